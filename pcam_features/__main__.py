@@ -1,0 +1,6 @@
+"""Run pcam as a module: python -m pcam_features extract …"""
+
+from .cli import main
+
+if __name__ == "__main__":
+    main()

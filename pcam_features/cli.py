@@ -1,0 +1,378 @@
+"""The command line: parse, call, print. Heavy imports wait inside the commands."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from . import __version__, console
+from .errors import InputError, PcamError
+
+if TYPE_CHECKING:
+    from .learn.bundle import Bundle
+    from .store import Store
+
+
+class DeviceName(StrEnum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class KindName(StrEnum):
+    kaggle = "kaggle"
+    images = "images"
+    synthetic = "synthetic"
+
+
+app = typer.Typer(
+    name="pcam",
+    help="The classical baseline for histopathology patches: features, boosted trees, comparison.",
+    epilog="Start with: pcam demo",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+DeviceOption = Annotated[DeviceName, typer.Option(help="Where to compute; auto says what it chose.")]
+ThreadsOption = Annotated[int, typer.Option(min=0, help="Threads; 0 is one for each core.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+OverwriteOption = Annotated[bool, typer.Option(help="Replace what is there.")]
+FamiliesOption = Annotated[
+    str | None, typer.Option(help="Feature families, comma-separated. Default: all.")
+]
+SeedOption = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
+
+
+def cores(threads: int) -> int:
+    import joblib
+
+    return threads or joblib.cpu_count()
+
+
+def show_version(wanted: bool) -> None:
+    if wanted:
+        console.data(f"pcam {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """What every command shares."""
+
+
+@app.command(epilog="Example: pcam synth data/synthetic --patches 2000 --slides 20 --seed 0")
+def synth(
+    folder: Annotated[Path, typer.Argument(help="The folder to make.")],
+    patches: Annotated[
+        int, typer.Option(help="Training patches; a quarter more are for testing.")
+    ] = 2000,
+    slides: Annotated[int, typer.Option(help="Training slides; a quarter more are for testing.")] = 20,
+    seed: SeedOption = 0,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Make synthetic H&E patches in Kaggle's layout, with slides.csv and a contact sheet."""
+    from .synth import synthesize
+
+    with console.progress("synth", patches + patches // 4, "patches") as advance:
+        counts = synthesize(folder, patches, slides, seed, overwrite=overwrite, progress=advance)
+    console.say(f"{folder}: {counts['train']:,} train and {counts['test']:,} test patches")
+    console.say(f"look at {folder / 'contact_sheet.png'}")
+
+
+@app.command(epilog="Example: pcam extract data/kaggle features --slides slides.csv")
+def extract(
+    source: Annotated[
+        str, typer.Argument(help="Kaggle's folder, a folder of images, or synthetic:PATCHES.")
+    ],
+    features: Annotated[Path, typer.Argument(help="The feature store to make or go on with.")],
+    families: FamiliesOption = None,
+    device: DeviceOption = DeviceName.auto,
+    threads: ThreadsOption = 0,
+    split: Annotated[str | None, typer.Option(help="Splits, comma-separated. Default: all.")] = None,
+    slides: Annotated[
+        str | None,
+        typer.Option(metavar="FILE[:COLUMN]", help="CSV with id and slide (or wsi, or COLUMN)."),
+    ] = None,
+    kind: Annotated[
+        KindName | None, typer.Option(help="The source's layout. Default: told from the path.")
+    ] = None,
+    positive: Annotated[str | None, typer.Option(help="The class folder that is tumor.")] = None,
+    verify: Annotated[
+        bool, typer.Option(help="Check that each id is the SHA-1 of its pixels.")
+    ] = False,
+    overwrite: OverwriteOption = False,
+    dry_run: Annotated[bool, typer.Option(help="Say what would be done, and do nothing.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Compute features of patches into a Parquet store; run again to go on where it stopped."""
+    from .engine.devices import Device, choose
+    from .extract import extract as run
+    from .extract import forecast
+    from .families.catalog import chosen
+    from .sources.detect import Kind, open_source
+
+    wanted = chosen(families)
+    target, why = choose(Device(device))
+    console.say(why)
+    opened, slides_from = open_source(
+        source, kind=Kind(kind) if kind else None, slides=slides, positive=positive, verify=verify
+    )
+    console.say(slides_from)
+    splits = opened.only(split)
+    plan = forecast(features, opened, splits, wanted, target.NAME, overwrite=overwrite)
+    if not dry_run:
+        with console.progress("extract", plan["patches_to_do"], "patches") as advance:
+            run(
+                features,
+                opened,
+                splits,
+                wanted,
+                target,
+                cores(threads),
+                overwrite=overwrite,
+                progress=advance,
+            )
+    if json:
+        console.as_json(plan | {"dry_run": dry_run, "features": str(features)})
+        return
+    for name, rows in plan["patches"].items():
+        console.say(f"{name}: {rows:,} patches × {sum(plan['columns'].values()):,} columns")
+    done = "would be" if dry_run else "were"
+    size = plan["bytes_to_write"] / 2**20
+    console.say(
+        f"{plan['patches_to_do']:,} patches {done} measured on {plan['device']} "
+        f"({size:,.0f} MiB of float32); store: {features}"
+    )
+
+
+@app.command(epilog="Example: pcam fit features model --folds 5")
+def fit(
+    features: Annotated[Path, typer.Argument(help="The feature store.")],
+    model: Annotated[Path, typer.Argument(help="The model to make, a folder.")],
+    split: Annotated[str, typer.Option(help="The split to learn from.")] = "train",
+    families: FamiliesOption = None,
+    folds: Annotated[int, typer.Option(min=2, help="Folds across slides.")] = 5,
+    device: DeviceOption = DeviceName.auto,
+    threads: ThreadsOption = 0,
+    seed: SeedOption = 0,
+    overwrite: OverwriteOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Train XGBoost per family and on all, stack them, and score out of fold across slides."""
+    from .engine.devices import Device, choose
+    from .learn import fit as learning
+    from .learn.bundle import check_free
+    from .store import open_store
+
+    store = open_store(features)
+    check_free(model, overwrite=overwrite)
+    wanted = None if families is None else [n.strip() for n in families.split(",") if n.strip()]
+    names = learning.families_to_use(store, split, wanted)
+    target, why = choose(Device(device))
+    console.say(why)
+    with console.progress("fit", learning.steps(names, folds), "boosters") as advance:
+        bundle = learning.fit(
+            store,
+            model,
+            split=split,
+            families=names,
+            folds=folds,
+            device=target.NAME,
+            threads=cores(threads),
+            seed=seed,
+            overwrite=overwrite,
+            progress=advance,
+        )
+    show_scores(bundle, model, json)
+
+
+def show_scores(bundle: Bundle, model: Path, json: bool) -> None:
+    from .evaluate.intervals import LEVEL
+
+    manifest = bundle.manifest
+    if json:
+        wanted = ("source", "folds", "out_of_fold_auc", "stack", "device", "versions")
+        console.as_json({"model": str(model)} | {name: manifest[name] for name in wanted})
+        return
+    console.table(
+        ("model", "out-of-fold AUC", f"{LEVEL:.0%} interval", "weight in stack"),
+        [
+            (name, f"{s['value']:.4f}", span(s), f"{manifest['stack']['weights'].get(name, 1):.2f}")
+            for name, s in manifest["out_of_fold_auc"].items()
+        ],
+    )
+    console.say(f"folds: {manifest['folds']['count']}, {manifest['folds']['protocol']}")
+    console.say(f"model: {model}")
+
+
+def span(estimate: dict[str, float], sign: str = "") -> str:
+    return f"[{estimate['low']:{sign}.4f}, {estimate['high']:{sign}.4f}]"
+
+
+def predicted(model: Path, store: Store, split: str, threads: int) -> tuple[list[str], Any]:
+    from .learn.bundle import read
+    from .learn.predict import predict as run
+
+    return run(read(model), store, split, cores(threads))
+
+
+@app.command(epilog="Example: pcam predict model features valid.csv --split valid")
+def predict(
+    model: Annotated[Path, typer.Argument(help="The fitted model.")],
+    features: Annotated[Path, typer.Argument(help="The feature store.")],
+    out: Annotated[Path, typer.Argument(help="The CSV to write: id,label with a probability.")],
+    split: Annotated[str, typer.Option(help="The split to predict.")] = "test",
+    threads: ThreadsOption = 0,
+) -> None:
+    """Predict the probability of tumor for each patch of a split."""
+    from .evaluate.predictions import write_predictions
+    from .store import open_store
+
+    ids, probabilities = predicted(model, open_store(features), split, threads)
+    write_predictions(out, ids, probabilities)
+    console.say(f"{out}: {len(ids):,} predictions")
+
+
+@app.command(epilog="Example: pcam submit model features submission.csv --sample sample_submission.csv")
+def submit(
+    model: Annotated[Path, typer.Argument(help="The fitted model.")],
+    features: Annotated[Path, typer.Argument(help="The feature store.")],
+    submission: Annotated[Path, typer.Argument(help="The CSV to write.")],
+    sample: Annotated[
+        Path | None, typer.Option(help="sample_submission.csv: whose ids, in whose order.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="The split to predict.")] = "test",
+    threads: ThreadsOption = 0,
+) -> None:
+    """Write a Kaggle submission: exactly the sample's ids, in its order."""
+    from .store import open_store
+    from .submit import submit as run
+
+    ids, probabilities = predicted(model, open_store(features), split, threads)
+    rows, left_out = run(submission, ids, probabilities, sample)
+    extra = f"; {left_out:,} predictions are not in the sample" if left_out else ""
+    console.say(f"{submission}: {rows:,} rows{extra}")
+
+
+@app.command(epilog="Example: pcam compare truth.csv classical.csv network.csv --slides slides.csv")
+def compare(
+    truth: Annotated[Path, typer.Argument(help="CSV of id,label with 0 and 1.")],
+    predictions: Annotated[list[Path], typer.Argument(help="CSVs of id,label with a probability.")],
+    slides: Annotated[
+        str | None,
+        typer.Option(metavar="FILE[:COLUMN]", help="CSV with id and slide (or wsi, or COLUMN)."),
+    ] = None,
+    resamples: Annotated[int, typer.Option(min=100, help="Draws of slides for the intervals.")] = 2000,
+    seed: SeedOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Compare predictions: AUC and paired differences, with DeLong and slide-resampled intervals."""
+    from .evaluate.compare import compare as run
+    from .evaluate.compare import read_all
+    from .sources.slides import read_slides
+
+    ids, labels, scores = read_all(truth, predictions)
+    known = None if slides is None else read_slides(slides)
+    result = run(ids, labels, scores, known, resamples=resamples, seed=seed)
+    if json:
+        console.as_json(result)
+        return
+    show_comparison(result)
+
+
+def show_comparison(result: dict[str, Any]) -> None:
+    over = f"{result['resampled_over']} resampled, {result['level']:.0%}"
+    iid = f"DeLong, {result['level']:.0%}" + (" (too narrow)" if result["slides"] else "")
+    console.table(
+        ("model", "AUC", over, iid),
+        [
+            (m["model"], f"{m['auc']:.4f}", span(m["resampled"]), span(m["delong"]))
+            for m in result["models"]
+        ],
+    )
+    if result["differences"]:
+        console.table(
+            ("difference of AUC", "A - B", over, iid, "DeLong p"),
+            [
+                (
+                    f"{d['a']} - {d['b']}",
+                    f"{d['difference']:+.4f}",
+                    span(d["resampled"], "+"),
+                    span(d["delong"], "+"),
+                    f"{d['p_value']:.2g}",
+                )
+                for d in result["differences"]
+            ],
+        )
+    console.say(f"{result['patches']:,} patches, {result['positive']:,} positive")
+    if result["slides"] is None:
+        console.say(
+            "slides unknown: patches are resampled as if independent, and both intervals are too "
+            "narrow; give --slides"
+        )
+    elif result["patches_with_slide"] < result["patches"]:
+        unknown = result["patches"] - result["patches_with_slide"]
+        console.say(f"{unknown:,} patches of unknown slide are resampled alone")
+
+
+@app.command(epilog="Example: pcam demo demo --patches 2000")
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Where to put what it makes.")] = Path("demo"),
+    patches: Annotated[int, typer.Option(help="Synthetic training patches.")] = 2000,
+    seed: SeedOption = 0,
+) -> None:
+    """Run the whole road on synthetic patches: synth, extract, fit, predict, submit, compare."""
+    from .demo import run
+
+    run(folder, patches, seed)
+
+
+@app.command(epilog="Example: pcam bench ../shared/data/kaggle --json")
+def bench(
+    source: Annotated[str, typer.Argument(help="A source of patches.")] = "synthetic:256",
+    patches: Annotated[int, typer.Option(min=16, help="Patches to time on.")] = 128,
+    repeats: Annotated[int, typer.Option(min=3, help="Interleaved runs; medians are shown.")] = 5,
+    json: JsonOption = False,
+) -> None:
+    """Time each family beside the same features computed with the libraries people use."""
+    from .bench import run
+
+    result = run(source, patches, repeats, say=console.say)
+    if json:
+        console.as_json(result)
+        return
+    console.table(
+        ("family", "columns", "ms a patch", "library ms", "times faster", "library"),
+        [
+            (
+                row["family"],
+                f"{row['columns']:,}",
+                f"{row['ms_per_patch']:.3f}",
+                f"{row['library_ms_per_patch']:.2f}",
+                f"{row['ratio']:.1f}",
+                row["library"],
+            )
+            for row in [*result["families"], result["total"]]
+        ],
+    )
+
+
+def main() -> None:
+    """Run the command line; what we can name ends in one sentence and its exit code."""
+    try:
+        app()
+    except PcamError as error:
+        console.error(str(error))
+        sys.exit(error.exit_code)
+    except OSError as error:
+        console.error(f"{error.filename or 'a file'}: {error.strerror or error}.")
+        sys.exit(PcamError.exit_code)

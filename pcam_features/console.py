@@ -1,0 +1,82 @@
+"""The one who prints. Stdout is data, stderr is progress and messages."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+QUIET_SECONDS = 10  # between two lines of progress where stderr is not a terminal
+
+
+def say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+def error(message: str) -> None:
+    say(f"error: {message}")
+
+
+def data(text: str) -> None:
+    print(text, flush=True)
+
+
+def as_json(content: Any) -> None:
+    data(json.dumps(content, indent=2, allow_nan=False))
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
+    """A table on stdout: the first column to the left, the others to the right."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    made = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left")
+    for k, column in enumerate(columns):
+        made.add_column(column, justify="left" if k == 0 else "right", no_wrap=True)
+    for row in rows:
+        made.add_row(*row)
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:  # a pipe has no width that a table would have to fit
+        console = Console(highlight=False, markup=False, width=200)
+    console.print(made)
+
+
+@contextmanager
+def progress(title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    """Progress with time left: a bar on a terminal, now and then a line elsewhere."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.progress import TimeElapsedColumn, TimeRemainingColumn
+
+        parts = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn(unit),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*parts, console=Console(stderr=True)) as bar:
+            task = bar.add_task(title, total=total)
+            yield lambda done: bar.advance(task, done)
+        return
+    started = spoke = time.monotonic()
+    finished = 0
+
+    def advance(done: int) -> None:
+        nonlocal finished, spoke
+        finished += done
+        now = time.monotonic()
+        if now - spoke >= QUIET_SECONDS and finished < total:
+            spoke = now
+            left = (now - started) / finished * (total - finished)
+            say(f"{title}: {finished:,} of {total:,} {unit}, about {left:.0f} s left")
+
+    yield advance
+    say(f"{title}: {finished:,} {unit} in {time.monotonic() - started:.1f} s")

@@ -1,0 +1,1 @@
+"""How features are computed: one source for CPU and CUDA."""

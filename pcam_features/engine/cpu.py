@@ -1,0 +1,93 @@
+"""The CPU target: kernels compiled by Numba, kept on disk, free of the interpreter's lock."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+from filelock import FileLock
+from platformdirs import user_cache_path
+
+from .lanes import WORDS, Kernel, bind
+
+NAME = "cpu"
+PACKAGE = Path(__file__).parent.parent
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+_compiling = threading.Lock()
+
+
+def each_patch(patches: Any, table: Any, ints: Any, floats: Any, out: Any) -> None:
+    for n in range(patches.shape[0]):
+        measure(patches[n], table, ints, floats, out[n])  # type: ignore[name-defined]  # noqa: F821
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels are kept: one folder for each state of the kernels' source."""
+    digest = hashlib.sha256(f"numba {numba.__version__}".encode())
+    for path in sorted([*PACKAGE.glob("engine/*.py"), *PACKAGE.glob("families/*.py")]):
+        digest.update(path.read_bytes())
+    chosen = os.environ.get("PCAM_CACHE_DIR")
+    root = Path(chosen) if chosen else user_cache_path("pcam-features", appauthor=False)
+    return root / "kernels" / digest.hexdigest()[:16]
+
+
+def _scratch(kernel: Kernel) -> tuple[np.ndarray, np.ndarray]:
+    return np.empty(kernel.ints, np.int32), np.empty(kernel.floats, np.float64)
+
+
+@cache
+def _compiled(kernel: Kernel, axes: int) -> Any:
+    """The kernel's loop over a batch: loaded from disk, or compiled and kept there.
+
+    Numba's cache breaks when several processes write it, so one compiles while others wait. It
+    tells functions apart by name and source line alone, so each kernel has a folder of its own.
+    """
+    folder = cache_folder() / kernel.name
+    folder.mkdir(parents=True, exist_ok=True)
+    inner = numba.njit(**OPTIONS)
+    loop = bind(each_patch, {}, lambda function: function)
+    loop.__globals__["measure"] = bind(kernel.measure, {word: inner(word) for word in WORDS}, inner)
+    batch = np.empty((0,) * axes, np.uint8)
+    out = np.empty((0, *kernel.shape), kernel.dtype)
+    signature = tuple(numba.typeof(a) for a in (batch, kernel.table, *_scratch(kernel), out))
+    with FileLock(folder / "lock"):
+        before = numba.config.CACHE_DIR
+        numba.config.CACHE_DIR = str(folder)
+        try:
+            return numba.njit(signature, cache=True, **OPTIONS)(loop)
+        finally:
+            numba.config.CACHE_DIR = before
+
+
+def prepare(kernel: Kernel) -> Callable[[Any], Any]:
+    """Compile `kernel` if need be; the function returned runs it on a batch, uint8 (N, …), and
+    returns (N, *kernel.shape). It may be called from several threads at once."""
+    with _compiling:
+        loop = _compiled(kernel, axes=4)
+
+    def run(patches: np.ndarray) -> np.ndarray:
+        out = np.empty((len(patches), *kernel.shape), kernel.dtype)
+        loop(patches, kernel.table, *_scratch(kernel), out)
+        return out
+
+    return run
+
+
+def batch_stream() -> nullcontext[None]:
+    return nullcontext()
+
+
+def to_device(batch: np.ndarray) -> np.ndarray:
+    return batch
+
+
+def to_host(array: np.ndarray) -> np.ndarray:
+    return array

@@ -1,0 +1,62 @@
+"""Choosing where kernels run: `cpu`, `cuda`, or `auto`, which says what it chose."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from enum import StrEnum
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..errors import InputError
+from .lanes import Kernel
+
+
+class Device(StrEnum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Target(Protocol):
+    """What `engine.cpu` and `engine.cuda` each provide."""
+
+    NAME: str
+
+    def prepare(self, kernel: Kernel) -> Callable[[Any], Any]: ...
+    def batch_stream(self) -> AbstractContextManager[None]: ...
+    def to_device(self, batch: np.ndarray) -> Any: ...
+    def to_host(self, array: Any) -> np.ndarray: ...
+
+
+def cuda_problem() -> str | None:
+    """Why CUDA cannot be used here, in half a sentence, or None if it can."""
+    for module, name in (("cupy", "CuPy"), ("numba_cuda", "numba-cuda")):
+        if importlib.util.find_spec(module) is None:
+            return f"{name} is not installed (pip install 'pcam-features[cuda12]', or [cuda13])"
+    import cupy
+
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        return f"CUDA reports: {error}"
+    return None if count else "no CUDA device was found"
+
+
+def choose(device: Device) -> tuple[Target, str]:
+    """The target for `device`, and a sentence on why it was chosen.
+
+    Raises InputError if `cuda` is asked for where it cannot run.
+    """
+    problem = cuda_problem() if device != Device.cpu else None
+    if device == Device.cuda and problem:
+        raise InputError(f"--device cuda cannot be used: {problem}. Use --device cpu or auto.")
+    if device == Device.cpu or problem:
+        from . import cpu
+
+        return cpu, "device: cpu" + (f" (auto: {problem})" if problem else "")
+    from . import cuda
+
+    return cuda, "device: cuda"

@@ -1,0 +1,1 @@
+"""How good predictions are: knows only tables of ids and numbers."""

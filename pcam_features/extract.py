@@ -1,0 +1,158 @@
+"""From a source of patches to a feature store, with every core busy and nothing lost on the way."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+from joblib import Parallel, delayed
+
+from . import store
+from .engine.devices import Target
+from .errors import InputError, PcamError
+from .families.catalog import measurer
+from .families.family import Family
+from .files import write_json
+from .sources.source import Source, Split
+
+BATCH_ROWS = 128  # what a thread reads and measures at a time: a few MB
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A part of a split, and the families it still lacks."""
+
+    split: Split
+    part: int
+    families: tuple[str, ...]
+
+    @property
+    def span(self) -> tuple[int, int]:
+        return store.part_span(self.part, len(self.split))
+
+    def batches(self) -> list[tuple[int, int]]:
+        start, stop = self.span
+        return [(k, min(k + BATCH_ROWS, stop)) for k in range(start, stop, BATCH_ROWS)]
+
+
+def missing(path: Path | None, splits: list[Split], families: list[Family]) -> list[Shard]:
+    """The parts that are not there yet: all of them if there is no store to look at."""
+    shards = []
+    for split in splits:
+        for part in range(store.part_count(len(split))):
+            lacking = tuple(
+                family.name
+                for family in families
+                if path is None or not store.part_path(path, split.name, family.name, part).exists()
+            )
+            if lacking:
+                shards.append(Shard(split, part, lacking))
+    return shards
+
+
+def forecast(
+    path: Path,
+    source: Source,
+    splits: list[Split],
+    families: list[Family],
+    device: str,
+    *,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """What extraction would do: patches, columns, bytes (before compression) and device.
+
+    Nothing is written. Raises InputError if the store at `path` does not fit.
+    """
+    if overwrite and path.exists():
+        check_is_store(path)
+        shards = missing(None, splits, families)
+    else:
+        store.plan(path, source, splits, families, device)
+        shards = missing(path, splits, families)
+    columns = {family.name: len(family.columns) for family in families}
+    todo = [(s.span[1] - s.span[0], sum(columns[name] for name in s.families)) for s in shards]
+    return {
+        "source": source.path,
+        "kind": source.kind,
+        "patches": {split.name: len(split) for split in splits},
+        "columns": columns,
+        "patches_to_do": sum(rows for rows, _ in todo),
+        "bytes_to_write": sum(4 * rows * width for rows, width in todo),
+        "device": device,
+    }
+
+
+def extract(
+    path: Path,
+    source: Source,
+    splits: list[Split],
+    families: list[Family],
+    target: Target,
+    threads: int,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[int], None] = lambda rows: None,
+) -> None:
+    """Bring the store at `path` to hold `families` of `splits`, computing only what is missing.
+
+    `progress` is told of rows as they are done. Raises InputError for patches that cannot be
+    read and for a store that does not fit; all parts finished by then stay.
+    """
+    if overwrite and path.exists():
+        check_is_store(path)
+        shutil.rmtree(path)
+    manifest = store.plan(path, source, splits, families, target.NAME)
+    path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path / store.LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise PcamError(f"another process is extracting to {path}; wait for it to end.") from None
+    with lock:
+        store.sweep(path)
+        write_json(path / store.MANIFEST, manifest)
+        shards = missing(path, splits, families)
+        if shards:
+            _measure_all(path, shards, families, target, threads, progress)
+        for split in splits:
+            for part in range(store.part_count(len(split))):
+                store.write_patches(path, split, part)
+            store.mark_complete(path, manifest, split.name, [family.name for family in families])
+
+
+def _measure_all(
+    path: Path,
+    shards: list[Shard],
+    families: list[Family],
+    target: Target,
+    threads: int,
+    progress: Callable[[int], None],
+) -> None:
+    measure = measurer(families, target)
+
+    def work(shard: Shard, start: int, stop: int) -> dict[str, np.ndarray]:
+        return measure(shard.split.read(start, stop), shard.families)
+
+    batches = ((shard, *span) for shard in shards for span in shard.batches())
+    parallel = Parallel(n_jobs=threads, backend="threading", return_as="generator")
+    results: Iterator[dict[str, np.ndarray]] = parallel(delayed(work)(*b) for b in batches)
+    by_name = {family.name: family for family in families}
+    for shard in shards:
+        measured = []
+        for start, stop in shard.batches():
+            measured.append(next(results))
+            progress(stop - start)
+        for name in shard.families:
+            values = np.concatenate([batch[name] for batch in measured])
+            store.write_features(path, shard.split, by_name[name], shard.part, values)
+
+
+def check_is_store(path: Path) -> None:
+    """Raises InputError if `path` is anything but a feature store or an empty folder."""
+    if not path.is_dir() or (any(path.iterdir()) and not (path / store.MANIFEST).is_file()):
+        raise InputError(f"{path} is not a feature store, so it is left as it is.")

@@ -1,0 +1,133 @@
+"""Color statistics: the distribution of each plane in the patch, its center and its ring.
+
+Columns `color__<statistic>__<region>_<plane>`, in levels of the plane (`engine.planes`), and
+`color__mean__center_minus_ring_<plane>`. On a constant region: mean and percentiles are its
+level, the rest is 0.
+
+| statistic | range | equals |
+| --- | --- | --- |
+| `mean` | 0–255 | `numpy.mean` |
+| `deviation` | 0–127.5 | `numpy.std` |
+| `skewness` | real | `scipy.stats.skew` |
+| `kurtosis` | from -2 (excess: 0 for a Gaussian) | `scipy.stats.kurtosis` |
+| `p05` … `p95` | 0–255 | `numpy.percentile` (linear) |
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..engine.lanes import Kernel, add, barrier, device, lane, lanes
+from ..engine.planes import PLANES
+from ..engine.regions import CENTER, REGIONS
+from .family import Family
+
+PERCENTILES = (5, 25, 50, 75, 95)
+MOMENTS = ("mean", "deviation", "skewness", "kurtosis")
+STATISTICS = MOMENTS + tuple(f"p{percent:02d}" for percent in PERCENTILES)
+N_PLANES, N_REGIONS, N_STATISTICS, N_MOMENTS = (
+    len(PLANES),
+    len(REGIONS),
+    len(STATISTICS),
+    len(MOMENTS),
+)
+START, STOP = CENTER
+
+
+@device
+def moments(histogram: Any, total: int, out: Any) -> None:
+    """Mean, deviation, skewness and excess kurtosis of the levels counted in `histogram`."""
+    first = 0
+    for level in range(256):
+        first += level * histogram[level]
+    middle = int(first // total)  # a whole number near the mean: sums about it stay exact
+    s1, s2, s3, s4 = 0, 0, 0, 0
+    for level in range(256):
+        d = level - middle
+        n = int(histogram[level])
+        s1 += d * n
+        s2 += d * d * n
+        s3 += d * d * d * n
+        s4 += d * d * d * d * n
+    shift = s1 / total
+    m2 = s2 / total - shift * shift
+    m3 = s3 / total - 3 * shift * (s2 / total) + 2 * shift**3
+    m4 = s4 / total - 4 * shift * (s3 / total) + 6 * shift**2 * (s2 / total) - 3 * shift**4
+    out[0] = first / total
+    out[1], out[2], out[3] = 0, 0, 0
+    if s2 * total > s1 * s1:
+        out[1] = m2**0.5
+        out[2] = m3 / m2**1.5
+        out[3] = m4 / (m2 * m2) - 3
+
+
+@device
+def percentiles(histogram: Any, total: int, out: Any) -> None:
+    """Percentiles with linear interpolation between neighbors in rank."""
+    level, below = 0, int(histogram[0])  # `below` counts the pixels up to `level`
+    for k in range(len(PERCENTILES)):
+        position = PERCENTILES[k] * (total - 1)
+        rank, part = position // 100, position % 100
+        while below <= rank:
+            level += 1
+            below += histogram[level]
+        following = level
+        if below <= rank + 1 and part > 0:
+            following += 1
+            while histogram[following] == 0:
+                following += 1
+        out[k] = level + (following - level) * part / 100
+
+
+@device
+def measure(planes: Any, table: Any, ints: Any, floats: Any, out: Any) -> None:
+    for plane in range(lane(), N_PLANES, lanes()):
+        for region in range(N_REGIONS):
+            for level in range(256):
+                ints[plane, region, level] = 0
+    barrier()
+    for plane in range(N_PLANES):
+        for y in range(lane(), planes.shape[1], lanes()):
+            inside = START <= y < STOP
+            for x in range(planes.shape[2]):
+                region = 1 if inside and START <= x < STOP else 2
+                add(ints, (plane, region, planes[plane, y, x]), 1)
+    barrier()
+    for plane in range(lane(), N_PLANES, lanes()):
+        for level in range(256):
+            ints[plane, 0, level] = ints[plane, 1, level] + ints[plane, 2, level]
+        for region in range(N_REGIONS):
+            size = (STOP - START) ** 2
+            if region != 1:
+                size = planes.shape[1] * planes.shape[2] - (size if region == 2 else 0)
+            at = (plane * N_REGIONS + region) * N_STATISTICS
+            moments(ints[plane, region], size, out[at : at + N_MOMENTS])
+            percentiles(ints[plane, region], size, out[at + N_MOMENTS : at + N_STATISTICS])
+        at = plane * N_REGIONS * N_STATISTICS
+        out[N_PLANES * N_REGIONS * N_STATISTICS + plane] = (
+            out[at + N_STATISTICS] - out[at + 2 * N_STATISTICS]
+        )
+    barrier()
+
+
+COLUMNS = tuple(
+    f"color__{statistic}__{region}_{plane}"
+    for plane in PLANES
+    for region in REGIONS
+    for statistic in STATISTICS
+) + tuple(f"color__mean__center_minus_ring_{plane}" for plane in PLANES)
+
+FAMILY = Family(
+    version=1,
+    columns=COLUMNS,
+    kernel=Kernel(
+        name="color",
+        measure=measure,
+        shape=(len(COLUMNS),),
+        dtype=np.float32,
+        table=np.zeros(1),
+        ints=(N_PLANES, N_REGIONS, 256),
+    ),
+)

@@ -1,0 +1,261 @@
+"""Gray-level co-occurrence: how often two levels stand a step apart, and what that says.
+
+Pairs are counted at distances 1, 2 and 4 in four directions, both ways round (symmetric), on
+`gray` and `hematoxylin` cut into 32 levels, and normalized to a probability p(i, j). A pair
+belongs to `center` or `ring` if both its pixels do. Columns are
+`glcm__<property>__<region>_<plane>_d<distance>_<mean|range>`: the mean and the range (largest
+minus smallest) over the four directions, which a turned or flipped patch leaves as they are.
+
+With s = i + j, d = |i - j|, mu and var the mean and variance of p's marginal, H an entropy in bits:
+
+| property | formula | on a constant region |
+| --- | --- | --- |
+| `asm` | sum p² | 1 |
+| `contrast` | sum d² p | 0 |
+| `correlation` | (sum i j p - mu²) / var | 1 |
+| `variance` | var | 0 |
+| `homogeneity` | sum p / (1 + d²) | 1 |
+| `sum_average`, `sum_variance`, `sum_entropy` | mean, variance and H of s | s, 0, 0 |
+| `entropy` | H(p) | 0 |
+| `difference_variance`, `difference_entropy` | variance and H of d | 0, 0 |
+| `imc1` | (H(p) - 2 H(marginal)) / H(marginal) | 0 |
+| `imc2` | sqrt(1 - exp(-2 (2 H(marginal) - H(p)))) | 0 |
+| `dissimilarity` | sum d p | 0 |
+| `max_probability` | max p | 1 |
+| `cluster_shade`, `cluster_prominence` | sum (s - 2 mu)³ p, sum (s - 2 mu)⁴ p | 0 |
+
+Sources: R. M. Haralick, K. Shanmugam and I. Dinstein, "Textural features for image
+classification", IEEE Trans. SMC 3, 1973 (the first thirteen, with levels from 0, and `sum_variance`
+about `sum_average`, as `mahotas.features.haralick` has it); `skimage.feature.graycoprops`.
+"""
+
+from __future__ import annotations
+
+from math import exp, sqrt
+from typing import Any
+
+import numpy as np
+
+from ..engine.lanes import Kernel, add, barrier, device, lane, lanes
+from ..engine.planes import PLANES
+from ..engine.regions import CENTER, PATCH_SIZE, REGIONS
+from .family import Family
+
+PROPERTIES = (
+    "asm",
+    "contrast",
+    "correlation",
+    "variance",
+    "homogeneity",
+    "sum_average",
+    "sum_variance",
+    "sum_entropy",
+    "entropy",
+    "difference_variance",
+    "difference_entropy",
+    "imc1",
+    "imc2",
+    "dissimilarity",
+    "max_probability",
+    "cluster_shade",
+    "cluster_prominence",
+)
+MEASURED = ("gray", "hematoxylin")
+PLANE_INDEX = tuple(PLANES.index(plane) for plane in MEASURED)
+DISTANCES = (1, 2, 4)
+DIRECTIONS = ((0, 1), (-1, 1), (-1, 0), (-1, -1))
+LEVEL_BITS = 5
+LEVELS = 1 << LEVEL_BITS
+N_PROPERTIES, N_REGIONS, N_DIRECTIONS = len(PROPERTIES), len(REGIONS), len(DIRECTIONS)
+START, STOP = CENTER
+
+# Scratch of one region: LEVELS rows of pair counts, then the histograms of i + j, |i - j| and i.
+SUMS, DIFFERENCES, MARGINAL = LEVELS, LEVELS + 2, LEVELS + 3
+ROWS = LEVELS + 4
+SQUARES, LOGS, LARGEST = 0, 1, 2  # what is summed, or sought, over each row of a joint histogram
+
+
+def _n_log2_n() -> np.ndarray:
+    """n log2 n for every count that one direction's pairs, counted both ways, can reach."""
+    n = np.arange(2 * PATCH_SIZE * PATCH_SIZE + 1, dtype=np.float64)
+    return n * np.log2(np.maximum(n, 1))
+
+
+@device
+def count_pairs(
+    plane: Any, top: int, bottom: int, left: int, right: int, dy: int, dx: int, step: int, counts: Any
+) -> None:
+    """Add `step` for each pair whose first pixel is in the rectangle and whose second is in the plane."""
+    height, width = plane.shape
+    x0, x1 = max(left, -dx), min(right, width - dx)
+    for y in range(max(top, -dy) + lane(), min(bottom, height - dy), lanes()):
+        for x in range(x0, x1):
+            i = plane[y, x] >> (8 - LEVEL_BITS)
+            j = plane[y + dy, x + dx] >> (8 - LEVEL_BITS)
+            add(counts, (i, j), step)
+
+
+@device
+def count_regions(plane: Any, dy: int, dx: int, counts: Any) -> None:
+    """Count the pairs of each region; a pair that straddles the center's edge is in neither part."""
+    height, width = plane.shape
+    for y in range(lane(), ROWS, lanes()):
+        for region in range(N_REGIONS):
+            for x in range(LEVELS):
+                counts[region, y, x] = 0
+    barrier()
+    top, bottom = max(START, START - dy), min(STOP, STOP - dy)
+    left, right = max(START, START - dx), min(STOP, STOP - dx)
+    count_pairs(plane, 0, height, 0, width, dy, dx, 1, counts[0])
+    count_pairs(plane, top, bottom, left, right, dy, dx, 1, counts[1])
+    # ring = patch - (first in center) - (second in center) + (both in center)
+    count_pairs(plane, START, STOP, START, STOP, dy, dx, -1, counts[2])
+    count_pairs(plane, START - dy, STOP - dy, START - dx, STOP - dx, dy, dx, -1, counts[2])
+    barrier()
+    for i in range(lane(), LEVELS, lanes()):
+        for j in range(LEVELS):
+            counts[2, i, j] += counts[0, i, j] + counts[1, i, j]
+    barrier()
+
+
+@device
+def summarize_row(counts: Any, i: int, n_log2_n: Any, row: Any) -> None:
+    """One row of a joint histogram, at and right of the diagonal: its share of all that is needed."""
+    squares, logs, largest = 0.0, 0.0, 0
+    for j in range(i, LEVELS):
+        if counts[i, j] == 0 and counts[j, i] == 0:
+            continue
+        both = counts[i, j] + counts[j, i]
+        once = both if i != j else counts[i, i]  # the pairs themselves, each counted one way round
+        weight = 2 if i != j else 1  # cells of the symmetric histogram that hold `both`
+        squares += weight * float(both) * float(both)
+        logs += weight * n_log2_n[both]
+        largest = max(largest, both)
+        add(counts, (SUMS + ((i + j) >> LEVEL_BITS), (i + j) & (LEVELS - 1)), once)
+        add(counts, (DIFFERENCES, j - i), once)
+        add(counts, (MARGINAL, i), once)
+        add(counts, (MARGINAL, j), once)
+    row[SQUARES], row[LOGS], row[LARGEST] = squares, logs, largest
+
+
+@device
+def describe(counts: Any, rows: Any, n_log2_n: Any, out: Any) -> None:
+    """All properties of one region in one direction, from its histograms and row sums."""
+    pairs = 0
+    for d in range(LEVELS):
+        pairs += counts[DIFFERENCES, d]
+    both = 2 * pairs
+    squares, joint, largest = 0.0, 0.0, 0.0
+    for i in range(LEVELS):
+        squares += rows[i, SQUARES]
+        joint += rows[i, LOGS]
+        largest = max(largest, rows[i, LARGEST])
+    contrast, dissimilarity, homogeneity, difference_logs = 0.0, 0.0, 0.0, 0.0
+    mean, marginal_logs = 0.0, 0.0
+    for k in range(LEVELS):
+        n = counts[DIFFERENCES, k]
+        contrast += k * k * n
+        dissimilarity += k * n
+        homogeneity += n / (1.0 + k * k)
+        difference_logs += n_log2_n[n]
+        mean += k * counts[MARGINAL, k]
+        marginal_logs += n_log2_n[counts[MARGINAL, k]]
+    contrast, dissimilarity, mean = contrast / pairs, dissimilarity / pairs, mean / both
+    variance = 0.0
+    for k in range(LEVELS):
+        variance += (k - mean) * (k - mean) * counts[MARGINAL, k] / both
+    sum_variance, shade, prominence, sum_logs = 0.0, 0.0, 0.0, 0.0
+    for s in range(2 * LEVELS - 1):
+        n = counts[SUMS + (s >> LEVEL_BITS), s & (LEVELS - 1)]
+        away = s - 2 * mean
+        sum_variance += away * away * n / pairs
+        shade += away * away * away * n / pairs
+        prominence += away * away * away * away * n / pairs
+        sum_logs += n_log2_n[n]
+    entropy = (n_log2_n[both] - joint) / both
+    marginal_entropy = (n_log2_n[both] - marginal_logs) / both
+    information = max(2 * marginal_entropy - entropy, 0.0)
+    flat = largest == both  # every pair is of one level with itself
+    out[0] = squares / (float(both) * float(both))
+    out[1] = contrast
+    out[2] = 1.0 if flat else (sum_variance - contrast) / (4 * variance)
+    out[3] = 0.0 if flat else variance
+    out[4] = homogeneity / pairs
+    out[5] = 2 * mean
+    out[6] = 0.0 if flat else sum_variance
+    out[7] = (n_log2_n[pairs] - sum_logs) / pairs
+    out[8] = entropy
+    out[9] = contrast - dissimilarity * dissimilarity
+    out[10] = (n_log2_n[pairs] - difference_logs) / pairs
+    out[11] = 0.0 if flat else -information / marginal_entropy
+    out[12] = sqrt(1 - exp(-2 * information))
+    out[13] = dissimilarity
+    out[14] = largest / both
+    out[15] = 0.0 if flat else shade
+    out[16] = 0.0 if flat else prominence
+
+
+@device
+def reduce_directions(described: Any, out: Any) -> None:
+    """Mean and range over the directions, summed in pairs at right angles.
+
+    A quarter turn exchanges 0 and 2, and 1 and 3, so sums in this order stay the same to the bit.
+    """
+    for k in range(N_PROPERTIES):
+        low = high = described[0, k]
+        for direction in range(1, N_DIRECTIONS):
+            low = min(low, described[direction, k])
+            high = max(high, described[direction, k])
+        straight = described[0, k] + described[2, k]
+        diagonal = described[1, k] + described[3, k]
+        out[2 * k] = (straight + diagonal) / N_DIRECTIONS
+        out[2 * k + 1] = high - low
+
+
+@device
+def measure(planes: Any, table: Any, ints: Any, floats: Any, out: Any) -> None:
+    described = floats[:, :N_DIRECTIONS]  # [region, direction, property]
+    rows = floats[:, N_DIRECTIONS:]  # [region, row, what]
+    at = 0
+    for plane in range(len(PLANE_INDEX)):
+        for distance in range(len(DISTANCES)):
+            for direction in range(N_DIRECTIONS):
+                dy = DISTANCES[distance] * DIRECTIONS[direction][0]
+                dx = DISTANCES[distance] * DIRECTIONS[direction][1]
+                count_regions(planes[PLANE_INDEX[plane]], dy, dx, ints)
+                for i in range(lane(), LEVELS, lanes()):
+                    for region in range(N_REGIONS):
+                        summarize_row(ints[region], i, table, rows[region, i])
+                barrier()
+                for region in range(lane(), N_REGIONS, lanes()):
+                    describe(ints[region], rows[region], table, described[region, direction])
+                barrier()
+            for region in range(lane(), N_REGIONS, lanes()):
+                first = at + region * 2 * N_PROPERTIES
+                reduce_directions(described[region], out[first : first + 2 * N_PROPERTIES])
+            at += N_REGIONS * 2 * N_PROPERTIES
+            barrier()
+
+
+COLUMNS = tuple(
+    f"glcm__{name}__{region}_{plane}_d{distance}_{statistic}"
+    for plane in MEASURED
+    for distance in DISTANCES
+    for region in REGIONS
+    for name in PROPERTIES
+    for statistic in ("mean", "range")
+)
+
+FAMILY = Family(
+    version=1,
+    columns=COLUMNS,
+    kernel=Kernel(
+        name="glcm",
+        measure=measure,
+        shape=(len(COLUMNS),),
+        dtype=np.float32,
+        table=_n_log2_n(),
+        ints=(N_REGIONS, ROWS, LEVELS),
+        floats=(N_REGIONS, N_DIRECTIONS + LEVELS, N_PROPERTIES),
+    ),
+)

@@ -1,0 +1,1 @@
+"""From features to a model: folds, boosters, stack, bundle."""

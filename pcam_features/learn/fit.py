@@ -1,0 +1,136 @@
+"""Fitting: boosters out of fold across slides, a stack on top, and the scores they earned."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit
+
+from .. import __version__
+from ..errors import InputError
+from ..evaluate.intervals import Estimate, auc, percentile_interval, resampled_aucs
+from ..store import Store
+from . import boosting
+from .bundle import STACK, Bundle, base_models, write
+from .bundle import VERSION as BUNDLE_VERSION
+from .folds import Folds, make_folds
+from .stack import fit_stack, out_of_fold
+
+LIBRARIES = ("numpy", "xgboost", "scikit-learn", "numba")
+Values = dict[str, np.ndarray]
+
+
+def families_to_use(store: Store, split: str, wanted: list[str] | None) -> list[str]:
+    """Raises InputError if the store has none of the families, or not those asked for."""
+    finished = store.families(split)
+    for name in wanted or []:
+        if name not in finished:
+            raise InputError(
+                f"feature store {store.path} has no finished {name} features in split {split!r} "
+                f"(finished: {', '.join(finished) or 'none'}); run pcam extract first."
+            )
+    if not finished:
+        raise InputError(f"no family is finished in split {split!r} of {store.path}; extract first.")
+    return wanted or finished
+
+
+def train_models(
+    values: Values,
+    labels: np.ndarray,
+    folds: Folds,
+    *,
+    device: str,
+    threads: int,
+    seed: int,
+    progress: Callable[[int], None],
+) -> tuple[dict[str, boosting.xgboost.Booster], np.ndarray]:
+    """Each base model trained on everything, and the log-odds (rows, models) each gave out of fold."""
+    models = base_models(list(values))
+    logits = np.empty((len(labels), len(models)))
+    boosters = {}
+    for column, (name, parts) in enumerate(models.items()):
+        matrix = values[parts[0]] if len(parts) == 1 else np.concatenate([values[p] for p in parts], 1)
+        for k in range(folds.count):
+            held_out = folds.fold == k
+            booster = boosting.train(
+                matrix[~held_out], labels[~held_out], device=device, threads=threads, seed=seed
+            )
+            logits[held_out, column] = boosting.logit(booster, matrix[held_out], threads=threads)
+            progress(1)
+        boosters[name] = boosting.train(matrix, labels, device=device, threads=threads, seed=seed)
+        progress(1)
+    return boosters, logits
+
+
+def steps(families: list[str], folds: int) -> int:
+    """How many boosters a fit trains: what `progress` counts."""
+    return len(base_models(families)) * (folds + 1)
+
+
+def fit(
+    store: Store,
+    path: Path,
+    *,
+    split: str,
+    families: list[str],
+    folds: int,
+    device: str,
+    threads: int,
+    seed: int,
+    overwrite: bool,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Bundle:
+    """Fit a bundle on a split's features and write it to `path`, whole or not at all.
+
+    Raises InputError for labels or slides that allow no honest estimate.
+    """
+    patches = store.patches(split)
+    dealt = make_folds(patches, folds, seed)
+    labels = patches["label"].to_numpy(np.int8)
+    values = {name: store.features(split, name) for name in families}
+    boosters, logits = train_models(
+        values, labels, dealt, device=device, threads=threads, seed=seed, progress=progress
+    )
+    models = tuple(boosters)
+    stacked = out_of_fold(models, logits, labels, dealt.fold)
+    probabilities = np.column_stack([expit(logits), stacked])
+    scores = score(labels, probabilities.T, dealt.group, seed)
+    entry = store.manifest["splits"][split]
+    manifest = {
+        "bundle_version": BUNDLE_VERSION,
+        "pcam_version": __version__,
+        "source": store.manifest["source"]
+        | {"split": split, "rows": len(labels), "fingerprint": entry["fingerprint"]},
+        "families": {name: store.manifest["families"][name] for name in families},
+        "folds": {"count": dealt.count, "groups": int(dealt.group.max()) + 1, "seed": seed}
+        | {"protocol": dealt.protocol},
+        "parameters": boosting.PARAMETERS | {"rounds": boosting.ROUNDS, "seed": seed},
+        "stack": fit_stack(models, logits, labels).as_dict(),
+        "out_of_fold_auc": dict(zip((*models, STACK), (s.as_dict() for s in scores), strict=True)),
+        "device": device,
+        "threads": threads,
+        "versions": {"python": platform.python_version()} | {n: version(n) for n in LIBRARIES},
+    }
+    fold_table = patches.assign(label=labels, group=dealt.group, fold=dealt.fold)
+    predicted = pd.DataFrame(
+        {"id": patches["id"]} | dict(zip((*models, STACK), probabilities.T, strict=True))
+    )
+    bundle = Bundle(manifest, boosters, fit_stack(models, logits, labels))
+    write(path, bundle, fold_table, predicted, overwrite=overwrite)
+    return bundle
+
+
+def score(
+    labels: np.ndarray, probabilities: np.ndarray, groups: np.ndarray, seed: int
+) -> list[Estimate]:
+    """Out-of-fold AUC of each row, with intervals from resampling whole groups."""
+    draws = resampled_aucs(labels, probabilities, groups, seed=seed)
+    return [
+        percentile_interval(auc(labels, row), drawn)
+        for row, drawn in zip(probabilities, draws, strict=True)
+    ]

@@ -1,0 +1,1 @@
+"""Where patches come from: one file a layout, chosen by `detect`."""

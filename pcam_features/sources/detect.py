@@ -1,0 +1,73 @@
+"""Opening a source: what kind it is, told from its path."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+
+from ..errors import InputError
+from . import image_folder, kaggle, synthetic
+from .slides import BESIDE, read_slides
+from .source import Source
+
+
+class Kind(StrEnum):
+    kaggle = kaggle.KIND
+    images = image_folder.KIND
+    synthetic = synthetic.KIND
+
+
+def check_folder(path: str) -> Path:
+    folder = Path(path)
+    if not folder.exists():
+        raise InputError(f"there is no folder {path}.")
+    if not folder.is_dir():
+        raise InputError(f"{path} is not a folder; give the folder that holds the patches.")
+    return folder
+
+
+def detect(path: str) -> Kind:
+    """Raises InputError if there is no such folder, or it is of no known kind."""
+    if path.startswith(f"{synthetic.KIND}:"):
+        return Kind.synthetic
+    folder = check_folder(path)
+    if kaggle.recognize(folder):
+        return Kind.kaggle
+    if image_folder.recognize(folder):
+        return Kind.images
+    raise InputError(
+        f"{path} is of no known kind: it is neither Kaggle's folder (train/*.tif, test/*.tif, "
+        f"{kaggle.LABELS}) nor a folder of images (<split>/<class>/* or <class>/*)."
+    )
+
+
+def open_source(
+    path: str,
+    *,
+    kind: Kind | None = None,
+    slides: str | None = None,
+    positive: str | None = None,
+    verify: bool = False,
+) -> tuple[Source, str]:
+    """The source at `path`, and a sentence on where its slides come from.
+
+    `slides` is FILE or FILE:COLUMN; without it, a `slides.csv` in the folder is used.
+    Raises InputError for anything that is not as it should be.
+    """
+    kind = kind or detect(path)
+    if kind == Kind.synthetic:
+        source = synthetic.open_source(path)
+    elif kind == Kind.kaggle:
+        source = kaggle.open_source(check_folder(path), verify=verify)
+    else:
+        source = image_folder.open_source(check_folder(path), positive=positive, verify=verify)
+    if not any(len(split) for split in source.splits.values()):
+        raise InputError(f"{path} holds no patches that read as kind {kind}.")
+    if slides is None and kind != Kind.synthetic and (Path(path) / BESIDE).is_file():
+        slides = str(Path(path) / BESIDE)
+    if slides is not None:
+        source = source.with_slides(read_slides(slides), slides)
+    known = sum(slide is not None for split in source.splits.values() for slide in split.slides)
+    total = sum(len(split) for split in source.splits.values())
+    origin = f" from {slides}" if slides else ""
+    return source, f"slides: known for {known:,} of {total:,} patches{origin}"

@@ -1,0 +1,149 @@
+"""Reading one patch from an image file."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import struct
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..engine.regions import PATCH_SIZE
+from ..errors import InputError
+from .source import digest
+
+SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
+SHAPE = (PATCH_SIZE, PATCH_SIZE, 3)
+PIXEL_BYTES = PATCH_SIZE * PATCH_SIZE * 3
+LARGEST_FILE = 1 << 24  # bytes; a patch without compression has 27,648
+
+# What a TIFF's tags must say for its pixels to lie in the file as they are: TIFF 6.0, section 6.
+PLAIN_TIFF = {
+    256: {PATCH_SIZE},  # width
+    257: {PATCH_SIZE},  # height
+    259: {1},  # compression: none
+    262: {2},  # color space: RGB
+    277: {3},  # samples per pixel
+    279: {PIXEL_BYTES},  # bytes of the one strip
+    274: {None, 1},  # orientation: as it is
+    284: {None, 1},  # planes: interleaved
+    317: {None, 1},  # predictor: none
+    339: {None, 1},  # sample format: unsigned
+}
+BITS_PER_SAMPLE, STRIP_OFFSETS, SHORT, LONG = 258, 273, 3, 4
+
+
+def plain_tiff(data: bytes) -> np.ndarray | None:
+    """The pixels of a little-endian, uncompressed, one-strip RGB TIFF without decoding it.
+
+    None for any other file, which then needs a decoder. The header alone decides.
+    """
+    if data[:4] != b"II*\0":
+        return None
+    tags: dict[int, int] = {}
+    bits_at = None
+    try:
+        (directory,) = struct.unpack_from("<I", data, 4)
+        (entries,) = struct.unpack_from("<H", data, directory)
+        for k in range(entries):
+            tag, kind, count, value = struct.unpack_from("<HHII", data, directory + 2 + 12 * k)
+            if tag == BITS_PER_SAMPLE and kind == SHORT and count == 3:
+                bits_at = value
+            elif count == 1 and kind in (SHORT, LONG):
+                tags[tag] = value & 0xFFFF if kind == SHORT else value
+        if bits_at is None or struct.unpack_from("<3H", data, bits_at) != (8, 8, 8):
+            return None
+    except struct.error:
+        return None
+    start = tags.get(STRIP_OFFSETS, len(data))
+    if any(tags.get(tag) not in allowed for tag, allowed in PLAIN_TIFF.items()):
+        return None
+    if start + PIXEL_BYTES > len(data):
+        return None
+    return np.frombuffer(data, np.uint8, PIXEL_BYTES, start).reshape(SHAPE)
+
+
+def decode(data: bytes, path: Path) -> np.ndarray:
+    """The pixels of a TIFF, PNG or JPEG, uint8 (96, 96, 3).
+
+    Raises InputError for anything that is not an 8-bit RGB image of that size.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=("TIFF", "PNG", "JPEG")) as image:
+            if image.size != (PATCH_SIZE, PATCH_SIZE):
+                width, height = image.size
+                raise InputError(
+                    f"{path} is {width}×{height} pixels; patches are {PATCH_SIZE}×{PATCH_SIZE}."
+                )
+            deep = ";16" in str(image.tile)  # Pillow would cut 16 bits to 8 without a word
+            if image.mode != "RGB" or deep:
+                kind = f"{image.mode}, 16 bits" if deep else image.mode
+                raise InputError(f"{path} is not an 8-bit RGB image (it is {kind}); convert it first.")
+            return np.asarray(image)
+    except InputError:
+        raise
+    except Exception as error:  # decoders meet damage in too many ways to list
+        reason = " ".join(str(error).replace(repr(data), "").split())
+        if "cannot identify" in reason:
+            reason = "it is not a TIFF, PNG or JPEG image"
+        raise InputError(f"{path} cannot be read: {reason}; replace or remove the file.") from None
+
+
+def read_patch(path: Path) -> np.ndarray:
+    """The pixels of one image file. Raises InputError if it is not a patch."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST_FILE + 1)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from None
+    if not data:
+        raise InputError(f"{path} is empty (0 bytes); replace or remove the file.")
+    if len(data) > LARGEST_FILE:
+        raise InputError(f"{path} is larger than {LARGEST_FILE >> 20} MiB, too large for a patch.")
+    pixels = plain_tiff(data)
+    return decode(data, path) if pixels is None else pixels
+
+
+def reader(ids: Sequence[str], paths: Sequence[Path], verify: bool) -> Callable[[int, int], np.ndarray]:
+    """A `Split.read` over image files; with `verify`, each id must be the SHA-1 of its pixels."""
+
+    def read(start: int, stop: int) -> np.ndarray:
+        batch = np.empty((stop - start, *SHAPE), np.uint8)
+        for k in range(start, stop):
+            batch[k - start] = read_patch(paths[k])
+            if verify:
+                check_sha1(ids[k], batch[k - start], paths[k])
+        return batch
+
+    return read
+
+
+def check_sha1(patch_id: str, pixels: np.ndarray, path: Path) -> None:
+    if not re.fullmatch("[0-9a-f]{40}", patch_id):
+        raise InputError(f"--verify needs ids that are SHA-1 sums, as Kaggle's are; {path} has none.")
+    found = hashlib.sha1(pixels.tobytes(), usedforsecurity=False).hexdigest()
+    if found != patch_id:
+        raise InputError(f"{path} is damaged: the SHA-1 of its pixels is {found}, not its id.")
+
+
+def list_images(folder: Path) -> dict[str, Path]:
+    """The image files directly in a folder by id (the file's stem), in the order of their ids.
+
+    Raises InputError if two files have one id.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file():
+            if path.stem in found:
+                raise InputError(f"{path} and {found[path.stem].name} have the same id {path.stem}.")
+            found[path.stem] = path
+    return found
+
+
+def content_of(paths: Sequence[Path]) -> str:
+    """A digest of the files' sizes: what can be told of their content without reading them."""
+    return digest(str(path.stat().st_size) for path in paths)

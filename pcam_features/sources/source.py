@@ -1,0 +1,90 @@
+"""What a source of patches is."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..errors import InputError
+
+
+@dataclass(frozen=True)
+class Split:
+    """Patches of one part of a data set, in a fixed order.
+
+    `read(start, stop)` gives rows start to stop as uint8 (n, 96, 96, 3), RGB, C-contiguous; it
+    may be called from several threads, and raises InputError for a patch that is not one.
+    `labels` is int8 of 0 and 1, or None where there are none; a slide of None is unknown.
+    `content` says what the pixels are as far as can be told without reading them.
+    """
+
+    name: str
+    ids: list[str]
+    labels: np.ndarray | None
+    slides: list[str | None]
+    content: str
+    read: Callable[[int, int], np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def fingerprint(self) -> dict[str, str]:
+        """A digest of each thing that must stay the same for stored features to stay valid."""
+        labels = None if self.labels is None else self.labels.tolist()
+        parts: dict[str, object] = {
+            "ids": self.ids,
+            "labels": labels,
+            "slides": self.slides,
+            "content": self.content,
+        }
+        return {name: digest([repr(part)]) for name, part in parts.items()}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set: its splits, and the protocol under which it may be used."""
+
+    kind: str
+    path: str
+    protocol: str
+    splits: dict[str, Split]
+
+    def with_slides(self, slides: Mapping[str, str], where: str) -> Source:
+        """The same source with slides from a table; ids that are not in it stay unknown.
+
+        Raises InputError if no id of the table is in the source.
+        """
+        splits = {
+            name: replace(split, slides=[slides.get(i) for i in split.ids])
+            for name, split in self.splits.items()
+        }
+        if not any(slide for split in splits.values() for slide in split.slides):
+            raise InputError(f"none of the ids in {where} is in {self.path}; is it its slide table?")
+        return replace(self, splits=splits)
+
+    def only(self, names: str | None) -> list[Split]:
+        """The splits in a comma-separated list, in that order; all of them for None.
+
+        Raises InputError for a name the source does not have, or a split without patches.
+        """
+        wanted = list(self.splits) if names is None else [n.strip() for n in names.split(",")]
+        for name in wanted:
+            if name not in self.splits:
+                raise InputError(
+                    f"{self.path} has no split {name!r}; it has: {', '.join(self.splits)}."
+                )
+            if not len(self.splits[name]):
+                raise InputError(f"split {name!r} of {self.path} has no patches.")
+        return [self.splits[name] for name in wanted]
+
+
+def digest(parts: Iterable[str]) -> str:
+    """A short digest of some text, in order."""
+    state = hashlib.sha256()
+    for part in parts:
+        state.update(part.encode())
+        state.update(b"\0")
+    return state.hexdigest()[:32]

@@ -1,0 +1,269 @@
+"""The feature store: Parquet in, Parquet out; readable by pandas, polars or DuckDB on its own.
+
+    manifest.json                       versions, source, families with their columns, splits
+    <split>/patches/part-00000.parquet  id, label, slide
+    <split>/<family>/part-00000.parquet id and float32 columns
+
+Rows keep the source's order, and a part's files all have the same ids. A part is written under
+a temporary name, flushed and renamed: a part that exists is whole. A family is finished in a
+split once all its parts exist, which the manifest then says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from . import __version__
+from .errors import InputError
+from .families.family import Family
+from .files import TEMPORARY, read_json, whole_file, write_json
+from .sources.source import Source, Split
+
+VERSION = 1
+MANIFEST = "manifest.json"
+LOCK = "lock"
+PATCHES = "patches"  # the table of ids, labels and slides beside the families
+PART_ROWS = 2048
+LARGEST_ROWS = 1 << 32
+
+MEANING = {
+    "ids": "its ids, or their order,",
+    "labels": "its labels",
+    "slides": "its slides (--slides)",
+    "content": "the sizes of its files",
+}
+
+
+def part_path(store: Path, split: str, table: str, part: int) -> Path:
+    return store / split / table / f"part-{part:05d}.parquet"
+
+
+def part_count(rows: int) -> int:
+    return -(-rows // PART_ROWS)
+
+
+def part_span(part: int, rows: int) -> tuple[int, int]:
+    return part * PART_ROWS, min((part + 1) * PART_ROWS, rows)
+
+
+def describe(family: Family) -> dict[str, Any]:
+    return {"version": family.version, "columns": list(family.columns)}
+
+
+def new_manifest(source: Source) -> dict[str, Any]:
+    return {
+        "store_version": VERSION,
+        "pcam_version": __version__,
+        "source": {"kind": source.kind, "path": source.path, "protocol": source.protocol},
+        "dtype": "float32",
+        "part_rows": PART_ROWS,
+        "families": {},
+        "splits": {},
+    }
+
+
+def check_version(manifest: dict[str, Any], path: Path) -> None:
+    if manifest.get("store_version") != VERSION or manifest.get("part_rows") != PART_ROWS:
+        raise InputError(
+            f"feature store {path} was written by another version of pcam "
+            f"({manifest.get('pcam_version')}); extract it anew with --overwrite."
+        )
+
+
+def plan(
+    path: Path, source: Source, splits: list[Split], families: list[Family], device: str
+) -> dict[str, Any]:
+    """The manifest of the store once `families` of `splits` are in it; nothing is written.
+
+    Raises InputError, saying what changed, if a store at `path` holds other patches, or these
+    families with other parameters.
+    """
+    manifest = new_manifest(source)
+    if path.exists():
+        if any(path.iterdir()) and not (path / MANIFEST).is_file():
+            raise InputError(f"{path} is not empty and not a feature store; give another folder.")
+        if (path / MANIFEST).is_file():
+            manifest = read_json(path / MANIFEST, "feature store manifest")
+            check_version(manifest, path)
+    if manifest["source"]["kind"] != source.kind:
+        raise InputError(
+            f"feature store {path} holds features of a source of kind "
+            f"{manifest['source']['kind']}, not {source.kind}; {_ANEW}"
+        )
+    for family in families:
+        known = manifest["families"].setdefault(family.name, describe(family))
+        if known != describe(family):
+            raise InputError(
+                f"feature store {path} holds {family.name} with other parameters or of another "
+                f"version ({known['version']}; now {family.version}); {_ANEW}"
+            )
+    for split in splits:
+        entry = {
+            "rows": len(split),
+            "labeled": split.labels is not None,
+            "fingerprint": split.fingerprint(),
+            "families": {},
+        }
+        known = manifest["splits"].setdefault(split.name, entry)
+        changed = [
+            MEANING[name]
+            for name, value in split.fingerprint().items()
+            if known["fingerprint"].get(name) != value
+        ]
+        if changed:
+            raise InputError(
+                f"feature store {path} was made from another source than {source.path}: in split "
+                f"{split.name!r}, {' and '.join(changed)} changed; {_ANEW}"
+            )
+        for family in families:
+            known["families"].setdefault(family.name, {"device": device, "complete": False})
+    return manifest
+
+
+_ANEW = "give another folder, or --overwrite to extract anew."
+
+
+def sweep(path: Path) -> None:
+    """Remove what an interrupted run left half-written."""
+    for leftover in path.rglob(f"*{TEMPORARY}"):
+        leftover.unlink()
+
+
+def write_patches(path: Path, split: Split, part: int) -> None:
+    target = part_path(path, split.name, PATCHES, part)
+    start, stop = part_span(part, len(split))
+    if target.exists():
+        return
+    labels = [None] * (stop - start) if split.labels is None else split.labels[start:stop].tolist()
+    table = pa.table(
+        {
+            "id": pa.array(split.ids[start:stop], pa.string()),
+            "label": pa.array(labels, pa.int8()),
+            "slide": pa.array(split.slides[start:stop], pa.string()),
+        }
+    )
+    _write(target, table)
+
+
+def write_features(path: Path, split: Split, family: Family, part: int, values: np.ndarray) -> None:
+    """Write a part of a family: float32 (rows, columns)."""
+    start, stop = part_span(part, len(split))
+    columns = {name: pa.array(values[:, k]) for k, name in enumerate(family.columns)}
+    table = pa.table({"id": pa.array(split.ids[start:stop], pa.string())} | columns)
+    _write(part_path(path, split.name, family.name, part), table)
+
+
+def _write(path: Path, table: pa.Table) -> None:
+    with whole_file(path) as temporary:
+        # Features hardly compress: plain columns are a third faster to write, and as large.
+        pq.write_table(table, temporary, compression="zstd", use_dictionary=["id"])
+
+
+def mark_complete(path: Path, manifest: dict[str, Any], split: str, names: Iterable[str]) -> None:
+    for name in names:
+        manifest["splits"][split]["families"][name]["complete"] = True
+    write_json(path / MANIFEST, manifest)
+
+
+@dataclass(frozen=True)
+class Store:
+    """A feature store to read from."""
+
+    path: Path
+    manifest: dict[str, Any]
+
+    @property
+    def splits(self) -> list[str]:
+        return list(self.manifest["splits"])
+
+    def families(self, split: str) -> list[str]:
+        """The families that are finished in a split."""
+        entries = self._split(split)["families"]
+        return [name for name, entry in entries.items() if entry["complete"]]
+
+    def _split(self, split: str) -> dict[str, Any]:
+        if split not in self.manifest["splits"]:
+            raise InputError(
+                f"feature store {self.path} has no split {split!r}; it has: {', '.join(self.splits)}."
+            )
+        entry: dict[str, Any] = self.manifest["splits"][split]
+        return entry
+
+    def patches(self, split: str) -> pd.DataFrame:
+        """A row a patch: id, label (float, NaN if there is none), slide (None if unknown)."""
+        rows = self._split(split)["rows"]
+        parts = [self._read(split, PATCHES, k, rows) for k in range(part_count(rows))]
+        table = pa.concat_tables(parts)
+        return pd.DataFrame(
+            {
+                "id": table["id"].to_pylist(),
+                "label": np.array(table["label"].to_pylist(), np.float64),
+                "slide": pd.Series(table["slide"].to_pylist(), dtype=object),
+            }
+        )
+
+    def features(self, split: str, family: str) -> np.ndarray:
+        """A family's values, float32 (rows, columns), in the manifest's order of columns.
+
+        Raises InputError if the family is not finished, or its parts are not what they should be.
+        """
+        entry = self._split(split)
+        if family not in self.families(split):
+            have = ", ".join(self.families(split)) or "none"
+            raise InputError(
+                f"feature store {self.path} has no finished {family} features in split {split!r} "
+                f"(finished: {have}); run pcam extract again, and let it end."
+            )
+        columns = self.manifest["families"][family]["columns"]
+        values = np.empty((entry["rows"], len(columns)), np.float32)
+        for part in range(part_count(entry["rows"])):
+            table = self._read(split, family, part, entry["rows"])
+            ids = self._read(split, PATCHES, part, entry["rows"])["id"]
+            path = part_path(self.path, split, family, part)
+            if table.column_names != ["id", *columns] or not table["id"].equals(ids):
+                raise InputError(f"{path} does not belong to its store; extract with --overwrite.")
+            start, stop = part_span(part, entry["rows"])
+            for k, name in enumerate(columns):
+                values[start:stop, k] = table[name].to_numpy()
+        if not np.isfinite(values).all():
+            raise InputError(
+                f"{family} features of {self.path} hold NaN or infinity; extract with --overwrite."
+            )
+        return values
+
+    def _read(self, split: str, table: str, part: int, rows: int) -> pa.Table:
+        path = part_path(self.path, split, table, part)
+        start, stop = part_span(part, rows)
+        try:
+            if pq.read_metadata(path).num_rows != stop - start:
+                raise InputError(f"{path} has not {stop - start} rows; extract with --overwrite.")
+            return pq.ParquetFile(path).read()
+        except (OSError, pa.ArrowException) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"{path} cannot be read: {reason}; run pcam extract again.") from None
+
+
+def open_store(path: Path) -> Store:
+    """Raises InputError if there is no feature store at `path`, or one of another version."""
+    if not (path / MANIFEST).is_file():
+        raise InputError(f"{path} is not a feature store (no {MANIFEST}); make one with pcam extract.")
+    manifest = read_json(path / MANIFEST, "feature store manifest")
+    check_version(manifest, path)
+    try:
+        for name, split in manifest["splits"].items():
+            safe = name not in ("", ".", "..") and not {"/", "\\", "\0"} & set(name)
+            if not safe or not 0 <= int(split["rows"]) < LARGEST_ROWS:
+                raise ValueError(name)
+            for family, entry in split["families"].items():
+                bool(entry["complete"]), list(manifest["families"][family]["columns"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"feature store manifest {path / MANIFEST} is damaged ({error}).") from None
+    return Store(path, manifest)
