@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import __version__, console
-from .errors import InputError, PcamError
+from .errors import PcamError
 
 if TYPE_CHECKING:
     from .learn.bundle import Bundle
@@ -130,6 +130,8 @@ def extract(
     splits = opened.only(split)
     plan = forecast(features, opened, splits, wanted, target.NAME, overwrite=overwrite)
     if not dry_run:
+        if plan["patches_to_do"] and not target.compiled_before():
+            console.say("compiling kernels, once on this machine: some ten seconds")
         with console.progress("extract", plan["patches_to_do"], "patches") as advance:
             run(
                 features,

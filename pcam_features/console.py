@@ -47,11 +47,20 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = ""
 
 @contextmanager
 def progress(title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """Progress with time left: a bar on a terminal, now and then a line elsewhere."""
+    """Progress with time left: a bar on a terminal, now and then a line elsewhere.
+
+    It is told of units as they are done; 0 says that the work begins only now.
+    """
     if sys.stderr.isatty():
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-        from rich.progress import TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
         parts = (
             TextColumn("{task.description}"),
@@ -64,15 +73,17 @@ def progress(title: str, total: int, unit: str) -> Iterator[Callable[[int], None
         )
         with Progress(*parts, console=Console(stderr=True)) as bar:
             task = bar.add_task(title, total=total)
-            yield lambda done: bar.advance(task, done)
+            yield lambda done: bar.advance(task, done) if done else bar.reset(task)
         return
     started = spoke = time.monotonic()
     finished = 0
 
     def advance(done: int) -> None:
-        nonlocal finished, spoke
+        nonlocal finished, started, spoke
         finished += done
         now = time.monotonic()
+        if not done:
+            started = spoke = now
         if now - spoke >= QUIET_SECONDS and finished < total:
             spoke = now
             left = (now - started) / finished * (total - finished)

@@ -100,8 +100,8 @@ def extract(
 ) -> None:
     """Bring the store at `path` to hold `families` of `splits`, computing only what is missing.
 
-    `progress` is told of rows as they are done. Raises InputError for patches that cannot be
-    read and for a store that does not fit; all parts finished by then stay.
+    `progress` is told of rows as they are done, and of 0 when measuring begins. Raises InputError
+    for patches that cannot be read and for a store that does not fit; finished parts stay.
     """
     if overwrite and path.exists():
         check_is_store(path)
@@ -134,6 +134,7 @@ def _measure_all(
     progress: Callable[[int], None],
 ) -> None:
     measure = measurer(families, target)
+    progress(0)  # compiled: from here on, time tells how long the rest will take
 
     def work(shard: Shard, start: int, stop: int) -> dict[str, np.ndarray]:
         return measure(shard.split.read(start, stop), shard.families)

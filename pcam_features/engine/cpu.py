@@ -39,6 +39,11 @@ def cache_folder() -> Path:
     return root / "kernels" / digest.hexdigest()[:16]
 
 
+def compiled_before() -> bool:
+    """Whether kernels of this version are on disk; if not, the first use takes some seconds."""
+    return cache_folder().exists()
+
+
 def _scratch(kernel: Kernel) -> tuple[np.ndarray, np.ndarray]:
     return np.empty(kernel.ints, np.int32), np.empty(kernel.floats, np.float64)
 

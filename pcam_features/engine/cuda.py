@@ -77,6 +77,11 @@ def launch(kernel: Kernel, patches: Any, table: Any, out: Any, stream: Any = 0) 
     compiled[len(patches), LANES, stream](patches, table, out)
 
 
+def compiled_before() -> bool:
+    """Never: kernels for the card are compiled anew in every process."""
+    return False
+
+
 @cache
 def _table_on_device(kernel: Kernel) -> Any:
     import cupy
@@ -126,4 +131,4 @@ def to_host(array: Any) -> np.ndarray:
     """The one place where results leave the device."""
     import cupy
 
-    return cupy.asnumpy(array)
+    return np.asarray(cupy.asnumpy(array))

@@ -83,10 +83,10 @@ def device(function: F) -> F:
 def bind(
     function: Callable[..., Any],
     words: dict[Callable[..., Any], Any],
-    compile: Callable[[FunctionType], Any],
+    build: Callable[[FunctionType], Any],
     done: dict[Callable[..., Any], Any] | None = None,
 ) -> Any:
-    """Compile `function`, and the kernel code it calls, with a target's `words` in place of ours.
+    """Build `function`, and the kernel code it calls, with a target's `words` in place of ours.
 
     The words are exchanged by name in a copy of the function's globals, rather than captured in a
     closure: Numba can keep compiled code on disk for the former and not for the latter.
@@ -102,9 +102,9 @@ def bind(
             if value in words:
                 names[name] = words[value]
             elif value in _marked:
-                names[name] = bind(value, words, compile, done)
+                names[name] = bind(value, words, build, done)
         copy = FunctionType(function.__code__, names, function.__name__, function.__defaults__)
         copy.__qualname__ = function.__qualname__
         copy.__module__ = function.__module__
-        done[function] = compile(copy)
+        done[function] = build(copy)
     return done[function]

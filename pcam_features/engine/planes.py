@@ -85,12 +85,12 @@ XYZ = _fixed(XYZ_FROM_RGB / XYZ_FROM_RGB.sum(axis=1, keepdims=True), 14)
 
 
 @device
-def clip(level: int) -> int:
+def clip(level: Any) -> Any:
     return min(max(level, 0), 255)
 
 
 @device
-def scaled(amount: int, bits: int) -> int:
+def scaled(amount: Any, bits: int) -> Any:
     """`amount` without its `bits` behind the point, rounded."""
     return (amount + (1 << (bits - 1))) >> bits
 
@@ -107,7 +107,8 @@ def measure(rgb: Any, table: Any, ints: Any, floats: Any, out: Any) -> None:
 
         for x in range(width):
             red, green, blue = np.int32(rgb[y, x, 0]), np.int32(rgb[y, x, 1]), np.int32(rgb[y, x, 2])
-            top, bottom = max(red, green, blue), min(red, green, blue)
+            top: Any = max(red, green, blue)
+            bottom: Any = min(red, green, blue)
             spread = max(top - bottom, 1)
             if top == red:
                 turn = green - blue + 6 * spread

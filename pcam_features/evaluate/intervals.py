@@ -43,8 +43,9 @@ def weighted_auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) ->
     negative = every - positive
     below = np.cumsum(negative, axis=1) - negative / 2
     pairs = positive.sum(axis=1) * negative.sum(axis=1)
-    won = (positive * below).sum(axis=1)
-    return np.divide(won, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
+    result = np.full(len(weights), np.nan)
+    np.divide((positive * below).sum(axis=1), pairs, out=result, where=pairs > 0)
+    return result
 
 
 def auc(labels: np.ndarray, scores: np.ndarray) -> float:

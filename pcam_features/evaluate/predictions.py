@@ -35,7 +35,7 @@ def read_predictions(path: Path, ids: Sequence[str]) -> np.ndarray:
     neither all the same nor bare labels.
     """
     table = read_table(path, ("id", "label"), "predictions")
-    values = pd.to_numeric(table["label"], errors="coerce").to_numpy(np.float64)
+    values: np.ndarray = pd.to_numeric(table["label"], errors="coerce").to_numpy(np.float64)
     bad = ~((values >= 0) & (values <= 1))
     if bad.any():
         row = int(np.flatnonzero(bad)[0])

@@ -82,33 +82,38 @@ def percentiles(histogram: Any, total: int, out: Any) -> None:
 
 
 @device
+def summarize(histograms: Any, pixels: int, out: Any) -> None:
+    """All statistics of one plane, region after region, from its center's and ring's histograms."""
+    for level in range(256):
+        histograms[0, level] = histograms[1, level] + histograms[2, level]
+    center = (STOP - START) ** 2
+    for region in range(N_REGIONS):
+        size = pixels if region == 0 else center if region == 1 else pixels - center
+        at = region * N_STATISTICS
+        moments(histograms[region], size, out[at : at + N_MOMENTS])
+        percentiles(histograms[region], size, out[at + N_MOMENTS : at + N_STATISTICS])
+
+
+@device
 def measure(planes: Any, table: Any, ints: Any, floats: Any, out: Any) -> None:
+    height, width = planes.shape[1], planes.shape[2]
     for plane in range(lane(), N_PLANES, lanes()):
         for region in range(N_REGIONS):
             for level in range(256):
                 ints[plane, region, level] = 0
     barrier()
     for plane in range(N_PLANES):
-        for y in range(lane(), planes.shape[1], lanes()):
+        for y in range(lane(), height, lanes()):
             inside = START <= y < STOP
-            for x in range(planes.shape[2]):
+            for x in range(width):
                 region = 1 if inside and START <= x < STOP else 2
                 add(ints, (plane, region, planes[plane, y, x]), 1)
     barrier()
+    each = N_REGIONS * N_STATISTICS
     for plane in range(lane(), N_PLANES, lanes()):
-        for level in range(256):
-            ints[plane, 0, level] = ints[plane, 1, level] + ints[plane, 2, level]
-        for region in range(N_REGIONS):
-            size = (STOP - START) ** 2
-            if region != 1:
-                size = planes.shape[1] * planes.shape[2] - (size if region == 2 else 0)
-            at = (plane * N_REGIONS + region) * N_STATISTICS
-            moments(ints[plane, region], size, out[at : at + N_MOMENTS])
-            percentiles(ints[plane, region], size, out[at + N_MOMENTS : at + N_STATISTICS])
-        at = plane * N_REGIONS * N_STATISTICS
-        out[N_PLANES * N_REGIONS * N_STATISTICS + plane] = (
-            out[at + N_STATISTICS] - out[at + 2 * N_STATISTICS]
-        )
+        at = plane * each
+        summarize(ints[plane], height * width, out[at : at + each])
+        out[N_PLANES * each + plane] = out[at + N_STATISTICS] - out[at + 2 * N_STATISTICS]
     barrier()
 
 

@@ -1,7 +1,8 @@
 """Gray-level co-occurrence: how often two levels stand a step apart, and what that says.
 
 Pairs are counted at distances 1, 2 and 4 in four directions, both ways round (symmetric), on
-`gray` and `hematoxylin` cut into 32 levels, and normalized to a probability p(i, j). A pair
+`gray` and `hematoxylin` cut into 32 levels, and normalized to a probability p(i, j). A diagonal
+step of distance d is d rows and d columns (as in mahotas; scikit-image's is shorter). A pair
 belongs to `center` or `ring` if both its pixels do. Columns are
 `glcm__<property>__<region>_<plane>_d<distance>_<mean|range>`: the mean and the range (largest
 minus smallest) over the four directions, which a turned or flipped patch leaves as they are.
@@ -85,7 +86,7 @@ def _n_log2_n() -> np.ndarray:
 def count_pairs(
     plane: Any, top: int, bottom: int, left: int, right: int, dy: int, dx: int, step: int, counts: Any
 ) -> None:
-    """Add `step` for each pair whose first pixel is in the rectangle and whose second is in the plane."""
+    """Add `step` for each pair that starts in the rectangle and ends in the plane."""
     height, width = plane.shape
     x0, x1 = max(left, -dx), min(right, width - dx)
     for y in range(max(top, -dy) + lane(), min(bottom, height - dy), lanes()):

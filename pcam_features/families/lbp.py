@@ -66,7 +66,7 @@ def pattern_of(bits: int, points: int) -> int:
 
 @device
 def compare_row(plane: Any, y: int, points: int, radius: int, circle: Any, bits: Any) -> None:
-    """Set bit k of `bits[x]` where point k around (y, radius + x) is at least as bright as that pixel."""
+    """Set bit k of `bits[x]` where point k around (y, radius + x) is at least as bright as it."""
     n = plane.shape[1] - 2 * radius
     middle = plane[y, radius : radius + n]
     for x in range(n):
@@ -122,8 +122,12 @@ def measure(planes: Any, table: Any, ints: Any, floats: Any, out: Any) -> None:
             barrier()
 
 
+def pattern_name(pattern: int, points: int) -> str:
+    return "mixed" if pattern > points else f"ones{pattern:02d}"
+
+
 COLUMNS = tuple(
-    f"lbp__{'mixed' if pattern > points else f'ones{pattern:02d}'}__{region}_{plane}_p{points}_r{radius}"
+    f"lbp__{pattern_name(pattern, points)}__{region}_{plane}_p{points}_r{radius}"
     for plane in MEASURED
     for points, radius in CIRCLES
     for region in REGIONS

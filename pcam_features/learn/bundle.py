@@ -117,8 +117,10 @@ def _booster(path: Path, name: str, checksum: str) -> xgboost.Booster:
     if sha256(content) != checksum:
         raise InputError(f"model {path} is damaged: {file.name} does not have its checksum.")
     try:
+        if not content.startswith(b"{"):  # XGBoost ends the whole process on an empty file
+            raise ValueError("no object")
         return xgboost.Booster(model_file=bytearray(content))
-    except xgboost.core.XGBoostError:
+    except (ValueError, xgboost.core.XGBoostError):
         raise InputError(f"model {path}: {file.name} is not an XGBoost model.") from None
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy.special import expit
+from xgboost import Booster
 
 from .. import __version__
 from ..errors import InputError
@@ -48,7 +49,7 @@ def train_models(
     threads: int,
     seed: int,
     progress: Callable[[int], None],
-) -> tuple[dict[str, boosting.xgboost.Booster], np.ndarray]:
+) -> tuple[dict[str, Booster], np.ndarray]:
     """Each base model trained on everything, and the log-odds (rows, models) each gave out of fold."""
     models = base_models(list(values))
     logits = np.empty((len(labels), len(models)))

@@ -22,7 +22,7 @@ PIXEL_BYTES = PATCH_SIZE * PATCH_SIZE * 3
 LARGEST_FILE = 1 << 24  # bytes; a patch without compression has 27,648
 
 # What a TIFF's tags must say for its pixels to lie in the file as they are: TIFF 6.0, section 6.
-PLAIN_TIFF = {
+PLAIN_TIFF: dict[int, set[int | None]] = {
     256: {PATCH_SIZE},  # width
     257: {PATCH_SIZE},  # height
     259: {1},  # compression: none

@@ -251,11 +251,11 @@ def stain(
     eosin = np.where(canvas.hematoxylin > 40, eosin * 0.6, eosin * meshwork)
     amount = np.stack([hematoxylin, eosin], axis=-1).astype(np.float32)
     amount *= np.where(holes > 127, 0.03, 1.0)[..., None].astype(np.float32)
-    amount = cv2.GaussianBlur(amount, (0, 0), slide.blur)
-    density = (amount * slide.strength * np.exp(rng.normal(0, 0.06, 2))) @ slide.stains
+    blurred = cv2.GaussianBlur(amount, (0, 0), slide.blur)
+    density = (blurred * slide.strength * np.exp(rng.normal(0, 0.06, 2))) @ slide.stains
     light = slide.white * np.power(10.0, -np.clip(density, 0, None))
     grain = np.stack([window(fields, "grain", rng) for _ in range(3)], axis=-1)
-    return np.clip(np.rint(light + slide.noise * grain), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(light + slide.noise * grain), 0, 255), np.uint8)
 
 
 def render(slide: Slide, seed: int, split: int, index: int) -> Patch:

@@ -1,0 +1,66 @@
+"""The whole road on synthetic patches: every command, shown as it runs."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from pathlib import Path
+
+from . import cli, console
+from .files import check_free
+from .sources.kaggle import SAMPLE
+from .sources.slides import BESIDE
+from .store import MANIFEST
+from .synth import SHEET, TEST_LABELS
+
+MARK = ".pcam-demo"  # says that a folder is a demo's, which another demo may replace
+
+
+def run(folder: Path, patches: int, seed: int) -> None:
+    """Run every command on synthetic patches, in `folder`.
+
+    Raises InputError if the folder exists and is not that of an earlier demo.
+    """
+    started = time.monotonic()
+    check_free(folder, overwrite=True, what="demo folder", belongs=MARK)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARK).touch()
+    patches_folder, features = folder / "patches", folder / "features"
+    model, color_model = folder / "model", folder / "color_model"
+    stack_csv, color_csv = folder / "stack.csv", folder / "color.csv"
+    slides = max(patches // 100, 10)
+    size = ["--patches", patches, "--slides", slides, "--seed", seed]
+    # An earlier demo in this folder is made anew.
+    anew = ["--overwrite"] if patches_folder.exists() else []
+    store_anew = ["--overwrite"] if (features / MANIFEST).exists() else []
+    slide_table = ["--slides", patches_folder / BESIDE]
+    commands: list[tuple[str, list[object]]] = [
+        ("Make patches whose truth is known", ["synth", patches_folder, *size, *anew]),
+        ("Measure them", ["extract", patches_folder, features, *store_anew]),
+        ("Learn from all of it, scored across slides", ["fit", features, model, "--overwrite"]),
+        (
+            "Learn from color alone, to compare with",
+            ["fit", features, color_model, "--families", "color", "--overwrite"],
+        ),
+        ("Predict slides that no model has seen", ["predict", model, features, stack_csv]),
+        ("", ["predict", color_model, features, color_csv]),
+        (
+            "Write a submission",
+            ["submit", model, features, folder / "submission.csv", "--sample", patches_folder / SAMPLE],
+        ),
+        (
+            "Compare the two on the test slides",
+            ["compare", patches_folder / TEST_LABELS, stack_csv, color_csv, *slide_table],
+        ),
+    ]
+    for title, words in commands:
+        arguments = [str(word) for word in words]
+        if title:
+            console.say(f"\n# {title}")
+        console.say(f"$ pcam {shlex.join(arguments)}")
+        cli.app(arguments, standalone_mode=False)
+    console.say(f"\nDone in {time.monotonic() - started:.0f} s. What to try next:")
+    console.say(f"  look at        {patches_folder / SHEET}")
+    console.say(f"  open           {features} with pandas.read_parquet, polars or DuckDB")
+    console.say("  your patches   pcam extract FOLDER features && pcam fit features model")
+    console.say("  Kaggle         the walk-through in README.md, from download to upload")

@@ -1,0 +1,144 @@
+"""Patches to test on, and the command line as a user meets it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from pcam_features.sources import synthetic
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def pcam(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """Run a command as `pcam` would, in this process."""
+    from pcam_features.cli import main
+
+    def run(*words: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["pcam", *(str(word) for word in words)])
+        capsys.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 0
+        captured = capsys.readouterr()
+        return Result(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def kaggle_folder() -> Path:
+    if not (SHARED / "kaggle" / "train_labels.csv").is_file():
+        pytest.skip(f"no real patches in {SHARED}")
+    return SHARED / "kaggle"
+
+
+@pytest.fixture(scope="session")
+def pcam_folder() -> Path:
+    if not (SHARED / "pcam" / "labels.csv").is_file():
+        pytest.skip(f"no real patches in {SHARED}")
+    return SHARED / "pcam"
+
+
+@pytest.fixture(scope="session")
+def real_batch(kaggle_folder: Path) -> np.ndarray:
+    from pcam_features.sources import kaggle
+
+    return kaggle.open_source(kaggle_folder).splits["train"].read(100, 124)
+
+
+@pytest.fixture(scope="session")
+def synthetic_batch() -> np.ndarray:
+    return synthetic.open_source("synthetic:24:6:5").splits["train"].read(0, 24)
+
+
+def degenerate() -> dict[str, np.ndarray]:
+    """Patches on which statistics are undefined unless somebody defined them."""
+    shape = (96, 96, 3)
+    one_dot = np.full(shape, 255, np.uint8)
+    one_dot[48, 48] = (90, 40, 120)
+    checkerboard = np.zeros(shape, np.uint8)
+    checkerboard[::2, ::2] = checkerboard[1::2, 1::2] = 255
+    half_glass = np.full(shape, 245, np.uint8)
+    half_glass[:, :48] = (130, 70, 150)
+    noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    return {
+        "black": np.zeros(shape, np.uint8),
+        "white": np.full(shape, 255, np.uint8),
+        "constant": np.full(shape, (180, 120, 170), np.uint8),
+        "one_dot": one_dot,
+        "checkerboard": checkerboard,
+        "saturated": np.where(noise > 127, 255, 0).astype(np.uint8),
+        "half_glass": half_glass,
+        "noise": noise,
+    }
+
+
+@pytest.fixture(scope="session")
+def degenerate_batch() -> np.ndarray:
+    return np.stack(list(degenerate().values()))
+
+
+@pytest.fixture(scope="session", params=["real", "synthetic", "degenerate"])
+def batch(request: pytest.FixtureRequest) -> np.ndarray:
+    found: np.ndarray = request.getfixturevalue(f"{request.param}_batch")
+    return found
+
+
+@pytest.fixture(scope="session")
+def synthetic_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small data set on disk, in Kaggle's layout."""
+    from pcam_features.synth import synthesize
+
+    folder = tmp_path_factory.mktemp("data") / "synthetic"
+    synthesize(folder, patches=240, slides=12, seed=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def store_folder(synthetic_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The features of `synthetic_folder`."""
+    from pcam_features.engine import cpu
+    from pcam_features.extract import extract
+    from pcam_features.families.catalog import chosen
+    from pcam_features.sources.detect import open_source
+
+    folder = tmp_path_factory.mktemp("features") / "store"
+    source, _ = open_source(str(synthetic_folder))
+    extract(folder, source, source.only(None), chosen(None), cpu, threads=2)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model_folder(store_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model fitted on `store_folder`."""
+    from pcam_features.learn.fit import fit
+    from pcam_features.store import open_store
+
+    folder = tmp_path_factory.mktemp("models") / "model"
+    fit(
+        open_store(store_folder),
+        folder,
+        split="train",
+        families=["color", "glcm", "lbp"],
+        folds=3,
+        device="cpu",
+        threads=2,
+        seed=0,
+        overwrite=False,
+    )
+    return folder

@@ -1,0 +1,178 @@
+"""Extraction loses nothing, mixes nothing, and ends in the same bytes however often it is stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import Result
+from planes_of import features_of
+
+from pcam_features.families.catalog import FAMILIES
+from pcam_features.sources.detect import open_source
+from pcam_features.store import open_store
+
+Run = Callable[..., Result]
+# Small parts, so that there are many between which a run can be stopped.
+EXTRACT = """
+from pcam_features import cli, store
+store.PART_ROWS = 64
+cli.main()
+"""
+
+
+def parts_of(store: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(store)): path.read_bytes()
+        for path in sorted(store.rglob("*"))
+        if path.is_file() and path.name != "lock"
+    }
+
+
+def test_oracle_store_is_read_by_pandas_alone(store_folder: Path, synthetic_folder: Path) -> None:
+    labels = pd.read_csv(synthetic_folder / "train_labels.csv")
+    slides = pd.read_csv(synthetic_folder / "slides.csv").set_index("id")["slide"]
+    patches = pd.read_parquet(store_folder / "train" / "patches")
+    assert patches["id"].tolist() == labels["id"].tolist()
+    assert patches["label"].tolist() == labels["label"].tolist()
+    assert patches["slide"].tolist() == slides[patches["id"]].tolist()
+    source, _ = open_source(str(synthetic_folder))
+    batch = source.splits["train"].read(0, len(patches))
+    for name in FAMILIES:
+        table = pd.read_parquet(store_folder / "train" / name)
+        assert table["id"].tolist() == patches["id"].tolist()
+        for column, values in features_of(batch, name).items():
+            assert table[column].dtype == np.float32
+            np.testing.assert_array_equal(table[column], values)
+    assert pd.read_parquet(store_folder / "test" / "patches")["label"].isna().all()
+
+
+def test_mechanics_families_are_added_one_by_one(
+    pcam: Run, synthetic_folder: Path, store_folder: Path, tmp_path: Path
+) -> None:
+    for families in ("lbp", "color,lbp", "glcm"):
+        assert pcam("extract", synthetic_folder, tmp_path / "f", "--families", families).code == 0
+    whole, grown = parts_of(store_folder), parts_of(tmp_path / "f")
+    whole.pop("manifest.json"), grown.pop("manifest.json")
+    assert whole == grown
+
+
+def test_mechanics_dry_run_and_json(pcam: Run, synthetic_folder: Path, tmp_path: Path) -> None:
+    result = pcam("extract", synthetic_folder, tmp_path / "f", "--dry-run", "--json")
+    plan = json.loads(result.out)
+    assert plan["patches"] == {"train": 240, "test": 60}
+    columns = sum(len(family.columns) for family in FAMILIES.values())
+    assert plan["bytes_to_write"] == 300 * columns * 4
+    assert plan["device"] in ("cpu", "cuda")
+    assert not (tmp_path / "f").exists()
+    done = pcam("extract", synthetic_folder, tmp_path / "f", "--split", "test", "--json")
+    assert json.loads(done.out)["patches_to_do"] == 60
+    again = pcam("extract", synthetic_folder, tmp_path / "f", "--split", "test", "--json")
+    assert json.loads(again.out)["patches_to_do"] == 0
+
+
+def test_mechanics_threads_do_not_change_a_byte(
+    pcam: Run, synthetic_folder: Path, store_folder: Path, tmp_path: Path
+) -> None:
+    assert pcam("extract", synthetic_folder, tmp_path / "f", "--threads", 5).code == 0
+    assert parts_of(tmp_path / "f") == parts_of(store_folder)
+
+
+def start(source: Path, store: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", EXTRACT, "extract", str(source), str(store)]
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL)
+
+
+def wait_for_a_part(store: Path, process: subprocess.Popen[bytes]) -> None:
+    while process.poll() is None and not any(store.rglob("part-*.parquet")):
+        time.sleep(0.005)
+
+
+def test_mechanics_killed_ten_times_and_no_byte_differs(tmp_path: Path, pcam: Run) -> None:
+    source = tmp_path / "source"
+    assert pcam("synth", source, "--patches", 1000, "--slides", 10).code == 0
+    whole = tmp_path / "whole"
+    assert start(source, whole).wait() == 0
+    expected = parts_of(whole)
+    chance = random.Random(11)
+    killed = 0
+    for k in range(10):
+        store = tmp_path / f"store{k}"
+        process = start(source, store)
+        wait_for_a_part(store, process)
+        time.sleep(chance.uniform(0, 0.5))
+        process.send_signal(signal.SIGKILL)
+        killed += process.wait() == -signal.SIGKILL
+        assert start(source, store).wait() == 0
+        assert parts_of(store) == expected
+    assert killed >= 8, "the runs ended before they could be killed: nothing was tested"
+
+
+def test_mechanics_an_unfinished_store_is_not_read(tmp_path: Path, pcam: Run) -> None:
+    source, store = tmp_path / "source", tmp_path / "store"
+    assert pcam("synth", source, "--patches", 600, "--slides", 10).code == 0
+    process = start(source, store)
+    wait_for_a_part(store, process)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    result = pcam("fit", store, tmp_path / "model")
+    assert result.code == 2
+    assert not (tmp_path / "model").exists()
+
+
+def test_mechanics_a_damaged_patch_loses_no_finished_part(tmp_path: Path, pcam: Run) -> None:
+    source, store = tmp_path / "source", tmp_path / "store"
+    assert pcam("synth", source, "--patches", 300, "--slides", 10).code == 0
+    ids = pd.read_csv(source / "train_labels.csv")["id"]
+    victim = source / "train" / f"{ids.iloc[-1]}.tif"
+    content = victim.read_bytes()
+    victim.write_bytes(content[:5000] + b"\0" * (len(content) - 5000))  # same size, other pixels
+    result = pcam("extract", source, store, "--verify")
+    assert result.code == 2
+    assert victim.name in result.err
+    victim.write_bytes(content)
+    assert pcam("extract", source, store, "--verify").code == 0
+    assert open_store(store).families("train") == list(FAMILIES)
+
+
+def test_mechanics_two_runs_on_one_store_do_not_mix(
+    pcam: Run, synthetic_folder: Path, tmp_path: Path
+) -> None:
+    from filelock import FileLock
+
+    (tmp_path / "f").mkdir()
+    with FileLock(tmp_path / "f" / "lock"):
+        result = pcam("extract", synthetic_folder, tmp_path / "f")
+    assert result.code in (1, 2)
+
+
+@pytest.mark.parametrize("what", ["labels", "slides", "ids"])
+def test_mechanics_a_changed_source_is_named(what: str, pcam: Run, tmp_path: Path) -> None:
+    source, store = tmp_path / "source", tmp_path / "store"
+    assert pcam("synth", source, "--patches", 40, "--slides", 10).code == 0
+    assert pcam("extract", source, store, "--families", "lbp").code == 0
+    before = parts_of(store)
+    if what == "slides":
+        (source / "slides.csv").unlink()
+    table = pd.read_csv(source / "train_labels.csv")
+    if what == "labels":
+        table["label"] = 1 - table["label"]
+    if what == "ids":
+        (source / "train" / f"{table['id'][0]}.tif").unlink()
+        table = table.iloc[1:]
+    table.to_csv(source / "train_labels.csv", index=False)
+    result = pcam("extract", source, store, "--families", "lbp")
+    assert result.code == 2
+    assert f"its {what}" in result.err
+    assert parts_of(store) == before
+    assert pcam("extract", source, store, "--families", "lbp", "--overwrite").code == 0

@@ -1,0 +1,76 @@
+"""What holds for every family and column."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from planes_of import features_of
+
+from pcam_features.engine import planes
+from pcam_features.engine.lanes import LANES
+from pcam_features.families.catalog import FAMILIES, chosen
+
+NAME = re.compile(r"[a-z]+__[a-z0-9_]+?__[a-z0-9_]+")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_mechanics_columns_are_named_and_unique(family: str) -> None:
+    columns = FAMILIES[family].columns
+    assert len(set(columns)) == len(columns)
+    for column in columns:
+        assert NAME.fullmatch(column), column
+        assert column.startswith(f"{family}__")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_invariant_flips_and_quarter_turns_change_nothing(family: str, batch: np.ndarray) -> None:
+    original = features_of(batch, family)
+    for turned in (
+        batch[:, ::-1],
+        batch[:, :, ::-1],
+        np.rot90(batch, 1, axes=(1, 2)),
+        np.rot90(batch, 2, axes=(1, 2)),
+        batch.transpose(0, 2, 1, 3),
+    ):
+        for column, values in features_of(np.ascontiguousarray(turned), family).items():
+            np.testing.assert_array_equal(values, original[column], err_msg=column)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_invariant_values_are_finite(family: str, batch: np.ndarray) -> None:
+    for column, values in features_of(batch, family).items():
+        assert np.isfinite(values).all(), column
+        assert values.dtype == np.float32
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_invariant_no_patch_sees_its_neighbors(family: str, batch: np.ndarray) -> None:
+    whole, alone = features_of(batch, family), features_of(batch[3:4], family)
+    for column, values in alone.items():
+        assert values[0] == whole[column][3], column
+
+
+def test_invariant_the_ring_does_not_reach_center_columns(synthetic_batch: np.ndarray) -> None:
+    other = synthetic_batch.copy()
+    other[:, :16] = 255 - other[:, :16]  # farther from the center than any feature looks
+    for family in FAMILIES:
+        before, after = features_of(synthetic_batch, family), features_of(other, family)
+        for column in before:
+            if "__center_" in column and "minus" not in column:
+                np.testing.assert_array_equal(before[column], after[column], err_msg=column)
+            elif "__ring_" in column and column.endswith("d1_mean"):
+                assert (before[column] != after[column]).any(), column
+
+
+def test_mechanics_scratch_fits_a_48_kb_card() -> None:
+    for kernel in [planes.KERNEL, *(family.kernel for family in FAMILIES.values())]:
+        bytes_needed = 4 * int(np.prod(kernel.ints)) + 8 * int(np.prod(kernel.floats))
+        assert bytes_needed <= 48 * 1024, kernel.name
+    assert LANES % 32 == 0
+
+
+def test_mechanics_families_are_chosen_in_the_catalogs_order() -> None:
+    assert [family.name for family in chosen("lbp, color")] == ["color", "lbp"]
+    assert [family.name for family in chosen(None)] == list(FAMILIES)

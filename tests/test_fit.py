@@ -1,0 +1,190 @@
+"""Fitting is honest across slides, repeatable, and opens safely."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import xgboost
+from conftest import Result
+from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+from pcam_features.errors import InputError
+from pcam_features.learn import bundle, fit
+from pcam_features.learn.folds import make_folds
+from pcam_features.store import open_store
+
+Run = Callable[..., Result]
+
+
+def patches(slides: list[str | None], labels: np.ndarray) -> pd.DataFrame:
+    ids = [f"p{k}" for k in range(len(labels))]
+    return pd.DataFrame(
+        {"id": ids, "label": labels.astype(float), "slide": pd.Series(slides, dtype=object)}
+    )
+
+
+def out_of_fold_auc(values: np.ndarray, table: pd.DataFrame, seed: int) -> float:
+    labels = table["label"].to_numpy(np.int8)
+    folds = make_folds(table, 5, seed)
+    _, logits = fit.train_models(
+        {"lbp": values},
+        labels,
+        folds,
+        device="cpu",
+        threads=2,
+        seed=seed,
+        progress=lambda done: None,
+    )
+    return float(roc_auc_score(labels, logits[:, 0]))
+
+
+def test_oracle_features_that_only_name_the_slide_score_a_half() -> None:
+    rng = np.random.default_rng(0)
+    slides = rng.integers(0, 40, 1200)
+    prevalence = rng.uniform(0.2, 0.8, 40)
+    labels = (rng.random(1200) < prevalence[slides]).astype(int)
+    values = rng.normal(size=(40, 12))[slides].astype(np.float32)
+    table = patches([f"s{k}" for k in slides], labels)
+    assert abs(out_of_fold_auc(values, table, 0) - 0.5) < 0.12
+    # The same features do give the label away if patches of a slide may be on both sides.
+    alone = table.assign(slide=pd.Series([None] * 1200, dtype=object))
+    assert out_of_fold_auc(values, alone, 0) > 0.65
+
+
+def test_oracle_permuted_labels_score_a_half() -> None:
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 2, 1000)
+    values = rng.normal(size=(1000, 20)).astype(np.float32)
+    values[:, 0] += 3 * labels
+    slides: list[str | None] = [f"s{k}" for k in rng.integers(0, 25, 1000)]
+    assert out_of_fold_auc(values, patches(slides, labels), 0) > 0.95
+    permuted = rng.permutation(labels)
+    assert abs(out_of_fold_auc(values, patches(slides, permuted), 0) - 0.5) < 0.06
+
+
+def test_invariant_no_slide_is_in_two_folds(store_folder: Path) -> None:
+    table = open_store(store_folder).patches("train")
+    folds = make_folds(table, 4, seed=3)
+    for _, rows in table.groupby("slide"):
+        assert len(set(folds.fold[rows.index])) == 1
+    assert set(folds.fold) == {0, 1, 2, 3}
+    assert "none in two folds" in folds.protocol
+
+
+def test_mechanics_unknown_slides_are_said_to_be() -> None:
+    labels = np.tile([0, 1], 20)
+    slides: list[str | None] = ["a", "b"] * 10 + [None] * 20
+    folds = make_folds(patches(slides, labels), 5, seed=0)
+    assert "20 patches of unknown slide" in folds.protocol
+    assert "expect less" in folds.protocol
+
+
+def test_oracle_bundle_gives_xgboosts_and_scikit_learns_numbers(
+    model_folder: Path, store_folder: Path, pcam: Run, tmp_path: Path
+) -> None:
+    out = tmp_path / "p.csv"
+    assert pcam("predict", model_folder, store_folder, out).code == 0
+    mine = pd.read_csv(out)
+    families = ["color", "glcm", "lbp"]
+    tables = {name: pd.read_parquet(store_folder / "test" / name) for name in families}
+    assert mine["id"].tolist() == tables["color"]["id"].tolist()
+    values = {name: table.drop(columns="id").to_numpy(np.float32) for name, table in tables.items()}
+    values["all"] = np.concatenate([values[name] for name in families], axis=1)
+    stack = json.loads((model_folder / "manifest.json").read_text())["stack"]
+    total = np.full(len(mine), stack["intercept"])
+    for name, weight in stack["weights"].items():
+        booster = xgboost.Booster(model_file=model_folder / "boosters" / f"{name}.ubj")
+        margin = booster.predict(xgboost.DMatrix(values[name]), output_margin=True)
+        total += weight * margin
+    np.testing.assert_allclose(mine["label"], expit(total), rtol=1e-5)
+
+    folds = pd.read_parquet(model_folder / "folds.parquet")
+    predicted = pd.read_parquet(model_folder / "out_of_fold.parquet")
+    logits = np.stack([np.log(predicted[n] / (1 - predicted[n])) for n in stack["weights"]], axis=1)
+    theirs = LogisticRegression(C=1.0).fit(logits, folds["label"])
+    np.testing.assert_allclose(list(stack["weights"].values()), theirs.coef_[0], rtol=1e-3, atol=1e-4)
+    for k in folds["fold"].unique():
+        rows = (folds["fold"] == k).to_numpy()
+        other = LogisticRegression(C=1.0).fit(logits[~rows], folds["label"][~rows])
+        expected = other.predict_proba(logits[rows])[:, 1]
+        np.testing.assert_allclose(predicted["stack"][rows], expected, atol=1e-4)
+    scores = json.loads((model_folder / "manifest.json").read_text())["out_of_fold_auc"]
+    for name, score in scores.items():
+        expected = roc_auc_score(folds["label"], predicted[name])
+        np.testing.assert_allclose(score["value"], expected, rtol=1e-9)
+        assert score["low"] <= score["value"] <= score["high"]
+
+
+def test_mechanics_same_seed_same_bytes(
+    model_folder: Path, store_folder: Path, pcam: Run, tmp_path: Path
+) -> None:
+    again = tmp_path / "model"
+    assert pcam("fit", store_folder, again, "--folds", 3, "--threads", 2).code == 0
+    for path in sorted(model_folder.rglob("*")):
+        if path.is_file():
+            assert path.read_bytes() == (again / path.relative_to(model_folder)).read_bytes(), path
+
+
+def test_mechanics_an_existing_model_is_not_replaced_unasked(
+    model_folder: Path, store_folder: Path, pcam: Run
+) -> None:
+    before = (model_folder / "manifest.json").read_bytes()
+    assert pcam("fit", store_folder, model_folder).code == 2
+    assert (model_folder / "manifest.json").read_bytes() == before
+
+
+def damaged(manifest: dict[str, object], change: str) -> dict[str, object]:
+    changed = json.loads(json.dumps(manifest))
+    if change == "climbing family":
+        changed["families"]["../../etc"] = changed["families"]["color"]
+    if change == "checksum":
+        changed["sha256"]["color"] = "0" * 64
+    if change == "weight":
+        changed["stack"]["weights"]["lbp"] = float("inf")
+    if change == "no stack":
+        del changed["stack"]
+    if change == "columns":
+        changed["families"]["color"]["columns"].pop()
+    if change == "version":
+        changed["bundle_version"] = 99
+    return dict(changed)
+
+
+@pytest.mark.parametrize(
+    "change", ["climbing family", "checksum", "weight", "no stack", "columns", "version"]
+)
+def test_mechanics_hostile_manifests_are_refused(
+    change: str, model_folder: Path, tmp_path: Path
+) -> None:
+    hostile = Path(shutil.copytree(model_folder, tmp_path / "model"))
+    manifest = json.loads((hostile / "manifest.json").read_text())
+    (hostile / "manifest.json").write_text(json.dumps(damaged(manifest, change)))
+    with pytest.raises(InputError, match=r"model .*\.$"):
+        bundle.read(hostile)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a booster", None])
+def test_mechanics_hostile_boosters_are_refused(
+    content: bytes | None, model_folder: Path, tmp_path: Path
+) -> None:
+    from pcam_features.files import sha256
+
+    hostile = Path(shutil.copytree(model_folder, tmp_path / "model"))
+    booster = hostile / "boosters" / "color.ubj"
+    content = booster.read_bytes()[:2000] if content is None else content
+    booster.write_bytes(content)
+    with pytest.raises(InputError, match="checksum"):
+        bundle.read(hostile)
+    manifest = json.loads((hostile / "manifest.json").read_text())
+    manifest["sha256"]["color"] = sha256(content)  # whoever made it signed it, too
+    (hostile / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match="not an XGBoost model"):
+        bundle.read(hostile)
