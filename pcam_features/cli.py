@@ -75,14 +75,18 @@ def synth(
     patches: Annotated[
         int, typer.Option(help="Training patches; a quarter more are for testing.")
     ] = 2000,
-    slides: Annotated[int, typer.Option(help="Training slides; a quarter more are for testing.")] = 20,
+    slides: Annotated[
+        int, typer.Option(help="Training slides; half as many more are for testing.")
+    ] = 20,
     seed: SeedOption = 0,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Make synthetic H&E patches in Kaggle's layout, with slides.csv and a contact sheet."""
+    from .sources.synthetic import test_share
     from .synth import synthesize
 
-    with console.progress("synth", patches + patches // 4, "patches") as advance:
+    total = patches + test_share(patches, slides)[0]
+    with console.progress("synth", total, "patches") as advance:
         counts = synthesize(folder, patches, slides, seed, overwrite=overwrite, progress=advance)
     console.say(f"{folder}: {counts['train']:,} train and {counts['test']:,} test patches")
     console.say(f"look at {folder / 'contact_sheet.png'}")

@@ -36,12 +36,12 @@ def synthesize(
 ) -> dict[str, int]:
     """Write a data set; the same bytes for the same arguments. Returns the patches of each split.
 
-    `patches` and `slides` are for training; a quarter as many, of other slides, are for testing.
+    `patches` and `slides` are for training; a quarter as many patches, of half as many other slides,
+    are for testing.
     Raises InputError for numbers that make no sense, or if the folder exists.
     """
     synthetic.check_size(patches, slides)
-    sizes = {"train": (patches, slides)}
-    sizes["test"] = (synthetic.test_share(patches), synthetic.test_share(slides))
+    sizes = {"train": (patches, slides), "test": synthetic.test_share(patches, slides)}
     with whole_folder(folder, overwrite=overwrite, what="folder", belongs=kaggle.LABELS) as made:
         tables = {
             name: _write_split(made, name, *sizes[name], seed, progress) for name in synthetic.SPLITS

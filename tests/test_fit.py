@@ -16,9 +16,12 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+from pcam_features.engine import cpu
 from pcam_features.errors import InputError
+from pcam_features.families.catalog import chosen, measurer
 from pcam_features.learn import bundle, fit
-from pcam_features.learn.folds import make_folds
+from pcam_features.learn.folds import fingerprint, make_folds, near_duplicates
+from pcam_features.sources.detect import open_source
 from pcam_features.store import open_store
 
 Run = Callable[..., Result]
@@ -85,6 +88,35 @@ def test_mechanics_unknown_slides_are_said_to_be() -> None:
     folds = make_folds(patches(slides, labels), 5, seed=0)
     assert "20 patches of unknown slide" in folds.protocol
     assert "expect less" in folds.protocol
+
+
+@pytest.mark.real
+def test_oracle_near_duplicates_are_those_of_the_real_patches(pcam_folder: Path) -> None:
+    source, _ = open_source(str(pcam_folder), slides=f"{pcam_folder / 'labels.csv'}:dup_group")
+    train = source.splits["train"]
+    truth = pd.Series(train.slides[:5000])
+    color = measurer(chosen("color"), cpu)(train.read(0, 5000), ["color"])["color"]
+    found = pd.Series(near_duplicates(fingerprint(color)))
+    pairs = {
+        name: {tuple(rows) for rows in by.groupby(by).groups.values() if len(rows) > 1}
+        for name, by in (("truth", truth), ("found", found))
+    }
+    assert len(pairs["truth"]) > 30
+    agreed = len(pairs["truth"] & pairs["found"])
+    assert agreed == len(pairs["truth"])
+    assert agreed / len(pairs["found"]) > 0.9  # the others are hard to tell apart by eye
+
+
+def test_mechanics_copies_of_unknown_slide_stay_in_one_fold(synthetic_batch: np.ndarray) -> None:
+    turned = synthetic_batch[:, ::-1].transpose(0, 2, 1, 3)
+    batch = np.concatenate([synthetic_batch, turned, synthetic_batch])
+    color = measurer(chosen("color"), cpu)(np.ascontiguousarray(batch), ["color"])["color"]
+    table = patches([None] * 72, np.tile([0, 1], 36))
+    folds = make_folds(table, 4, 0, color)
+    for k in range(24):
+        assert len(set(folds.fold[[k, k + 24, k + 48]])) == 1
+    assert folds.group.max() + 1 == 24
+    assert "grouped by near-duplicates" in folds.protocol
 
 
 def test_oracle_bundle_gives_xgboosts_and_scikit_learns_numbers(

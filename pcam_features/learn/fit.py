@@ -91,7 +91,8 @@ def fit(
     Raises InputError for labels or slides that allow no honest estimate.
     """
     patches = store.patches(split)
-    dealt = make_folds(patches, folds, seed)
+    color = store.features(split, "color") if "color" in store.families(split) else None
+    dealt = make_folds(patches, folds, seed, color)
     labels = patches["label"].to_numpy(np.int8)
     values = {name: store.features(split, name) for name in families}
     boosters, logits = train_models(

@@ -6,9 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 
 from ..errors import InputError
 from ..evaluate.intervals import group_codes
+from ..families.catalog import FAMILIES
+
+NEAR = 0.02  # a column's spread: all of the copies in PCam's training set, and next to no others
 
 
 @dataclass(frozen=True)
@@ -21,8 +27,53 @@ class Folds:
     protocol: str
 
 
-def make_folds(patches: pd.DataFrame, count: int, seed: int) -> Folds:
-    """Folds grouped by slide and stratified by label; a patch of unknown slide is its own group.
+def fingerprint(color: np.ndarray) -> np.ndarray:
+    """What near-duplicates share, from color features (rows, columns): the mean and deviation of
+    each plane over the patch, in units of their spread. Turned and flipped copies look the same."""
+    columns = [
+        k
+        for k, name in enumerate(FAMILIES["color"].columns)
+        if name.startswith(("color__mean__patch_", "color__deviation__patch_"))
+    ]
+    values = color[:, columns].astype(np.float64)
+    spread = values.std(axis=0)
+    return np.asarray((values - values.mean(axis=0)) / np.where(spread > 0, spread, 1))
+
+
+def near_duplicates(fingerprints: np.ndarray) -> np.ndarray:
+    """A cluster for each row (rows,): rows that differ by less than NEAR a column, and theirs."""
+    different, codes = np.unique(fingerprints, axis=0, return_inverse=True)
+    reach = NEAR * np.sqrt(fingerprints.shape[1])
+    pairs = cKDTree(different).query_pairs(reach, output_type="ndarray")
+    links = coo_array((np.ones(len(pairs)), pairs.T), shape=(len(different),) * 2)
+    clusters: np.ndarray = connected_components(links, directed=False)[1]
+    return clusters[codes]
+
+
+def make_groups(patches: pd.DataFrame, color: np.ndarray | None) -> tuple[np.ndarray, str]:
+    """A group for each patch, its slide or else its cluster of near-duplicates; and in words what
+    stands between training and scored patches, and what that means for an estimate.
+
+    Without color features a patch of unknown slide is alone.
+    """
+    group, known = group_codes(patches["id"].tolist(), patches["slide"].tolist())
+    unknown = patches["slide"].isna().to_numpy()
+    if not unknown.any():
+        return group, f"grouped by slide: {group.max() + 1:,} slides, none in two folds"
+    some = f"{known:,} patches grouped by slide, " if known else ""
+    how = "each taken alone (no color features to find near-duplicates by)"
+    if color is not None:
+        group[unknown] = group.max() + 1 + near_duplicates(fingerprint(color[unknown]))
+        group = np.unique(group, return_inverse=True)[1]
+        how = "grouped by near-duplicates"
+    return group, (
+        f"{some}{unknown.sum():,} patches of unknown slide {how}: patches of one slide may be in "
+        "two folds, so expect less on new slides, and true intervals wider"
+    )
+
+
+def make_folds(patches: pd.DataFrame, count: int, seed: int, color: np.ndarray | None = None) -> Folds:
+    """Folds by group (see `make_groups`), stratified by label.
 
     Raises InputError for one class only, fewer groups than folds, or a class that too few groups
     hold for each fold to be trained without its own.
@@ -34,15 +85,14 @@ def make_folds(patches: pd.DataFrame, count: int, seed: int) -> Folds:
         raise InputError("these patches have no labels to learn from; fit on a labeled split.")
     if np.unique(labels).size < 2:
         raise InputError(f"all labels are {labels[0]:.0f}; a model needs patches of both classes.")
-    group, known = group_codes(patches["id"].tolist(), patches["slide"].tolist())
+    group, protocol = make_groups(patches, color)
     groups = int(group.max()) + 1
     if groups < count:
         raise InputError(
-            f"there are {groups} slides for {count} folds; give more slides, or --folds {groups}."
+            f"there are {groups} slides for {count} folds; give more slides, or fewer --folds."
         )
     for label in (0, 1):
-        holding = np.unique(group[labels == label]).size
-        if holding < 2:
+        if np.unique(group[labels == label]).size < 2:
             raise InputError(
                 f"all patches of label {label} are of one slide: no fold can be held out across "
                 "slides; give more slides."
@@ -57,16 +107,4 @@ def make_folds(patches: pd.DataFrame, count: int, seed: int) -> Folds:
                 f"{groups} slides cannot be dealt into {count} folds with both classes left to "
                 "train on; use fewer --folds."
             )
-    return Folds(group, fold, count, describe(len(labels), known, groups))
-
-
-def describe(patches: int, known: int, groups: int) -> str:
-    """What stands between training and scored patches, and what that means for the estimate."""
-    if known == patches:
-        return f"grouped by slide: {groups:,} slides, none in two folds"
-    unknown = patches - known
-    some = f"{known:,} patches grouped by slide, " if known else ""
-    return (
-        f"{some}{unknown:,} patches of unknown slide taken as a slide each: patches of one slide "
-        "may be in two folds, so expect less on new slides"
-    )
+    return Folds(group, fold, count, protocol)

@@ -1,11 +1,11 @@
 """Synthetic H&E: patches of our own, for demonstrations and tests without anyone's data.
 
 A slide has its own stain vectors, intensities, blur and noise, and its own mix of tissue; a patch
-is drawn as two concentrations, hematoxylin and eosin, and stained by Beer and Lambert's law.
+is drawn as concentrations of hematoxylin and eosin and lit by Beer and Lambert's law.
 Lymphocytes are small, round and dense; stroma is fibers with spindle nuclei; fat is round holes;
 glass is bare; follicles are pale zones of larger but even nuclei, there to be mistaken for tumor;
-tumor nests have large, uneven, vesicular nuclei with nucleoli. A patch is positive only if
-a nest reaches the center 32×32; some negatives have one in the ring alone.
+tumor nests have large, uneven, vesicular nuclei with nucleoli. A patch is positive only if a
+tumor nucleus reaches the center 32×32; some negatives have a nest in the ring alone.
 
 As a source it is written `synthetic:PATCHES[:SLIDES[:SEED]]`, and `pcam synth` writes it to disk.
 """
@@ -91,20 +91,17 @@ def make_slide(name: str, rng: np.random.Generator) -> Slide:
     )
 
 
-class Canvas:
-    """The two concentrations of a patch while it is drawn, each 0–255 for 0 to 2.55."""
+def ellipse(
+    image: np.ndarray, x: float, y: float, a: float, b: float, turn: float, level: float
+) -> None:
+    """Fill an ellipse with smooth edges; a level of 100 is one unit of concentration."""
+    at, axes = (int(x * ONE), int(y * ONE)), (int(a * ONE), int(b * ONE))
+    color = (int(level),)
+    cv2.ellipse(image, at, axes, turn, 0, 360, color, cv2.FILLED, cv2.LINE_AA, SUBPIXEL)
 
-    def __init__(self, rng: np.random.Generator):
-        self.rng = rng
-        self.hematoxylin = np.zeros((PATCH_SIZE, PATCH_SIZE), np.uint8)
-        self.eosin = np.zeros((PATCH_SIZE, PATCH_SIZE), np.uint8)
 
-    def ellipse(
-        self, image: np.ndarray, x: float, y: float, a: float, b: float, turn: float, level: float
-    ) -> None:
-        at, axes = (int(x * ONE), int(y * ONE)), (int(a * ONE), int(b * ONE))
-        color = (int(level),)
-        cv2.ellipse(image, at, axes, turn, 0, 360, color, cv2.FILLED, cv2.LINE_AA, SUBPIXEL)
+def empty() -> np.ndarray:
+    return np.zeros((PATCH_SIZE, PATCH_SIZE), np.uint8)
 
 
 def scatter(rng: np.random.Generator, spacing: float, mask: np.ndarray | None) -> np.ndarray:
@@ -121,47 +118,51 @@ def scatter(rng: np.random.Generator, spacing: float, mask: np.ndarray | None) -
     return points[rng.permutation(len(points))]
 
 
-def draw_lymphocytes(canvas: Canvas, density: float, mask: np.ndarray | None) -> None:
-    rng = canvas.rng
+def draw_lymphocytes(
+    rng: np.random.Generator, image: np.ndarray, density: float, mask: np.ndarray | None
+) -> None:
     points = scatter(rng, 7.6 / np.sqrt(density), mask)
     radius = rng.normal(3.3, 0.35, len(points)).clip(2.3, 4.5)
     stretch = rng.uniform(0.82, 1.0, len(points))
     turn, level = rng.uniform(0, 180, len(points)), rng.normal(112, 14, len(points)).clip(60, 170)
     for k, (x, y) in enumerate(points):
-        canvas.ellipse(canvas.hematoxylin, x, y, radius[k], radius[k] * stretch[k], turn[k], level[k])
+        ellipse(image, x, y, radius[k], radius[k] * stretch[k], turn[k], level[k])
 
 
 def draw_large_nuclei(
-    canvas: Canvas, mask: np.ndarray, size: float, uneven: float, nucleoli: float, level: float
+    rng: np.random.Generator,
+    image: np.ndarray,
+    mask: np.ndarray,
+    size: float,
+    uneven: float,
+    nucleoli: float,
+    level: float,
 ) -> None:
     """Vesicular nuclei: a dark membrane around pale chromatin, and now and then a nucleolus."""
-    rng, image = canvas.rng, canvas.hematoxylin
     for x, y in scatter(rng, size * 2.35, mask):
         a = size * np.exp(rng.normal(0, uneven))
         b = a * rng.uniform(0.62, 1.0)
         turn, rim = rng.uniform(0, 180), level * np.exp(rng.normal(0, 0.1 + uneven / 2))
-        canvas.ellipse(image, x, y, a, b, turn, min(rim, 180))
-        canvas.ellipse(image, x, y, max(a - 1.1, 1), max(b - 1.1, 1), turn, min(rim * 0.62, 120))
+        ellipse(image, x, y, a, b, turn, min(rim, 180))
+        ellipse(image, x, y, max(a - 1.1, 1), max(b - 1.1, 1), turn, min(rim * 0.62, 120))
         if rng.random() < nucleoli:
             dx, dy = rng.normal(0, a * 0.25, 2)
             radius = rng.uniform(0.9, 1.5)
-            canvas.ellipse(image, x + dx, y + dy, radius, radius, 0, min(rim * 1.25, 200))
+            ellipse(image, x + dx, y + dy, radius, radius, 0, min(rim * 1.25, 200))
 
 
-def draw_spindles(canvas: Canvas, mask: np.ndarray, turn: float) -> None:
-    rng = canvas.rng
+def draw_spindles(rng: np.random.Generator, image: np.ndarray, mask: np.ndarray, turn: float) -> None:
     for x, y in scatter(rng, 15.0, mask):
         a, b = rng.uniform(4.5, 8), rng.uniform(1.1, 1.9)
-        canvas.ellipse(canvas.hematoxylin, x, y, a, b, turn + rng.normal(0, 14), rng.uniform(70, 120))
+        ellipse(image, x, y, a, b, turn + rng.normal(0, 14), rng.uniform(70, 120))
 
 
-def draw_fat(canvas: Canvas) -> np.ndarray:
+def draw_fat(rng: np.random.Generator) -> np.ndarray:
     """Round holes with thin walls; returns where they are."""
-    rng = canvas.rng
-    holes = np.zeros((PATCH_SIZE, PATCH_SIZE), np.uint8)
+    holes = empty()
     for x, y in scatter(rng, rng.uniform(30, 52), None):
         radius = rng.uniform(13, 25)
-        canvas.ellipse(holes, x, y, radius, radius * rng.uniform(0.8, 1), rng.uniform(0, 180), 255)
+        ellipse(holes, x, y, radius, radius * rng.uniform(0.8, 1), rng.uniform(0, 180), 255)
     return holes
 
 
@@ -184,22 +185,22 @@ def nest_mask(rng: np.random.Generator, fields: dict[str, np.ndarray], center: b
 
 
 def draw_tissue(
-    canvas: Canvas, slide: Slide, fields: dict[str, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """The tissue that was there before the tumor; returns its eosin and where it has holes."""
-    rng = canvas.rng
+    rng: np.random.Generator, slide: Slide, fields: dict[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The tissue that was there before the tumor: hematoxylin, eosin, and where it has holes."""
+    image = empty()
     everywhere = np.ones((PATCH_SIZE, PATCH_SIZE), bool)
-    holes = np.zeros((PATCH_SIZE, PATCH_SIZE), np.uint8)
+    holes = empty()
     eosin = 0.4 + 0.07 * window(fields, "coarse", rng)
     kind = rng.choice(4, p=slide.tissue)
     density = slide.density * np.exp(rng.normal(0, 0.25))
     if kind == 0:
         mask = window(fields, "coarse", rng) < rng.uniform(0.6, 2.5)
-        draw_lymphocytes(canvas, density, mask)
+        draw_lymphocytes(rng, image, density, mask)
     elif kind == 1:
         follicle = window(fields, "coarse", rng) < rng.uniform(-0.4, 1.5)
-        draw_lymphocytes(canvas, density, ~follicle)
-        draw_large_nuclei(canvas, follicle, rng.uniform(4.0, 5.6), 0.13, 0.25, rng.uniform(75, 105))
+        draw_lymphocytes(rng, image, density, ~follicle)
+        draw_large_nuclei(rng, image, follicle, rng.uniform(4.1, 5.9), 0.145, 0.3, rng.uniform(75, 108))
     elif kind == 2:
         turn = rng.uniform(0, 180)
         fiber = cv2.warpAffine(
@@ -209,46 +210,56 @@ def draw_tissue(
             borderMode=cv2.BORDER_REFLECT,
         )
         eosin = 0.62 + 0.17 * fiber + 0.06 * window(fields, "coarse", rng)
-        draw_spindles(canvas, everywhere, -turn)
+        draw_spindles(rng, image, everywhere, -turn)
         if rng.random() < 0.5:
-            draw_lymphocytes(canvas, density * 0.5, window(fields, "coarse", rng) > 0.8)
+            draw_lymphocytes(rng, image, density * 0.5, window(fields, "coarse", rng) > 0.8)
     else:
-        draw_lymphocytes(canvas, density * 0.7, window(fields, "coarse", rng) > 0.3)
-        holes = draw_fat(canvas)
-        canvas.hematoxylin[holes > 0] = 0
+        draw_lymphocytes(rng, image, density * 0.7, window(fields, "coarse", rng) > 0.3)
+        holes = draw_fat(rng)
+        image[holes > 0] = 0
     if rng.random() < 0.06:
         edge = window(fields, "coarse", rng) + 0.3 * window(fields, "medium", rng)
         bare = edge > rng.uniform(-0.5, 1.0)
         holes = np.maximum(holes, np.where(bare, 255, 0).astype(np.uint8))
-        canvas.hematoxylin[bare] = 0
-    return eosin.astype(np.float32), holes
+        image[bare] = 0
+    return image, eosin.astype(np.float32), holes
 
 
-def draw_nest(canvas: Canvas, mask: np.ndarray) -> None:
-    """Clear the nest and fill it with tumor: large uneven nuclei in pale, plentiful cytoplasm."""
-    rng = canvas.rng
-    canvas.hematoxylin[mask] = 0
+def draw_nest(rng: np.random.Generator, image: np.ndarray, mask: np.ndarray) -> bool:
+    """Clear the nest and fill it with tumor: large uneven nuclei in pale, plentiful cytoplasm.
+
+    Returns whether a nucleus of it reaches the center.
+    """
     grade = rng.random()  # how far it has gone from looking like a follicle
+    nuclei = empty()
     draw_large_nuclei(
-        canvas,
+        rng,
+        nuclei,
         mask,
-        size=rng.uniform(4.6, 6.0) + 1.6 * grade,
-        uneven=0.13 + 0.17 * grade,
-        nucleoli=0.25 + 0.5 * grade,
+        size=rng.uniform(4.5, 6.0) + 1.5 * grade,
+        uneven=0.14 + 0.16 * grade,
+        nucleoli=0.27 + 0.45 * grade,
         level=rng.uniform(75, 112),
     )
-    draw_lymphocytes(canvas, 0.08, mask)
+    image[mask] = 0
+    np.copyto(image, nuclei, where=nuclei > 0)
+    draw_lymphocytes(rng, image, 0.08, mask)
+    return bool(nuclei[slice(*CENTER), slice(*CENTER)].any())
 
 
 def stain(
-    canvas: Canvas, eosin: np.ndarray, holes: np.ndarray, slide: Slide, fields: dict[str, np.ndarray]
+    rng: np.random.Generator,
+    image: np.ndarray,
+    eosin: np.ndarray,
+    holes: np.ndarray,
+    slide: Slide,
+    fields: dict[str, np.ndarray],
 ) -> np.ndarray:
     """Turn concentrations into light, as the slide's stains, optics and camera would."""
-    rng = canvas.rng
     chromatin = 1 + 0.16 * window(fields, "fine", rng)
-    hematoxylin = canvas.hematoxylin * chromatin / 100 + 0.08
+    hematoxylin = image * chromatin / 100 + 0.08
     meshwork = 1 + 0.3 * window(fields, "medium", rng) + 0.22 * window(fields, "fine", rng)
-    eosin = np.where(canvas.hematoxylin > 40, eosin * 0.6, eosin * meshwork)
+    eosin = np.where(image > 40, eosin * 0.6, eosin * meshwork)
     amount = np.stack([hematoxylin, eosin], axis=-1).astype(np.float32)
     amount *= np.where(holes > 127, 0.03, 1.0)[..., None].astype(np.float32)
     blurred = cv2.GaussianBlur(amount, (0, 0), slide.blur)
@@ -262,18 +273,16 @@ def render(slide: Slide, seed: int, split: int, index: int) -> Patch:
     """One patch, uint8 (96, 96, 3), and its label; the same for the same arguments."""
     rng = np.random.default_rng([seed, 2, split, index])
     fields = noise_fields(seed)
-    canvas = Canvas(rng)
-    eosin, holes = draw_tissue(canvas, slide, fields)
+    image, eosin, holes = draw_tissue(rng, slide, fields)
     chance, label = rng.random(), 0
     ring_only = 0.25 * (1 - slide.tumor) if slide.tumor > 0.1 else 0.02
     if chance < slide.tumor + ring_only:
         mask = nest_mask(rng, fields, center=chance < slide.tumor)
-        label = int(mask[slice(*CENTER), slice(*CENTER)].any())
-        draw_nest(canvas, mask)
+        label = int(draw_nest(rng, image, mask))
         cytoplasm = rng.uniform(0.3, 0.55) + 0.05 * window(fields, "coarse", rng)
         eosin = np.where(mask, cytoplasm, eosin).astype(np.float32)
         holes = np.where(mask, 0, holes).astype(np.uint8)
-    return stain(canvas, eosin, holes, slide, fields), label
+    return stain(rng, image, eosin, holes, slide, fields), label
 
 
 def make_split(split: int, patches: int, slides: int, seed: int) -> tuple[list[Slide], list[int]]:
@@ -312,7 +321,7 @@ def open_source(path: str) -> Source:
     seed = int(parts[2]) if len(parts) > 2 else 0
     check_size(patches, slides)
     train = split_of(0, patches, slides, seed)
-    test = split_of(1, test_share(patches), test_share(slides), seed)
+    test = split_of(1, *test_share(patches, slides), seed)
     return Source(KIND, path, PROTOCOL, {"train": train, "test": test})
 
 
@@ -320,9 +329,10 @@ def default_slides(patches: int) -> int:
     return max(patches // 100, 10)
 
 
-def test_share(n: int) -> int:
-    """How many test patches, or slides, go with `n` for training."""
-    return max(n // 4, 1)
+def test_share(patches: int, slides: int) -> tuple[int, int]:
+    """How many test patches, and of how many slides, go with so many for training."""
+    rows = max(patches // 4, 1)
+    return rows, min(max(slides // 2, 1), rows)
 
 
 def check_size(patches: int, slides: int) -> None:
