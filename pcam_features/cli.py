@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from . import __version__, console
+from .choices import FOLDS, RESAMPLES, Device, Kind
 from .errors import PcamError
 
 if TYPE_CHECKING:
     from .learn.bundle import Bundle
     from .store import Store
-
-
-class DeviceName(StrEnum):
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-class KindName(StrEnum):
-    kaggle = "kaggle"
-    images = "images"
-    synthetic = "synthetic"
 
 
 app = typer.Typer(
@@ -38,7 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-DeviceOption = Annotated[DeviceName, typer.Option(help="Where to compute; auto says what it chose.")]
+DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto says what it chose.")]
 ThreadsOption = Annotated[int, typer.Option(min=0, help="Threads; 0 is one for each core.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 OverwriteOption = Annotated[bool, typer.Option(help="Replace what is there.")]
@@ -99,7 +87,7 @@ def extract(
     ],
     features: Annotated[Path, typer.Argument(help="The feature store to make or go on with.")],
     families: FamiliesOption = None,
-    device: DeviceOption = DeviceName.auto,
+    device: DeviceOption = Device.auto,
     threads: ThreadsOption = 0,
     split: Annotated[str | None, typer.Option(help="Splits, comma-separated. Default: all.")] = None,
     slides: Annotated[
@@ -107,7 +95,7 @@ def extract(
         typer.Option(metavar="FILE[:COLUMN]", help="CSV with id and slide (or wsi, or COLUMN)."),
     ] = None,
     kind: Annotated[
-        KindName | None, typer.Option(help="The source's layout. Default: told from the path.")
+        Kind | None, typer.Option(help="The source's layout. Default: told from the path.")
     ] = None,
     positive: Annotated[str | None, typer.Option(help="The class folder that is tumor.")] = None,
     verify: Annotated[
@@ -118,17 +106,17 @@ def extract(
     json: JsonOption = False,
 ) -> None:
     """Compute features of patches into a Parquet store; run again to go on where it stopped."""
-    from .engine.devices import Device, choose
+    from .engine.devices import choose
     from .extract import extract as run
     from .extract import forecast
     from .families.catalog import chosen
-    from .sources.detect import Kind, open_source
+    from .sources.detect import open_source
 
     wanted = chosen(families)
-    target, why = choose(Device(device))
+    target, why = choose(device)
     console.say(why)
     opened, slides_from = open_source(
-        source, kind=Kind(kind) if kind else None, slides=slides, positive=positive, verify=verify
+        source, kind=kind, slides=slides, positive=positive, verify=verify
     )
     console.say(slides_from)
     splits = opened.only(split)
@@ -166,15 +154,15 @@ def fit(
     model: Annotated[Path, typer.Argument(help="The model to make, a folder.")],
     split: Annotated[str, typer.Option(help="The split to learn from.")] = "train",
     families: FamiliesOption = None,
-    folds: Annotated[int, typer.Option(min=2, help="Folds across slides.")] = 5,
-    device: DeviceOption = DeviceName.auto,
+    folds: Annotated[int, typer.Option(min=2, help="Folds across slides.")] = FOLDS,
+    device: DeviceOption = Device.auto,
     threads: ThreadsOption = 0,
     seed: SeedOption = 0,
     overwrite: OverwriteOption = False,
     json: JsonOption = False,
 ) -> None:
     """Train XGBoost per family and on all, stack them, and score out of fold across slides."""
-    from .engine.devices import Device, choose
+    from .engine.devices import choose
     from .learn import fit as learning
     from .learn.bundle import check_free
     from .store import open_store
@@ -183,7 +171,7 @@ def fit(
     check_free(model, overwrite=overwrite)
     wanted = None if families is None else [n.strip() for n in families.split(",") if n.strip()]
     names = learning.families_to_use(store, split, wanted)
-    target, why = choose(Device(device))
+    target, why = choose(device)
     console.say(why)
     with console.progress("fit", learning.steps(names, folds), "boosters") as advance:
         bundle = learning.fit(
@@ -277,7 +265,9 @@ def compare(
         str | None,
         typer.Option(metavar="FILE[:COLUMN]", help="CSV with id and slide (or wsi, or COLUMN)."),
     ] = None,
-    resamples: Annotated[int, typer.Option(min=100, help="Draws of slides for the intervals.")] = 2000,
+    resamples: Annotated[
+        int, typer.Option(min=100, help="Draws of slides for the intervals.")
+    ] = RESAMPLES,
     seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:

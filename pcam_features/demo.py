@@ -10,6 +10,7 @@ from . import cli, console
 from .files import check_free
 from .sources.kaggle import SAMPLE
 from .sources.slides import BESIDE
+from .sources.synthetic import default_slides
 from .store import MANIFEST
 from .synth import SHEET, TEST_LABELS
 
@@ -28,7 +29,7 @@ def run(folder: Path, patches: int, seed: int) -> None:
     patches_folder, features = folder / "patches", folder / "features"
     model, color_model = folder / "model", folder / "color_model"
     stack_csv, color_csv = folder / "stack.csv", folder / "color.csv"
-    slides = max(patches // 100, 10)
+    slides = default_slides(patches)
     size = ["--patches", patches, "--slides", slides, "--seed", seed]
     # An earlier demo in this folder is made anew.
     anew = ["--overwrite"] if patches_folder.exists() else []

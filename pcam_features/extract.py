@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from joblib import Parallel, delayed
 
 from . import store
 from .engine.devices import Target
-from .errors import InputError, PcamError
+from .errors import PcamError
 from .families.catalog import measurer
 from .families.family import Family
 from .files import write_json
@@ -69,7 +68,7 @@ def forecast(
     Nothing is written. Raises InputError if the store at `path` does not fit.
     """
     if overwrite and path.exists():
-        check_is_store(path)
+        store.check_ours(path)
         shards = missing(None, splits, families)
     else:
         store.plan(path, source, splits, families, device)
@@ -103,10 +102,7 @@ def extract(
     `progress` is told of rows as they are done, and of 0 when measuring begins. Raises InputError
     for patches that cannot be read and for a store that does not fit; finished parts stay.
     """
-    if overwrite and path.exists():
-        check_is_store(path)
-        shutil.rmtree(path)
-    manifest = store.plan(path, source, splits, families, target.NAME)
+    store.check_ours(path)
     path.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path / store.LOCK)
     try:
@@ -114,6 +110,9 @@ def extract(
     except Timeout:
         raise PcamError(f"another process is extracting to {path}; wait for it to end.") from None
     with lock:
+        if overwrite:
+            store.clear(path)
+        manifest = store.plan(path, source, splits, families, target.NAME)
         store.sweep(path)
         write_json(path / store.MANIFEST, manifest)
         shards = missing(path, splits, families)
@@ -151,9 +150,3 @@ def _measure_all(
         for name in shard.families:
             values = np.concatenate([batch[name] for batch in measured])
             store.write_features(path, shard.split, by_name[name], shard.part, values)
-
-
-def check_is_store(path: Path) -> None:
-    """Raises InputError if `path` is anything but a feature store or an empty folder."""
-    if not path.is_dir() or (any(path.iterdir()) and not (path / store.MANIFEST).is_file()):
-        raise InputError(f"{path} is not a feature store, so it is left as it is.")

@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import shutil
+import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -102,8 +104,12 @@ def read_table(path: Path, columns: Sequence[str], what: str) -> pd.DataFrame:
     if path.stat().st_size > LARGEST_TABLE:
         raise InputError(f"{what} {path} is larger than {LARGEST_TABLE >> 20} MiB.")
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (ValueError, pd.errors.ParserError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # a row with too many cells
+            table = pd.read_csv(
+                path, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig"
+            )
+    except (ValueError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{what} {path} cannot be read as CSV: {reason}.") from None
     missing = [column for column in columns if column not in table.columns]
@@ -119,8 +125,7 @@ def read_table(path: Path, columns: Sequence[str], what: str) -> pd.DataFrame:
 def check_ids(ids: list[str], where: str) -> None:
     """Raises InputError if an id is empty or stands twice."""
     if len(set(ids)) != len(ids):
-        seen: set[str] = set()
-        twice = next(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
+        ((twice, _),) = Counter(ids).most_common(1)
         raise InputError(f"{where} has the id {twice} more than once.")
     if "" in ids:
         raise InputError(f"{where} has an empty id in row {ids.index('') + 2}.")

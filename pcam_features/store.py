@@ -11,6 +11,7 @@ split once all its parts exist, which the manifest then says.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,18 @@ def new_manifest(source: Source) -> dict[str, Any]:
     }
 
 
+def check_ours(path: Path) -> None:
+    """Raises InputError if `path` is anything but a feature store, an empty folder or nothing."""
+    if path.exists() and not (path / MANIFEST).is_file():
+        if not path.is_dir():
+            raise InputError(f"{path} is a file, not a feature store; give another name.")
+        if any(f.name != LOCK and not f.name.endswith(TEMPORARY) for f in path.iterdir()):
+            raise InputError(
+                f"{path} is not empty and not a feature store (no {MANIFEST}), so it is left as it "
+                "is; give another folder."
+            )
+
+
 def check_version(manifest: dict[str, Any], path: Path) -> None:
     if manifest.get("store_version") != VERSION or manifest.get("part_rows") != PART_ROWS:
         raise InputError(
@@ -86,13 +99,10 @@ def plan(
     Raises InputError, saying what changed, if a store at `path` holds other patches, or these
     families with other parameters.
     """
+    check_ours(path)
     manifest = new_manifest(source)
-    if path.exists():
-        if any(path.iterdir()) and not (path / MANIFEST).is_file():
-            raise InputError(f"{path} is not empty and not a feature store; give another folder.")
-        if (path / MANIFEST).is_file():
-            manifest = read_json(path / MANIFEST, "feature store manifest")
-            check_version(manifest, path)
+    if (path / MANIFEST).is_file():
+        manifest = read_manifest(path)
     if manifest["source"]["kind"] != source.kind:
         raise InputError(
             f"feature store {path} holds features of a source of kind "
@@ -124,7 +134,9 @@ def plan(
                 f"{split.name!r}, {' and '.join(changed)} changed; {_ANEW}"
             )
         for family in families:
-            known["families"].setdefault(family.name, {"device": device, "complete": False})
+            made = known["families"].setdefault(family.name, {"devices": [], "complete": False})
+            if not made["complete"] and device not in made["devices"]:
+                made["devices"].append(device)
     return manifest
 
 
@@ -135,6 +147,16 @@ def sweep(path: Path) -> None:
     """Remove what an interrupted run left half-written."""
     for leftover in path.rglob(f"*{TEMPORARY}"):
         leftover.unlink()
+
+
+def clear(path: Path) -> None:
+    """Remove all that a store holds, the manifest first: what is left then never looks whole."""
+    (path / MANIFEST).unlink(missing_ok=True)
+    for entry in path.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        elif entry.name != LOCK:
+            entry.unlink()
 
 
 def write_patches(path: Path, split: Split, part: int) -> None:
@@ -255,9 +277,15 @@ def open_store(path: Path) -> Store:
     """Raises InputError if there is no feature store at `path`, or one of another version."""
     if not (path / MANIFEST).is_file():
         raise InputError(f"{path} is not a feature store (no {MANIFEST}); make one with pcam extract.")
+    return Store(path, read_manifest(path))
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Raises InputError if a store's manifest is damaged or of another version."""
     manifest = read_json(path / MANIFEST, "feature store manifest")
     check_version(manifest, path)
     try:
+        str(manifest["source"]["kind"])
         for name, split in manifest["splits"].items():
             safe = name not in ("", ".", "..") and not {"/", "\\", "\0"} & set(name)
             if not safe or not 0 <= int(split["rows"]) < LARGEST_ROWS:
@@ -266,4 +294,4 @@ def open_store(path: Path) -> Store:
                 bool(entry["complete"]), list(manifest["families"][family]["columns"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"feature store manifest {path / MANIFEST} is damaged ({error}).") from None
-    return Store(path, manifest)
+    return manifest

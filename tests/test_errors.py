@@ -106,7 +106,9 @@ def test_mechanics_labels_missing(pcam: Run, source: Path, tmp_path: Path) -> No
     refused(pcam("extract", source, tmp_path / "f"), "no train_labels.csv")
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00bad", b"id,label\n", b'id,label\n"a,1\n'])
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\xfe\x00bad", b"id,label\n", b'id,label\n"a,1\n', b"id,label\na,1,2\n"]
+)
 def test_mechanics_labels_that_are_no_table(
     content: bytes, pcam: Run, source: Path, tmp_path: Path
 ) -> None:
@@ -170,6 +172,16 @@ def test_mechanics_store_of_another_source(
 ) -> None:
     store = Path(shutil.copytree(store_folder, tmp_path / "store"))
     refused(pcam("extract", source, store), "another source", "its ids")
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"store_version": 1, "part_rows": 2048}'])
+def test_mechanics_damaged_store_manifest(
+    content: str, pcam: Run, synthetic_folder: Path, store_folder: Path, tmp_path: Path
+) -> None:
+    store = Path(shutil.copytree(store_folder, tmp_path / "store"))
+    (store / "manifest.json").write_text(content)
+    refused(pcam("extract", synthetic_folder, store), "store")
+    refused(pcam("fit", store, tmp_path / "m"), "store")
 
 
 def test_mechanics_store_of_other_parameters(

@@ -152,8 +152,32 @@ def test_mechanics_two_runs_on_one_store_do_not_mix(
 
     (tmp_path / "f").mkdir()
     with FileLock(tmp_path / "f" / "lock"):
-        result = pcam("extract", synthetic_folder, tmp_path / "f")
-    assert result.code in (1, 2)
+        result = pcam("extract", synthetic_folder, tmp_path / "f", "--overwrite")
+    assert result.code == 1
+    assert "another process" in result.err
+    assert [entry.name for entry in (tmp_path / "f").iterdir()] == ["lock"]
+
+
+def test_mechanics_a_run_killed_before_its_manifest_is_gone_on_with(
+    pcam: Run, synthetic_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "lock").touch()
+    (tmp_path / "f" / "manifest.json.123.part-written").write_text("{")
+    assert pcam("extract", synthetic_folder, tmp_path / "f", "--split", "test").code == 0
+    assert not list((tmp_path / "f").rglob("*.part-written"))
+
+
+def test_mechanics_overwrite_leaves_nothing_of_before(
+    pcam: Run, synthetic_folder: Path, tmp_path: Path
+) -> None:
+    for words in (("--families", "lbp"), ("--families", "color", "--split", "test", "--overwrite")):
+        assert pcam("extract", synthetic_folder, tmp_path / "f", *words).code == 0
+    assert {path.name for path in (tmp_path / "f").rglob("*") if path.is_dir()} == {
+        "test",
+        "color",
+        "patches",
+    }
 
 
 @pytest.mark.parametrize("what", ["labels", "slides", "ids"])

@@ -24,9 +24,13 @@ OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 _compiling = threading.Lock()
 
 
+def measure(patch: Any, table: Any, ints: Any, floats: Any, out: Any) -> None:
+    """Stands for a kernel's own `measure`, which `_compiled` puts in its place."""
+
+
 def each_patch(patches: Any, table: Any, ints: Any, floats: Any, out: Any) -> None:
     for n in range(patches.shape[0]):
-        measure(patches[n], table, ints, floats, out[n])  # type: ignore[name-defined]  # noqa: F821
+        measure(patches[n], table, ints, floats, out[n])
 
 
 def cache_folder() -> Path:
@@ -58,8 +62,8 @@ def _compiled(kernel: Kernel, axes: int) -> Any:
     folder = cache_folder() / kernel.name
     folder.mkdir(parents=True, exist_ok=True)
     inner = numba.njit(**OPTIONS)
-    loop = bind(each_patch, {}, lambda function: function)
-    loop.__globals__["measure"] = bind(kernel.measure, {word: inner(word) for word in WORDS}, inner)
+    compiled = bind(kernel.measure, {word: inner(word) for word in WORDS}, inner)
+    loop = bind(each_patch, {measure: compiled}, lambda function: function)
     batch = np.empty((0,) * axes, np.uint8)
     out = np.empty((0, *kernel.shape), kernel.dtype)
     signature = tuple(numba.typeof(a) for a in (batch, kernel.table, *_scratch(kernel), out))

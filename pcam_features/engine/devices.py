@@ -5,19 +5,13 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from enum import StrEnum
 from typing import Any, Protocol
 
 import numpy as np
 
+from ..choices import Device
 from ..errors import InputError
 from .lanes import Kernel
-
-
-class Device(StrEnum):
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
 
 
 class Target(Protocol):

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 
+from ..choices import RESAMPLES
 from ..errors import InputError
 from .intervals import (
     LEVEL,
-    RESAMPLES,
     delong,
     group_codes,
     normal_interval,

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm, rankdata
 
+from ..choices import RESAMPLES
 from ..errors import InputError
 
-RESAMPLES = 2000
 LEVEL = 0.95
 CHUNK_CELLS = 1 << 23  # weights held at a time while resampling: 64 MB
 

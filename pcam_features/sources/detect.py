@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 
+from ..choices import Kind
 from ..errors import InputError
 from . import image_folder, kaggle, synthetic
 from .slides import BESIDE, read_slides
 from .source import Source
-
-
-class Kind(StrEnum):
-    kaggle = kaggle.KIND
-    images = image_folder.KIND
-    synthetic = synthetic.KIND
 
 
 def check_folder(path: str) -> Path:
@@ -28,7 +22,7 @@ def check_folder(path: str) -> Path:
 
 def detect(path: str) -> Kind:
     """Raises InputError if there is no such folder, or it is of no known kind."""
-    if path.startswith(f"{synthetic.KIND}:"):
+    if path.startswith(f"{Kind.synthetic}:"):
         return Kind.synthetic
     folder = check_folder(path)
     if kaggle.recognize(folder):

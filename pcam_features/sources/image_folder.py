@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ..choices import Kind
 from ..errors import InputError
 from .images import SUFFIXES, content_of, list_images, reader
 from .source import Source, Split
 
-KIND = "images"
 PROTOCOL = (
     "A patch's class is its folder. Whether splits share slides is for the one who made them to say."
 )
@@ -78,4 +78,4 @@ def open_source(path: Path, *, positive: str | None = None, verify: bool = False
         for name, folder in parts.items()
         if _class_folders(folder)
     }
-    return Source(KIND, str(path), PROTOCOL, splits)
+    return Source(Kind.images, str(path), PROTOCOL, splits)

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ..choices import Kind
 from ..errors import InputError
 from ..files import read_table
 from .images import content_of, list_images, reader
 from .source import Source, Split
 
-KIND = "kaggle"
 LABELS = "train_labels.csv"
 SAMPLE = "sample_submission.csv"
 PROTOCOL = (
@@ -81,4 +81,4 @@ def open_source(path: Path, *, verify: bool = False) -> Source:
         splits["train"] = _train(path, verify)
     if (path / "test").is_dir():
         splits["test"] = _test(path, verify)
-    return Source(KIND, str(path), PROTOCOL, splits)
+    return Source(Kind.kaggle, str(path), PROTOCOL, splits)

@@ -18,11 +18,11 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from ..choices import Kind
 from ..engine.regions import CENTER, PATCH_SIZE
 from ..errors import InputError
 from .source import Source, Split
 
-KIND = "synthetic"
 PROTOCOL = "Rendered by pcam, not tissue. Slides are independent; no slide is in two splits."
 LARGEST = 1_000_000  # patches
 FIELD = 512  # pixels of a noise field, from which patches cut windows
@@ -304,7 +304,7 @@ def split_of(split: int, patches: int, slides: int, seed: int) -> Split:
     labels = [render(made[which[k]], seed, split, k)[1] for k in range(patches)]
     ids = [f"{SPLITS[split]}_{k:07d}" for k in range(patches)]
     names: list[str | None] = [made[k].name for k in which]
-    content = f"{KIND} 1 {patches} {slides} {seed}"
+    content = f"{Kind.synthetic} 1 {patches} {slides} {seed}"
     return Split(SPLITS[split], ids, np.array(labels, np.int8), names, content, read)
 
 
@@ -322,7 +322,7 @@ def open_source(path: str) -> Source:
     check_size(patches, slides)
     train = split_of(0, patches, slides, seed)
     test = split_of(1, *test_share(patches, slides), seed)
-    return Source(KIND, path, PROTOCOL, {"train": train, "test": test})
+    return Source(Kind.synthetic, path, PROTOCOL, {"train": train, "test": test})
 
 
 def default_slides(patches: int) -> int:
