@@ -27,13 +27,15 @@ app = typer.Typer(
 )
 
 DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto says what it chose.")]
-ThreadsOption = Annotated[int, typer.Option(min=0, help="Threads; 0 is one for each core.")]
+ThreadsOption = Annotated[int, typer.Option(min=0, max=1024, help="Threads; 0 is one for each core.")]
+SLIDES_HELP = "CSV with id and slide (or wsi, or COLUMN)."
+FEW_SLIDES = 30  # from fewer, intervals by resampling are rough
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 OverwriteOption = Annotated[bool, typer.Option(help="Replace what is there.")]
 FamiliesOption = Annotated[
     str | None, typer.Option(help="Feature families, comma-separated. Default: all.")
 ]
-SeedOption = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
+SeedOption = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of everything random.")]
 
 
 def cores(threads: int) -> int:
@@ -77,7 +79,7 @@ def synth(
     with console.progress("synth", total, "patches") as advance:
         counts = synthesize(folder, patches, slides, seed, overwrite=overwrite, progress=advance)
     console.say(f"{folder}: {counts['train']:,} train and {counts['test']:,} test patches")
-    console.say(f"look at {folder / 'contact_sheet.png'}")
+    console.say(f"look at {folder / 'contact_sheet.png'}: negatives above, positives below")
 
 
 @app.command(epilog="Example: pcam extract data/kaggle features --slides slides.csv")
@@ -92,7 +94,7 @@ def extract(
     split: Annotated[str | None, typer.Option(help="Splits, comma-separated. Default: all.")] = None,
     slides: Annotated[
         str | None,
-        typer.Option(metavar="FILE[:COLUMN]", help="CSV with id and slide (or wsi, or COLUMN)."),
+        typer.Option(metavar="FILE[:COLUMN]", help=SLIDES_HELP),
     ] = None,
     kind: Annotated[
         Kind | None, typer.Option(help="The source's layout. Default: told from the path.")
@@ -109,22 +111,25 @@ def extract(
     from .engine.devices import choose
     from .extract import extract as run
     from .extract import forecast
+    from .extract import verify as check
     from .families.catalog import chosen
     from .sources.detect import open_source
 
     wanted = chosen(families)
     target, why = choose(device)
     console.say(why)
-    opened, slides_from = open_source(
-        source, kind=kind, slides=slides, positive=positive, verify=verify
-    )
+    opened, slides_from = open_source(source, kind=kind, slides=slides, positive=positive)
     console.say(slides_from)
     splits = opened.only(split)
+    if verify:
+        total = sum(len(part) for part in splits)
+        with console.progress("verify", total, "patches") as advance:
+            check(splits, cores(threads), advance)
     plan = forecast(features, opened, splits, wanted, target.NAME, overwrite=overwrite)
     if not dry_run:
-        if plan["patches_to_do"] and not target.compiled_before():
+        if plan["patches_to_measure"] and not target.compiled_before():
             console.say("compiling kernels, once on this machine: some ten seconds")
-        with console.progress("extract", plan["patches_to_do"], "patches") as advance:
+        with console.progress("extract", plan["patches_to_measure"], "patches") as advance:
             run(
                 features,
                 opened,
@@ -143,7 +148,7 @@ def extract(
     done = "would be" if dry_run else "were"
     size = plan["bytes_to_write"] / 2**20
     console.say(
-        f"{plan['patches_to_do']:,} patches {done} measured on {plan['device']} "
+        f"{plan['patches_to_measure']:,} patches {done} measured on {plan['device']} "
         f"({size:,.0f} MiB of float32); store: {features}"
     )
 
@@ -154,7 +159,7 @@ def fit(
     model: Annotated[Path, typer.Argument(help="The model to make, a folder.")],
     split: Annotated[str, typer.Option(help="The split to learn from.")] = "train",
     families: FamiliesOption = None,
-    folds: Annotated[int, typer.Option(min=2, help="Folds across slides.")] = FOLDS,
+    folds: Annotated[int, typer.Option(min=2, max=100, help="Folds across slides.")] = FOLDS,
     device: DeviceOption = Device.auto,
     threads: ThreadsOption = 0,
     seed: SeedOption = 0,
@@ -163,13 +168,14 @@ def fit(
 ) -> None:
     """Train XGBoost per family and on all, stack them, and score out of fold across slides."""
     from .engine.devices import choose
+    from .families.catalog import chosen
     from .learn import fit as learning
     from .learn.bundle import check_free
     from .store import open_store
 
     store = open_store(features)
     check_free(model, overwrite=overwrite)
-    wanted = None if families is None else [n.strip() for n in families.split(",") if n.strip()]
+    wanted = None if families is None else [family.name for family in chosen(families)]
     names = learning.families_to_use(store, split, wanted)
     target, why = choose(device)
     console.say(why)
@@ -214,9 +220,14 @@ def span(estimate: dict[str, float], sign: str = "") -> str:
 
 def predicted(model: Path, store: Store, split: str, threads: int) -> tuple[list[str], Any]:
     from .learn.bundle import read
+    from .learn.predict import fitted_on, out_of_fold
     from .learn.predict import predict as run
 
-    return run(read(model), store, split, cores(threads))
+    bundle = read(model)
+    if fitted_on(bundle, store, split):
+        console.say("the model was fitted on these patches: these are its out-of-fold predictions")
+        return out_of_fold(model, store, split)
+    return run(bundle, store, split, cores(threads))
 
 
 @app.command(epilog="Example: pcam predict model features valid.csv --split valid")
@@ -263,7 +274,7 @@ def compare(
     predictions: Annotated[list[Path], typer.Argument(help="CSVs of id,label with a probability.")],
     slides: Annotated[
         str | None,
-        typer.Option(metavar="FILE[:COLUMN]", help="CSV with id and slide (or wsi, or COLUMN)."),
+        typer.Option(metavar="FILE[:COLUMN]", help=SLIDES_HELP),
     ] = None,
     resamples: Annotated[
         int, typer.Option(min=100, help="Draws of slides for the intervals.")
@@ -287,7 +298,7 @@ def compare(
 
 def show_comparison(result: dict[str, Any]) -> None:
     over = f"{result['resampled_over']} resampled, {result['level']:.0%}"
-    iid = f"DeLong, {result['level']:.0%}" + (" (too narrow)" if result["slides"] else "")
+    iid = f"DeLong, {result['level']:.0%}" + ", as if independent"
     console.table(
         ("model", "AUC", over, iid),
         [
@@ -310,6 +321,8 @@ def show_comparison(result: dict[str, Any]) -> None:
             ],
         )
     console.say(f"{result['patches']:,} patches, {result['positive']:,} positive")
+    if result["slides"] is not None and result["slides"] < FEW_SLIDES:
+        console.say(f"only {result['slides']} slides: intervals from so few are rough")
     if result["slides"] is None:
         console.say(
             "slides unknown: patches are resampled as if independent, and both intervals are too "
@@ -332,7 +345,7 @@ def demo(
     run(folder, patches, seed)
 
 
-@app.command(epilog="Example: pcam bench ../shared/data/kaggle --json")
+@app.command(epilog="Example: pcam bench data/kaggle --json")
 def bench(
     source: Annotated[str, typer.Argument(help="A source of patches.")] = "synthetic:256",
     patches: Annotated[int, typer.Option(min=16, help="Patches to time on.")] = 128,
@@ -370,5 +383,5 @@ def main() -> None:
         console.error(str(error))
         sys.exit(error.exit_code)
     except OSError as error:
-        console.error(f"{error.filename or 'a file'}: {error.strerror or error}.")
+        console.error(f"{error.filename or 'a file'} cannot be used: {error.strerror or error}.")
         sys.exit(PcamError.exit_code)

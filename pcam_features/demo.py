@@ -7,14 +7,14 @@ import time
 from pathlib import Path
 
 from . import cli, console
-from .files import check_free
+from .files import check_free, write_json
 from .sources.kaggle import SAMPLE
 from .sources.slides import BESIDE
 from .sources.synthetic import default_slides
 from .store import MANIFEST
 from .synth import SHEET, TEST_LABELS
 
-MARK = ".pcam-demo"  # says that a folder is a demo's, which another demo may replace
+MARK = "demo.json"  # says that a folder is a demo's, which another demo may replace
 
 
 def run(folder: Path, patches: int, seed: int) -> None:
@@ -23,9 +23,9 @@ def run(folder: Path, patches: int, seed: int) -> None:
     Raises InputError if the folder exists and is not that of an earlier demo.
     """
     started = time.monotonic()
-    check_free(folder, overwrite=True, what="demo folder", belongs=MARK)
+    check_free(folder, overwrite=True, what="demo folder", mark=MARK, key="patches")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MARK).touch()
+    write_json(folder / MARK, {"patches": patches, "seed": seed})
     patches_folder, features = folder / "patches", folder / "features"
     model, color_model = folder / "model", folder / "color_model"
     stack_csv, color_csv = folder / "stack.csv", folder / "color.csv"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import hashlib
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from joblib import Parallel, delayed
 
 from . import store
 from .engine.devices import Target
-from .errors import PcamError
+from .errors import InputError, PcamError
 from .families.catalog import measurer
 from .families.family import Family
 from .files import write_json
@@ -47,7 +49,7 @@ def missing(path: Path | None, splits: list[Split], families: list[Family]) -> l
             lacking = tuple(
                 family.name
                 for family in families
-                if path is None or not store.part_path(path, split.name, family.name, part).exists()
+                if path is None or not store.is_there(path, split, family, part)
             )
             if lacking:
                 shards.append(Shard(split, part, lacking))
@@ -80,7 +82,7 @@ def forecast(
         "kind": source.kind,
         "patches": {split.name: len(split) for split in splits},
         "columns": columns,
-        "patches_to_do": sum(rows for rows, _ in todo),
+        "patches_to_measure": sum(rows for rows, _ in todo),
         "bytes_to_write": sum(4 * rows * width for rows, width in todo),
         "device": device,
     }
@@ -136,17 +138,41 @@ def _measure_all(
     progress(0)  # compiled: from here on, time tells how long the rest will take
 
     def work(shard: Shard, start: int, stop: int) -> dict[str, np.ndarray]:
-        return measure(shard.split.read(start, stop), shard.families)
+        measured = measure(shard.split.read(start, stop), shard.families)
+        progress(stop - start)
+        return measured
 
-    batches = ((shard, *span) for shard in shards for span in shard.batches())
-    parallel = Parallel(n_jobs=threads, backend="threading", return_as="generator")
-    results: Iterator[dict[str, np.ndarray]] = parallel(delayed(work)(*b) for b in batches)
     by_name = {family.name: family for family in families}
-    for shard in shards:
-        measured = []
-        for start, stop in shard.batches():
-            measured.append(next(results))
-            progress(stop - start)
-        for name in shard.families:
-            values = np.concatenate([batch[name] for batch in measured])
-            store.write_features(path, shard.split, by_name[name], shard.part, values)
+    at_once = max(1, threads // 4)  # parts: enough batches for every thread, and a bound on memory
+    parallel = Parallel(n_jobs=threads, backend="threading")
+    for first in range(0, len(shards), at_once):
+        group = shards[first : first + at_once]
+        batches = [(shard, *span) for shard in group for span in shard.batches()]
+        results = iter(parallel(delayed(work)(*batch) for batch in batches))
+        for shard in group:
+            measured = [next(results) for _ in shard.batches()]
+            for name in shard.families:
+                values = np.concatenate([batch[name] for batch in measured])
+                store.write_features(path, shard.split, by_name[name], shard.part, values)
+
+
+def verify(splits: list[Split], threads: int, progress: Callable[[int], None]) -> None:
+    """Raises InputError for the first patch whose id is not the SHA-1 of its pixels."""
+
+    def check(split: Split, start: int, stop: int) -> None:
+        for patch_id, pixels in zip(split.ids[start:stop], split.read(start, stop), strict=True):
+            found = hashlib.sha1(pixels.tobytes(), usedforsecurity=False).hexdigest()
+            if not re.fullmatch("[0-9a-f]{40}", patch_id):
+                raise InputError(
+                    f"--verify needs ids that are SHA-1 sums, as Kaggle's are; {patch_id} is none."
+                )
+            if found != patch_id:
+                raise InputError(
+                    f"patch {patch_id} of split {split.name!r} is damaged: the SHA-1 of its pixels "
+                    f"is {found}; replace the file and run again."
+                )
+        progress(stop - start)
+
+    whole = [Shard(s, part, ()) for s in splits for part in range(store.part_count(len(s)))]
+    spans = [(shard.split, *span) for shard in whole for span in shard.batches()]
+    Parallel(n_jobs=threads, backend="threading")(delayed(check)(*span) for span in spans)

@@ -32,7 +32,13 @@ def _flush(path: Path) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path to write to; it becomes `path` once the block ends, and never otherwise."""
+    """A temporary path to write to; it becomes `path` once the block ends, and never otherwise.
+
+    Raises InputError if `path` is a folder or a device.
+    """
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is not a file that can be replaced; name another one to write.")
+    path = path.resolve()  # a link stays a link
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
     try:
@@ -43,32 +49,52 @@ def whole_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def check_free(path: Path, *, overwrite: bool, what: str, belongs: str) -> None:
-    """Raises InputError if `path` exists, unless `overwrite` says to replace it; and then only a
-    folder that holds `belongs` (the file that marks such a folder) or nothing is replaced."""
-    if path.exists():
+def is_marked(path: Path, mark: str, key: str) -> bool:
+    """Whether a folder holds the JSON file `mark` with `key` in it: that it is ours, and what it is."""
+    try:
+        return key in read_json(path / mark, mark)
+    except InputError:
+        return False
+
+
+def check_free(path: Path, *, overwrite: bool, what: str, mark: str, key: str) -> None:
+    """Raises InputError if `path` cannot be made: it exists and `overwrite` does not say to replace
+    it, or it is not empty and not marked as ours, or its parent is no folder."""
+    parent = next(folder for folder in path.absolute().parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise InputError(f"{what} {path} cannot be made: {parent} is not a folder one can write to.")
+    if not path.name:
+        raise InputError(f"{path} is no name for a {what}; give a new folder.")
+    if path.exists() or path.is_symlink():
         if not overwrite:
             raise InputError(f"{what} {path} exists already; give another name or --overwrite.")
-        if not path.is_dir() or (any(path.iterdir()) and not (path / belongs).is_file()):
-            raise InputError(f"{path} is not a {what} (no {belongs} in it), so it is left as it is.")
+        if path.is_symlink() or not path.is_dir():
+            raise InputError(f"{path} is not a folder of its own, so it is left as it is.")
+        if any(path.iterdir()) and not is_marked(path, mark, key):
+            raise InputError(
+                f"{path} is not a {what} of pcam's ({mark} does not say so), so it is left as it is; "
+                "give another folder."
+            )
 
 
 @contextmanager
-def whole_folder(path: Path, *, overwrite: bool, what: str, belongs: str) -> Iterator[Path]:
+def whole_folder(path: Path, *, overwrite: bool, what: str, mark: str, key: str) -> Iterator[Path]:
     """A temporary folder to fill; it becomes `path` once the block ends, and never otherwise.
 
     Raises InputError as `check_free` does.
     """
-    check_free(path, overwrite=overwrite, what=what, belongs=belongs)
+    check_free(path, overwrite=overwrite, what=what, mark=mark, key=key)
     temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
+    old = path.with_name(f"{path.name}.{os.getpid()}.old")
     try:
         temporary.mkdir(parents=True)
         yield temporary
         if path.exists():
-            shutil.rmtree(path)
+            os.replace(path, old)
         os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -84,7 +110,7 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
     """A JSON object. Raises InputError, naming `what` it should be, if there is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{what} {path} cannot be read: {error}.") from None
     if not isinstance(content, dict):
         raise InputError(f"{what} {path} is not a JSON object.")

@@ -24,22 +24,24 @@ import pyarrow.parquet as pq
 
 from . import __version__
 from .errors import InputError
+from .families.catalog import FAMILIES
 from .families.family import Family
-from .files import TEMPORARY, read_json, whole_file, write_json
+from .files import TEMPORARY, is_marked, read_json, whole_file, write_json
 from .sources.source import Source, Split
 
 VERSION = 1
 MANIFEST = "manifest.json"
+KEY = "store_version"
 LOCK = "lock"
 PATCHES = "patches"  # the table of ids, labels and slides beside the families
 PART_ROWS = 2048
-LARGEST_ROWS = 1 << 32
+CONTENT = b"pcam_content"  # in a part's metadata: what its patches were made from
+LARGEST_ROWS = 1 << 24  # seventy times the competition
 
 MEANING = {
     "ids": "its ids, or their order,",
     "labels": "its labels",
     "slides": "its slides (--slides)",
-    "content": "the sizes of its files",
 }
 
 
@@ -61,7 +63,7 @@ def describe(family: Family) -> dict[str, Any]:
 
 def new_manifest(source: Source) -> dict[str, Any]:
     return {
-        "store_version": VERSION,
+        KEY: VERSION,
         "pcam_version": __version__,
         "source": {"kind": source.kind, "path": source.path, "protocol": source.protocol},
         "dtype": "float32",
@@ -73,18 +75,18 @@ def new_manifest(source: Source) -> dict[str, Any]:
 
 def check_ours(path: Path) -> None:
     """Raises InputError if `path` is anything but a feature store, an empty folder or nothing."""
-    if path.exists() and not (path / MANIFEST).is_file():
+    if path.exists() and not is_marked(path, MANIFEST, KEY):
         if not path.is_dir():
             raise InputError(f"{path} is a file, not a feature store; give another name.")
         if any(f.name != LOCK and not f.name.endswith(TEMPORARY) for f in path.iterdir()):
             raise InputError(
-                f"{path} is not empty and not a feature store (no {MANIFEST}), so it is left as it "
-                "is; give another folder."
+                f"{path} is not empty and not a feature store ({MANIFEST} does not say so), so it is "
+                "left as it is; give another folder."
             )
 
 
 def check_version(manifest: dict[str, Any], path: Path) -> None:
-    if manifest.get("store_version") != VERSION or manifest.get("part_rows") != PART_ROWS:
+    if manifest.get(KEY) != VERSION or manifest.get("part_rows") != PART_ROWS:
         raise InputError(
             f"feature store {path} was written by another version of pcam "
             f"({manifest.get('pcam_version')}); extract it anew with --overwrite."
@@ -123,6 +125,12 @@ def plan(
             "families": {},
         }
         known = manifest["splits"].setdefault(split.name, entry)
+        if known["rows"] != len(split):
+            raise InputError(
+                f"feature store {path} was made from another source than {source.path}: split "
+                f"{split.name!r} has {len(split):,} patches, and had {known['rows']:,}: its ids "
+                f"changed; {_ANEW}"
+            )
         changed = [
             MEANING[name]
             for name, value in split.fingerprint().items()
@@ -159,6 +167,27 @@ def clear(path: Path) -> None:
             entry.unlink()
 
 
+def is_there(path: Path, split: Split, family: Family, part: int) -> bool:
+    """Whether a part is whole; one that cannot be read counts as missing, and is made again.
+
+    Raises InputError if it was made from files of other sizes than the source has now.
+    """
+    file = part_path(path, split.name, family.name, part)
+    start, stop = part_span(part, len(split))
+    if not file.exists():
+        return False
+    try:
+        found = pq.read_metadata(file)
+    except (OSError, pa.ArrowException):
+        return False
+    if (found.metadata or {}).get(CONTENT, b"").decode() != split.content(start, stop):
+        raise InputError(
+            f"feature store {path} was made from other files: the size of one of rows {start:,} to "
+            f"{stop:,} of split {split.name!r} changed; {_ANEW}"
+        )
+    return bool(found.num_rows == stop - start)
+
+
 def write_patches(path: Path, split: Split, part: int) -> None:
     target = part_path(path, split.name, PATCHES, part)
     start, stop = part_span(part, len(split))
@@ -180,6 +209,7 @@ def write_features(path: Path, split: Split, family: Family, part: int, values: 
     start, stop = part_span(part, len(split))
     columns = {name: pa.array(values[:, k]) for k, name in enumerate(family.columns)}
     table = pa.table({"id": pa.array(split.ids[start:stop], pa.string())} | columns)
+    table = table.replace_schema_metadata({CONTENT: split.content(start, stop)})
     _write(part_path(path, split.name, family.name, part), table)
 
 
@@ -245,8 +275,11 @@ class Store:
                 f"(finished: {have}); run pcam extract again, and let it end."
             )
         columns = self.manifest["families"][family]["columns"]
+        parts = range(part_count(entry["rows"]))
+        if not all(part_path(self.path, split, family, part).is_file() for part in parts):
+            raise InputError(f"a part of {family} in {self.path} is missing; run pcam extract again.")
         values = np.empty((entry["rows"], len(columns)), np.float32)
-        for part in range(part_count(entry["rows"])):
+        for part in parts:
             table = self._read(split, family, part, entry["rows"])
             ids = self._read(split, PATCHES, part, entry["rows"])["id"]
             path = part_path(self.path, split, family, part)
@@ -265,9 +298,10 @@ class Store:
         path = part_path(self.path, split, table, part)
         start, stop = part_span(part, rows)
         try:
-            if pq.read_metadata(path).num_rows != stop - start:
-                raise InputError(f"{path} has not {stop - start} rows; extract with --overwrite.")
-            return pq.ParquetFile(path).read()
+            found = pq.ParquetFile(path)
+            if found.metadata.num_rows != stop - start or "id" not in found.schema_arrow.names:
+                raise InputError(f"{path} has not the rows it should; extract with --overwrite.")
+            return found.read()
         except (OSError, pa.ArrowException) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"{path} cannot be read: {reason}; run pcam extract again.") from None
@@ -283,15 +317,23 @@ def open_store(path: Path) -> Store:
 def read_manifest(path: Path) -> dict[str, Any]:
     """Raises InputError if a store's manifest is damaged or of another version."""
     manifest = read_json(path / MANIFEST, "feature store manifest")
+    if KEY not in manifest:
+        raise InputError(f"{path} is not a feature store; are FEATURES and MODEL in the right order?")
     check_version(manifest, path)
     try:
         str(manifest["source"]["kind"])
+        for name, family in manifest["families"].items():
+            if name not in FAMILIES:  # names become paths: only those we know
+                raise ValueError(f"unknown family {name!r}")
+            int(family["version"])
         for name, split in manifest["splits"].items():
             safe = name not in ("", ".", "..") and not {"/", "\\", "\0"} & set(name)
-            if not safe or not 0 <= int(split["rows"]) < LARGEST_ROWS:
-                raise ValueError(name)
+            rows = split["rows"]
+            if not safe or not isinstance(rows, int) or not 0 < rows < LARGEST_ROWS:
+                raise ValueError(f"split {name!r}")
+            str(split["fingerprint"]["ids"])
             for family, entry in split["families"].items():
                 bool(entry["complete"]), list(manifest["families"][family]["columns"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(f"feature store manifest {path / MANIFEST} is damaged ({error}).") from None
     return manifest

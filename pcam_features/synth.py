@@ -16,12 +16,14 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from .files import whole_folder
+from . import __version__
+from .files import whole_folder, write_json
 from .sources import kaggle, synthetic
 from .sources.slides import BESIDE
 
 TEST_LABELS = "test_labels.csv"
 SHEET = "contact_sheet.png"
+MARK = "synthetic.json"  # says how the folder was made, and that it may be replaced
 SHEET_COLUMNS, SHEET_ROWS = 16, 4  # of each class
 
 
@@ -42,7 +44,7 @@ def synthesize(
     """
     synthetic.check_size(patches, slides)
     sizes = {"train": (patches, slides), "test": synthetic.test_share(patches, slides)}
-    with whole_folder(folder, overwrite=overwrite, what="folder", belongs=kaggle.LABELS) as made:
+    with whole_folder(folder, overwrite=overwrite, what="folder", mark=MARK, key="patches") as made:
         tables = {
             name: _write_split(made, name, *sizes[name], seed, progress) for name in synthetic.SPLITS
         }
@@ -51,6 +53,8 @@ def synthesize(
         tables["train"][["id", "label"]].to_csv(made / kaggle.LABELS, index=False)
         tables["test"][["id", "label"]].to_csv(made / TEST_LABELS, index=False)
         tables["test"][["id"]].assign(label=0).to_csv(made / kaggle.SAMPLE, index=False)
+        recipe = {"patches": patches, "slides": slides, "seed": seed, "pcam_version": __version__}
+        write_json(made / MARK, recipe)
         contact_sheet(made / "train", tables["train"]).save(made / SHEET)
     return {name: count for name, (count, _) in sizes.items()}
 

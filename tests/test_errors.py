@@ -255,9 +255,37 @@ def test_mechanics_things_that_are_not_ours_are_not_replaced(
     assert (tmp_path / "precious" / "thesis.txt").read_text() == "years"
 
 
+def test_mechanics_overwrite_spares_real_data_and_swapped_arguments(
+    pcam: Run, source: Path, store_folder: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    (source / "synthetic.json").unlink()  # as a download from Kaggle looks
+    refused(pcam("synth", source, "--patches", 20, "--overwrite"), "left as it is")
+    assert len(list((source / "train").iterdir())) == 40
+    store = Path(shutil.copytree(store_folder, tmp_path / "store"))
+    model = Path(shutil.copytree(model_folder, tmp_path / "model"))
+    refused(pcam("extract", source, model, "--overwrite"), "not a feature store")
+    refused(pcam("fit", store, store, "--overwrite"), "not a model")
+    refused(pcam("predict", store, model, tmp_path / "p.csv"), "right order")
+    assert (model / "boosters" / "all.ubj").exists()
+
+
+def test_mechanics_a_hostile_store_cannot_name_a_path(
+    pcam: Run, store_folder: Path, tmp_path: Path
+) -> None:
+    store = Path(shutil.copytree(store_folder, tmp_path / "store"))
+    manifest = json.loads((store / "manifest.json").read_text())
+    for entry in (manifest["families"], manifest["splits"]["train"]["families"]):
+        entry[str(tmp_path / "victim")] = entry["lbp"]
+    (store / "manifest.json").write_text(json.dumps(manifest))
+    refused(pcam("fit", store, tmp_path / "m"), "unknown family")
+    assert not (tmp_path / "victim.ubj").exists()
+
+
 @pytest.mark.parametrize(
     ("command", "words"),
     [
+        (("extract", "{source}/..", "{out}"), "did you mean"),
+        (("extract", "nothing", "{out}", "--kind", "synthetic"), "not of the form"),
         (("extract", "{source}", "{out}", "--families", "colour"), "no family called colour"),
         (("extract", "{source}", "{out}", "--split", "valid"), "no split 'valid'"),
         (("extract", "{source}", "{out}", "--slides", "none.csv"), "does not exist"),

@@ -76,9 +76,9 @@ def test_mechanics_dry_run_and_json(pcam: Run, synthetic_folder: Path, tmp_path:
     assert plan["device"] in ("cpu", "cuda")
     assert not (tmp_path / "f").exists()
     done = pcam("extract", synthetic_folder, tmp_path / "f", "--split", "test", "--json")
-    assert json.loads(done.out)["patches_to_do"] == 60
+    assert json.loads(done.out)["patches_to_measure"] == 60
     again = pcam("extract", synthetic_folder, tmp_path / "f", "--split", "test", "--json")
-    assert json.loads(again.out)["patches_to_do"] == 0
+    assert json.loads(again.out)["patches_to_measure"] == 0
 
 
 def test_mechanics_threads_do_not_change_a_byte(
@@ -143,6 +143,47 @@ def test_mechanics_a_damaged_patch_loses_no_finished_part(tmp_path: Path, pcam: 
     victim.write_bytes(content)
     assert pcam("extract", source, store, "--verify").code == 0
     assert open_store(store).families("train") == list(FAMILIES)
+
+
+def test_mechanics_a_repaired_patch_is_gone_on_with(tmp_path: Path, pcam: Run) -> None:
+    source, store = tmp_path / "source", tmp_path / "store"
+    assert pcam("synth", source, "--patches", 60, "--slides", 10).code == 0
+    victim = sorted((source / "train").iterdir())[30]
+    content = victim.read_bytes()
+    victim.write_bytes(content[:400])
+    assert pcam("extract", source, store, "--families", "lbp").code == 2
+    victim.write_bytes(content)
+    assert pcam("extract", source, store, "--families", "lbp").code == 0
+    victim.write_bytes(content + b" ")
+    result = pcam("extract", source, store, "--families", "lbp")
+    assert result.code == 2
+    assert "made from other files" in result.err
+
+
+def test_mechanics_a_damaged_part_is_made_again(
+    pcam: Run, synthetic_folder: Path, tmp_path: Path
+) -> None:
+    command = ("extract", synthetic_folder, tmp_path / "f", "--families", "lbp")
+    assert pcam(*command).code == 0
+    part = tmp_path / "f" / "train" / "lbp" / "part-00000.parquet"
+    whole = part.read_bytes()
+    part.write_bytes(whole[:1000])
+    assert pcam("fit", tmp_path / "f", tmp_path / "m").code == 2
+    assert pcam(*command).code == 0
+    assert part.read_bytes() == whole
+
+
+def test_mechanics_verify_also_looks_at_a_finished_store(tmp_path: Path, pcam: Run) -> None:
+    source = tmp_path / "source"
+    assert pcam("synth", source, "--patches", 60, "--slides", 10).code == 0
+    command = ("extract", source, tmp_path / "f", "--families", "lbp", "--verify")
+    assert pcam(*command).code == 0
+    victim = next((source / "train").iterdir())
+    content = victim.read_bytes()
+    victim.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    result = pcam(*command)
+    assert result.code == 2
+    assert victim.stem in result.err
 
 
 def test_mechanics_two_runs_on_one_store_do_not_mix(

@@ -27,7 +27,7 @@ def encoded(pixels: np.ndarray, **how: object) -> bytes:
 
 
 def test_oracle_kaggle_pixels_are_their_sha1_and_pillows(kaggle_folder: Path) -> None:
-    source, _ = detect.open_source(str(kaggle_folder), verify=True)
+    source, _ = detect.open_source(str(kaggle_folder))
     train = source.splits["train"]
     assert (len(train), len(source.splits["test"])) == (2738, 501)
     batch = train.read(0, 200)
@@ -148,7 +148,7 @@ def test_invariant_a_nest_in_the_ring_alone_stays_out_of_the_center() -> None:
 
 
 def test_mechanics_synthetic_on_disk_is_kaggles_layout(synthetic_folder: Path) -> None:
-    source, _ = detect.open_source(str(synthetic_folder), verify=True)
+    source, _ = detect.open_source(str(synthetic_folder))
     assert source.kind == "kaggle"
     train = source.splits["train"]
     assert (len(train), len(source.splits["test"])) == (240, 60)

@@ -86,7 +86,9 @@ def compiled_before() -> bool:
 def _table_on_device(kernel: Kernel) -> Any:
     import cupy
 
-    return cupy.asarray(kernel.table)
+    table = cupy.asarray(kernel.table)
+    cupy.cuda.get_current_stream().synchronize()  # batches on streams of their own will read it
+    return table
 
 
 def prepare(kernel: Kernel) -> Callable[[Any], Any]:

@@ -30,9 +30,11 @@ def cuda_problem() -> str | None:
     """Why CUDA cannot be used here, in half a sentence, or None if it can."""
     for module, name in (("cupy", "CuPy"), ("numba_cuda", "numba-cuda")):
         if importlib.util.find_spec(module) is None:
-            return f"{name} is not installed (pip install 'pcam-features[cuda12]', or [cuda13])"
-    import cupy
-
+            return f"{name} is not installed (the extra cuda12 or cuda13 brings it)"
+    try:
+        import cupy
+    except ImportError as error:
+        return f"CuPy cannot be loaded ({' '.join(str(error).split())[:200]})"
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:

@@ -62,6 +62,7 @@ def compare(
     count = int(groups.max()) + 1
     if count < 2:
         raise InputError("all patches are of one slide; resampling slides needs two or more.")
+    distinct = {slide for i in ids if (slide := (slides or {}).get(i))}
     names, values = list(scores), np.stack(list(scores.values()))
     aucs, covariance = delong(labels, values)
     draws = resampled_aucs(labels, values, groups, resamples=resamples, seed=seed)
@@ -78,21 +79,23 @@ def compare(
     for a, b in combinations(range(len(names)), 2):
         difference = float(aucs[a] - aucs[b])
         variance = float(covariance[a, a] + covariance[b, b] - 2 * covariance[a, b])
-        equal = variance <= 1e-18  # the same ranking: no difference, and no spread to divide by
+        equal = variance <= 1e-18  # no spread to divide by: the same ranking, or one without exception
         pairs.append(
             {
                 "a": names[a],
                 "b": names[b],
                 "difference": difference,
                 "delong": normal_interval(difference, variance, (-1, 1)).as_dict(),
-                "p_value": 1.0 if equal else float(2 * norm.sf(abs(difference) / variance**0.5)),
+                "p_value": float(difference == 0)
+                if equal
+                else float(2 * norm.sf(abs(difference) / variance**0.5)),
                 "resampled": percentile_interval(difference, draws[a] - draws[b]).as_dict(),
             }
         )
     return {
         "patches": len(ids),
         "positive": int(labels.sum()),
-        "slides": count if known else None,
+        "slides": len(distinct) if known else None,
         "patches_with_slide": known,
         "resampled_over": "slides" if known else "patches",
         "level": LEVEL,

@@ -25,8 +25,10 @@ from .stack import Stack
 
 VERSION = 1
 MANIFEST = "manifest.json"
+KEY = "bundle_version"
 ALL = "all"  # the base model on every family's columns side by side
 STACK = "stack"
+OUT_OF_FOLD = "out_of_fold.parquet"
 LARGEST_BOOSTER = 1 << 30  # bytes
 
 
@@ -49,7 +51,7 @@ def booster_path(bundle: Path, model: str) -> Path:
 
 def check_free(path: Path, *, overwrite: bool) -> None:
     """Raises InputError if a bundle cannot be written to `path`: best known before the fit."""
-    files.check_free(path, overwrite=overwrite, what="model", belongs=MANIFEST)
+    files.check_free(path, overwrite=overwrite, what="model", mark=MANIFEST, key=KEY)
 
 
 def write(
@@ -61,7 +63,7 @@ def write(
     overwrite: bool,
 ) -> None:
     """Write the whole bundle, or nothing. Raises InputError if `path` exists."""
-    with whole_folder(path, overwrite=overwrite, what="model", belongs=MANIFEST) as folder:
+    with whole_folder(path, overwrite=overwrite, what="model", mark=MANIFEST, key=KEY) as folder:
         (folder / "boosters").mkdir()
         checksums = {}
         for name, booster in bundle.boosters.items():
@@ -69,7 +71,7 @@ def write(
             booster_path(folder, name).write_bytes(content)
             checksums[name] = sha256(content)
         folds.to_parquet(folder / "folds.parquet", index=False)
-        out_of_fold.to_parquet(folder / "out_of_fold.parquet", index=False)
+        out_of_fold.to_parquet(folder / OUT_OF_FOLD, index=False)
         write_json(folder / MANIFEST, bundle.manifest | {"sha256": checksums})
 
 
@@ -81,7 +83,9 @@ def read(path: Path) -> Bundle:
     if not (path / MANIFEST).is_file():
         raise InputError(f"{path} is not a model (no {MANIFEST}); make one with pcam fit.")
     manifest = read_json(path / MANIFEST, "model manifest")
-    if manifest.get("bundle_version") != VERSION:
+    if KEY not in manifest:
+        raise InputError(f"{path} is not a model; are MODEL and FEATURES in the right order?")
+    if manifest.get(KEY) != VERSION:
         raise InputError(f"model {path} was written by another version of pcam; fit it anew.")
     try:
         families = list(manifest["families"])
@@ -101,7 +105,10 @@ def read(path: Path) -> Bundle:
             width = sum(len(manifest["families"][part]["columns"]) for part in parts)
             if boosters[name].num_features() != width:
                 raise ValueError(f"booster {name} does not take {width} columns")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        for family in manifest["families"].values():
+            int(family["version"])
+        str(manifest["source"]["fingerprint"]["ids"])
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(f"model {path} is damaged ({error}); fit it anew.") from None
     return Bundle(manifest, boosters, stack)
 

@@ -19,7 +19,7 @@ from ..store import Store
 from . import boosting
 from .bundle import STACK, Bundle, base_models, write
 from .bundle import VERSION as BUNDLE_VERSION
-from .folds import Folds, make_folds
+from .folds import Folds, fingerprint, make_folds
 from .stack import fit_stack, out_of_fold
 
 LIBRARIES = ("numpy", "xgboost", "scikit-learn", "numba")
@@ -91,14 +91,18 @@ def fit(
     Raises InputError for labels or slides that allow no honest estimate.
     """
     patches = store.patches(split)
-    color = store.features(split, "color") if "color" in store.families(split) else None
-    dealt = make_folds(patches, folds, seed, color)
+    look = None
+    if "color" in store.families(split):
+        columns = store.manifest["families"]["color"]["columns"]
+        look = fingerprint(store.features(split, "color"), columns)
+    dealt = make_folds(patches, folds, seed, look)
     labels = patches["label"].to_numpy(np.int8)
     values = {name: store.features(split, name) for name in families}
     boosters, logits = train_models(
         values, labels, dealt, device=device, threads=threads, seed=seed, progress=progress
     )
     models = tuple(boosters)
+    stack = fit_stack(models, logits, labels)
     stacked = out_of_fold(models, logits, labels, dealt.fold)
     probabilities = np.column_stack([expit(logits), stacked])
     scores = score(labels, probabilities.T, dealt.group, seed)
@@ -112,7 +116,7 @@ def fit(
         "folds": {"count": dealt.count, "groups": int(dealt.group.max()) + 1, "seed": seed}
         | {"protocol": dealt.protocol},
         "parameters": boosting.PARAMETERS | {"rounds": boosting.ROUNDS, "seed": seed},
-        "stack": fit_stack(models, logits, labels).as_dict(),
+        "stack": stack.as_dict(),
         "out_of_fold_auc": dict(zip((*models, STACK), (s.as_dict() for s in scores), strict=True)),
         "device": device,
         "threads": threads,
@@ -122,7 +126,7 @@ def fit(
     predicted = pd.DataFrame(
         {"id": patches["id"]} | dict(zip((*models, STACK), probabilities.T, strict=True))
     )
-    bundle = Bundle(manifest, boosters, fit_stack(models, logits, labels))
+    bundle = Bundle(manifest, boosters, stack)
     write(path, bundle, fold_table, predicted, overwrite=overwrite)
     return bundle
 

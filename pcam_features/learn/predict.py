@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ..errors import InputError
 from ..store import Store
-from .bundle import Bundle, logits_of
+from .bundle import OUT_OF_FOLD, STACK, Bundle, logits_of
 
 
 def check_features(bundle: Bundle, store: Store) -> None:
@@ -26,6 +29,30 @@ def check_features(bundle: Bundle, store: Store) -> None:
                 f"{len(wanted['columns'])} columns and {store.path} has version {found['version']} "
                 f"with {len(found['columns'])}; extract or fit anew, so that they agree."
             )
+
+
+def fitted_on(bundle: Bundle, store: Store, split: str) -> bool:
+    """Whether a split's patches are those the model was fitted on."""
+    entry = store.manifest["splits"].get(split)
+    ids = bundle.manifest["source"]["fingerprint"]["ids"]
+    return entry is not None and entry["fingerprint"]["ids"] == ids
+
+
+def out_of_fold(path: Path, store: Store, split: str) -> tuple[list[str], np.ndarray]:
+    """What a model's folds predicted for the patches it was fitted on, each by those without it.
+
+    Raises InputError if the bundle's table does not hold them.
+    """
+    ids = store.patches(split)["id"].tolist()
+    try:
+        table = pq.read_table(path / OUT_OF_FOLD, columns=["id", STACK])
+        found = table["id"].to_pylist()
+        probabilities = np.asarray(table[STACK].to_numpy(), np.float64)
+    except (OSError, ValueError, KeyError, pa.ArrowException):
+        found = []
+    if found != ids:
+        raise InputError(f"model {path} is damaged: {OUT_OF_FOLD} is not of its patches; fit anew.")
+    return ids, probabilities
 
 
 def predict(bundle: Bundle, store: Store, split: str, threads: int) -> tuple[list[str], np.ndarray]:

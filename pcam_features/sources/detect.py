@@ -13,8 +13,8 @@ from .source import Source
 
 def check_folder(path: str) -> Path:
     folder = Path(path)
-    if not folder.exists():
-        raise InputError(f"there is no folder {path}.")
+    if not path or not folder.exists():
+        raise InputError(f"there is no folder {path!r}; give the one that holds the patches.")
     if not folder.is_dir():
         raise InputError(f"{path} is not a folder; give the folder that holds the patches.")
     return folder
@@ -27,6 +27,9 @@ def detect(path: str) -> Kind:
     folder = check_folder(path)
     if kaggle.recognize(folder):
         return Kind.kaggle
+    inside = [f for f in sorted(folder.iterdir()) if f.is_dir() and kaggle.recognize(f)]
+    if inside:
+        raise InputError(f"{path} holds Kaggle's folder, but is not it; did you mean {inside[0]}?")
     if image_folder.recognize(folder):
         return Kind.images
     raise InputError(
@@ -41,23 +44,25 @@ def open_source(
     kind: Kind | None = None,
     slides: str | None = None,
     positive: str | None = None,
-    verify: bool = False,
 ) -> tuple[Source, str]:
     """The source at `path`, and a sentence on where its slides come from.
 
-    `slides` is FILE or FILE:COLUMN; without it, a `slides.csv` in the folder is used.
+    `slides` is FILE or FILE:COLUMN; without it, a `slides.csv` in the folder is used,
+    and with `none` none is.
     Raises InputError for anything that is not as it should be.
     """
     kind = kind or detect(path)
     if kind == Kind.synthetic:
         source = synthetic.open_source(path)
     elif kind == Kind.kaggle:
-        source = kaggle.open_source(check_folder(path), verify=verify)
+        source = kaggle.open_source(check_folder(path))
     else:
-        source = image_folder.open_source(check_folder(path), positive=positive, verify=verify)
+        source = image_folder.open_source(check_folder(path), positive=positive)
     if not any(len(split) for split in source.splits.values()):
         raise InputError(f"{path} holds no patches that read as kind {kind}.")
-    if slides is None and kind != Kind.synthetic and (Path(path) / BESIDE).is_file():
+    if slides == "none":
+        slides = None
+    elif slides is None and kind != Kind.synthetic and (Path(path) / BESIDE).is_file():
         slides = str(Path(path) / BESIDE)
     if slides is not None:
         source = source.with_slides(read_slides(slides), slides)

@@ -52,7 +52,7 @@ def positive_class(names: list[str], path: Path, given: str | None) -> str:
     return found[0]
 
 
-def _split(name: str, path: Path, positive: str | None, verify: bool) -> Split:
+def _split(name: str, path: Path, positive: str | None) -> Split:
     classes = _class_folders(path)
     tumor = positive_class([folder.name for folder in classes], path, positive)
     found: dict[str, tuple[Path, int]] = {}
@@ -67,15 +67,13 @@ def _split(name: str, path: Path, positive: str | None, verify: bool) -> Split:
     paths = [found[i][0] for i in ids]
     labels = np.array([found[i][1] for i in ids], np.int8)
     slides: list[str | None] = [None] * len(ids)
-    return Split(name, ids, labels, slides, content_of(paths), reader(ids, paths, verify))
+    return Split(name, ids, labels, slides, content_of(paths), reader(paths))
 
 
-def open_source(path: Path, *, positive: str | None = None, verify: bool = False) -> Source:
+def open_source(path: Path, *, positive: str | None = None) -> Source:
     """Raises InputError if a class cannot be told or an id stands twice."""
     parts = {"train": path} if _class_folders(path) else {f.name: f for f in _folders(path)}
     splits = {
-        name: _split(name, folder, positive, verify)
-        for name, folder in parts.items()
-        if _class_folders(folder)
+        name: _split(name, folder, positive) for name, folder in parts.items() if _class_folders(folder)
     }
     return Source(Kind.images, str(path), PROTOCOL, splits)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import re
 import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,6 +27,7 @@ PLAIN_TIFF: dict[int, set[int | None]] = {
     262: {2},  # color space: RGB
     277: {3},  # samples per pixel
     279: {PIXEL_BYTES},  # bytes of the one strip
+    266: {None, 1},  # fill order: high bits first
     274: {None, 1},  # orientation: as it is
     284: {None, 1},  # planes: interleaved
     317: {None, 1},  # predictor: none
@@ -55,6 +54,8 @@ def plain_tiff(data: bytes) -> np.ndarray | None:
                 bits_at = value
             elif count == 1 and kind in (SHORT, LONG):
                 tags[tag] = value & 0xFFFF if kind == SHORT else value
+            elif tag in PLAIN_TIFF:
+                tags[tag] = -1  # said in a way that only a decoder should read
         if bits_at is None or struct.unpack_from("<3H", data, bits_at) != (8, 8, 8):
             return None
     except struct.error:
@@ -90,7 +91,7 @@ def decode(data: bytes, path: Path) -> np.ndarray:
         reason = " ".join(str(error).replace(repr(data), "").split())
         if "cannot identify" in reason:
             reason = "it is not a TIFF, PNG or JPEG image"
-        raise InputError(f"{path} cannot be read: {reason}; replace or remove the file.") from None
+        raise InputError(f"{path} cannot be read: {reason}; replace the file and run again.") from None
 
 
 def read_patch(path: Path) -> np.ndarray:
@@ -101,33 +102,23 @@ def read_patch(path: Path) -> np.ndarray:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from None
     if not data:
-        raise InputError(f"{path} is empty (0 bytes); replace or remove the file.")
+        raise InputError(f"{path} is empty (0 bytes); replace the file and run again.")
     if len(data) > LARGEST_FILE:
         raise InputError(f"{path} is larger than {LARGEST_FILE >> 20} MiB, too large for a patch.")
     pixels = plain_tiff(data)
     return decode(data, path) if pixels is None else pixels
 
 
-def reader(ids: Sequence[str], paths: Sequence[Path], verify: bool) -> Callable[[int, int], np.ndarray]:
-    """A `Split.read` over image files; with `verify`, each id must be the SHA-1 of its pixels."""
+def reader(paths: Sequence[Path]) -> Callable[[int, int], np.ndarray]:
+    """A `Split.read` over image files."""
 
     def read(start: int, stop: int) -> np.ndarray:
         batch = np.empty((stop - start, *SHAPE), np.uint8)
         for k in range(start, stop):
             batch[k - start] = read_patch(paths[k])
-            if verify:
-                check_sha1(ids[k], batch[k - start], paths[k])
         return batch
 
     return read
-
-
-def check_sha1(patch_id: str, pixels: np.ndarray, path: Path) -> None:
-    if not re.fullmatch("[0-9a-f]{40}", patch_id):
-        raise InputError(f"--verify needs ids that are SHA-1 sums, as Kaggle's are; {path} has none.")
-    found = hashlib.sha1(pixels.tobytes(), usedforsecurity=False).hexdigest()
-    if found != patch_id:
-        raise InputError(f"{path} is damaged: the SHA-1 of its pixels is {found}, not its id.")
 
 
 def list_images(folder: Path) -> dict[str, Path]:
@@ -144,6 +135,6 @@ def list_images(folder: Path) -> dict[str, Path]:
     return found
 
 
-def content_of(paths: Sequence[Path]) -> str:
-    """A digest of the files' sizes: what can be told of their content without reading them."""
-    return digest(str(path.stat().st_size) for path in paths)
+def content_of(paths: Sequence[Path]) -> Callable[[int, int], str]:
+    """A `Split.content`: the files' sizes are all that can be told without reading them."""
+    return lambda start, stop: digest(str(path.stat().st_size) for path in paths[start:stop])

@@ -42,7 +42,7 @@ def read_labels(path: Path) -> dict[str, int]:
     return {i: labels[label] for i, label in zip(table["id"], table["label"], strict=True)}
 
 
-def _train(path: Path, verify: bool) -> Split:
+def _train(path: Path) -> Split:
     if not (path / LABELS).is_file():
         raise InputError(f"{path} has a train folder but no {LABELS}; put the competition's beside it.")
     labels, files = read_labels(path / LABELS), list_images(path / "train")
@@ -62,23 +62,23 @@ def _train(path: Path, verify: bool) -> Split:
     paths = [files[i] for i in ids]
     values = np.array(list(labels.values()), np.int8)
     slides: list[str | None] = [None] * len(ids)
-    return Split("train", ids, values, slides, content_of(paths), reader(ids, paths, verify))
+    return Split("train", ids, values, slides, content_of(paths), reader(paths))
 
 
-def _test(path: Path, verify: bool) -> Split:
+def _test(path: Path) -> Split:
     files = list_images(path / "test")
     ids, paths = list(files), list(files.values())
     slides: list[str | None] = [None] * len(ids)
-    return Split("test", ids, None, slides, content_of(paths), reader(ids, paths, verify))
+    return Split("test", ids, None, slides, content_of(paths), reader(paths))
 
 
-def open_source(path: Path, *, verify: bool = False) -> Source:
+def open_source(path: Path) -> Source:
     """Raises InputError where labels and files do not belong together."""
     splits = {}
     if (path / LABELS).exists() and not (path / "train").is_dir():
         raise InputError(f"{path} has {LABELS} but no train folder; unpack the competition's there.")
     if (path / "train").is_dir():
-        splits["train"] = _train(path, verify)
+        splits["train"] = _train(path)
     if (path / "test").is_dir():
-        splits["test"] = _test(path, verify)
+        splits["test"] = _test(path)
     return Source(Kind.kaggle, str(path), PROTOCOL, splits)

@@ -8,6 +8,7 @@ from ..errors import InputError
 from ..files import read_table
 
 COLUMNS = ("slide", "wsi")
+UNKNOWN = ("", "NA", "nan", "NaN", "None", "null")  # how tables say that a cell has no value
 BESIDE = "slides.csv"  # used without being asked for where it lies in the source's folder
 
 
@@ -34,4 +35,6 @@ def read_slides(spec: str) -> dict[str, str]:
             f"slide table {path} has no column {' or '.join(COLUMNS)}; name one as {path}:COLUMN "
             f"(it has: {', '.join(table.columns)})."
         )
-    return {i: slide for i, slide in zip(table["id"], table[column], strict=True) if slide}
+    return {
+        i: slide for i, slide in zip(table["id"], table[column], strict=True) if slide not in UNKNOWN
+    }

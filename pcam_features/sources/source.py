@@ -18,14 +18,14 @@ class Split:
     `read(start, stop)` gives rows start to stop as uint8 (n, 96, 96, 3), RGB, C-contiguous; it
     may be called from several threads, and raises InputError for a patch that is not one.
     `labels` is int8 of 0 and 1, or None where there are none; a slide of None is unknown.
-    `content` says what the pixels are as far as can be told without reading them.
+    `content(start, stop)` is a digest of what can be told of their pixels without reading them.
     """
 
     name: str
     ids: list[str]
     labels: np.ndarray | None
     slides: list[str | None]
-    content: str
+    content: Callable[[int, int], str]
     read: Callable[[int, int], np.ndarray]
 
     def __len__(self) -> int:
@@ -38,7 +38,6 @@ class Split:
             "ids": self.ids,
             "labels": labels,
             "slides": self.slides,
-            "content": self.content,
         }
         return {name: digest([repr(part)]) for name, part in parts.items()}
 
@@ -71,6 +70,7 @@ class Source:
         Raises InputError for a name the source does not have, or a split without patches.
         """
         wanted = list(self.splits) if names is None else [n.strip() for n in names.split(",")]
+        wanted = list(dict.fromkeys(wanted))
         for name in wanted:
             if name not in self.splits:
                 raise InputError(

@@ -12,6 +12,7 @@ As a source it is written `synthetic:PATCHES[:SLIDES[:SEED]]`, and `pcam synth` 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -305,7 +306,7 @@ def split_of(split: int, patches: int, slides: int, seed: int) -> Split:
     ids = [f"{SPLITS[split]}_{k:07d}" for k in range(patches)]
     names: list[str | None] = [made[k].name for k in which]
     content = f"{Kind.synthetic} 1 {patches} {slides} {seed}"
-    return Split(SPLITS[split], ids, np.array(labels, np.int8), names, content, read)
+    return Split(SPLITS[split], ids, np.array(labels, np.int8), names, lambda *span: content, read)
 
 
 def open_source(path: str) -> Source:
@@ -314,7 +315,7 @@ def open_source(path: str) -> Source:
     Raises InputError if the numbers are not numbers or too large.
     """
     parts = path.split(":")[1:]
-    if len(parts) > 3 or not all(part.isdigit() for part in parts):
+    if not 1 <= len(parts) <= 3 or not all(re.fullmatch("[0-9]{1,9}", part) for part in parts):
         raise InputError(f"{path} is not of the form synthetic:PATCHES[:SLIDES[:SEED]].")
     patches = int(parts[0])
     slides = int(parts[1]) if len(parts) > 1 else default_slides(patches)
