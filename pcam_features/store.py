@@ -318,7 +318,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """Raises InputError if a store's manifest is damaged or of another version."""
     manifest = read_json(path / MANIFEST, "feature store manifest")
     if KEY not in manifest:
-        raise InputError(f"{path} is not a feature store; are FEATURES and MODEL in the right order?")
+        raise InputError(f"{path} is not a feature store; put FEATURES and MODEL in the right order.")
     check_version(manifest, path)
     try:
         str(manifest["source"]["kind"])

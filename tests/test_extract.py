@@ -18,6 +18,7 @@ import pytest
 from conftest import Result
 from planes_of import features_of
 
+from pcam_features import store as store_module
 from pcam_features.families.catalog import FAMILIES
 from pcam_features.sources.detect import open_source
 from pcam_features.store import open_store
@@ -130,19 +131,26 @@ def test_mechanics_an_unfinished_store_is_not_read(tmp_path: Path, pcam: Run) ->
     assert not (tmp_path / "model").exists()
 
 
-def test_mechanics_a_damaged_patch_loses_no_finished_part(tmp_path: Path, pcam: Run) -> None:
+def test_mechanics_a_damaged_patch_loses_no_finished_part(
+    tmp_path: Path, pcam: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "PART_ROWS", 64)
     source, store = tmp_path / "source", tmp_path / "store"
     assert pcam("synth", source, "--patches", 300, "--slides", 10).code == 0
     ids = pd.read_csv(source / "train_labels.csv")["id"]
     victim = source / "train" / f"{ids.iloc[-1]}.tif"
     content = victim.read_bytes()
-    victim.write_bytes(content[:5000] + b"\0" * (len(content) - 5000))  # same size, other pixels
-    result = pcam("extract", source, store, "--verify")
+    victim.write_bytes(content[:5000])
+    command = ("extract", source, store, "--threads", 1)
+    result = pcam(*command)
     assert result.code == 2
     assert victim.name in result.err
+    finished = {path: path.stat().st_mtime_ns for path in store.rglob("part-*.parquet")}
+    assert len(finished) == 4 * len(FAMILIES)
     victim.write_bytes(content)
-    assert pcam("extract", source, store, "--verify").code == 0
+    assert pcam(*command).code == 0
     assert open_store(store).families("train") == list(FAMILIES)
+    assert all(path.stat().st_mtime_ns == time for path, time in finished.items())
 
 
 def test_mechanics_a_repaired_patch_is_gone_on_with(tmp_path: Path, pcam: Run) -> None:

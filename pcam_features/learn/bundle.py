@@ -84,7 +84,7 @@ def read(path: Path) -> Bundle:
         raise InputError(f"{path} is not a model (no {MANIFEST}); make one with pcam fit.")
     manifest = read_json(path / MANIFEST, "model manifest")
     if KEY not in manifest:
-        raise InputError(f"{path} is not a model; are MODEL and FEATURES in the right order?")
+        raise InputError(f"{path} is not a model; put MODEL and FEATURES in the right order.")
     if manifest.get(KEY) != VERSION:
         raise InputError(f"model {path} was written by another version of pcam; fit it anew.")
     try:

@@ -29,7 +29,7 @@ def detect(path: str) -> Kind:
         return Kind.kaggle
     inside = [f for f in sorted(folder.iterdir()) if f.is_dir() and kaggle.recognize(f)]
     if inside:
-        raise InputError(f"{path} holds Kaggle's folder, but is not it; did you mean {inside[0]}?")
+        raise InputError(f"{path} holds Kaggle's folder, but is not it; give {inside[0]}.")
     if image_folder.recognize(folder):
         return Kind.images
     raise InputError(
