@@ -28,13 +28,13 @@ def as_json(content: Any) -> None:
     data(json.dumps(content, indent=2, allow_nan=False))
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table on stdout: the first column to the left, the others to the right."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    made = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left")
+    made = Table(box=box.SIMPLE_HEAD)
     for k, column in enumerate(columns):
         made.add_column(column, justify="left" if k == 0 else "right", no_wrap=True)
     for row in rows:
