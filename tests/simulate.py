@@ -8,17 +8,23 @@ os.environ["NUMBA_ENABLE_CUDASIM"] = "1"  # read when numba.cuda is imported
 import numpy as np
 
 from pcam_features.engine import cuda, planes
+from pcam_features.engine.lanes import Kernel
 from pcam_features.families.catalog import FAMILIES
 
 
 def main() -> None:
     batch = np.load(sys.argv[1])
-    results = {"planes": np.zeros((len(batch), *planes.KERNEL.shape), np.uint8)}
-    cuda.launch(planes.KERNEL, batch, planes.KERNEL.table, results["planes"])
+    results = {"planes": run(planes.KERNEL, batch)}
     for name, family in FAMILIES.items():
-        results[name] = np.zeros((len(batch), *family.kernel.shape), np.float32)
-        cuda.launch(family.kernel, results["planes"], family.kernel.table, results[name])
+        results[name] = run(family.kernel, results["planes"])
     np.savez(sys.argv[2], **results)
+
+
+def run(kernel: Kernel, patches: np.ndarray) -> np.ndarray:
+    out = np.zeros((len(patches), *kernel.shape), kernel.dtype)
+    work = np.zeros((len(patches), *kernel.work), kernel.work_dtype)
+    cuda.launch(kernel, patches, kernel.table, work, out)
+    return out
 
 
 main()

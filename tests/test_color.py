@@ -6,10 +6,10 @@ import numpy as np
 from planes_of import features_of, planes_of
 from scipy.stats import kurtosis, skew
 
-from pcam_features.bench import regions_of
 from pcam_features.engine.planes import PLANES
 from pcam_features.engine.regions import REGIONS
 from pcam_features.families.color import PERCENTILES, STATISTICS
+from pcam_features.reference.planes import regions_of
 
 
 def statistics_of(values: np.ndarray) -> dict[str, float]:

@@ -65,6 +65,7 @@ def test_mechanics_compiles_to_ptx(
     arguments = (
         numba.types.Array(numba.uint8, 4, "C"),
         numba.typeof(kernel.table),
+        numba.typeof(np.empty((0, *kernel.work), kernel.work_dtype)),
         numba.typeof(np.empty((0, *kernel.shape), kernel.dtype)),
     )
     ptx, _ = numba_cuda.compile_ptx(cuda.block_of(kernel), arguments, cc=capability)

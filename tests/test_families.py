@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 
 import numpy as np
 import pytest
-from planes_of import features_of
+from planes_of import features_of, planes_of
 
 from pcam_features.engine import planes
 from pcam_features.engine.lanes import LANES
@@ -22,6 +23,36 @@ def test_mechanics_columns_are_named_and_unique(family: str) -> None:
     for column in columns:
         assert NAME.fullmatch(column), column
         assert column.startswith(f"{family}__")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_oracle_library_route(family: str, batch: np.ndarray) -> None:
+    reference = importlib.import_module(f"pcam_features.reference.{family}")
+    mine = features_of(batch, family)
+    for k, planes_of_one in enumerate(planes_of(batch)):
+        named = {name: planes_of_one[planes.PLANES.index(name)] for name in reference.PLANES}
+        expected = reference.features(named)
+        assert expected.keys() <= mine.keys()
+        assert expected
+        for column, value in expected.items():
+            np.testing.assert_allclose(
+                mine[column][k], value, **reference.TOLERANCE, err_msg=f"patch {k}: {column}"
+            )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_invariant_values_lie_in_their_range(family: str, batch: np.ndarray) -> None:
+    for column, values in features_of(batch, family).items():
+        low, high = FAMILIES[family].limits(column)
+        assert low <= values.min(), column
+        assert values.max() <= high, column
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_mechanics_every_feature_has_a_column(family: str) -> None:
+    known = [feature.name for feature in FAMILIES[family].features]
+    assert {column.split("__")[1] for column in FAMILIES[family].columns} == set(known)
+    assert len(set(known)) == len(known)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -6,7 +6,6 @@ import mahotas
 import numpy as np
 import pytest
 from planes_of import features_of, planes_of
-from skimage.feature import graycomatrix, graycoprops
 
 from pcam_features.engine.planes import PLANES
 from pcam_features.engine.regions import CENTER, REGIONS
@@ -18,8 +17,6 @@ from pcam_features.families.glcm import (
     MEASURED,
     PROPERTIES,
 )
-
-STRAIGHT, DIAGONAL = [0, np.pi / 2], [np.pi / 4, 3 * np.pi / 4]
 
 
 def levels_of(batch: np.ndarray, plane: str) -> np.ndarray:
@@ -104,39 +101,6 @@ def test_oracle_every_column_by_brute_force(source: str, request: pytest.Fixture
                         )
                         checked |= {f"{column}_mean", f"{column}_range"}
     assert checked == set(FAMILY.columns)
-
-
-def cooccurrence(levels: np.ndarray, distance: float, angles: list[float]) -> np.ndarray:
-    found: np.ndarray = graycomatrix(levels, [distance], angles, LEVELS, symmetric=True, normed=True)
-    return found
-
-
-def test_oracle_scikit_image(batch: np.ndarray) -> None:
-    theirs = {
-        "contrast": "contrast",
-        "dissimilarity": "dissimilarity",
-        "homogeneity": "homogeneity",
-        "asm": "ASM",
-        "correlation": "correlation",
-        "variance": "variance",
-    }
-    mine = features_of(batch, "glcm")
-    for plane in MEASURED:
-        for k, levels in enumerate(levels_of(batch, plane)):
-            for region, cut in (("patch", slice(None)), ("center", slice(*CENTER))):
-                for distance in DISTANCES:
-                    # scikit-image's distance is Euclidean: ours along a diagonal is longer.
-                    straight = cooccurrence(levels[cut, cut], distance, STRAIGHT)
-                    diagonal = cooccurrence(levels[cut, cut], distance * np.sqrt(2), DIAGONAL)
-                    for name, their_name in theirs.items():
-                        expected = np.concatenate(
-                            [graycoprops(pairs, their_name)[0] for pairs in (straight, diagonal)]
-                        )
-                        column = f"glcm__{name}__{region}_{plane}_d{distance}"
-                        found = mine[f"{column}_mean"][k], mine[f"{column}_range"][k]
-                        np.testing.assert_allclose(
-                            found, (expected.mean(), np.ptp(expected)), rtol=1e-5, atol=2e-6
-                        )
 
 
 def test_oracle_mahotas_haralick(real_batch: np.ndarray, synthetic_batch: np.ndarray) -> None:

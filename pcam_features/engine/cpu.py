@@ -24,13 +24,13 @@ OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 _compiling = threading.Lock()
 
 
-def measure(patch: Any, table: Any, ints: Any, floats: Any, out: Any) -> None:
+def measure(patch: Any, table: Any, ints: Any, floats: Any, work: Any, out: Any) -> None:
     """Stands for a kernel's own `measure`, which `_compiled` puts in its place."""
 
 
-def each_patch(patches: Any, table: Any, ints: Any, floats: Any, out: Any) -> None:
+def each_patch(patches: Any, table: Any, ints: Any, floats: Any, work: Any, out: Any) -> None:
     for n in range(patches.shape[0]):
-        measure(patches[n], table, ints, floats, out[n])
+        measure(patches[n], table, ints, floats, work, out[n])
 
 
 def cache_folder() -> Path:
@@ -48,8 +48,9 @@ def compiled_before() -> bool:
     return cache_folder().exists()
 
 
-def _scratch(kernel: Kernel) -> tuple[np.ndarray, np.ndarray]:
-    return np.empty(kernel.ints, np.int32), np.empty(kernel.floats, np.float64)
+def _scratch(kernel: Kernel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    ints, floats = np.empty(kernel.ints, np.int32), np.empty(kernel.floats, np.float64)
+    return ints, floats, np.empty(kernel.work, kernel.work_dtype)
 
 
 @cache

@@ -56,11 +56,11 @@ def block_of(kernel: Kernel) -> Callable[..., None]:
     measure = bind(kernel.measure, _words(), _device)
     int_shape, float_shape = kernel.ints, kernel.floats
 
-    def block(patches: Any, table: Any, out: Any) -> None:
+    def block(patches: Any, table: Any, work: Any, out: Any) -> None:
         ints = cuda.shared.array(int_shape, numba.int32)
         floats = cuda.shared.array(float_shape, numba.float64)
         n = cuda.blockIdx.x
-        measure(patches[n], table, ints, floats, out[n])
+        measure(patches[n], table, ints, floats, work[n], out[n])
 
     return block
 
@@ -70,11 +70,11 @@ def _compiled(kernel: Kernel) -> Any:
     return cuda.jit(block_of(kernel))
 
 
-def launch(kernel: Kernel, patches: Any, table: Any, out: Any, stream: Any = 0) -> None:
-    """Start `kernel` on a batch: a block for each patch."""
+def launch(kernel: Kernel, patches: Any, table: Any, work: Any, out: Any, stream: Any = 0) -> None:
+    """Start `kernel` on a batch: a block for each patch, with its own part of `work`."""
     with _compiling:
         compiled = _compiled(kernel)
-    compiled[len(patches), LANES, stream](patches, table, out)
+    compiled[len(patches), LANES, stream](patches, table, work, out)
 
 
 def compiled_before() -> bool:
@@ -99,8 +99,9 @@ def prepare(kernel: Kernel) -> Callable[[Any], Any]:
 
     def run(patches: Any) -> Any:
         out = cupy.empty((len(patches), *kernel.shape), kernel.dtype)
+        work = cupy.empty((len(patches), *kernel.work), kernel.work_dtype)
         stream = cuda.external_stream(cupy.cuda.get_current_stream().ptr)
-        launch(kernel, patches, table, out, stream)
+        launch(kernel, patches, table, work, out, stream)
         return out
 
     return run

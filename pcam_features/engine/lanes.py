@@ -57,9 +57,11 @@ WORDS = (lane, lanes, barrier, add)
 class Kernel:
     """A computation over one patch.
 
-    `measure(patch, table, ints, floats, out)` reads `patch` (uint8, three axes), may look things
-    up in `table` and use `ints` (int32) and `floats` (float64) as scratch of the stated shapes,
-    whose content is undefined at the start, and fills `out`, of shape `shape` and type `dtype`.
+    `measure(patch, table, ints, floats, work, out)` reads `patch` (uint8, three axes), may look
+    things up in `table`, and fills `out`, of shape `shape` and type `dtype`. Its scratch has the
+    stated shapes, and undefined content at the start: `ints` (int32) and `floats` (float64) are
+    small and near (shared memory on a card, 48 KB together), `work` (`work_dtype`) is for images,
+    in the card's own memory; each patch has its own of all three.
     """
 
     name: str
@@ -69,6 +71,8 @@ class Kernel:
     table: np.ndarray
     ints: tuple[int, ...] = (1,)
     floats: tuple[int, ...] = (1,)
+    work: tuple[int, ...] = (1,)
+    work_dtype: type[np.generic] = np.int32
 
 
 _marked: set[Any] = set()

@@ -96,7 +96,7 @@ def scaled(amount: Any, bits: int) -> Any:
 
 
 @device
-def measure(rgb: Any, table: Any, ints: Any, floats: Any, out: Any) -> None:
+def measure(rgb: Any, table: Any, ints: Any, floats: Any, work: Any, out: Any) -> None:
     height, width = rgb.shape[0], rgb.shape[1]
     for y in range(lane(), height, lanes()):
         for x in range(width):

@@ -1,20 +1,12 @@
 """Color statistics: the distribution of each plane in the patch, its center and its ring.
 
 Columns `color__<statistic>__<region>_<plane>`, in levels of the plane (`engine.planes`), and
-`color__mean__center_minus_ring_<plane>`. On a constant region: mean and percentiles are its
-level, the rest is 0.
-
-| statistic | range | equals |
-| --- | --- | --- |
-| `mean` | 0–255 | `numpy.mean` |
-| `deviation` | 0–127.5 | `numpy.std` |
-| `skewness` | real | `scipy.stats.skew` |
-| `kurtosis` | from -2 (excess: 0 for a Gaussian) | `scipy.stats.kurtosis` |
-| `p05` … `p95` | 0–255 | `numpy.percentile` (linear) |
+`color__mean__center_minus_ring_<plane>`.
 """
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -22,11 +14,29 @@ import numpy as np
 from ..engine.lanes import Kernel, add, barrier, device, lane, lanes
 from ..engine.planes import PLANES
 from ..engine.regions import CENTER, REGIONS
-from .family import Family
+from .family import Family, Feature
 
 PERCENTILES = (5, 25, 50, 75, 95)
-MOMENTS = ("mean", "deviation", "skewness", "kurtosis")
-STATISTICS = MOMENTS + tuple(f"p{percent:02d}" for percent in PERCENTILES)
+FEATURES = (
+    Feature("mean", "mean", "levels", 0, 255, "its level", "numpy.mean"),
+    Feature("deviation", "standard deviation", "levels", 0, 127.5, "0", "numpy.std"),
+    Feature("skewness", "skewness", "1", -inf, inf, "0", "scipy.stats.skew"),
+    Feature("kurtosis", "excess kurtosis: 0 for a Gaussian", "1", -2, inf, "0", "scipy.stats.kurtosis"),
+    *(
+        Feature(
+            f"p{percent:02d}",
+            f"percentile {percent}, between neighbors in rank",
+            "levels",
+            0,
+            255,
+            "its level",
+            "numpy.percentile",
+        )
+        for percent in PERCENTILES
+    ),
+)
+STATISTICS = tuple(feature.name for feature in FEATURES)
+MOMENTS = STATISTICS[: -len(PERCENTILES)]
 N_PLANES, N_REGIONS, N_STATISTICS, N_MOMENTS = (
     len(PLANES),
     len(REGIONS),
@@ -95,7 +105,7 @@ def summarize(histograms: Any, pixels: int, out: Any) -> None:
 
 
 @device
-def measure(planes: Any, table: Any, ints: Any, floats: Any, out: Any) -> None:
+def measure(planes: Any, table: Any, ints: Any, floats: Any, work: Any, out: Any) -> None:
     height, width = planes.shape[1], planes.shape[2]
     for plane in range(lane(), N_PLANES, lanes()):
         for region in range(N_REGIONS):
@@ -127,6 +137,7 @@ COLUMNS = tuple(
 FAMILY = Family(
     version=1,
     columns=COLUMNS,
+    features=FEATURES,
     kernel=Kernel(
         name="color",
         measure=measure,

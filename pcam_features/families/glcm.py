@@ -7,27 +7,14 @@ belongs to `center` or `ring` if both its pixels do. Columns are
 `glcm__<property>__<region>_<plane>_d<distance>_<mean|range>`: the mean and the range (largest
 minus smallest) over the four directions, which a turned or flipped patch leaves as they are.
 
-With s = i + j, d = |i - j|, mu and var the mean and variance of p's marginal, H an entropy in bits:
-
-| property | formula | on a constant region |
-| --- | --- | --- |
-| `asm` | sum p² | 1 |
-| `contrast` | sum d² p | 0 |
-| `correlation` | (sum i j p - mu²) / var | 1 |
-| `variance` | var | 0 |
-| `homogeneity` | sum p / (1 + d²) | 1 |
-| `sum_average`, `sum_variance`, `sum_entropy` | mean, variance and H of s | s, 0, 0 |
-| `entropy` | H(p) | 0 |
-| `difference_variance`, `difference_entropy` | variance and H of d | 0, 0 |
-| `imc1` | (H(p) - 2 H(marginal)) / H(marginal) | 0 |
-| `imc2` | sqrt(1 - exp(-2 (2 H(marginal) - H(p)))) | 0 |
-| `dissimilarity` | sum d p | 0 |
-| `max_probability` | max p | 1 |
-| `cluster_shade`, `cluster_prominence` | sum (s - 2 mu)³ p, sum (s - 2 mu)⁴ p | 0 |
+In the formulas s = i + j, d = |i - j|, mu and var are the mean and variance of p's marginal, and
+H is an entropy in bits.
 
 Sources: R. M. Haralick, K. Shanmugam and I. Dinstein, "Textural features for image
 classification", IEEE Trans. SMC 3, 1973 (the first thirteen, with levels from 0, and `sum_variance`
-about `sum_average`, as `mahotas.features.haralick` has it); `skimage.feature.graycoprops`.
+about `sum_average`, as `mahotas.features.haralick` has it); R. W. Conners, M. M. Trivedi and C. A.
+Harlow, "Segmentation of a high-resolution urban scene using texture operators", Comput. Vision
+Graph. 25, 1984 (the cluster properties); `skimage.feature.graycoprops`.
 """
 
 from __future__ import annotations
@@ -40,33 +27,56 @@ import numpy as np
 from ..engine.lanes import Kernel, add, barrier, device, lane, lanes
 from ..engine.planes import PLANES
 from ..engine.regions import CENTER, PATCH_SIZE, REGIONS
-from .family import Family
+from .family import Family, Feature
 
-PROPERTIES = (
-    "asm",
-    "contrast",
-    "correlation",
-    "variance",
-    "homogeneity",
-    "sum_average",
-    "sum_variance",
-    "sum_entropy",
-    "entropy",
-    "difference_variance",
-    "difference_entropy",
-    "imc1",
-    "imc2",
-    "dissimilarity",
-    "max_probability",
-    "cluster_shade",
-    "cluster_prominence",
+LEVEL_BITS = 5
+LEVELS = 1 << LEVEL_BITS
+TOP = LEVELS - 1  # the largest level, and the largest difference
+GRAYCOPROPS, HARALICK = "skimage.feature.graycoprops", "mahotas.features.haralick; Haralick 1973"
+CONNERS = "Conners, Trivedi and Harlow 1984"
+LITTLE = 1e-6  # what rounding may add to a bound
+FEATURES = (
+    Feature("asm", "sum p²: angular second moment", "1", 0, 1, "1", GRAYCOPROPS),
+    Feature("contrast", "sum d² p", "levels²", 0, TOP**2, "0", GRAYCOPROPS),
+    Feature("correlation", "(sum i j p - mu²) / var", "1", -1 - LITTLE, 1 + LITTLE, "1", GRAYCOPROPS),
+    Feature("variance", "var", "levels²", 0, TOP**2 / 4, "0", GRAYCOPROPS),
+    Feature("homogeneity", "sum p / (1 + d²)", "1", 0, 1, "1", GRAYCOPROPS),
+    Feature("sum_average", "mean of s", "levels", 0, 2 * TOP, "s", HARALICK),
+    Feature("sum_variance", "variance of s", "levels²", 0, TOP**2, "0", HARALICK),
+    Feature("sum_entropy", "H(s)", "bits", 0, 6, "0", HARALICK),
+    Feature("entropy", "H(p)", "bits", 0, 2 * LEVEL_BITS, "0", HARALICK),
+    Feature("difference_variance", "variance of d", "levels²", 0, TOP**2 / 4, "0", HARALICK),
+    Feature("difference_entropy", "H(d)", "bits", 0, LEVEL_BITS, "0", HARALICK),
+    Feature(
+        "imc1",
+        "information measure of correlation: (H(p) - 2 H(marginal)) / H(marginal)",
+        "1",
+        -1 - LITTLE,
+        0,
+        "0",
+        HARALICK,
+    ),
+    Feature(
+        "imc2",
+        "information measure of correlation: sqrt(1 - exp(-2 (2 H(marginal) - H(p))))",
+        "1",
+        0,
+        1,
+        "0",
+        HARALICK,
+    ),
+    Feature("dissimilarity", "sum d p", "levels", 0, TOP, "0", GRAYCOPROPS),
+    Feature("max_probability", "max p", "1", 0, 1, "1", "Haralick 1973"),
+    Feature(
+        "cluster_shade", "sum (s - 2 mu)³ p", "levels³", -((2 * TOP) ** 3), (2 * TOP) ** 3, "0", CONNERS
+    ),
+    Feature("cluster_prominence", "sum (s - 2 mu)⁴ p", "levels⁴", 0, (2 * TOP) ** 4, "0", CONNERS),
 )
+PROPERTIES = tuple(feature.name for feature in FEATURES)
 MEASURED = ("gray", "hematoxylin")
 PLANE_INDEX = tuple(PLANES.index(plane) for plane in MEASURED)
 DISTANCES = (1, 2, 4)
 DIRECTIONS = ((0, 1), (-1, 1), (-1, 0), (-1, -1))
-LEVEL_BITS = 5
-LEVELS = 1 << LEVEL_BITS
 N_PROPERTIES, N_REGIONS, N_DIRECTIONS = len(PROPERTIES), len(REGIONS), len(DIRECTIONS)
 START, STOP = CENTER
 
@@ -214,7 +224,7 @@ def reduce_directions(described: Any, out: Any) -> None:
 
 
 @device
-def measure(planes: Any, table: Any, ints: Any, floats: Any, out: Any) -> None:
+def measure(planes: Any, table: Any, ints: Any, floats: Any, work: Any, out: Any) -> None:
     described = floats[:, :N_DIRECTIONS]  # [region, direction, property]
     rows = floats[:, N_DIRECTIONS:]  # [region, row, what]
     at = 0
@@ -250,6 +260,7 @@ COLUMNS = tuple(
 FAMILY = Family(
     version=1,
     columns=COLUMNS,
+    features=FEATURES,
     kernel=Kernel(
         name="glcm",
         measure=measure,

@@ -3,9 +3,8 @@
 Rotation-invariant uniform patterns (riu2) with (points, radius) = (8, 1), (16, 2), (24, 3) on
 `gray` and `hematoxylin`. Points between pixels are interpolated bilinearly, in fixed point. A
 pattern with at most two changes around the circle is named by its number of ones, any other is
-`mixed`. Columns `lbp__<ones00…|mixed>__<region>_<plane>_p<points>_r<radius>`: the share of the
-region's pixels with that pattern, 0 to 1, among pixels whose circle lies inside the patch. On a
-constant patch all points equal the middle: `ones08`, `ones16`, `ones24` are 1, the rest 0.
+`mixed`. Columns `lbp__<ones00…|mixed>__<region>_<plane>_p<points>_r<radius>`, counted over the
+pixels whose circle lies inside the patch.
 
 Sources: T. Ojala, M. Pietikäinen and T. Mäenpää, "Multiresolution gray-scale and rotation
 invariant texture classification with local binary patterns", IEEE TPAMI 24, 2002;
@@ -22,12 +21,13 @@ import numpy as np
 from ..engine.lanes import LANES, Kernel, add, barrier, device, lane, lanes
 from ..engine.planes import PLANES
 from ..engine.regions import CENTER, PATCH_SIZE, REGIONS
-from .family import Family
+from .family import Family, Feature
 
 CIRCLES = ((8, 1), (16, 2), (24, 3))
 MEASURED = ("gray", "hematoxylin")
 PLANE_INDEX = tuple(PLANES.index(plane) for plane in MEASURED)
 N_REGIONS = len(REGIONS)
+MOST_POINTS = max(points for points, _ in CIRCLES)
 START, STOP = CENTER
 BITS = 10  # of the position between two pixels: weights of a point are products, 20 bits in all
 
@@ -87,7 +87,7 @@ def compare_row(plane: Any, y: int, points: int, radius: int, circle: Any, bits:
 
 
 @device
-def measure(planes: Any, table: Any, ints: Any, floats: Any, out: Any) -> None:
+def measure(planes: Any, table: Any, ints: Any, floats: Any, work: Any, out: Any) -> None:
     height, width = planes.shape[1], planes.shape[2]
     bits = ints[lane()]
     histograms = ints[LANES:]
@@ -126,6 +126,24 @@ def pattern_name(pattern: int, points: int) -> str:
     return "mixed" if pattern > points else f"ones{pattern:02d}"
 
 
+SOURCE = "skimage.feature.local_binary_pattern(method='uniform')"
+FEATURES = tuple(
+    Feature(
+        pattern_name(pattern, MOST_POINTS),
+        "share of pixels whose circle "
+        + (
+            "has more than two changes"
+            if pattern > MOST_POINTS
+            else f"has {pattern} ones, side by side"
+        ),
+        "share",
+        0,
+        1,
+        "1 if all points are ones, else 0",
+        SOURCE,
+    )
+    for pattern in range(MOST_POINTS + 2)
+)
 COLUMNS = tuple(
     f"lbp__{pattern_name(pattern, points)}__{region}_{plane}_p{points}_r{radius}"
     for plane in MEASURED
@@ -137,6 +155,7 @@ COLUMNS = tuple(
 FAMILY = Family(
     version=1,
     columns=COLUMNS,
+    features=FEATURES,
     kernel=Kernel(
         name="lbp",
         measure=measure,
