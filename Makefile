@@ -2,13 +2,14 @@
 # make test   set up and run the tests
 # make lint   ruff and mypy
 # make bench  time the families beside the usual libraries
+# make docs  write docs/features.md anew
 # make clean  remove what these made
 
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench docs clean
 
 .venv/made: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pcam needs Python 3.11 or newer; name one: make PYTHON=python3.12 …")'
@@ -33,8 +34,11 @@ lint: .venv/made-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: .venv/made
+bench: .venv/made-dev
 	$(BIN)/pcam bench
+
+docs: .venv/made
+	$(BIN)/pcam features --markdown > docs/features.md
 
 clean:
 	rm -rf .venv demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import __version__, console
+from . import __version__, console, show
 from .choices import FOLDS, RESAMPLES, Device, Kind
 from .errors import PcamError
 
 if TYPE_CHECKING:
-    from .learn.bundle import Bundle
     from .store import Store
 
 
@@ -29,11 +28,23 @@ app = typer.Typer(
 DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto says what it chose.")]
 ThreadsOption = Annotated[int, typer.Option(min=0, max=1024, help="Threads; 0 is one for each core.")]
 SLIDES_HELP = "CSV with id and slide (or wsi, or COLUMN)."
-FEW_SLIDES = 30  # from fewer, intervals by resampling are rough
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 OverwriteOption = Annotated[bool, typer.Option(help="Replace what is there.")]
+
+
+def complete_family(incomplete: str) -> list[str]:
+    """The families that the last of a comma-separated list may become."""
+    from .families.catalog import FAMILIES
+
+    before, comma, last = incomplete.rpartition(",")
+    return [before + comma + name for name in FAMILIES if name.startswith(last)]
+
+
 FamiliesOption = Annotated[
-    str | None, typer.Option(help="Feature families, comma-separated. Default: all.")
+    str | None,
+    typer.Option(
+        help="Feature families, comma-separated. Default: all.", autocompletion=complete_family
+    ),
 ]
 SeedOption = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of everything random.")]
 
@@ -192,30 +203,7 @@ def fit(
             overwrite=overwrite,
             progress=advance,
         )
-    show_scores(bundle, model, json)
-
-
-def show_scores(bundle: Bundle, model: Path, json: bool) -> None:
-    from .evaluate.intervals import LEVEL
-
-    manifest = bundle.manifest
-    if json:
-        wanted = ("source", "folds", "out_of_fold_auc", "stack", "device", "versions")
-        console.as_json({"model": str(model)} | {name: manifest[name] for name in wanted})
-        return
-    console.table(
-        ("model", "out-of-fold AUC", f"{LEVEL:.0%} interval", "weight in stack"),
-        [
-            (name, f"{s['value']:.4f}", span(s), f"{manifest['stack']['weights'].get(name, 1):.2f}")
-            for name, s in manifest["out_of_fold_auc"].items()
-        ],
-    )
-    console.say(f"folds: {manifest['folds']['count']}, {manifest['folds']['protocol']}")
-    console.say(f"model: {model}")
-
-
-def span(estimate: dict[str, float], sign: str = "") -> str:
-    return f"[{estimate['low']:{sign}.4f}, {estimate['high']:{sign}.4f}]"
+    show.scores(bundle, model, json)
 
 
 def predicted(model: Path, store: Store, split: str, threads: int) -> tuple[list[str], Any]:
@@ -293,44 +281,7 @@ def compare(
     if json:
         console.as_json(result)
         return
-    show_comparison(result)
-
-
-def show_comparison(result: dict[str, Any]) -> None:
-    over = f"{result['resampled_over']} resampled, {result['level']:.0%}"
-    iid = f"DeLong, {result['level']:.0%}" + ", as if independent"
-    console.table(
-        ("model", "AUC", over, iid),
-        [
-            (m["model"], f"{m['auc']:.4f}", span(m["resampled"]), span(m["delong"]))
-            for m in result["models"]
-        ],
-    )
-    if result["differences"]:
-        console.table(
-            ("difference of AUC", "A - B", over, iid, "DeLong p"),
-            [
-                (
-                    f"{d['a']} - {d['b']}",
-                    f"{d['difference']:+.4f}",
-                    span(d["resampled"], "+"),
-                    span(d["delong"], "+"),
-                    f"{d['p_value']:.2g}",
-                )
-                for d in result["differences"]
-            ],
-        )
-    console.say(f"{result['patches']:,} patches, {result['positive']:,} positive")
-    if result["slides"] is not None and result["slides"] < FEW_SLIDES:
-        console.say(f"only {result['slides']} slides: intervals from so few are rough")
-    if result["slides"] is None:
-        console.say(
-            "slides unknown: patches are resampled as if independent, and both intervals are too "
-            "narrow; give --slides"
-        )
-    elif result["patches_with_slide"] < result["patches"]:
-        unknown = result["patches"] - result["patches_with_slide"]
-        console.say(f"{unknown:,} patches of unknown slide are resampled alone")
+    show.comparison(result)
 
 
 @app.command(epilog="Example: pcam demo demo --patches 2000")
@@ -359,20 +310,46 @@ def bench(
     if json:
         console.as_json(result)
         return
-    console.table(
-        ("family", "columns", "ms a patch", "library ms", "times faster", "library"),
-        [
-            (
-                row["family"],
-                f"{row['columns']:,}",
-                f"{row['ms_per_patch']:.3f}",
-                f"{row['library_ms_per_patch']:.2f}",
-                f"{row['ratio']:.1f}",
-                row["library"],
-            )
-            for row in [*result["families"], result["total"]]
-        ],
-    )
+    show.timings(result)
+
+
+@app.command(epilog="Example: pcam features glcm")
+def features(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="A family or a column. Default: the families.", autocompletion=complete_family
+        ),
+    ] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/features.md.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Say what each column is: meaning, unit, range and source."""
+    from . import describe
+
+    if markdown:
+        console.data(describe.markdown().rstrip("\n"))
+    elif json:
+        console.as_json(describe.rows(name))
+    else:
+        show.features(name)
+
+
+@app.command(epilog="Example: pcam doctor --device cuda")
+def doctor(device: DeviceOption = Device.auto, json: JsonOption = False) -> None:
+    """Check that pcam works here: every family's numbers, on the device, beside a second source."""
+    from .doctor import Check, Verdict, checks
+
+    seen: list[Check] = []
+    for check in checks(device):
+        seen.append(check)
+        if not json:
+            console.data(f"{check.verdict}  {check.name}: {check.detail}")
+    if json:
+        console.as_json([vars(check) for check in seen])
+    failed = [check.name for check in seen if check.verdict == Verdict.FAIL]
+    if failed:
+        raise PcamError(f"{len(failed)} of {len(seen)} checks failed: {', '.join(failed)}.")
 
 
 def main() -> None:

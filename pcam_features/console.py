@@ -28,15 +28,17 @@ def as_json(content: Any) -> None:
     data(json.dumps(content, indent=2, allow_nan=False))
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on stdout: the first column to the left, the others to the right."""
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], text: bool = False) -> None:
+    """A table on stdout: the first column to the left, the others to the right, unless they are
+    text, which stands to the left and may go over several lines."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
     made = Table(box=box.SIMPLE_HEAD)
     for k, column in enumerate(columns):
-        made.add_column(column, justify="left" if k == 0 else "right", no_wrap=True)
+        left = k == 0 or text
+        made.add_column(column, justify="left" if left else "right", no_wrap=k == 0 or not text)
     for row in rows:
         made.add_row(*row)
     console = Console(highlight=False, markup=False)

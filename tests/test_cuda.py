@@ -14,6 +14,7 @@ import pytest
 from conftest import degenerate
 from planes_of import features_of, planes_of
 
+from pcam_features.doctor import PARITY
 from pcam_features.engine import planes
 from pcam_features.engine.devices import cuda_problem
 from pcam_features.families.catalog import FAMILIES, measurer
@@ -82,7 +83,7 @@ def test_parity_on_the_card(batch: np.ndarray) -> None:
     measured = measurer(list(FAMILIES.values()), cuda)(batch, list(FAMILIES))
     for name in FAMILIES:
         expected = np.stack(list(features_of(batch, name).values()), axis=1)
-        np.testing.assert_allclose(measured[name], expected, rtol=1e-5, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(measured[name], expected, **PARITY, err_msg=name)
 
 
 def test_mechanics_two_processes_may_compile_at_once(tmp_path: Path) -> None:

@@ -1,0 +1,147 @@
+"""What each column is, told from the families themselves: `pcam features` and docs/features.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import isfinite
+from typing import Any
+
+from .engine.planes import PLANES
+from .engine.regions import CENTER, PATCH_SIZE, REGIONS
+from .errors import InputError
+from .families.catalog import FAMILIES
+from .families.family import Family
+
+HEADER = """# Features
+
+Every column of every family. Made by `make docs` from the families' own descriptions; a test fails
+when this file is stale. `pcam features NAME` prints the same for one family or column.
+
+A column is named `family__feature__region_plane_parameters`. Regions: `patch` is all of the
+{size}×{size} pixels, `center` the middle {center}×{center} (where the label is decided), `ring` the
+rest; `center_minus_ring` is the difference of the two. Planes (see `pcam_features/engine/planes.py`):
+{planes}. A column that ends in `_mean` or `_range` is the mean, or the largest
+minus the smallest, over directions; the range given is the feature's, a `_range` column's begins
+at 0. No column changes when the patch is flipped or turned by quarters.
+"""
+COLUMNS = ("feature", "meaning", "unit", "range", "on a constant region", "source")
+
+
+def number(value: float) -> str:
+    return f"{value:.4g}".replace("inf", "∞").replace("-", "−")
+
+
+def column_row(family: Family, column: str) -> dict[str, Any]:
+    feature = family.feature(column)
+    low, high = family.limits(column)
+    return {
+        "column": column,
+        "meaning": feature.meaning,
+        "unit": feature.unit,
+        "low": low if isfinite(low) else None,  # JSON has no infinity
+        "high": high if isfinite(high) else None,
+        "constant": feature.flat,
+        "source": feature.source,
+    }
+
+
+def family_of(name: str) -> Family:
+    """The family called `name`, or whose column it is. Raises InputError if there is none."""
+    family = FAMILIES.get(name.split("__", maxsplit=1)[0])
+    if family is None or ("__" in name and name not in family.columns):
+        from difflib import get_close_matches
+
+        known = [*FAMILIES, *(column for one in FAMILIES.values() for column in one.columns)]
+        near = get_close_matches(name, known, n=3)
+        hint = f"near it: {', '.join(near)}" if near else f"families: {', '.join(FAMILIES)}"
+        raise InputError(f"no family or column is called {name!r}; {hint}.")
+    return family
+
+
+def rows(name: str | None) -> list[dict[str, Any]]:
+    """Every column of a family, or the one column named, or every column there is."""
+    if name is None:
+        return [column_row(family, c) for family in FAMILIES.values() for c in family.columns]
+    family = family_of(name)
+    return [column_row(family, c) for c in family.columns if name in (family.name, c)]
+
+
+def feature_table(family: Family) -> list[tuple[str, ...]]:
+    return [
+        (f.name, f.meaning, f.unit, f"{number(f.low)} … {number(f.high)}", f.flat, f.source)
+        for f in family.features
+    ]
+
+
+def grids(family: Family) -> list[tuple[list[str], list[str]]]:
+    """Features that share their regions, planes and parameters, and what those are."""
+    wheres: dict[str, list[str]] = {}
+    for column in family.columns:
+        _, feature, where = column.split("__")
+        wheres.setdefault(feature, []).append(where)
+    shared: dict[tuple[str, ...], list[str]] = {}
+    for feature, where_list in wheres.items():
+        shared.setdefault(tuple(where_list), []).append(feature)
+    return [(features, list(where)) for where, features in shared.items()]
+
+
+def count(family: Family) -> str:
+    return f"{len(family.columns):,}"
+
+
+def cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")
+
+
+def table(header: Iterable[str], body: Iterable[Iterable[str]]) -> str:
+    lines = [tuple(header), tuple("---" for _ in header), *(tuple(map(cell, row)) for row in body)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def family_markdown(family: Family) -> str:
+    parts = [f"## `{family.name}`: {count(family)} columns", family.about.strip()]
+    body = [(f"`{name}`", *rest) for name, *rest in feature_table(family)]
+    parts.append(table(COLUMNS, body))
+    for features, wheres in grids(family):
+        named = (
+            "every feature"
+            if len(features) == len(family.features)
+            else ", ".join(f"`{feature}`" for feature in features)
+        )
+        listed = ", ".join(f"`{where}`" for where in wheres)
+        parts.append(
+            f"<details><summary>{len(features) * len(wheres):,} columns "
+            f"<code>{family.name}__&lt;feature&gt;__…</code></summary>\n\n"
+            f"Of {named}: {listed}\n\n</details>"
+        )
+    return "\n\n".join(parts)
+
+
+def markdown() -> str:
+    """docs/features.md."""
+    total = sum(len(family.columns) for family in FAMILIES.values())
+    summary = table(
+        ("family", "columns", "what"),
+        [
+            (
+                f"[`{name}`](#{name}-{len(family.columns)}-columns)",
+                f"{len(family.columns):,}",
+                title(family),
+            )
+            for name, family in FAMILIES.items()
+        ],
+    )
+    header = HEADER.format(
+        size=PATCH_SIZE,
+        center=CENTER[1] - CENTER[0],
+        planes=", ".join(f"`{plane}`" for plane in PLANES),
+    )
+    assert len(REGIONS) == 3  # as the header says
+    parts = [header, f"{total:,} columns in {len(FAMILIES)} families:", summary]
+    return "\n\n".join([*parts, *map(family_markdown, FAMILIES.values())]) + "\n"
+
+
+def title(family: Family) -> str:
+    """The first sentence of the family's description, without its full stop."""
+    first: str = family.about.strip().split("\n\n")[0]
+    return " ".join(first.split()).rstrip(".")

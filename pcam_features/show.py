@@ -1,0 +1,109 @@
+"""Results as tables and sentences for people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import console
+
+if TYPE_CHECKING:
+    from .learn.bundle import Bundle
+
+FEW_SLIDES = 30  # from fewer, intervals by resampling are rough
+
+
+def scores(bundle: Bundle, model: Path, json: bool) -> None:
+    from .evaluate.intervals import LEVEL
+
+    manifest = bundle.manifest
+    if json:
+        wanted = ("source", "folds", "out_of_fold_auc", "stack", "device", "versions")
+        console.as_json({"model": str(model)} | {name: manifest[name] for name in wanted})
+        return
+    console.table(
+        ("model", "out-of-fold AUC", f"{LEVEL:.0%} interval", "weight in stack"),
+        [
+            (name, f"{s['value']:.4f}", span(s), f"{manifest['stack']['weights'].get(name, 1):.2f}")
+            for name, s in manifest["out_of_fold_auc"].items()
+        ],
+    )
+    console.say(f"folds: {manifest['folds']['count']}, {manifest['folds']['protocol']}")
+    console.say(f"model: {model}")
+
+
+def span(estimate: dict[str, float], sign: str = "") -> str:
+    return f"[{estimate['low']:{sign}.4f}, {estimate['high']:{sign}.4f}]"
+
+
+def comparison(result: dict[str, Any]) -> None:
+    over = f"{result['resampled_over']} resampled, {result['level']:.0%}"
+    iid = f"DeLong, {result['level']:.0%}" + ", as if independent"
+    console.table(
+        ("model", "AUC", over, iid),
+        [
+            (m["model"], f"{m['auc']:.4f}", span(m["resampled"]), span(m["delong"]))
+            for m in result["models"]
+        ],
+    )
+    if result["differences"]:
+        console.table(
+            ("difference of AUC", "A - B", over, iid, "DeLong p"),
+            [
+                (
+                    f"{d['a']} - {d['b']}",
+                    f"{d['difference']:+.4f}",
+                    span(d["resampled"], "+"),
+                    span(d["delong"], "+"),
+                    f"{d['p_value']:.2g}",
+                )
+                for d in result["differences"]
+            ],
+        )
+    console.say(f"{result['patches']:,} patches, {result['positive']:,} positive")
+    if result["slides"] is not None and result["slides"] < FEW_SLIDES:
+        console.say(f"only {result['slides']} slides: intervals from so few are rough")
+    if result["slides"] is None:
+        console.say(
+            "slides unknown: patches are resampled as if independent, and both intervals are too "
+            "narrow; give --slides"
+        )
+    elif result["patches_with_slide"] < result["patches"]:
+        unknown = result["patches"] - result["patches_with_slide"]
+        console.say(f"{unknown:,} patches of unknown slide are resampled alone")
+
+
+def timings(result: dict[str, Any]) -> None:
+    console.table(
+        ("family", "columns", "ms a patch", "library ms", "times faster", "library"),
+        [
+            (
+                row["family"],
+                f"{row['columns']:,}",
+                f"{row['ms_per_patch']:.3f}",
+                f"{row['library_ms_per_patch']:.2f}",
+                f"{row['ratio']:.1f}",
+                row["library"],
+            )
+            for row in [*result["families"], result["total"]]
+        ],
+    )
+
+
+def features(name: str | None) -> None:
+    """The families, the features of one family, or one column."""
+    from . import describe
+    from .families.catalog import FAMILIES
+
+    if name is None:
+        rows = [(key, f"{len(one.columns):,}", describe.title(one)) for key, one in FAMILIES.items()]
+        console.table(("family", "columns", "what"), rows, text=True)
+        console.say("pcam features FAMILY lists one family's features")
+    elif name in FAMILIES:
+        console.data(FAMILIES[name].about)
+        console.table(describe.COLUMNS, describe.feature_table(FAMILIES[name]), text=True)
+        for names, wheres in describe.grids(FAMILIES[name]):
+            console.data(f"{len(names)} features, each for: {', '.join(wheres)}\n")
+    else:
+        for key, value in describe.rows(name)[0].items():
+            console.data(f"{key}: {value}")
