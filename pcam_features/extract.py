@@ -16,12 +16,12 @@ from joblib import Parallel, delayed
 from . import store
 from .engine.devices import Target
 from .errors import InputError, PcamError
-from .families.catalog import measurer
+from .families.catalog import batch_rows, measurer
 from .families.family import Family
 from .files import write_json
 from .sources.source import Source, Split
 
-BATCH_ROWS = 128  # what a thread reads and measures at a time: a few MB
+VERIFY_ROWS = 128  # patches that a thread reads at a time to look at their sums
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Shard:
     def span(self) -> tuple[int, int]:
         return store.part_span(self.part, len(self.split))
 
-    def batches(self) -> list[tuple[int, int]]:
+    def batches(self, rows: int) -> list[tuple[int, int]]:
         start, stop = self.span
-        return [(k, min(k + BATCH_ROWS, stop)) for k in range(start, stop, BATCH_ROWS)]
+        return [(k, min(k + rows, stop)) for k in range(start, stop, rows)]
 
 
 def missing(path: Path | None, splits: list[Split], families: list[Family]) -> list[Shard]:
@@ -135,6 +135,7 @@ def _measure_all(
     progress: Callable[[int], None],
 ) -> None:
     measure = measurer(families, target)
+    rows = batch_rows(families, target, threads)
     progress(0)  # compiled: from here on, time tells how long the rest will take
 
     def work(shard: Shard, start: int, stop: int) -> dict[str, np.ndarray]:
@@ -147,10 +148,10 @@ def _measure_all(
     parallel = Parallel(n_jobs=threads, backend="threading")
     for first in range(0, len(shards), at_once):
         group = shards[first : first + at_once]
-        batches = [(shard, *span) for shard in group for span in shard.batches()]
+        batches = [(shard, *span) for shard in group for span in shard.batches(rows)]
         results = iter(parallel(delayed(work)(*batch) for batch in batches))
         for shard in group:
-            measured = [next(results) for _ in shard.batches()]
+            measured = [next(results) for _ in shard.batches(rows)]
             for name in shard.families:
                 values = np.concatenate([batch[name] for batch in measured])
                 store.write_features(path, shard.split, by_name[name], shard.part, values)
@@ -174,5 +175,5 @@ def verify(splits: list[Split], threads: int, progress: Callable[[int], None]) -
         progress(stop - start)
 
     whole = [Shard(s, part, ()) for s in splits for part in range(store.part_count(len(s)))]
-    spans = [(shard.split, *span) for shard in whole for span in shard.batches()]
+    spans = [(shard.split, *span) for shard in whole for span in shard.batches(VERIFY_ROWS)]
     Parallel(n_jobs=threads, backend="threading")(delayed(check)(*span) for span in spans)

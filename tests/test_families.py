@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import importlib
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from planes_of import features_of, planes_of
 
-from pcam_features.engine import planes
+from pcam_features.engine import cpu, planes
 from pcam_features.engine.lanes import LANES
-from pcam_features.families.catalog import FAMILIES, chosen
+from pcam_features.errors import PcamError
+from pcam_features.families.catalog import FAMILIES, chosen, measurer
 
 NAME = re.compile(r"[a-z]+__[a-z0-9_]+?__[a-z0-9_]+")
 
@@ -100,6 +102,28 @@ def test_mechanics_scratch_fits_a_48_kb_card() -> None:
         bytes_needed = 4 * int(np.prod(kernel.ints)) + 8 * int(np.prod(kernel.floats))
         assert bytes_needed <= 48 * 1024, kernel.name
     assert LANES % 32 == 0
+
+
+def test_mechanics_a_batch_too_large_for_the_card_is_halved(synthetic_batch: np.ndarray) -> None:
+    """The CPU, with as little memory as a card that holds five patches."""
+    fitting = 5
+
+    class LittleCard(SimpleNamespace):
+        OutOfMemory = (MemoryError,)
+
+        def to_device(self, batch: np.ndarray) -> np.ndarray:
+            if len(batch) > fitting:
+                raise MemoryError
+            return batch
+
+    names = ("prepare", "batch_stream", "to_host", "release")
+    card = LittleCard(NAME="card", **{name: getattr(cpu, name) for name in names})
+    measured = measurer([FAMILIES["color"]], card)(synthetic_batch, ["color"])["color"]
+    expected = measurer([FAMILIES["color"]], cpu)(synthetic_batch, ["color"])["color"]
+    np.testing.assert_array_equal(measured, expected)
+    fitting = 0
+    with pytest.raises(PcamError, match="--device cpu"):
+        measurer([FAMILIES["color"]], card)(synthetic_batch, ["color"])
 
 
 def test_mechanics_families_are_chosen_in_the_catalogs_order() -> None:

@@ -20,6 +20,7 @@ from .lanes import WORDS, Kernel, bind
 
 NAME = "cpu"
 PACKAGE = Path(__file__).parent.parent
+BATCH_ROWS = 128  # patches a thread reads and measures at a time: a few MB
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 _compiling = threading.Lock()
 
@@ -91,6 +92,19 @@ def prepare(kernel: Kernel) -> Callable[[Any], Any]:
     return run
 
 
+def batch_rows(bytes_per_patch: int, threads: int) -> int:
+    return BATCH_ROWS
+
+
+def out_of_memory() -> tuple[type[BaseException], ...]:
+    """Nothing: batches are small already."""
+    return ()
+
+
+def release() -> None:
+    """Nothing is held between batches."""
+
+
 def batch_stream() -> nullcontext[None]:
     return nullcontext()
 
@@ -99,5 +113,5 @@ def to_device(batch: np.ndarray) -> np.ndarray:
     return batch
 
 
-def to_host(array: np.ndarray) -> np.ndarray:
-    return array
+def to_host(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return arrays

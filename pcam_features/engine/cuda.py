@@ -21,6 +21,8 @@ from . import lanes as words
 from .lanes import LANES, Kernel, bind
 
 NAME = "cuda"
+SHARE_OF_MEMORY = 0.6  # of what is free, for batches: the rest is for staging and for others
+MOST_ROWS = 2048  # a part of the store: its results then come back at once
 _compiling = threading.Lock()
 
 
@@ -107,9 +109,32 @@ def prepare(kernel: Kernel) -> Callable[[Any], Any]:
     return run
 
 
+def batch_rows(bytes_per_patch: int, threads: int) -> int:
+    """Patches to measure at a time, so that every thread's batch finds room on the card."""
+    import cupy
+
+    free, _ = cupy.cuda.runtime.memGetInfo()
+    fitting = int(free * SHARE_OF_MEMORY / threads / bytes_per_patch)
+    return max(1, min(fitting, MOST_ROWS))
+
+
+def out_of_memory() -> tuple[type[BaseException], ...]:
+    """What is raised where smaller batches may help."""
+    import cupy
+
+    return (cupy.cuda.memory.OutOfMemoryError,)
+
+
+def release() -> None:
+    """Give back what CuPy keeps for later."""
+    import cupy
+
+    cupy.get_default_memory_pool().free_all_blocks()
+
+
 @contextmanager
 def batch_stream() -> Iterator[None]:
-    """A stream of this batch's own, so that batches of several threads overlap."""
+    """A stream of this batch's own: one thread's copies overlap another's kernels."""
     import cupy
 
     with cupy.cuda.Stream(non_blocking=True):
@@ -130,8 +155,14 @@ def to_device(batch: np.ndarray) -> Any:
     return array
 
 
-def to_host(array: Any) -> np.ndarray:
-    """The one place where results leave the device."""
+def to_host(arrays: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The one place where results leave the device: all of a batch's, and one wait for them."""
     import cupy
+    import cupyx
 
-    return np.asarray(cupy.asnumpy(array))
+    stream = cupy.cuda.get_current_stream()
+    found = {name: cupyx.empty_like_pinned(array) for name, array in arrays.items()}
+    for name, array in arrays.items():
+        array.get(stream, out=found[name], blocking=False)
+    stream.synchronize()
+    return {name: np.array(pinned) for name, pinned in found.items()}

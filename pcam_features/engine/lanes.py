@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from types import FunctionType
 from typing import Any, TypeVar
 
@@ -73,6 +74,12 @@ class Kernel:
     floats: tuple[int, ...] = (1,)
     work: tuple[int, ...] = (1,)
     work_dtype: type[np.generic] = np.int32
+
+    @property
+    def bytes_per_patch(self) -> int:
+        """What a patch takes of a card's own memory: results and image scratch."""
+        out = prod(self.shape) * np.dtype(self.dtype).itemsize
+        return out + prod(self.work) * np.dtype(self.work_dtype).itemsize
 
 
 _marked: set[Any] = set()

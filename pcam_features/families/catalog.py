@@ -8,7 +8,7 @@ import numpy as np
 
 from ..engine import planes
 from ..engine.devices import Target
-from ..errors import InputError
+from ..errors import InputError, PcamError
 from . import color, glcm, lbp
 from .family import Family
 
@@ -35,15 +35,37 @@ def chosen(names: str | None) -> list[Family]:
     return [family for name, family in FAMILIES.items() if name in wanted]
 
 
+def batch_rows(families: Sequence[Family], target: Target, threads: int) -> int:
+    """How many patches each of `threads` should measure at a time on `target`."""
+    kernels = [planes.KERNEL, *(family.kernel for family in families)]
+    return target.batch_rows(sum(kernel.bytes_per_patch for kernel in kernels), threads)
+
+
 def measurer(families: Sequence[Family], target: Target) -> Measure:
-    """Compile `families` for `target`, for the first time on a machine in some ten seconds."""
+    """Compile `families` for `target`, for the first time on a machine in half a minute.
+
+    A batch that does not fit in the card's memory is measured in halves. What is returned raises
+    PcamError if a single patch does not fit.
+    """
     make_planes = target.prepare(planes.KERNEL)
     kernels = {family.name: target.prepare(family.kernel) for family in families}
 
-    def measure(batch: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
+    def at_once(batch: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
         with target.batch_stream():
             shared = make_planes(target.to_device(batch))
-            measured = {name: kernels[name](shared) for name in names}
-            return {name: target.to_host(array) for name, array in measured.items()}
+            return target.to_host({name: kernels[name](shared) for name in names})
+
+    def measure(batch: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
+        try:
+            return at_once(batch, names)
+        except target.OutOfMemory:
+            if len(batch) == 1:
+                raise PcamError(
+                    "the card has no memory left for one patch; use --device cpu."
+                ) from None
+        target.release()
+        half = len(batch) // 2
+        first, second = measure(batch[:half], names), measure(batch[half:], names)
+        return {name: np.concatenate([first[name], second[name]]) for name in names}
 
     return measure
