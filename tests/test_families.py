@@ -109,7 +109,8 @@ def test_mechanics_a_batch_too_large_for_the_card_is_halved(synthetic_batch: np.
     fitting = 5
 
     class LittleCard(SimpleNamespace):
-        OutOfMemory = (MemoryError,)
+        def out_of_memory(self) -> tuple[type[BaseException], ...]:
+            return (MemoryError,)
 
         def to_device(self, batch: np.ndarray) -> np.ndarray:
             if len(batch) > fitting:

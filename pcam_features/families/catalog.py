@@ -58,7 +58,7 @@ def measurer(families: Sequence[Family], target: Target) -> Measure:
     def measure(batch: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
         try:
             return at_once(batch, names)
-        except target.OutOfMemory:
+        except target.out_of_memory():
             if len(batch) == 1:
                 raise PcamError(
                     "the card has no memory left for one patch; use --device cpu."
