@@ -12,7 +12,16 @@ from skimage.feature import local_binary_pattern
 
 from pcam_features.engine.planes import PLANES
 from pcam_features.engine.regions import CENTER, PATCH_SIZE, REGIONS
-from pcam_features.families.lbp import CIRCLES, FAMILY, MEASURED, ones, pattern_name, pattern_of
+from pcam_features.families.lbp import (
+    CIRCLES,
+    FAMILY,
+    MEASURED,
+    STRENGTHS,
+    ones,
+    pattern_name,
+    pattern_of,
+)
+from pcam_features.reference.planes import regions_of
 
 
 def circle_values(plane: np.ndarray, points: int, radius: int) -> np.ndarray:
@@ -58,7 +67,29 @@ def test_oracle_every_column_is_scikit_image(source: str, request: pytest.Fixtur
                         column = f"lbp__{name}__{region}_{plane}_p{points}_r{radius}"
                         assert abs(mine[column][k] - share[pattern]) <= leeway + 1e-6, column
                         checked.add(column)
-    assert checked == set(FAMILY.columns)
+    strengths = {column for column in FAMILY.columns if column.split("__")[1] in STRENGTHS}
+    assert checked | strengths == set(FAMILY.columns)
+
+
+def test_oracle_variance_is_that_of_scipys_points(batch: np.ndarray) -> None:
+    mine = features_of(batch, "lbp")
+    planes = planes_of(batch)
+    for plane in MEASURED:
+        for k in range(len(batch)):
+            pixels = planes[k, PLANES.index(plane)]
+            for points, radius in CIRCLES:
+                deviation = np.zeros(pixels.shape)
+                inner = slice(radius, PATCH_SIZE - radius)
+                deviation[inner, inner] = circle_values(pixels, points, radius).std(axis=0)
+                for region, values in regions_of(deviation, radius).items():
+                    where = f"{region}_{plane}_p{points}_r{radius}"
+                    # Points are rounded to halves of a level, deviations to sixteenths.
+                    np.testing.assert_allclose(
+                        mine[f"lbp__variance__{where}"][k], (values**2).mean(), rtol=1e-2, atol=0.03
+                    )
+                    np.testing.assert_allclose(
+                        mine[f"lbp__deviation_spread__{where}"][k], values.std(), rtol=1e-2, atol=0.03
+                    )
 
 
 def codes_by_hand(pixels: np.ndarray, points: int, radius: int) -> np.ndarray:

@@ -39,8 +39,9 @@ def to_levels(plane: np.ndarray) -> np.ndarray:
     return np.asarray(np.clip(np.rint(plane), 0, 255), np.uint8)
 
 
-def regions_of(plane: np.ndarray) -> dict[str, np.ndarray]:
-    """The pixels of a plane in each region, flat."""
-    inside = np.zeros(plane.shape, bool)
-    inside[slice(*CENTER), slice(*CENTER)] = True
-    return {"patch": plane.ravel(), "center": plane[inside], "ring": plane[~inside]}
+def regions_of(plane: np.ndarray, border: int = 0) -> dict[str, np.ndarray]:
+    """The pixels of a plane in each region, flat, without a border of the patch."""
+    whole, center = np.zeros(plane.shape, bool), np.zeros(plane.shape, bool)
+    whole[border : plane.shape[0] - border, border : plane.shape[1] - border] = True
+    center[slice(*CENTER), slice(*CENTER)] = True
+    return {"patch": plane[whole], "center": plane[center], "ring": plane[whole & ~center]}
