@@ -2,7 +2,7 @@
 # make test   set up and run the tests
 # make lint   ruff and mypy
 # make bench  time the families beside the usual libraries
-# make docs  write docs/features.md anew
+# make docs  write docs/features.md and docs/kernels.md anew
 # make clean  remove what these made
 
 PYTHON ?= python3
@@ -37,8 +37,9 @@ lint: .venv/made-dev
 bench: .venv/made-dev
 	$(BIN)/pcam bench
 
-docs: .venv/made
+docs: .venv/made-dev
 	$(BIN)/pcam features --markdown > docs/features.md
+	$(BIN)/python -m pcam_features.engine.ptx > docs/kernels.md
 
 clean:
 	rm -rf .venv demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,6 +1,6 @@
 """How fast each family is, beside the same features computed with the libraries people use.
 
-One thread, per image, interleaved run by run so that a noisy machine is noisy for both; medians.
+Per image and in one thread (then all families in one for each core), interleaved run by run so that a noisy machine is noisy for both; medians.
 The library routes stand in `reference`, where the tests find them too.
 """
 
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from statistics import median
 from typing import Any
 
+import joblib
 import numpy as np
 
 from .engine import cpu
@@ -64,18 +65,35 @@ def run(
         ours, theirs = _interleaved(family, reference, batch, repeats)
         rows.append(_row(family.name, len(family.columns), ours, theirs, reference.LIBRARY))
         say(f"bench: {family.name} done")
-    together = measurer(list(FAMILIES.values()), cpu)
-    runs = [_seconds(together, batch, list(FAMILIES)) for _ in range(repeats + 1)][1:]
-    ours_total = median(runs) / len(batch)
+    one, every = _one_and_all_cores(batch, repeats)
     theirs_total = sum(row["library_ms_per_patch"] for row in rows) / 1000
     columns = sum(row["columns"] for row in rows)
     return {
         "source": source,
         "patches": len(batch),
         "repeats": repeats,
-        "total": _row("total", columns, ours_total, theirs_total, "sum of the above"),
+        "total": _row("total", columns, one, theirs_total, "sum of the above"),
+        "all_cores": {
+            "cores": joblib.cpu_count(),
+            "ms_per_patch": every * 1000,
+            "speedup": one / every,
+        },
         "families": rows,
     }
+
+
+def _one_and_all_cores(batch: np.ndarray, repeats: int) -> tuple[float, float]:
+    """Seconds a patch for all families, in one thread and in one for each core, in turn."""
+    measure, names = measurer(list(FAMILIES.values()), cpu), list(FAMILIES)
+    parallel = joblib.Parallel(n_jobs=joblib.cpu_count(), backend="threading")
+    parts = np.array_split(batch, 4 * joblib.cpu_count())
+
+    def all_cores() -> None:
+        parallel(joblib.delayed(measure)(part, names) for part in parts)
+
+    runs = [(_seconds(measure, batch, names), _seconds(all_cores)) for _ in range(repeats + 1)][1:]
+    one, every = (median(run[k] for run in runs) / len(batch) for k in (0, 1))
+    return one, every
 
 
 def _row(name: str, columns: int, ours: float, theirs: float, library: str) -> dict[str, Any]:

@@ -88,6 +88,11 @@ def timings(result: dict[str, Any]) -> None:
             for row in [*result["families"], result["total"]]
         ],
     )
+    every = result["all_cores"]
+    console.say(
+        f"all families on {every['cores']} cores: {every['ms_per_patch']:.3f} ms a patch, "
+        f"{every['speedup']:.2f} times faster than on one"
+    )
 
 
 def features(name: str | None) -> None:

@@ -6,9 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
-import numba
 import numpy as np
 import pytest
 from conftest import degenerate
@@ -17,6 +15,7 @@ from planes_of import features_of, planes_of
 from pcam_features.doctor import PARITY
 from pcam_features.engine import planes
 from pcam_features.engine.devices import cuda_problem
+from pcam_features.engine.ptx import CAPABILITIES, SHARED_BYTES, assemble, compile_ptx, find_ptxas
 from pcam_features.families.catalog import FAMILIES, measurer
 
 KERNELS = {"planes": planes.KERNEL} | {name: f.kernel for name, f in FAMILIES.items()}
@@ -49,30 +48,18 @@ def test_parity_simulator(family: str, simulated: dict[str, np.ndarray], some: n
     np.testing.assert_allclose(simulated[family], expected, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("capability", [(7, 5), (8, 0), (9, 0)])
+@pytest.mark.parametrize("capability", CAPABILITIES)
 @pytest.mark.parametrize("name", KERNELS)
-def test_mechanics_compiles_to_ptx(
-    name: str, capability: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from numba import cuda as numba_cuda
-    from numba.cuda import dispatcher
-
-    from pcam_features.engine import cuda
-
-    # A nested device function asks for the current device: answer for it.
-    device = SimpleNamespace(compute_capability=capability)
-    monkeypatch.setattr(dispatcher, "get_current_device", lambda: device)
-    kernel = KERNELS[name]
-    arguments = (
-        numba.types.Array(numba.uint8, 4, "C"),
-        numba.typeof(kernel.table),
-        numba.typeof(np.empty((0, *kernel.work), kernel.work_dtype)),
-        numba.typeof(np.empty((0, *kernel.shape), kernel.dtype)),
-    )
-    ptx, _ = numba_cuda.compile_ptx(cuda.block_of(kernel), arguments, cc=capability)
-    assert f"sm_{capability[0]}{capability[1]}" in ptx
-    assert "bar.sync" in ptx
-    assert name == "planes" or "atom.shared" in ptx or "atom." in ptx
+def test_mechanics_compiles_to_ptx_and_assembles(name: str, capability: tuple[int, int]) -> None:
+    compiled = compile_ptx(KERNELS[name], capability)
+    assert f"sm_{capability[0]}{capability[1]}" in compiled
+    assert "bar.sync" in compiled
+    assert "%tid.x" in compiled  # lanes are threads
+    ptxas = find_ptxas()
+    assert ptxas, "the extra dev brings ptxas"
+    usage = assemble(compiled, capability, ptxas)
+    assert 0 < usage.registers <= 255
+    assert usage.shared <= SHARED_BYTES
 
 
 @pytest.mark.gpu
