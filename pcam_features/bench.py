@@ -1,7 +1,8 @@
 """How fast each family is, beside the same features computed with the libraries people use.
 
-Per image and in one thread (then all families in one for each core), interleaved run by run so that a noisy machine is noisy for both; medians.
-The library routes stand in `reference`, where the tests find them too.
+Per image and in one thread (then all families in a thread for each core), interleaved run by run so
+that a noisy machine is noisy for both; medians. The library routes stand in `reference`, where the
+tests find them too.
 """
 
 from __future__ import annotations
