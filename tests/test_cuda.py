@@ -19,6 +19,7 @@ from pcam_features.engine.devices import cuda_problem
 from pcam_features.families.catalog import FAMILIES, measurer
 
 KERNELS = {"planes": planes.KERNEL} | {name: f.kernel for name, f in FAMILIES.items()}
+WITHOUT_ATOMICS = ("planes", "filters")  # each sum in these has one owner
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ def test_mechanics_compiles_to_ptx(
     ptx, _ = numba_cuda.compile_ptx(cuda.block_of(kernel), arguments, cc=capability)
     assert f"sm_{capability[0]}{capability[1]}" in ptx
     assert "bar.sync" in ptx
-    assert name == "planes" or "atom.shared" in ptx or "atom." in ptx
+    assert name in WITHOUT_ATOMICS or "atom.shared" in ptx or "atom." in ptx
 
 
 @pytest.mark.gpu

@@ -9,7 +9,7 @@ import numpy as np
 from skimage.color import rgb2gray, rgb2hed
 
 from ..engine.planes import LEVELS_PER_OD, SIGNED_ZERO
-from ..engine.regions import CENTER
+from ..engine.regions import CENTER, PATCH_SIZE
 
 STAINS = ("hematoxylin", "eosin", "residual")
 
@@ -40,7 +40,8 @@ def to_levels(plane: np.ndarray) -> np.ndarray:
 
 
 def regions_of(plane: np.ndarray) -> dict[str, np.ndarray]:
-    """The pixels of a plane in each region, flat."""
+    """The pixels of a plane, of whatever resolution, in each region, flat."""
+    center = slice(CENTER[0] * len(plane) // PATCH_SIZE, CENTER[1] * len(plane) // PATCH_SIZE)
     inside = np.zeros(plane.shape, bool)
-    inside[slice(*CENTER), slice(*CENTER)] = True
+    inside[center, center] = True
     return {"patch": plane.ravel(), "center": plane[inside], "ring": plane[~inside]}
