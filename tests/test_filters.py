@@ -86,7 +86,6 @@ def by_formula(magnitude: np.ndarray, laplacian: np.ndarray) -> dict[str, float]
         "log_kurtosis": 0 if flat else (away**4).mean() / deviation**4 - 3,
         "log_bright": (laplacian > BLOB).mean(),
         "log_dark": (laplacian < -BLOB).mean(),
-        "log_mean": laplacian.mean(),
     }
 
 
@@ -109,8 +108,7 @@ def expected_of(pixels: np.ndarray, plane: str) -> dict[str, float]:
             here[region] = by_formula(magnitudes[:, mask] / UNIT, laplacian[mask] / UNIT)
             energies[region][scale] = here[region]["gabor_energy"]
             for name, value in here[region].items():
-                if name != "log_mean" or region == "center":
-                    found[column_of(name, f"{region}_{plane}_{scale}")] = value
+                found[column_of(name, f"{region}_{plane}_{scale}")] = value
         for name in ("gabor_amplitude", "log_absolute"):
             difference = here["center"][name] - here["ring"][name]
             found[column_of(name, f"center_minus_ring_{plane}_{scale}")] = difference

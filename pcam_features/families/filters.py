@@ -18,8 +18,8 @@ disc fits. Planes are continued by reflection (`d c b a | a b c d`).
 
 Columns `filters__<feature>__<region>_<plane>_<scale>`, with `_mean` at the end for means over the
 four orientations, and center minus ring of two features. In the formulas A is the magnitude of a
-Gabor response in an orientation, E the mean of A² in an orientation, L the Laplacian's response.
-Its mean is a column for `center` only: over a reflected patch it is 0, so the ring's mirrors it.
+Gabor response in an orientation, E the mean of A² in an orientation, L the Laplacian's response,
+and max and min are over orientations. L has no mean: over a reflected patch it is 0.
 
 Filters are products of 1-D filters with 10-bit integer taps, and sums of such products. Nothing is
 rounded between rows and columns, so a turned patch gives the same bits.
@@ -50,22 +50,12 @@ WAVELENGTH, SIGMA, RADIUS = 4, 1.25, 4  # in pixels of a scale; the filters reac
 BLOB = 10  # levels: a response beyond this is a blob
 GABOR, STATISTICS = "skimage.filters.gabor_kernel", "skimage.filters.gabor_kernel; Manjunath 1996"
 LAPLACE = "scipy.ndimage.gaussian_laplace"
-REGION_FEATURES = (
+FEATURES = (
     Feature("gabor_energy", "E", "levels²", 0, 200**2, "0", GABOR),
     Feature("gabor_amplitude", "mean A", "levels", 0, 200, "0", STATISTICS),
     Feature("gabor_deviation", "standard deviation of A", "levels", 0, 100, "0", STATISTICS),
-    Feature(
-        "gabor_anisotropy", "(max E - min E) / (max E + min E) over orientations", "1", 0, 1, "0", GABOR
-    ),
-    Feature(
-        "gabor_selectivity",
-        "sum of (max A - min A) / sum of (max A + min A), over orientations at each pixel",
-        "1",
-        0,
-        1,
-        "0",
-        GABOR,
-    ),
+    Feature("gabor_anisotropy", "(max E - min E) / (max E + min E)", "1", 0, 1, "0", GABOR),
+    Feature("gabor_selectivity", "sum (max A - min A) / sum (max A + min A)", "1", 0, 1, "0", GABOR),
     Feature("gabor_share", "mean E as a share of its sum over the scales", "share", 0, 1, "0", GABOR),
     Feature("log_absolute", "mean |L|", "levels", 0, 200, "0", LAPLACE),
     Feature("log_deviation", "standard deviation of L", "levels", 0, 200, "0", LAPLACE),
@@ -74,12 +64,10 @@ REGION_FEATURES = (
     Feature("log_bright", f"share of pixels with L > {BLOB}", "share", 0, 1, "0", LAPLACE),
     Feature("log_dark", f"share of pixels with L < -{BLOB}", "share", 0, 1, "0", LAPLACE),
 )
-CENTER_FEATURES = (Feature("log_mean", "mean L", "levels", -200, 200, "0", LAPLACE),)
-FEATURES = (*REGION_FEATURES, *CENTER_FEATURES)
-N_FEATURES, N_SCALES, N_REGIONS = len(REGION_FEATURES), len(SCALES), len(REGIONS)
+N_FEATURES, N_SCALES, N_REGIONS = len(FEATURES), len(SCALES), len(REGIONS)
 ENERGY, AMPLITUDE, SHARE, LOG = 0, 1, 5, 6  # places among a region's features
-COMPARED = N_REGIONS * N_FEATURES  # where the columns that have no region of their own begin
-EACH = COMPARED + 3  # columns of a plane's scale
+COMPARED = (AMPLITUDE, LOG)  # center minus ring
+EACH = N_REGIONS * N_FEATURES + len(COMPARED)  # columns of a plane's scale
 START, STOP = CENTER
 
 # Fixed point. A plane is held in quarters of a level (10 bits with 4 × 4 means rounded), taps of 1-D
@@ -88,15 +76,16 @@ TAP_BITS, UNIT = 10, 16
 GABOR_SHIFT, LOG_SHIFT = 17, 18  # from 2^22 a level to `UNIT`; the 2 of 2 g is in the first
 # The 1-D filters: Gaussian, its waves along an axis and along a diagonal, its second derivative.
 G, C0, S0, C1, S1, L = range(6)
-N_TAPS = 6
 
-# Images in `work`, one element after the other: each scale's plane, its six row filters, and what
-# each lane needs for a strip of rows. All have a margin of RADIUS, by reflection.
-STRIP = 3  # rows: the loops over a strip are long, and 32 lanes share the 96 rows evenly
+# Images in `work`, each a flat array: the scales' planes, their row filters, and each lane's strip of
+# a few rows of PRODUCTS. They have margins of RADIUS, by reflection.
+STRIP = 3  # rows: the loops over a strip are long, and 32 lanes share 96 rows evenly
 WIDEST = PATCH_SIZE + 2 * RADIUS
-ROW_FILTERED, STRIPS = N_SCALES, N_SCALES + N_TAPS
-RE0, IM0, RE90, IM90, CC, SS, CS, SC, GG, LG, GL = range(STRIPS, STRIPS + 11)
-IMAGES = STRIPS + 11
+# Products of a row filter and a column filter: the even and odd part of each orientation, and more.
+DIRECTED = ((C0, G), (S0, G), (C1, C1), (C1, S1), (G, C0), (G, S0), (S1, S1), (S1, C1))
+PRODUCTS = (*DIRECTED, (G, G), (L, G), (G, L))
+ROW_FILTERED, STRIPS = N_SCALES, N_SCALES + 6
+GAUSS, LAPLACE_ROWS, LAPLACE_COLUMNS = 8, 9, 10  # places among the products
 
 # Sums of A and of A² in each orientation, of the largest and least A, of the powers of L, of |L|,
 # and numbers of blobs. They are whole; `floats` holds them for each row and for all, as [row, part
@@ -112,15 +101,9 @@ def _taps() -> np.ndarray:
     gauss /= gauss.sum()
     straight = 2 * np.pi / WAVELENGTH * x
     diagonal = straight / np.sqrt(2)
+    waves = [gauss * wave for wave in (np.sin(straight), np.cos(diagonal), np.sin(diagonal))]
     cosine, bend = gauss * np.cos(straight), gauss * (1 - x**2 / SIGMA**2)
-    rows = [
-        gauss,
-        cosine - cosine.sum() * gauss,
-        gauss * np.sin(straight),
-        gauss * np.cos(diagonal),
-        gauss * np.sin(diagonal),
-        bend - bend.sum() * gauss,
-    ]
+    rows = [gauss, cosine - cosine.sum() * gauss, *waves, bend - bend.sum() * gauss]
     taps: np.ndarray = np.rint(np.array(rows) * 2**TAP_BITS).astype(np.int32)
     for row, total in ((G, 1 << TAP_BITS), (C0, 0), (L, 0)):
         taps[row, RADIUS] += total - taps[row].sum()
@@ -166,11 +149,12 @@ def halve(image: Any, size: int, half: Any) -> None:
     n = size // 2
     for y in range(lane() - RADIUS, n + RADIUS, lanes()):
         row = half[place(y, -RADIUS, n) : place(y, n + RADIUS, n)]
-        upper = place(2 * reflected(y, n), 0, size)
-        lower = upper + size + 2 * RADIUS
+        above = 2 * reflected(y, n)
+        upper, lower = image[place(above, 0, size) :], image[place(above + 1, 0, size) :]
+        inner = row[RADIUS:]
         for x in range(n):
-            two = image[upper + 2 * x] + image[upper + 2 * x + 1]
-            row[RADIUS + x] = (two + image[lower + 2 * x] + image[lower + 2 * x + 1] + 2) >> 2
+            four = upper[2 * x] + upper[2 * x + 1] + lower[2 * x] + lower[2 * x + 1]
+            inner[x] = np.int32(four + 2) >> np.int32(2)
         reflect_row(row, n)
 
 
@@ -201,61 +185,44 @@ def magnitude(even: Any, odd: Any, n: int) -> None:
 
 
 @device
-def combine_diagonals(cc: Any, ss: Any, cs: Any, sc: Any, gg: Any, n: int) -> None:
-    """Responses at 45 degrees in `cc` and `cs`, at 135 in `ss` and `sc`, from the four products."""
+def combine_diagonals(cc: Any, cs: Any, ss: Any, sc: Any, gauss: Any, n: int) -> None:
+    """The even and odd parts at 45 degrees, in `cc` and `cs`, and at 135, in `ss` and `sc`."""
     for i in range(n):
         # The Gaussian times (C1_SUM / 1024)², in two steps that are exact where it is constant.
-        once = np.int32(np.int32(gg[i] >> np.int32(TAP_BITS)) * np.int32(C1_SUM)) >> np.int32(TAP_BITS)
-        dc = np.int32(np.int32(once) * np.int32(C1_SUM))
+        once = np.int32(np.int32(gauss[i] >> np.int32(TAP_BITS)) * np.int32(C1_SUM))
+        dc = np.int32(np.int32(once >> np.int32(TAP_BITS)) * np.int32(C1_SUM))
         c, s = cc[i], ss[i]
         cc[i], ss[i] = np.int32(c - s - dc), np.int32(c + s - dc)
-    for i in range(n):
         c, s = cs[i], sc[i]
         cs[i], sc[i] = np.int32(c + s), np.int32(s - c)
 
 
 @device
-def add_laplacian(along: Any, across: Any, n: int) -> None:
-    half = np.int32(1 << (LOG_SHIFT - 1))
+def filter_columns(work: Any, first: int, step: int, n: int, taps: Any, strips: Any, at: int) -> None:
+    """All responses of a strip: magnitudes in place of even parts, L in LAPLACE_ROWS."""
+    for k in range(len(PRODUCTS)):
+        row, column = PRODUCTS[k]
+        weigh(work[ROW_FILTERED + row], first, step, n, taps[column], strips[k, at:])
+    cc, cs, ss, sc = strips[2, at:], strips[3, at:], strips[6, at:], strips[7, at:]
+    combine_diagonals(cc, cs, ss, sc, strips[GAUSS, at:], n)
+    for k in range(4):
+        magnitude(strips[2 * k, at:], strips[2 * k + 1, at:], n)
+    along, across = strips[LAPLACE_ROWS, at:], strips[LAPLACE_COLUMNS, at:]
     for i in range(n):
-        along[i] = np.int32(along[i] + across[i] + half) >> np.int32(LOG_SHIFT)
+        both = np.int32(along[i] + across[i])
+        along[i] = np.int32(both + np.int32(1 << (LOG_SHIFT - 1))) >> np.int32(LOG_SHIFT)
 
 
 @device
-def filter_columns(work: Any, first: int, step: int, n: int, taps: Any, at: int, end: int) -> None:
-    """All responses of a strip from its row filters: magnitudes in RE0, CC, RE90, SS; L in LG."""
-    rows = work[ROW_FILTERED:STRIPS]
-    weigh(rows[C0], first, step, n, taps[G], work[RE0, at:end])
-    weigh(rows[S0], first, step, n, taps[G], work[IM0, at:end])
-    weigh(rows[G], first, step, n, taps[C0], work[RE90, at:end])
-    weigh(rows[G], first, step, n, taps[S0], work[IM90, at:end])
-    weigh(rows[C1], first, step, n, taps[C1], work[CC, at:end])
-    weigh(rows[S1], first, step, n, taps[S1], work[SS, at:end])
-    weigh(rows[C1], first, step, n, taps[S1], work[CS, at:end])
-    weigh(rows[S1], first, step, n, taps[C1], work[SC, at:end])
-    weigh(rows[G], first, step, n, taps[G], work[GG, at:end])
-    weigh(rows[L], first, step, n, taps[G], work[LG, at:end])
-    weigh(rows[G], first, step, n, taps[L], work[GL, at:end])
-    cc, ss, cs, sc = work[CC, at:end], work[SS, at:end], work[CS, at:end], work[SC, at:end]
-    combine_diagonals(cc, ss, cs, sc, work[GG, at:end], n)
-    magnitude(work[RE0, at:end], work[IM0, at:end], n)
-    magnitude(work[RE90, at:end], work[IM90, at:end], n)
-    magnitude(cc, cs, n)
-    magnitude(ss, sc, n)
-    add_laplacian(work[LG, at:end], work[GL, at:end], n)
-
-
-@device
-def sum_amplitudes(amplitudes: Any, n: int, sums: Any, orientation: int) -> None:
-    first, second = np.int32(0), np.int32(0)
-    for x in range(n):
-        a = amplitudes[x]
-        first, second = np.int32(first + a), np.int32(second + a * a)
-    sums[AMPLITUDES + orientation], sums[ENERGIES + orientation] = first, second
-
-
-@device
-def sum_extremes(a0: Any, a45: Any, a90: Any, a135: Any, n: int, sums: Any) -> None:
+def sum_amplitudes(strips: Any, at: int, n: int, sums: Any) -> None:
+    for k in range(4):
+        amplitudes = strips[2 * k, at:]
+        first, second = np.int32(0), np.int32(0)
+        for x in range(n):
+            a = amplitudes[x]
+            first, second = np.int32(first + a), np.int32(second + a * a)
+        sums[AMPLITUDES + k], sums[ENERGIES + k] = first, second
+    a0, a45, a90, a135 = strips[0, at:], strips[2, at:], strips[4, at:], strips[6, at:]
     largest, least = np.int32(0), np.int32(0)
     for x in range(n):
         largest = np.int32(largest + max(a0[x], a45[x], a90[x], a135[x]))
@@ -283,36 +250,27 @@ def sum_laplacian(values: Any, n: int, sums: Any) -> None:
 
 
 @device
-def sum_row(work: Any, at: int, n: int, sums: Any) -> None:
-    end = at + n
-    a0, a45, a90, a135 = work[RE0, at:end], work[CC, at:end], work[RE90, at:end], work[SS, at:end]
-    sum_amplitudes(a0, n, sums, 0)
-    sum_amplitudes(a45, n, sums, 1)
-    sum_amplitudes(a90, n, sums, 2)
-    sum_amplitudes(a135, n, sums, 3)
-    sum_extremes(a0, a45, a90, a135, n, sums)
-    sum_laplacian(work[LG, at:end], n, sums)
-
-
-@device
 def filter_scale(image: Any, size: int, work: Any, taps: Any, sums: Any) -> None:
     """The sums of an image of `size`, row by row and then of all, in the last row."""
     step = size + 2 * RADIUS
     for y in range(lane() * STRIP, step, lanes() * STRIP):
         first = place(y - RADIUS, -RADIUS, size)
         n = min(STRIP, step - y) * step
-        for k in range(N_TAPS):
+        for k in range(len(taps)):
             weigh(image, first, 1, n, taps[k], work[ROW_FILTERED + k, first : first + n])
     barrier()
     start, stop = START * size // PATCH_SIZE, STOP * size // PATCH_SIZE
-    at, n = lane() * STRIP * WIDEST, STRIP * step - 2 * RADIUS
+    strips, n = work[STRIPS:], STRIP * step - 2 * RADIUS
     for top in range(lane() * STRIP, size, lanes() * STRIP):
-        filter_columns(work, place(top, 0, size), step, n, taps, at, at + n)
-        for k in range(STRIP):
-            y = top + k
-            sum_row(work, at + k * step, size, sums[y, 0])
+        at = lane() * STRIP * WIDEST
+        filter_columns(work, place(top, 0, size), step, n, taps, strips, at)
+        for y in range(top, top + STRIP):
+            sum_amplitudes(strips, at, size, sums[y, 0])
+            sum_laplacian(strips[LAPLACE_ROWS, at:], size, sums[y, 0])
             if start <= y < stop:
-                sum_row(work, at + k * step + start, stop - start, sums[y, 1])
+                sum_amplitudes(strips, at + start, stop - start, sums[y, 1])
+                sum_laplacian(strips[LAPLACE_ROWS, at + start :], stop - start, sums[y, 1])
+            at += step
     barrier()
     for which in range(lane(), N_SUMS, lanes()):
         whole, center = 0, 0
@@ -369,28 +327,24 @@ def describe_laplacian(sums: Any, region: int, pixels: int, out: Any) -> None:
         out[1] = sqrt(variance) / UNIT
         out[2] = (m3 - 3 * shift * m2 + 2 * shift**3) / variance**1.5
         out[3] = (m4 - 4 * shift * m3 + 6 * shift**2 * m2 - 3 * shift**4) / variance**2 - 3
-    out[4] = total(sums, BRIGHT, region) / pixels
-    out[5] = total(sums, DARK, region) / pixels
+    out[4], out[5] = total(sums, BRIGHT, region) / pixels, total(sums, DARK, region) / pixels
 
 
 @device
-def compare(sums: Any, pixels: int, out: Any) -> None:
-    """The columns of one scale that follow from several regions."""
-    inside, outside = out[N_FEATURES:], out[2 * N_FEATURES :]
-    out[COMPARED] = inside[AMPLITUDE] - outside[AMPLITUDE]
-    out[COMPARED + 1] = inside[LOG] - outside[LOG]
-    out[COMPARED + 2] = total(sums, POWERS, 1) / (pixels * UNIT)
-
-
-@device
-def share_energy(region: Any) -> None:
-    """Energy shares of one plane's scales, from one region's features in the first."""
-    every = 0.0
+def compare(columns: Any) -> None:
+    """Of one plane: energy shares of its scales, then each scale's center minus ring."""
+    for region in range(N_REGIONS):
+        first, every = region * N_FEATURES, 0.0
+        for scale in range(N_SCALES):
+            every += columns[first + scale * EACH + ENERGY]
+        for scale in range(N_SCALES):
+            at = first + scale * EACH
+            columns[at + SHARE] = columns[at + ENERGY] / every if every > 0 else 0.0
     for scale in range(N_SCALES):
-        every += float(region[scale * EACH + ENERGY])
-    for scale in range(N_SCALES):
-        energy = float(region[scale * EACH + ENERGY])
-        region[scale * EACH + SHARE] = energy / every if every > 0 else 0.0
+        center = scale * EACH + N_FEATURES
+        for k in range(len(COMPARED)):
+            inside = columns[center + COMPARED[k]]
+            columns[center + 2 * N_FEATURES + k] = inside - columns[center + N_FEATURES + COMPARED[k]]
 
 
 @device
@@ -412,11 +366,8 @@ def measure(planes: Any, table: Any, ints: Any, floats: Any, work: Any, out: Any
                 describe_gabor(sums, region, pixels, columns[at:])
                 describe_laplacian(sums, region, pixels, columns[at + LOG :])
             barrier()
-            if lane() == 0:
-                compare(sums, center, columns[scale * EACH :])
-            barrier()
-        for region in range(lane(), N_REGIONS, lanes()):
-            share_energy(columns[region * N_FEATURES :])
+        if lane() == 0:
+            compare(columns)
         barrier()
 
 
@@ -426,10 +377,8 @@ COLUMNS = tuple(
     for plane in MEASURED
     for scale in SCALES
     for name, where in (
-        *((feature.name, region) for region in REGIONS for feature in REGION_FEATURES),
-        ("gabor_amplitude", "center_minus_ring"),
-        ("log_absolute", "center_minus_ring"),
-        ("log_mean", "center"),
+        *((feature.name, region) for region in REGIONS for feature in FEATURES),
+        *((FEATURES[k].name, "center_minus_ring") for k in COMPARED),
     )
 )
 
@@ -444,6 +393,6 @@ FAMILY = Family(
         dtype=np.float32,
         table=TAPS,
         floats=(PATCH_SIZE + 1, 2, N_SUMS),
-        work=(IMAGES, WIDEST * WIDEST + 2 * RADIUS),
+        work=(STRIPS + len(PRODUCTS), WIDEST * WIDEST + 2 * RADIUS),
     ),
 )

@@ -64,7 +64,6 @@ def features(planes: dict[str, np.ndarray]) -> dict[str, float]:
                 center = found[f"filters__{feature}__center_{where}{end}"]
                 ring = found[f"filters__{feature}__ring_{where}{end}"]
                 found[f"filters__{feature}__center_minus_ring_{where}{end}"] = center - ring
-            found[f"filters__log_mean__center_{where}"] = laplacians["center"].mean()
             pixels = cv2.resize(pixels, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
         for (region, scale), energy in energies.items():
             every = sum(energies[region, other] for other in SCALES)
