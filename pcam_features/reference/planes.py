@@ -9,7 +9,7 @@ import numpy as np
 from skimage.color import rgb2gray, rgb2hed
 
 from ..engine.planes import LEVELS_PER_OD, SIGNED_ZERO
-from ..engine.regions import CENTER
+from ..engine.regions import CENTER, PATCH_SIZE
 
 STAINS = ("hematoxylin", "eosin", "residual")
 
@@ -39,9 +39,12 @@ def to_levels(plane: np.ndarray) -> np.ndarray:
     return np.asarray(np.clip(np.rint(plane), 0, 255), np.uint8)
 
 
+<<<<<<< HEAD
 def regions_of(plane: np.ndarray, border: int = 0) -> dict[str, np.ndarray]:
-    """The pixels of a plane in each region, flat, without a border of the patch."""
+    """The pixels of a plane, of whatever resolution, in each region, flat, without a border."""
+    size = len(plane)
+    inside = slice(CENTER[0] * size // PATCH_SIZE, CENTER[1] * size // PATCH_SIZE)
     whole, center = np.zeros(plane.shape, bool), np.zeros(plane.shape, bool)
-    whole[border : plane.shape[0] - border, border : plane.shape[1] - border] = True
-    center[slice(*CENTER), slice(*CENTER)] = True
+    whole[border : size - border, border : size - border] = True
+    center[inside, inside] = True
     return {"patch": plane[whole], "center": plane[center], "ring": plane[whole & ~center]}
