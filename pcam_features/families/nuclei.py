@@ -25,9 +25,32 @@ from ..engine.planes import PLANES
 from ..engine.regions import CENTER, REGIONS
 from .family import Family, Feature
 from .segmentation import (
-    BOX_SIZE, BOXES, BOTTOM, CELLS, COUNT, DARK, HEMATOXYLIN, LABEL, LEFT, MARGIN, MASKED,
-    MASKED_CENTER, MOST, N_IMAGES, RIGHT, SIDE, STRIDE, TEMP, TISSUED, TISSUED_CENTER, TOP,
-    heights, row_of, segment,
+    BOTTOM,
+    BOX_SIZE,
+    BOXES,
+    CELLS,
+    CHANGED,
+    COUNT,
+    DARK,
+    HEMATOXYLIN,
+    LABEL,
+    LEFT,
+    MARGIN,
+    MASKED,
+    MASKED_CENTER,
+    MOST,
+    N_IMAGES,
+    QUEUE,
+    RIGHT,
+    SIDE,
+    STRIDE,
+    TEMP,
+    TISSUED,
+    TISSUED_CENTER,
+    TOP,
+    heights,
+    row_of,
+    segment,
 )  # fmt: skip
 
 LARGE = 80  # pixels: about twice a lymphocyte's nucleus
@@ -40,9 +63,12 @@ EOSIN, GRAY, RED = PLANES.index("eosin"), PLANES.index("gray"), PLANES.index("re
 # What each nucleus has in its row of `ints`.
 (
     AREA, X, Y, XX, YY, XY, EDGES, DIAGONALS, HULL,
-    H, HH, E, G, R, RIM, FLAGS,
+    H, E, G, R, HH, RIM, FLAGS,
 ) = range(16)  # fmt: skip
+STAIN_SUMS = H  # the first of the sums of levels, in the order of MEASURES
 WHOLE, CENTRAL, TOUCHING = 1, 2, 4
+MEMBERS, ORDER = QUEUE, TEMP  # images that are done with: lists of nuclei
+CENTRALS = CHANGED
 
 PROPS = "skimage.measure.regionprops"
 INTENSITY = f"{PROPS}: mean_intensity"
@@ -70,7 +96,8 @@ MEASURES = (
      "pixels", 0, 2 * SIDE, "scipy.spatial.cKDTree", True),
 )  # fmt: skip
 N_MEASURES = len(MEASURES)
-STAIN = [measure[0] for measure in MEASURES].index("hematoxylin")
+PERIMETER, MAJOR, MINOR, ECCENTRICITY, FORM = 1, 2, 3, 4, 6  # places among MEASURES
+STAIN, TEXTURE, CONTRAST, NEIGHBOR = 7, 11, 12, 13
 RANKED = tuple(measure[-1] for measure in MEASURES)
 # Of each region: name, meaning, unit, low, high, source.
 SUMMARIES = (
@@ -135,73 +162,50 @@ def area_beside(edge: Any, rows: int, sign: int, chain: Any) -> int:
 
 
 @device
-def measure_shape(label: Any, number: int, box: Any, scratch: Any, cell: Any) -> None:
-    """Moments, border and hull of one nucleus, exactly."""
+def measure_nucleus(planes: Any, label: Any, number: int, box: Any, scratch: Any, cell: Any) -> None:
+    """Moments, levels, border and hull of one nucleus, exactly."""
+    hematoxylin, eosin, gray, red = planes[HEMATOXYLIN], planes[EOSIN], planes[GRAY], planes[RED]
     top, bottom, left, right = int(box[TOP]), int(box[BOTTOM]), int(box[LEFT]), int(box[RIGHT])
-    first, last = scratch[:STRIDE], scratch[STRIDE : 2 * STRIDE]
+    first, last, chain = scratch[:SIDE], scratch[SIDE : 2 * SIDE], scratch[2 * SIDE :]
     area, sum_x, sum_y, sum_xx, sum_yy, sum_xy = 0, 0, 0, 0, 0, 0
-    edges, diagonals, touching = 0, 0, 0
+    edges, diagonals, others, h, hh, e, g, r, rim = 0, 0, 0, 0, 0, 0, 0, 0, 0
     for y in range(top, bottom + 1):
         above, here, below = row_of(label, y - 1), row_of(label, y), row_of(label, y + 1)
-        first[y - top] = SIDE
+        upper, lower = hematoxylin[max(y - 2, 0)], hematoxylin[min(y + 2, SIDE - 1)]
+        beside, start, stop, n, row_x = hematoxylin[y], SIDE, 0, 0, 0
         for x in range(left, right + 1):
             p = x + MARGIN
             if here[p] != number:
                 continue
-            first[y - top] = min(first[y - top], x)
-            last[y - top] = x + 1
-            area, sum_x, sum_y = area + 1, sum_x + x, sum_y + y
-            sum_xx, sum_yy, sum_xy = sum_xx + x * x, sum_yy + y * y, sum_xy + x * y
+            start, stop, n, row_x, sum_xx = min(start, x), x + 1, n + 1, row_x + x, sum_xx + x * x
+            level = int(np.int32(beside[x]))
+            h, hh, e = h + level, hh + level * level, e + np.int32(eosin[y, x])
+            g, r = g + np.int32(gray[y, x]), r + np.int32(red[y, x])
+            a, b = np.int32(above[p] != number), np.int32(below[p] != number)
+            c, d = np.int32(here[p - 1] != number), np.int32(here[p + 1] != number)
+            edges += a + b + c + d
+            rim += a * np.int32(upper[x]) + b * np.int32(lower[x])
+            rim += c * np.int32(beside[max(x - 2, 0)]) + d * np.int32(beside[min(x + 2, SIDE - 1)])
+            diagonals += np.int32(above[p - 1] != number) + np.int32(above[p + 1] != number)
+            diagonals += np.int32(below[p - 1] != number) + np.int32(below[p + 1] != number)
+            # Only the background is 0: any other difference is another nucleus, or the line to it.
             for dx in range(-1, 2):
-                a, b, c = above[p + dx], here[p + dx], below[p + dx]
-                other = (a != number) + (c != number)
-                if dx == 0:
-                    edges += other
-                else:
-                    diagonals += other
-                    edges += b != number
-                if max(a, b, c) > number or min(a, b, c) < 0:
-                    touching = TOUCHING
-                if (0 < a < number) or (0 < b < number) or (0 < c < number):
-                    touching = TOUCHING
+                others |= np.int32(above[p + dx] != number) & np.int32(above[p + dx] != 0)
+                others |= np.int32(here[p + dx] != number) & np.int32(here[p + dx] != 0)
+                others |= np.int32(below[p + dx] != number) & np.int32(below[p + dx] != 0)
+        first[y - top], last[y - top] = start, stop
+        area, sum_x, sum_y = area + n, sum_x + row_x, sum_y + y * n
+        sum_yy, sum_xy = sum_yy + y * y * n, sum_xy + y * row_x
     rows = bottom - top + 1
-    chain = scratch[2 * STRIDE :]
-    hull = area_beside(last, rows, 1, chain) - area_beside(first, rows, -1, chain)
-    flags = touching
+    flags = TOUCHING * others
     if top > 0 and left > 0 and bottom < SIDE - 1 and right < SIDE - 1:
         flags += WHOLE
     low, high = (2 * START - 1) * area, (2 * STOP - 1) * area
     if low <= 2 * sum_x <= high and low <= 2 * sum_y <= high:
         flags += CENTRAL
-    cell[AREA], cell[X], cell[Y] = area, sum_x, sum_y
-    cell[XX], cell[YY], cell[XY] = sum_xx, sum_yy, sum_xy
-    cell[EDGES], cell[DIAGONALS], cell[HULL], cell[FLAGS] = edges, diagonals, hull, flags
-
-
-@device
-def measure_stain(planes: Any, label: Any, number: int, box: Any, cell: Any) -> None:
-    """Sums of levels inside one nucleus, and of hematoxylin two pixels outside its border."""
-    hematoxylin, last = planes[HEMATOXYLIN], SIDE - 1
-    h, hh, e, g, r, rim = 0, 0, 0, 0, 0, 0
-    for y in range(int(box[TOP]), int(box[BOTTOM]) + 1):
-        above, here, below = row_of(label, y - 1), row_of(label, y), row_of(label, y + 1)
-        for x in range(int(box[LEFT]), int(box[RIGHT]) + 1):
-            p = x + MARGIN
-            if here[p] != number:
-                continue
-            level = np.int32(hematoxylin[y, x])
-            h, hh = h + level, hh + level * level
-            e += np.int32(planes[EOSIN, y, x])
-            g += np.int32(planes[GRAY, y, x])
-            r += np.int32(planes[RED, y, x])
-            if above[p] != number:
-                rim += np.int32(hematoxylin[max(y - 2, 0), x])
-            if below[p] != number:
-                rim += np.int32(hematoxylin[min(y + 2, last), x])
-            if here[p - 1] != number:
-                rim += np.int32(hematoxylin[y, max(x - 2, 0)])
-            if here[p + 1] != number:
-                rim += np.int32(hematoxylin[y, min(x + 2, last)])
+    cell[AREA], cell[X], cell[Y], cell[XX], cell[YY] = area, sum_x, sum_y, sum_xx, sum_yy
+    cell[XY], cell[EDGES], cell[DIAGONALS], cell[FLAGS] = sum_xy, edges, diagonals, flags
+    cell[HULL] = area_beside(last, rows, 1, chain) - area_beside(first, rows, -1, chain)
     cell[H], cell[HH], cell[E], cell[G], cell[R], cell[RIM] = h, hh, e, g, r, rim
 
 
@@ -223,97 +227,112 @@ def nearest(cells: Any, nuclei: int, i: int) -> float:
 
 
 @device
-def value_of(cell: Any, k: int, neighbor: float) -> float:
-    """The k-th of MEASURES of one nucleus."""
+def shape_of(cell: Any, k: int) -> float:
+    """One of MEASURES of a nucleus, of those that its outline decides."""
     area = int(cell[AREA])
-    if k == 0:
-        return float(area)
-    if k in (1, 6):
+    if k in (PERIMETER, FORM):
         perimeter = (cell[EDGES] + cell[DIAGONALS] / sqrt(2.0)) * (pi / 8)
-        return perimeter if k == 1 else 4 * pi * area / (perimeter * perimeter)
-    if k in (2, 3, 4):
+        return perimeter if k == PERIMETER else 4 * pi * area / (perimeter * perimeter)
+    if k in (MAJOR, MINOR, ECCENTRICITY):
         xx = float(area * int(cell[XX]) - int(cell[X]) * int(cell[X]))
         yy = float(area * int(cell[YY]) - int(cell[Y]) * int(cell[Y]))
         xy = float(area * int(cell[XY]) - int(cell[X]) * int(cell[Y]))
         root = sqrt((xx - yy) * (xx - yy) + 4 * xy * xy)
         long, short = (xx + yy + root) / 2, max((xx + yy - root) / 2, 0.0)
-        return sqrt(1 - short / long) if k == 4 else 4 * sqrt(long if k == 2 else short) / area
-    if k == 5:
-        return 2 * area / cell[HULL]
-    if k == 7:
-        return cell[H] / area
-    if k == 8:
-        return cell[E] / area
-    if k == 9:
-        return cell[G] / area
-    if k == 10:
-        return cell[R] / area
-    if k == 11:
-        return sqrt(float(area * int(cell[HH]) - int(cell[H]) * int(cell[H]))) / area
-    if k == 12:
-        return cell[H] / area - cell[RIM] / cell[EDGES]
-    return neighbor
+        if k == ECCENTRICITY:
+            return sqrt(1 - short / long)
+        return 4 * sqrt(long if k == MAJOR else short) / area
+    return float(area) if k == 0 else 2 * area / cell[HULL]
 
 
 @device
-def belongs(flags: int, region: int) -> bool:
-    """Whether a nucleus counts in a region's statistics."""
-    central = flags & CENTRAL != 0
-    return flags & WHOLE != 0 and (region == 0 or central == (region == 1))
+def stain_of(cell: Any, k: int) -> float:
+    """One of MEASURES of a nucleus, of those that levels decide."""
+    area, h = int(cell[AREA]), int(cell[H])
+    if k == TEXTURE:
+        return sqrt(float(area * int(cell[HH]) - h * h)) / area
+    if k == CONTRAST:
+        return h / area - cell[RIM] / cell[EDGES]
+    return cell[STAIN_SUMS + k - STAIN] / area
 
 
 @device
-def rank(nuclei: int, values: Any, ranked: Any, order: Any) -> None:
+def choose(cells: Any, nuclei: int, members: Any) -> tuple[int, int]:
+    """List the nuclei that the border does not cut: how many, and how many of them are central."""
+    count, central = 0, 0
+    for i in range(nuclei):
+        if cells[i, FLAGS] & WHOLE != 0:
+            members[count] = i
+            count += 1
+            central += cells[i, FLAGS] & CENTRAL != 0
+    return count, central
+
+
+@device
+def rank(count: int, values: Any, members: Any, ranked: Any, order: Any) -> None:
     """Sort the values, so that sums of them do not depend on how the nuclei are numbered."""
-    for i in range(lane(), nuclei, lanes()):
-        place = 0
-        for j in range(nuclei):
-            place += values[j] < values[i] or (values[j] == values[i] and j < i)
-        ranked[place], order[place] = values[i], i
+    for i in range(lane(), count, lanes()):
+        place, own = 0, values[i]
+        for j in range(i):
+            place += values[j] <= own
+        for j in range(i + 1, count):
+            place += values[j] < own
+        ranked[place], order[place] = own, members[i]
     barrier()
 
 
 @device
-def describe(
-    cells: Any, nuclei: int, region: int, ranked: Any, order: Any, with_ranks: bool, out: Any
-) -> None:
-    """Mean, deviation and perhaps percentiles of one measure over a region's nuclei."""
-    count, total = 0, 0.0
-    for k in range(nuclei):
-        if belongs(cells[order[k], FLAGS], region):
-            count += 1
-            total += ranked[k]
-    mean, squares, passed, before = total / max(count, 1), 0.0, 0, 0.0
-    for p in range(len(PERCENTILES) if with_ranks else 0):
-        out[2 + p] = 0.0
-    for k in range(nuclei):
-        if not belongs(cells[order[k], FLAGS], region):
-            continue
+def describe(ranked: Any, count: int, with_ranks: bool, out: Any) -> None:
+    """Mean, deviation and perhaps percentiles of sorted values; of none, 0."""
+    total, squares = 0.0, 0.0
+    for k in range(count):
+        total += ranked[k]
+    mean = total / max(count, 1)
+    for k in range(count):
         squares += (ranked[k] - mean) * (ranked[k] - mean)
-        for p in range(len(PERCENTILES) if with_ranks else 0):
-            position = PERCENTILES[p] * (count - 1)
-            if position // 100 == passed:
-                out[2 + p] = ranked[k]
-            elif position // 100 == passed - 1:
-                out[2 + p] = before + (ranked[k] - before) * (position % 100) / 100
-        passed, before = passed + 1, ranked[k]
     out[0], out[1] = mean, sqrt(squares / max(count, 1))
+    for p in range(len(PERCENTILES) if with_ranks else 0):
+        position = PERCENTILES[p] * max(count - 1, 0)
+        k, part = position // 100, position % 100
+        low = ranked[k] if count > 0 else 0.0
+        high = ranked[k + 1] if part > 0 else low
+        out[2 + p] = low + (high - low) * part / 100
 
 
 @device
-def summarize(cells: Any, nuclei: int, region: int, control: Any, out: Any) -> None:
+def describe_regions(
+    cells: Any, count: int, central: int, ranked: Any, order: Any, part: Any, k: int, out: Any
+) -> None:
+    """Describe measure `k` over all of `order`, the central and the others, a lane each."""
+    for region in range(lane(), N_REGIONS, lanes()):
+        found = out[region * PER_REGION + WHERE[k] :]
+        if region == 0:
+            describe(ranked, count, RANKED[k], found)
+            continue
+        first = 0 if region == 1 else central
+        size = 0
+        for place in range(count):
+            if (cells[order[place], FLAGS] & CENTRAL != 0) == (region == 1):
+                part[first + size] = ranked[place]
+                size += 1
+        describe(part[first:], size, RANKED[k], found)
+
+
+@device
+def summarize(cells: Any, members: Any, size: int, region: int, control: Any, out: Any) -> None:
     """What a region says of its nuclei together; its means and deviations stand in `out` already."""
     count, area, squares, largest, large, dark, touching = 0, 0, 0, 0, 0, 0, 0
-    for i in range(nuclei):
-        flags = int(cells[i, FLAGS])
-        if not belongs(flags, region):
+    for k in range(size):
+        cell = cells[members[k]]
+        central = cell[FLAGS] & CENTRAL != 0
+        if region != 0 and central != (region == 1):
             continue
-        own = int(cells[i, AREA])
+        own = int(cell[AREA])
         count, area, squares, largest = count + 1, area + own, squares + own * own, max(largest, own)
         large += own >= LARGE
-        darkness = DARKER[1] * int(cells[i, H]) * int(control[MASKED])
+        darkness = DARKER[1] * int(cell[H]) * int(control[MASKED])
         dark += darkness > DARKER[0] * int(control[DARK]) * own
-        touching += flags & TOUCHING != 0
+        touching += cell[FLAGS] & TOUCHING != 0
     pixels, tissue, masked = SIDE * SIDE, int(control[TISSUED]), int(control[MASKED])
     inside = (STOP - START) ** 2
     if region == 1:
@@ -340,25 +359,29 @@ def measure(planes: Any, table: Any, ints: Any, floats: Any, work: Any, out: Any
     scratch = work[TEMP][3 * lane() * STRIDE :]
     for i in range(lane(), nuclei, lanes()):
         box = boxes[i * BOX_SIZE : (i + 1) * BOX_SIZE]
-        measure_shape(label, i + 1, box, scratch, cells[i])
-        measure_stain(planes, label, i + 1, box, cells[i])
+        measure_nucleus(planes, label, i + 1, box, scratch, cells[i])
     barrier()
+    members, order = work[MEMBERS], work[ORDER]
+    if lane() == 0:
+        control[COUNT], control[CENTRALS] = choose(cells, nuclei, members)
+    barrier()
+    count, central = int(control[COUNT]), int(control[CENTRALS])
     values, ranked, neighbors = floats[0], floats[1], floats[2]
-    for i in range(lane(), nuclei, lanes()):
-        neighbors[i] = nearest(cells, nuclei, i)
-    order = work[TEMP]
+    for i in range(lane(), count, lanes()):
+        neighbors[i] = nearest(cells, nuclei, members[i])
     for k in range(N_MEASURES):
         barrier()
-        for i in range(lane(), nuclei, lanes()):
-            values[i] = value_of(cells[i], k, neighbors[i])
+        for i in range(lane(), count, lanes()):
+            cell = cells[members[i]]
+            values[i] = (
+                neighbors[i] if k == NEIGHBOR else shape_of(cell, k) if k < STAIN else stain_of(cell, k)
+            )
         barrier()
-        rank(nuclei, values, ranked, order)
-        for region in range(lane(), N_REGIONS, lanes()):
-            at = region * PER_REGION + WHERE[k]
-            describe(cells, nuclei, region, ranked, order, RANKED[k], out[at:])
+        rank(count, values, members, ranked, order)
+        describe_regions(cells, count, central, ranked, order, values, k, out)
     barrier()
     for region in range(lane(), N_REGIONS, lanes()):
-        summarize(cells, nuclei, region, control, out[region * PER_REGION :])
+        summarize(cells, members, count, region, control, out[region * PER_REGION :])
     barrier()
     center, ring = out[PER_REGION:], out[2 * PER_REGION :]
     for k in range(lane(), N_MEASURES, lanes()):

@@ -31,19 +31,19 @@ from ..engine.regions import CENTER, PATCH_SIZE
 
 TISSUE, FAINT = 12, 24  # levels: the least of tissue, the least of a nucleus
 BOX, PULL = 25, 3  # the surroundings, and their weight in the threshold, in quarters
-REACH = 12  # pixels: distances stop here
+REACH = 8  # pixels: distances stop here
 UNIT = 16  # of height, a pixel
 RISE, PEAK = 11, 24  # in units; heights are even and RISE is odd, so no rise equals it
 LEAST = 18  # pixels: a nucleus has at least as many, so there are at most MOST
 
 SIDE = PATCH_SIZE
 START, STOP = CENTER
-MARGIN = REACH
+MARGIN = 12
 STRIDE = SIDE + 2 * MARGIN  # of an image's rows; one more row above and below
 CELLS = STRIDE * (SIDE + 2)
 MOST = SIDE * SIDE // LEAST
 MOST_SEEDS = (SIDE // 2) ** 2  # no two components of seeds meet in a block of 2×2
-LINE = -1  # the label of a pixel as near to two seeds
+LINE, OUTSIDE = -1, -2  # labels: as near to two seeds; background
 HEMATOXYLIN = PLANES.index("hematoxylin")
 
 # Images, and what they hold in turn.
@@ -54,6 +54,7 @@ N_IMAGES = 7
 # A seed's entry among the boxes.
 PIXELS, TOP, BOTTOM, LEFT, RIGHT = range(5)
 BOX_SIZE = 5
+assert max(REACH, BOX // 2) <= MARGIN
 assert MOST_SEEDS * BOX_SIZE <= CELLS
 assert LANES * 3 <= SIDE + 2  # each lane has three rows of TEMP for an outline
 
@@ -183,14 +184,15 @@ def find_mask(control: Any, levels: Any, temp: Any, background: Any) -> None:
 def grow(image: Any, limit: Any, temp: Any, control: Any) -> None:
     """Morphological reconstruction: raise `image` to its 8 neighbors, up to `limit`, until nothing
     changes. The end is the same in whatever order pixels are raised."""
-    while True:
+    changed, upward = 1, False
+    while changed != 0:
         barrier()
         if lane() == 0:
             control[CHANGED] = 0
         barrier()
-        changed = np.int16(0)
-        for k in range(lane(), 2 * SIDE, lanes()):  # downward, then upward
-            y = min(k, 2 * SIDE - 1 - k)
+        bits = np.int16(0)
+        for k in range(lane(), SIDE, lanes()):
+            y = SIDE - 1 - k if upward else k
             above, below = row_of(image, y - 1), row_of(image, y + 1)
             here, sums = row_of(image, y), row_of(temp, y)
             top = row_of(limit, y)[MARGIN : MARGIN + SIDE]
@@ -200,13 +202,12 @@ def grow(image: Any, limit: Any, temp: Any, control: Any) -> None:
             after, row = sums[MARGIN + 1 : MARGIN + 1 + SIDE], here[MARGIN : MARGIN + SIDE]
             for x in range(SIDE):
                 value = min(top[x], max(before[x], middle[x], after[x]))
-                changed |= np.int16(value ^ row[x])
+                bits |= np.int16(value ^ row[x])
                 row[x] = value
-        if changed != 0:
+        if bits != 0:
             add(control, CHANGED, 1)
         barrier()
-        if control[CHANGED] == 0:
-            break
+        changed, upward = control[CHANGED], not upward
 
 
 @device
@@ -285,7 +286,10 @@ def find_heights(height_of: Any, control: Any, work: Any) -> None:
             height[x] = 2 * height[x] * mask[x]
             roof[x] = max(height[x] - RISE, 0)
     grow(work[ROOF], work[HEIGHT], work[TEMP], control)
-    clear(work[LABEL])
+    for y in range(lane(), SIDE + 2, lanes()):
+        label, height = row_of(work[LABEL], y - 1), row_of(work[HEIGHT], y - 1)
+        for x in range(STRIDE):
+            label[x] = OUTSIDE if height[x] == 0 else 0
     barrier()
 
 
@@ -313,7 +317,7 @@ def plant(height: Any, roof: Any, label: Any, queue: Any, steps: Any) -> tuple[i
 
 
 @device
-def flood(end: int, height: Any, roof: Any, label: Any, queue: Any, steps: Any) -> int:
+def flood(end: int, roof: Any, label: Any, queue: Any, steps: Any) -> int:
     """Step 6: wave after wave from the seeds, never upward. A pixel that two waves reach in the
     same step is on a line, and so is what can only be reached through it."""
     begin = 0
@@ -323,12 +327,13 @@ def flood(end: int, height: Any, roof: Any, label: Any, queue: Any, steps: Any) 
         own, level, next_step = label[at], roof[at], steps[at] + 1
         for dy in range(-STRIDE, STRIDE + 1, STRIDE):
             for near in range(at + dy - 1, at + dy + 2):
-                if height[near] == 0 or roof[near] > level:
+                found = label[near]
+                if found == own or roof[near] > level or found == OUTSIDE:
                     continue
-                if label[near] == 0:
+                if found == 0:
                     label[near], steps[near], queue[end] = own, next_step, near
                     end += 1
-                elif label[near] != own and steps[near] == next_step:
+                elif steps[near] == next_step:
                     label[near] = LINE
     return end
 
@@ -374,12 +379,11 @@ def segment(planes: Any, height_of: Any, ints: Any, work: Any, out: Any) -> None
     label, queue, steps = work[LABEL], work[QUEUE], work[STEPS]
     if lane() == 0:
         seeds, end = plant(work[HEIGHT], work[ROOF], label, queue, steps)
-        end = flood(end, work[HEIGHT], work[ROOF], label, queue, steps)
+        end = flood(end, work[ROOF], label, queue, steps)
         control[COUNT] = enclose(seeds, end, label, queue, work[BOXES], steps)
     barrier()
     for y in range(lane(), SIDE, lanes()):
         row = row_of(label, y)
         for x in range(MARGIN, MARGIN + SIDE):
-            if row[x] > 0:
-                row[x] = steps[row[x]]
+            row[x] = steps[row[x]] if row[x] > 0 else LINE if row[x] == LINE else 0
     barrier()
