@@ -51,7 +51,7 @@ from .segmentation import (
     heights,
     row_of,
     segment,
-)  # fmt: skip
+)
 
 LARGE = 80  # pixels: about twice a lymphocyte's nucleus
 DARKER = (5, 4)  # a hyperchromatic nucleus is that much darker than nuclear pixels are on the mean
@@ -126,6 +126,10 @@ SUMMARIES = (
     ),
     ("touching", "share of nuclei that touch another", "share", 0, 1, "numpy"),
 )
+WHOLE_PATCH = (
+    ("threshold", "Otsu's threshold of the tissue", "levels", 0, 255, "skimage.filters.threshold_otsu"),
+    ("separability", "variance between Otsu's two classes / variance", "1", 0, 1, "Otsu 1979: eta"),
+)  # fmt: skip
 N_SUMMARIES = len(SUMMARIES)
 WHERE = tuple(2 * k + len(PERCENTILES) * sum(RANKED[:k]) for k in range(N_MEASURES + 1))
 SUMMARY = WHERE[N_MEASURES]  # where a region's summaries begin among its columns
@@ -179,20 +183,21 @@ def measure_nucleus(planes: Any, label: Any, number: int, box: Any, scratch: Any
                 continue
             start, stop, n, row_x, sum_xx = min(start, x), x + 1, n + 1, row_x + x, sum_xx + x * x
             level = int(np.int32(beside[x]))
-            h, hh, e = h + level, hh + level * level, e + np.int32(eosin[y, x])
-            g, r = g + np.int32(gray[y, x]), r + np.int32(red[y, x])
-            a, b = np.int32(above[p] != number), np.int32(below[p] != number)
-            c, d = np.int32(here[p - 1] != number), np.int32(here[p + 1] != number)
+            h, hh, e = h + level, hh + level * level, e + int(np.int32(eosin[y, x]))
+            g, r = g + int(np.int32(gray[y, x])), r + int(np.int32(red[y, x]))
+            a, b = int(above[p] != number), int(below[p] != number)
+            c, d = int(here[p - 1] != number), int(here[p + 1] != number)
             edges += a + b + c + d
-            rim += a * np.int32(upper[x]) + b * np.int32(lower[x])
-            rim += c * np.int32(beside[max(x - 2, 0)]) + d * np.int32(beside[min(x + 2, SIDE - 1)])
-            diagonals += np.int32(above[p - 1] != number) + np.int32(above[p + 1] != number)
-            diagonals += np.int32(below[p - 1] != number) + np.int32(below[p + 1] != number)
+            rim += a * int(np.int32(upper[x])) + b * int(np.int32(lower[x]))
+            rim += c * int(np.int32(beside[max(x - 2, 0)]))
+            rim += d * int(np.int32(beside[min(x + 2, SIDE - 1)]))
+            diagonals += int(above[p - 1] != number) + int(above[p + 1] != number)
+            diagonals += int(below[p - 1] != number) + int(below[p + 1] != number)
             # Only the background is 0: any other difference is another nucleus, or the line to it.
             for dx in range(-1, 2):
-                others |= np.int32(above[p + dx] != number) & np.int32(above[p + dx] != 0)
-                others |= np.int32(here[p + dx] != number) & np.int32(here[p + dx] != 0)
-                others |= np.int32(below[p + dx] != number) & np.int32(below[p + dx] != 0)
+                others |= int(above[p + dx] != number) & int(above[p + dx] != 0)
+                others |= int(here[p + dx] != number) & int(here[p + dx] != 0)
+                others |= int(below[p + dx] != number) & int(below[p + dx] != 0)
         first[y - top], last[y - top] = start, stop
         area, sum_x, sum_y = area + n, sum_x + row_x, sum_y + y * n
         sum_yy, sum_xy = sum_yy + y * y * n, sum_xy + y * row_x
@@ -231,7 +236,7 @@ def shape_of(cell: Any, k: int) -> float:
     """One of MEASURES of a nucleus, of those that its outline decides."""
     area = int(cell[AREA])
     if k in (PERIMETER, FORM):
-        perimeter = (cell[EDGES] + cell[DIAGONALS] / sqrt(2.0)) * (pi / 8)
+        perimeter = float(cell[EDGES] + cell[DIAGONALS] / sqrt(2.0)) * (pi / 8)
         return perimeter if k == PERIMETER else 4 * pi * area / (perimeter * perimeter)
     if k in (MAJOR, MINOR, ECCENTRICITY):
         xx = float(area * int(cell[XX]) - int(cell[X]) * int(cell[X]))
@@ -242,7 +247,7 @@ def shape_of(cell: Any, k: int) -> float:
         if k == ECCENTRICITY:
             return sqrt(1 - short / long)
         return 4 * sqrt(long if k == MAJOR else short) / area
-    return float(area) if k == 0 else 2 * area / cell[HULL]
+    return float(area) if k == AREA else 2 * area / int(cell[HULL])
 
 
 @device
@@ -252,8 +257,8 @@ def stain_of(cell: Any, k: int) -> float:
     if k == TEXTURE:
         return sqrt(float(area * int(cell[HH]) - h * h)) / area
     if k == CONTRAST:
-        return h / area - cell[RIM] / cell[EDGES]
-    return cell[STAIN_SUMS + k - STAIN] / area
+        return h / area - int(cell[RIM]) / int(cell[EDGES])
+    return int(cell[STAIN_SUMS + k - STAIN]) / area
 
 
 @device
@@ -409,31 +414,15 @@ REGIONAL += [summary[0] for summary in SUMMARIES]
 COMPARED = [features[0].name for features in PER_MEASURE] + [summary[0] for summary in SUMMARIES]
 FEATURES = (
     *(feature for features in PER_MEASURE for feature in features),
-    *(Feature(*summary[:5], "0", summary[5]) for summary in SUMMARIES),
-    Feature(
-        "threshold",
-        "Otsu's threshold of the tissue",
-        "levels",
-        0,
-        255,
-        "0",
-        "skimage.filters.threshold_otsu",
-    ),
-    Feature(
-        "separability",
-        "variance between Otsu's two classes / variance",
-        "1",
-        0,
-        1,
-        "0",
-        "Otsu 1979: eta",
+    *(
+        Feature(name, meaning, unit, low, high, "0", source)
+        for name, meaning, unit, low, high, source in (*SUMMARIES, *WHOLE_PATCH)
     ),
 )
 COLUMNS = (
     *(f"nuclei__{name}__{region}" for region in REGIONS for name in REGIONAL),
     *(f"nuclei__{name}__center_minus_ring" for name in COMPARED),
-    "nuclei__threshold__patch",
-    "nuclei__separability__patch",
+    *(f"nuclei__{summary[0]}__patch" for summary in WHOLE_PATCH),
 )
 
 FAMILY = Family(

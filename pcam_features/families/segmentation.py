@@ -30,6 +30,7 @@ from ..engine.planes import PLANES
 from ..engine.regions import CENTER, PATCH_SIZE
 
 TISSUE, FAINT = 12, 24  # levels: the least of tissue, the least of a nucleus
+NEVER = 4 * 255  # a threshold that no pull brings within reach, where Otsu finds none
 BOX, PULL = 25, 3  # the surroundings, and their weight in the threshold, in quarters
 REACH = 8  # pixels: distances stop here
 UNIT = 16  # of height, a pixel
@@ -113,7 +114,7 @@ def otsu(histogram: Any, out: Any) -> int:
         total += n
         moment += level * n
         square += level * level * n
-    best, found, below, sum_below = 0.0, 255, 0, 0
+    best, found, below, sum_below = 0.0, NEVER, 0, 0
     for level in range(TISSUE, 256):
         n = int(histogram[level >> 4, level & 15])
         below += n
@@ -124,8 +125,8 @@ def otsu(histogram: Any, out: Any) -> int:
             if between > best:
                 best, found = between, level
     spread = float(total * square - moment * moment)
-    out[0] = 0 if best == 0 else found
-    out[1] = 0.0 if best == 0 else best / spread
+    out[0] = found if best > 0 else 0
+    out[1] = best / spread if best > 0 else 0.0
     return found
 
 
@@ -169,14 +170,14 @@ def find_mask(control: Any, levels: Any, temp: Any, background: Any) -> None:
                 sums[x] += row[x]
         around = 0
         for x in range(MARGIN - half, MARGIN + half):
-            around += sums[x]
+            around += int(sums[x])
         row, dark = row_of(levels, y), row_of(background, y)
-        fixed = (4 - PULL) * BOX * BOX * control[LEVEL]
+        fixed = (4 - PULL) * BOX * BOX * int(control[LEVEL])
         for x in range(MARGIN, MARGIN + SIDE):
-            around += sums[x + half]
+            around += int(sums[x + half])
             needed = max(fixed + PULL * around, 4 * BOX * BOX * FAINT)
-            dark[x] = 1 if 4 * BOX * BOX * row[x] <= needed else 0
-            around -= sums[x - half]
+            dark[x] = 1 if 4 * BOX * BOX * int(row[x]) <= needed else 0
+            around -= int(sums[x - half])
     barrier()
 
 
@@ -328,12 +329,12 @@ def flood(end: int, roof: Any, label: Any, queue: Any, steps: Any) -> int:
         for dy in range(-STRIDE, STRIDE + 1, STRIDE):
             for near in range(at + dy - 1, at + dy + 2):
                 found = label[near]
-                if found == own or roof[near] > level or found == OUTSIDE:
+                if found == own or roof[near] > level:
                     continue
                 if found == 0:
                     label[near], steps[near], queue[end] = own, next_step, near
                     end += 1
-                elif steps[near] == next_step:
+                elif found != OUTSIDE and steps[near] == next_step:
                     label[near] = LINE
     return end
 
