@@ -48,8 +48,8 @@ from .segmentation import (
     TISSUED,
     TISSUED_CENTER,
     TOP,
+    at,
     heights,
-    row_of,
     segment,
 )
 
@@ -174,7 +174,7 @@ def measure_nucleus(planes: Any, label: Any, number: int, box: Any, scratch: Any
     area, sum_x, sum_y, sum_xx, sum_yy, sum_xy = 0, 0, 0, 0, 0, 0
     edges, diagonals, others, h, hh, e, g, r, rim = 0, 0, 0, 0, 0, 0, 0, 0, 0
     for y in range(top, bottom + 1):
-        above, here, below = row_of(label, y - 1), row_of(label, y), row_of(label, y + 1)
+        above, here, below = label[at(y - 1) :], label[at(y) :], label[at(y + 1) :]
         upper, lower = hematoxylin[max(y - 2, 0)], hematoxylin[min(y + 2, SIDE - 1)]
         beside, start, stop, n, row_x = hematoxylin[y], SIDE, 0, 0, 0
         for x in range(left, right + 1):

@@ -69,8 +69,9 @@ def heights() -> np.ndarray:
 
 
 @device
-def row_of(image: Any, y: int) -> Any:
-    return image[(y + 1) * STRIDE : (y + 2) * STRIDE]
+def at(y: int) -> int:
+    """Where row `y` begins in an image."""
+    return (y + 1) * STRIDE
 
 
 @device
@@ -84,7 +85,7 @@ def extend(row: Any) -> None:
 @device
 def clear(image: Any) -> None:
     for y in range(lane(), SIDE + 2, lanes()):
-        row = row_of(image, y - 1)
+        row = image[at(y - 1) :]
         for x in range(STRIDE):
             row[x] = 0
 
@@ -93,11 +94,11 @@ def clear(image: Any) -> None:
 def binomial(source: Any, temp: Any, target: Any, half: int, shift: int) -> None:
     """Smooth by (1, 2, 1)² with repeated edges, and round by a shift. `source` is extended."""
     for y in range(lane(), SIDE, lanes()):
-        above, middle = row_of(source, max(y - 1, 0)), row_of(source, y)
-        below, sums = row_of(source, min(y + 1, SIDE - 1)), row_of(temp, y)
+        above, middle = source[at(max(y - 1, 0)) :], source[at(y) :]
+        below, sums = source[at(min(y + 1, SIDE - 1)) :], temp[at(y) :]
         for x in range(STRIDE):
             sums[x] = np.int32(above[x]) + 2 * np.int32(middle[x]) + np.int32(below[x])
-        row = row_of(target, y)[MARGIN : MARGIN + SIDE]
+        row = target[at(y) + MARGIN :]
         before, here = sums[MARGIN - 1 : MARGIN - 1 + SIDE], sums[MARGIN : MARGIN + SIDE]
         after = sums[MARGIN + 1 : MARGIN + 1 + SIDE]
         for x in range(SIDE):
@@ -138,14 +139,14 @@ def find_levels(plane: Any, ints: Any, work: Any, out: Any) -> None:
         for k in range(16):
             ints[y, k] = 0
     for y in range(lane(), SIDE, lanes()):
-        row = row_of(work[MASK], y)
+        row = work[MASK][at(y) :]
         for x in range(SIDE):
             row[MARGIN + x] = plane[y, x]
         extend(row)
     barrier()
     binomial(work[MASK], work[TEMP], work[LEVELS], 8, 4)
     for y in range(lane(), SIDE, lanes()):
-        row = row_of(work[LEVELS], y)
+        row = work[LEVELS][at(y) :]
         extend(row)
         for x in range(MARGIN, MARGIN + SIDE):
             level = int(row[x])
@@ -161,17 +162,17 @@ def find_mask(control: Any, levels: Any, temp: Any, background: Any) -> None:
     """The other half of step 2: `background` is 1 where a pixel is not above its threshold."""
     half = BOX // 2
     for y in range(lane(), SIDE, lanes()):
-        sums = row_of(temp, y)
+        sums = temp[at(y) :]
         for x in range(STRIDE):
             sums[x] = 0
         for k in range(y - half, y + half + 1):
-            row = row_of(levels, min(max(k, 0), SIDE - 1))
+            row = levels[at(min(max(k, 0), SIDE - 1)) :]
             for x in range(STRIDE):
                 sums[x] += row[x]
         around = 0
         for x in range(MARGIN - half, MARGIN + half):
             around += int(sums[x])
-        row, dark = row_of(levels, y), row_of(background, y)
+        row, dark = levels[at(y) :], background[at(y) :]
         fixed = (4 - PULL) * BOX * BOX * int(control[LEVEL])
         for x in range(MARGIN, MARGIN + SIDE):
             around += int(sums[x + half])
@@ -194,9 +195,9 @@ def grow(image: Any, limit: Any, temp: Any, control: Any) -> None:
         bits = np.int16(0)
         for k in range(lane(), SIDE, lanes()):
             y = SIDE - 1 - k if upward else k
-            above, below = row_of(image, y - 1), row_of(image, y + 1)
-            here, sums = row_of(image, y), row_of(temp, y)
-            top = row_of(limit, y)[MARGIN : MARGIN + SIDE]
+            above, below = image[at(y - 1) :], image[at(y + 1) :]
+            here, sums = image[at(y) :], temp[at(y) :]
+            top = limit[at(y) + MARGIN :]
             for x in range(STRIDE):
                 sums[x] = max(above[x], here[x], below[x])
             before, middle = sums[MARGIN - 1 : MARGIN - 1 + SIDE], sums[MARGIN : MARGIN + SIDE]
@@ -216,9 +217,9 @@ def fill_holes(control: Any, work: Any) -> None:
     """Step 3: keep the background that hangs together with a 3×3 square of it, or with the border."""
     background, mask = work[HEIGHT], work[MASK]
     for y in range(lane(), SIDE, lanes()):
-        above, here = row_of(background, max(y - 1, 0)), row_of(background, y)
-        below, kept = row_of(background, min(y + 1, SIDE - 1)), row_of(work[ROOF], y)
-        all_three = row_of(work[TEMP], y)
+        above, here = background[at(max(y - 1, 0)) :], background[at(y) :]
+        below, kept = background[at(min(y + 1, SIDE - 1)) :], work[ROOF][at(y) :]
+        all_three = work[TEMP][at(y) :]
         for x in range(STRIDE):
             all_three[x] = above[x] & here[x] & below[x]
             kept[x] = here[x]
@@ -228,7 +229,7 @@ def fill_holes(control: Any, work: Any) -> None:
     barrier()
     grow(work[ROOF], background, work[TEMP], control)
     for y in range(lane(), SIDE, lanes()):
-        kept, row, tissue = row_of(work[ROOF], y), row_of(mask, y), row_of(work[LEVELS], y)
+        kept, row, tissue = work[ROOF][at(y) :], mask[at(y) :], work[LEVELS][at(y) :]
         nuclear, nuclear_center, all_tissue, center, dark = 0, 0, 0, 0, 0
         for x in range(MARGIN, MARGIN + SIDE):
             row[x] = 1 - kept[x]
@@ -251,13 +252,13 @@ def fill_holes(control: Any, work: Any) -> None:
 def find_distance(mask: Any, temp: Any, square: Any) -> None:
     """Squared distance to the nearest background of the patch, at most REACH²."""
     for y in range(lane(), SIDE, lanes()):
-        column, row = row_of(temp, y), row_of(square, y)[MARGIN : MARGIN + SIDE]
+        column, row = temp[at(y) :], square[at(y) + MARGIN :]
         for x in range(STRIDE):
             column[x] = REACH * REACH
         inner = column[MARGIN : MARGIN + SIDE]
         for k in range(REACH - 1, -1, -1):
-            above = row_of(mask, max(y - k, 0))[MARGIN : MARGIN + SIDE]
-            below = row_of(mask, min(y + k, SIDE - 1))[MARGIN : MARGIN + SIDE]
+            above = mask[at(max(y - k, 0)) + MARGIN :]
+            below = mask[at(min(y + k, SIDE - 1)) + MARGIN :]
             apart = np.int16(k * k)
             for x in range(SIDE):
                 inner[x] = apart if above[x] & below[x] == 0 else inner[x]
@@ -275,20 +276,20 @@ def find_heights(height_of: Any, control: Any, work: Any) -> None:
     """Step 4, and the first of 5: the heights, and their reconstruction from RISE below (`ROOF`)."""
     find_distance(work[MASK], work[TEMP], work[LABEL])
     for y in range(lane(), SIDE, lanes()):
-        row = row_of(work[LABEL], y)
+        row = work[LABEL][at(y) :]
         for x in range(MARGIN, MARGIN + SIDE):
             row[x] = height_of[row[x]]
         extend(row)
     barrier()
     binomial(work[LABEL], work[TEMP], work[HEIGHT], 16, 5)
     for y in range(lane(), SIDE, lanes()):
-        height, roof, mask = row_of(work[HEIGHT], y), row_of(work[ROOF], y), row_of(work[MASK], y)
+        height, roof, mask = work[HEIGHT][at(y) :], work[ROOF][at(y) :], work[MASK][at(y) :]
         for x in range(MARGIN, MARGIN + SIDE):
             height[x] = 2 * height[x] * mask[x]
             roof[x] = max(height[x] - RISE, 0)
     grow(work[ROOF], work[HEIGHT], work[TEMP], control)
     for y in range(lane(), SIDE + 2, lanes()):
-        label, height = row_of(work[LABEL], y - 1), row_of(work[HEIGHT], y - 1)
+        label, height = work[LABEL][at(y - 1) :], work[HEIGHT][at(y - 1) :]
         for x in range(STRIDE):
             label[x] = OUTSIDE if height[x] == 0 else 0
     barrier()
@@ -307,10 +308,10 @@ def plant(height: Any, roof: Any, label: Any, queue: Any, steps: Any) -> tuple[i
             label[first], steps[first], queue[end] = seeds, 0, first
             end += 1
             while begin < end:
-                at = int(queue[begin])
+                place = int(queue[begin])
                 begin += 1
                 for dy in range(-STRIDE, STRIDE + 1, STRIDE):
-                    for near in range(at + dy - 1, at + dy + 2):
+                    for near in range(place + dy - 1, place + dy + 2):
                         if label[near] == 0 and roof[near] == roof[first]:
                             label[near], steps[near], queue[end] = seeds, 0, near
                             end += 1
@@ -323,11 +324,11 @@ def flood(end: int, roof: Any, label: Any, queue: Any, steps: Any) -> int:
     same step is on a line, and so is what can only be reached through it."""
     begin = 0
     while begin < end:
-        at = int(queue[begin])
+        place = int(queue[begin])
         begin += 1
-        own, level, next_step = label[at], roof[at], steps[at] + 1
+        own, level, next_step = label[place], roof[place], steps[place] + 1
         for dy in range(-STRIDE, STRIDE + 1, STRIDE):
-            for near in range(at + dy - 1, at + dy + 2):
+            for near in range(place + dy - 1, place + dy + 2):
                 found = label[near]
                 if found == own or roof[near] > level:
                     continue
@@ -346,11 +347,11 @@ def enclose(seeds: int, end: int, label: Any, queue: Any, boxes: Any, numbers: A
     for k in range(seeds * BOX_SIZE):
         boxes[k] = 0
     for k in range(end):
-        at = int(queue[k])
-        if label[at] == LINE:
+        place = int(queue[k])
+        if label[place] == LINE:
             continue
-        box = boxes[(label[at] - 1) * BOX_SIZE : label[at] * BOX_SIZE]
-        y, x = at // STRIDE - 1, at % STRIDE - MARGIN
+        box = boxes[(label[place] - 1) * BOX_SIZE : label[place] * BOX_SIZE]
+        y, x = place // STRIDE - 1, place % STRIDE - MARGIN
         if box[PIXELS] == 0:
             box[TOP], box[BOTTOM], box[LEFT], box[RIGHT] = y, y, x, x
         box[PIXELS] += 1
@@ -384,7 +385,7 @@ def segment(planes: Any, height_of: Any, ints: Any, work: Any, out: Any) -> None
         control[COUNT] = enclose(seeds, end, label, queue, work[BOXES], steps)
     barrier()
     for y in range(lane(), SIDE, lanes()):
-        row = row_of(label, y)
+        row = label[at(y) :]
         for x in range(MARGIN, MARGIN + SIDE):
             row[x] = steps[row[x]] if row[x] > 0 else LINE if row[x] == LINE else 0
     barrier()

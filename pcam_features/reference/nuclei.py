@@ -70,7 +70,7 @@ def split(mask: np.ndarray) -> np.ndarray:
     distance = ndimage.distance_transform_edt(mask)
     height = np.where(mask, smooth(np.rint(distance * UNIT).astype(np.int32)) // 16, 0)
     domes = reconstruction(np.maximum(height - RISE, 0), height, footprint=EIGHT)
-    seeds = label(local_maxima(domes) & (height >= PEAK - RISE), connectivity=2)
+    seeds = label(local_maxima(domes) & (domes >= PEAK - RISE), connectivity=2)
     nuclei = watershed(-height, seeds, connectivity=2, mask=mask)
     small = np.bincount(nuclei.ravel()) < LEAST
     return np.where(small[nuclei], 0, nuclei)
