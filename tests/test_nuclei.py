@@ -25,17 +25,15 @@ from pcam_features.engine.regions import CENTER
 from pcam_features.families.nuclei import (
     DARKER,
     FAMILY,
-    FLAGS,
     LARGE,
     MEASURES,
     PERCENTILES,
     SUMMARIES,
-    area_beside,
     describe,
-    measure_nucleus,
     nearest,
     shape_of,
 )
+from pcam_features.families.outline import FLAGS, area_beside, measure_nucleus
 from pcam_features.families.segmentation import (
     CELLS,
     COUNT,
