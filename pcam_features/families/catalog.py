@@ -9,11 +9,11 @@ import numpy as np
 from ..engine import planes
 from ..engine.devices import Target
 from ..errors import InputError
-from . import color, glcm, lbp
+from . import color, glcm, lbp, stain
 from .family import Family
 
 FAMILIES: dict[str, Family] = {
-    family.name: family for family in (color.FAMILY, glcm.FAMILY, lbp.FAMILY)
+    family.name: family for family in (color.FAMILY, glcm.FAMILY, lbp.FAMILY, stain.FAMILY)
 }
 
 # Measures a batch, uint8 (N, 96, 96, 3), giving float32 (N, columns) for each family named;
