@@ -8,7 +8,7 @@ quarter turn; the directions at percentiles 1 and 99 are the stain vectors, unit
 hematoxylin being the one with more red. Where there is no such plane (`has_plane`), or the vectors
 stand less than 5 or more than 90 degrees apart, Ruifrok & Johnston's vectors take their place.
 
-Sums are whole numbers, and angles are counted in 8193 bins of y / (x + |y|), each 0.007 to 0.014
+Sums are whole numbers, and angles are counted in 8193 bins of y / (x + |y|), each 0.014 to 0.028
 degrees, so that a turned patch has the same vectors to the last bit.
 
 Source: M. Macenko et al., "A method for normalizing histology slides for quantitative analysis",

@@ -9,7 +9,7 @@ from ..families.stain import HIGHEST, LEAST_SCALE, LOWEST, PERCENTILES, STAINS
 from .planes import regions_of
 
 LIBRARY = "NumPy (no vector's tilt)"
-# Angles are counted in bins of 0.01 degrees and concentrations in 1/256: vectors that stand near to
+# Angles are counted in bins of 0.02 degrees and concentrations in 1/256: vectors that stand near to
 # each other multiply the former.
 TOLERANCE = {"rtol": 5e-3, "atol": 1.5e-2}
 PLANES = ("red", "green", "blue")
