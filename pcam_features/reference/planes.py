@@ -39,7 +39,6 @@ def to_levels(plane: np.ndarray) -> np.ndarray:
     return np.asarray(np.clip(np.rint(plane), 0, 255), np.uint8)
 
 
-<<<<<<< HEAD
 def regions_of(plane: np.ndarray, border: int = 0) -> dict[str, np.ndarray]:
     """The pixels of a plane, of whatever resolution, in each region, flat, without a border."""
     size = len(plane)
