@@ -123,7 +123,7 @@ def extract(
     from .extract import extract as run
     from .extract import forecast
     from .extract import verify as check
-    from .families.catalog import chosen
+    from .families.catalog import chosen, kernels_of
     from .sources.detect import open_source
 
     wanted = chosen(families)
@@ -138,8 +138,8 @@ def extract(
             check(splits, cores(threads), advance)
     plan = forecast(features, opened, splits, wanted, target.NAME, overwrite=overwrite)
     if not dry_run:
-        if plan["patches_to_measure"] and not target.compiled_before():
-            console.say("compiling kernels, once on this machine: some ten seconds")
+        if plan["patches_to_measure"] and not target.compiled_before(kernels_of(wanted)):
+            console.say(f"compiling {len(wanted) + 1} kernels for {target.NAME}: about a minute")
         with console.progress("extract", plan["patches_to_measure"], "patches") as advance:
             run(
                 features,

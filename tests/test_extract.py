@@ -61,7 +61,7 @@ def test_oracle_store_is_read_by_pandas_alone(store_folder: Path, synthetic_fold
 def test_mechanics_families_are_added_one_by_one(
     pcam: Run, synthetic_folder: Path, store_folder: Path, tmp_path: Path
 ) -> None:
-    for families in ("lbp", "color,lbp", "glcm"):
+    for families in ("lbp", "color,lbp", ",".join(FAMILIES)):
         assert pcam("extract", synthetic_folder, tmp_path / "f", "--families", families).code == 0
     whole, grown = parts_of(store_folder), parts_of(tmp_path / "f")
     whole.pop("manifest.json"), grown.pop("manifest.json")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numba
 import numpy as np
 from filelock import FileLock
@@ -44,9 +47,35 @@ def cache_folder() -> Path:
     return root / "kernels" / digest.hexdigest()[:16]
 
 
-def compiled_before() -> bool:
-    """Whether kernels of this version are on disk; if not, the first use takes some seconds."""
-    return cache_folder().exists()
+def compiled_before(kernels: Sequence[Kernel]) -> bool:
+    """Whether these kernels are on disk; if not, the first use takes a minute."""
+    return all(any(_folder(kernel).glob("*.nbc")) for kernel in kernels)
+
+
+def compile_ahead(kernels: Sequence[Kernel]) -> None:
+    """Compile those of `kernels` that are not on disk yet, in a process for each core.
+
+    A process that fails is no matter: `prepare` compiles what is missing, and says what is wrong.
+    """
+    modules = [k.measure.__module__ for k in kernels if not compiled_before([k])]
+    modules.sort(key=lambda name: Path(sys.modules[name].__file__ or "").stat().st_size, reverse=True)
+    count = min(joblib.cpu_count(), len(modules))
+    if count < 2:
+        return
+    command = [sys.executable, "-m", f"{__package__}.compile"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    workers = [
+        subprocess.Popen(  # noqa: S603
+            [*command, *modules[k::count]], env=environment, stderr=subprocess.DEVNULL
+        )
+        for k in range(count)
+    ]
+    for worker in workers:
+        worker.wait()
+
+
+def _folder(kernel: Kernel) -> Path:
+    return cache_folder() / kernel.name
 
 
 def _scratch(kernel: Kernel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -61,7 +90,7 @@ def _compiled(kernel: Kernel, axes: int) -> Any:
     Numba's cache breaks when several processes write it, so one compiles while others wait. It
     tells functions apart by name and source line alone, so each kernel has a folder of its own.
     """
-    folder = cache_folder() / kernel.name
+    folder = _folder(kernel)
     folder.mkdir(parents=True, exist_ok=True)
     inner = numba.njit(**OPTIONS)
     compiled = bind(kernel.measure, {word: inner(word) for word in WORDS}, inner)

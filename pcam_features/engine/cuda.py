@@ -8,7 +8,7 @@ on NumPy arrays and without CuPy.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -79,9 +79,13 @@ def launch(kernel: Kernel, patches: Any, table: Any, work: Any, out: Any, stream
     compiled[len(patches), LANES, stream](patches, table, work, out)
 
 
-def compiled_before() -> bool:
+def compiled_before(kernels: Sequence[Kernel]) -> bool:
     """Never: kernels for the card are compiled anew in every process."""
     return False
+
+
+def compile_ahead(kernels: Sequence[Kernel]) -> None:
+    """Nothing: `launch` compiles for the card that it finds."""
 
 
 @cache

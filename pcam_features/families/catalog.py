@@ -8,6 +8,7 @@ import numpy as np
 
 from ..engine import planes
 from ..engine.devices import Target
+from ..engine.lanes import Kernel
 from ..errors import InputError, PcamError
 from . import color, filters, glcm, lbp, nuclei, spectrum, stain, wavelet
 from .family import Family
@@ -36,18 +37,24 @@ def chosen(names: str | None) -> list[Family]:
     return [family for name, family in FAMILIES.items() if name in wanted]
 
 
+def kernels_of(families: Sequence[Family]) -> list[Kernel]:
+    """The kernels that measure these families, in the order they run."""
+    return [planes.KERNEL, *(family.kernel for family in families)]
+
+
 def batch_rows(families: Sequence[Family], target: Target, threads: int) -> int:
     """How many patches each of `threads` should measure at a time on `target`."""
-    kernels = [planes.KERNEL, *(family.kernel for family in families)]
-    return target.batch_rows(sum(kernel.bytes_per_patch for kernel in kernels), threads)
+    bytes_per_patch = sum(kernel.bytes_per_patch for kernel in kernels_of(families))
+    return target.batch_rows(bytes_per_patch, threads)
 
 
 def measurer(families: Sequence[Family], target: Target) -> Measure:
-    """Compile `families` for `target`, for the first time on a machine in half a minute.
+    """Compile `families` for `target`, for the first time on a machine in a minute.
 
     A batch that does not fit in the card's memory is measured in halves. What is returned raises
     PcamError if a single patch does not fit.
     """
+    target.compile_ahead(kernels_of(families))
     make_planes = target.prepare(planes.KERNEL)
     kernels = {family.name: target.prepare(family.kernel) for family in families}
 
