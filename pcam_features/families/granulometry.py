@@ -1,0 +1,265 @@
+"""Granulometry: how much of a plane goes as openings and closings sieve out larger and larger details.
+
+An opening takes away bright details that its disc does not fit into (in `hematoxylin`: nuclei and
+their parts), a closing fills dark ones (the gaps between them). Columns are
+`granulometry__<opening|closing>_<feature>__<region>_<plane>[_r<radius>]`, and
+`granulometry__<…>_<loss|size>__center_minus_ring_<plane>`.
+
+The disc of radius r is the octagon of r steps, each a dilation by a 3×3 cross or square
+(`STEPS`), so one disc is open under the one before it and the openings of a plane sink from
+radius to radius: V(r) is the sum over a region's pixels of the plane opened by r, V(0) of the plane
+itself, and v(r) = V(r - 1) - V(r) the volume that goes at r. Pixels outside the patch are ignored.
+A closing is the opening of 255 - plane. An opening by r sees 2 r pixels far, so 8 is the largest
+radius at which the center is measured by itself and the 16 pixels around it.
+
+Sources: G. Matheron, "Random sets and integral geometry", Wiley 1975; P. Maragos, "Pattern spectrum
+and multiscale shape representation", IEEE TPAMI 11, 1989 (the spectrum, its mean and its entropy);
+`cv2.morphologyEx` with `skimage.morphology.octagon`.
+"""
+
+from __future__ import annotations
+
+from math import log2, sqrt
+from typing import Any
+
+import numpy as np
+
+from ..engine.lanes import Kernel, add, barrier, device, lane, lanes
+from ..engine.planes import PLANES
+from ..engine.regions import CENTER, PATCH_SIZE, REGIONS
+from .family import Family, Feature
+
+MEASURED = ("gray", "hematoxylin", "eosin")
+SIDES = ("opening", "closing")
+CROSS, SQUARE = 0, 1
+STEPS = (CROSS, SQUARE, CROSS, SQUARE, CROSS, CROSS, SQUARE, CROSS)  # nearest to regular octagons
+RADII = len(STEPS)
+
+PLANE_INDEX = tuple(PLANES.index(plane) for plane in MEASURED)
+N_PLANES, N_SIDES, N_REGIONS = len(MEASURED), len(SIDES), len(REGIONS)
+START, STOP = CENTER
+
+# An image is one run of bytes, so that a neighbor is an offset and loops are long: rows of margin,
+# then rows that are each followed by a gap, then margin. A step carries what lies outside inward by
+# a pixel: a gap is as wide as there are steps. The outermost rows of the run are never written,
+# and the left neighbor of a row's first byte is in the row above: one more row of margin.
+STRIDE = PATCH_SIZE + RADII
+MARGIN = RADII + 1
+SIZE = (PATCH_SIZE + 2 * MARGIN) * STRIDE
+
+
+def _outside() -> np.ndarray:
+    """255 where a run holds no pixel."""
+    inside = np.zeros((PATCH_SIZE + 2 * MARGIN, STRIDE), bool)
+    inside[MARGIN:-MARGIN, :PATCH_SIZE] = True
+    return np.where(inside, 0, 255).astype(np.uint8).ravel()
+
+
+@device
+def erode_by_cross(image: Any, out: Any) -> None:
+    n = SIZE - 2 * STRIDE
+    up, down = image[:n], image[2 * STRIDE : 2 * STRIDE + n]
+    left, right = image[STRIDE - 1 : STRIDE - 1 + n], image[STRIDE + 1 : STRIDE + 1 + n]
+    middle, found = image[STRIDE : STRIDE + n], out[STRIDE : STRIDE + n]
+    for i in range(lane(), n, lanes()):
+        found[i] = min(up[i], down[i], middle[i], left[i], right[i])
+    barrier()
+
+
+@device
+def erode_by_square(image: Any, between: Any) -> None:
+    """In place: columns, then rows."""
+    n = SIZE - 2 * STRIDE
+    up, down = image[:n], image[2 * STRIDE : 2 * STRIDE + n]
+    middle, column = image[STRIDE : STRIDE + n], between[STRIDE : STRIDE + n]
+    left, right = between[STRIDE - 1 : STRIDE - 1 + n], between[STRIDE + 1 : STRIDE + 1 + n]
+    for i in range(lane(), n, lanes()):
+        column[i] = min(middle[i], up[i], down[i])
+    barrier()
+    for i in range(lane(), n, lanes()):
+        middle[i] = min(column[i], left[i], right[i])
+    barrier()
+
+
+@device
+def erode(images: Any, now: int, steps: int, first: int) -> int:
+    """Erode the image at `now` of two by some of `STEPS`; the result is where the answer says."""
+    for k in range(first, steps):
+        if STEPS[k] == SQUARE:
+            erode_by_square(images[now], images[1 - now])
+        else:
+            erode_by_cross(images[now], images[1 - now])
+            now = 1 - now
+    return now
+
+
+@device
+def load(plane: Any, side: int, outside: Any, image: Any) -> None:
+    """The plane, or its complement for a closing, with 255 outside."""
+    height, width = plane.shape
+    for i in range(lane(), SIZE, lanes()):
+        image[i] = outside[i]
+    barrier()
+    turn = np.uint8(255 * side)
+    for y in range(lane(), height, lanes()):
+        row = image[(MARGIN + y) * STRIDE : (MARGIN + y) * STRIDE + width]
+        for x in range(width):
+            row[x] = plane[y, x] ^ turn
+    barrier()
+
+
+@device
+def complement(image: Any, outside: Any, out: Any) -> None:
+    """255 minus the image, with 255 outside: eroding it is dilating the image."""
+    for i in range(lane(), SIZE, lanes()):
+        out[i] = (image[i] ^ np.uint8(255)) | outside[i]
+    barrier()
+
+
+@device
+def total(pixels: Any) -> Any:
+    found = np.int32(0)
+    for x in range(pixels.shape[0]):
+        found = np.int32(found + np.int32(pixels[x]))
+    return found
+
+
+@device
+def add_volume(image: Any, volumes: Any) -> None:
+    """Add up the image over the patch and over its center."""
+    for y in range(lane(), PATCH_SIZE, lanes()):
+        at = (MARGIN + y) * STRIDE
+        add(volumes, 0, total(image[at : at + PATCH_SIZE]))
+        if START <= y < STOP:
+            add(volumes, 1, total(image[at + START : at + STOP]))
+
+
+@device
+def sieve(images: Any, outside: Any, volumes: Any) -> None:
+    """Volumes of the complements of the openings by every radius, from 0, of the first image."""
+    eroded, dilated = images[:2], images[2:]
+    complement(eroded[0], outside, dilated[0])
+    add_volume(dilated[0], volumes[0])
+    barrier()
+    now = 0
+    for radius in range(1, RADII + 1):
+        now = erode(eroded, now, radius, radius - 1)
+        complement(eroded[now], outside, dilated[0])
+        found = erode(dilated, 0, radius, 0)
+        add_volume(dilated[found], volumes[radius])
+        barrier()
+
+
+@device
+def volume(volumes: Any, radius: int, region: int) -> float:
+    whole, center = float(volumes[radius, 0]), float(volumes[radius, 1])
+    return whole if region == 0 else center if region == 1 else whole - center
+
+
+@device
+def describe(volumes: Any, region: int, pixels: int, out: Any) -> None:
+    """The features of one region, in the order of `FEATURES`, shares last."""
+    before = volume(volumes, 0, region)
+    lost = volume(volumes, RADII, region) - before
+    first, second, entropy = 0.0, 0.0, 0.0  # the sums stay whole numbers
+    for k in range(RADII):
+        share = 0.0
+        after = volume(volumes, k + 1, region)
+        if after > before:
+            share = (after - before) / lost
+            entropy -= share * log2(share)
+        first += (k + 1) * (after - before)
+        second += (k + 1) * (k + 1) * (after - before)
+        out[N_SUMMARIES + k] = share
+        before = after
+    out[0] = lost / pixels
+    out[1], out[2], out[3] = 0, 0, entropy
+    if lost > 0:
+        out[1] = first / lost
+        out[2] = sqrt(second * lost - first * first) / lost
+
+
+@device
+def measure(planes: Any, table: Any, ints: Any, floats: Any, work: Any, out: Any) -> None:
+    for side in range(lane(), N_PLANES * N_SIDES, lanes()):
+        for radius in range(RADII + 1):
+            ints[side, radius, 0] = 0
+            ints[side, radius, 1] = 0
+    barrier()
+    for plane in range(N_PLANES):
+        for side in range(N_SIDES):
+            load(planes[PLANE_INDEX[plane]], side, table, work[0])
+            sieve(work, table, ints[N_SIDES * plane + side])
+    each = N_SUMMARIES + RADII
+    center = (STOP - START) ** 2
+    for k in range(lane(), N_PLANES * N_SIDES, lanes()):
+        at = k * (N_REGIONS * each + N_COMPARED)
+        for region in range(N_REGIONS):
+            pixels = PATCH_SIZE**2 if region == 0 else center if region == 1 else PATCH_SIZE**2 - center
+            describe(ints[k], region, pixels, out[at + region * each : at + (region + 1) * each])
+        end = at + N_REGIONS * each
+        for f in range(N_COMPARED):
+            out[end + f] = out[at + each + f] - out[at + 2 * each + f]
+    barrier()
+
+
+MARAGOS, OPENCV = "Maragos 1989", "cv2.morphologyEx"
+SUMMARIES = ("loss", "size", "deviation", "entropy")
+COMPARED = SUMMARIES[:2]  # between center and ring
+N_SUMMARIES, N_COMPARED = len(SUMMARIES), len(COMPARED)
+FEATURES = tuple(
+    feature
+    for side in SIDES
+    for feature in (
+        Feature(
+            f"{side}_loss", f"(V(0) - V({RADII})) / pixels, by {side}", "levels", 0, 255, "0", OPENCV
+        ),
+        Feature(f"{side}_size", "mean of r, weighted by v(r)", "pixels", 0, RADII, "0", MARAGOS),
+        Feature(
+            f"{side}_deviation",
+            "standard deviation of r, weighted by v(r)",
+            "pixels",
+            0,
+            (RADII - 1) / 2,
+            "0",
+            MARAGOS,
+        ),
+        Feature(f"{side}_entropy", "entropy of v(r) / sum v", "bits", 0, log2(RADII), "0", MARAGOS),
+        Feature(f"{side}_share", "v(r) / sum v: the pattern spectrum", "share", 0, 1, "0", MARAGOS),
+    )
+)
+COLUMNS = tuple(
+    column
+    for plane in MEASURED
+    for side in SIDES
+    for column in (
+        *(
+            name
+            for region in REGIONS
+            for name in (
+                *(f"granulometry__{side}_{name}__{region}_{plane}" for name in SUMMARIES),
+                *(
+                    f"granulometry__{side}_share__{region}_{plane}_r{radius}"
+                    for radius in range(1, RADII + 1)
+                ),
+            )
+        ),
+        *(f"granulometry__{side}_{name}__center_minus_ring_{plane}" for name in COMPARED),
+    )
+)
+
+FAMILY = Family(
+    version=1,
+    columns=COLUMNS,
+    features=FEATURES,
+    kernel=Kernel(
+        name="granulometry",
+        measure=measure,
+        shape=(len(COLUMNS),),
+        dtype=np.float32,
+        table=_outside(),
+        ints=(N_PLANES * N_SIDES, RADII + 1, 2),
+        work=(4, SIZE),
+        work_dtype=np.uint8,
+    ),
+)
