@@ -10,12 +10,24 @@ from ..engine import planes
 from ..engine.devices import Target
 from ..engine.lanes import Kernel
 from ..errors import InputError, PcamError
-from . import color, filters, glcm, gradient, granulometry, lbp, nuclei, spectrum, stain, wavelet
+from . import color, filters, glcm, glrlm, gradient, granulometry, lbp, nuclei, spectrum, stain, wavelet
 from .family import Family
 
 FAMILIES: dict[str, Family] = {
     module.FAMILY.name: module.FAMILY
-    for module in (color, stain, glcm, lbp, wavelet, spectrum, filters, gradient, granulometry, nuclei)
+    for module in (
+        color,
+        stain,
+        glcm,
+        glrlm,
+        lbp,
+        wavelet,
+        spectrum,
+        filters,
+        gradient,
+        granulometry,
+        nuclei,
+    )
 }
 
 # Measures a batch, uint8 (N, 96, 96, 3), giving float32 (N, columns) for each family named;
