@@ -10,7 +10,21 @@ from ..engine import planes
 from ..engine.devices import Target
 from ..engine.lanes import Kernel
 from ..errors import InputError, PcamError
-from . import color, filters, glcm, glrlm, gradient, granulometry, lbp, nuclei, spectrum, stain, wavelet
+from . import (
+    color,
+    filters,
+    glcm,
+    glrlm,
+    glszm,
+    gradient,
+    granulometry,
+    lbp,
+    nuclei,
+    spectrum,
+    stain,
+    strata,
+    wavelet,
+)
 from .family import Family
 
 FAMILIES: dict[str, Family] = {
@@ -18,8 +32,10 @@ FAMILIES: dict[str, Family] = {
     for module in (
         color,
         stain,
+        strata,
         glcm,
         glrlm,
+        glszm,
         lbp,
         wavelet,
         spectrum,

@@ -8,9 +8,9 @@ their parts), a closing fills dark ones (the gaps between them). Columns are
 The disc of radius r is the octagon of r steps, each a dilation by a 3×3 cross or square
 (`STEPS`), so one disc is open under the one before it and the openings of a plane sink from
 radius to radius: V(r) is the sum over a region's pixels of the plane opened by r, V(0) of the plane
-itself, and v(r) = V(r - 1) - V(r) the volume that goes at r. Pixels outside the patch are ignored.
-A closing is the opening of 255 - plane. An opening by r sees 2 r pixels far, so 8 is the largest
-radius at which the center is measured by itself and the 16 pixels around it.
+itself, and v(r) the volume that goes at r: V at the radius before minus V(r). Pixels outside the
+patch are ignored. A closing is the opening of 255 - plane. An opening by r sees 2 r pixels
+far, so 8 is the largest radius at which the center is measured by itself and the 16 pixels around it.
 
 Sources: G. Matheron, "Random sets and integral geometry", Wiley 1975; P. Maragos, "Pattern spectrum
 and multiscale shape representation", IEEE TPAMI 11, 1989 (the spectrum, its mean and its entropy);
@@ -33,7 +33,8 @@ MEASURED = ("gray", "hematoxylin", "eosin")
 SIDES = ("opening", "closing")
 CROSS, SQUARE = 0, 1
 STEPS = (CROSS, SQUARE, CROSS, SQUARE, CROSS, CROSS, SQUARE, CROSS)  # nearest to regular octagons
-RADII = len(STEPS)
+RADII = (1, 2, 3, 4, 6, 8)
+LARGEST, N_RADII = len(STEPS), len(RADII)
 
 PLANE_INDEX = tuple(PLANES.index(plane) for plane in MEASURED)
 N_PLANES, N_SIDES, N_REGIONS = len(MEASURED), len(SIDES), len(REGIONS)
@@ -43,8 +44,8 @@ START, STOP = CENTER
 # then rows that are each followed by a gap, then margin. A step carries what lies outside inward by
 # a pixel: a gap is as wide as there are steps. The outermost rows of the run are never written,
 # and the left neighbor of a row's first byte is in the row above: one more row of margin.
-STRIDE = PATCH_SIZE + RADII
-MARGIN = RADII + 1
+STRIDE = PATCH_SIZE + LARGEST
+MARGIN = LARGEST + 1
 SIZE = (PATCH_SIZE + 2 * MARGIN) * STRIDE
 
 
@@ -141,18 +142,19 @@ def sieve(images: Any, outside: Any, volumes: Any) -> None:
     complement(eroded[0], outside, dilated[0])
     add_volume(dilated[0], volumes[0])
     barrier()
-    now = 0
-    for radius in range(1, RADII + 1):
-        now = erode(eroded, now, radius, radius - 1)
+    now, steps = 0, 0
+    for k in range(N_RADII):
+        now = erode(eroded, now, RADII[k], steps)
+        steps = RADII[k]
         complement(eroded[now], outside, dilated[0])
-        found = erode(dilated, 0, radius, 0)
-        add_volume(dilated[found], volumes[radius])
+        found = erode(dilated, 0, steps, 0)
+        add_volume(dilated[found], volumes[k + 1])
         barrier()
 
 
 @device
-def volume(volumes: Any, radius: int, region: int) -> float:
-    whole, center = float(volumes[radius, 0]), float(volumes[radius, 1])
+def volume(volumes: Any, k: int, region: int) -> float:
+    whole, center = float(volumes[k, 0]), float(volumes[k, 1])
     return whole if region == 0 else center if region == 1 else whole - center
 
 
@@ -160,16 +162,16 @@ def volume(volumes: Any, radius: int, region: int) -> float:
 def describe(volumes: Any, region: int, pixels: int, out: Any) -> None:
     """The features of one region, in the order of `FEATURES`, shares last."""
     before = volume(volumes, 0, region)
-    lost = volume(volumes, RADII, region) - before
+    lost = volume(volumes, N_RADII, region) - before
     first, second, entropy = 0.0, 0.0, 0.0  # the sums stay whole numbers
-    for k in range(RADII):
+    for k in range(N_RADII):
         share = 0.0
         after = volume(volumes, k + 1, region)
         if after > before:
             share = (after - before) / lost
             entropy -= share * log2(share)
-        first += (k + 1) * (after - before)
-        second += (k + 1) * (k + 1) * (after - before)
+        first += RADII[k] * (after - before)
+        second += RADII[k] * RADII[k] * (after - before)
         out[N_SUMMARIES + k] = share
         before = after
     out[0] = lost / pixels
@@ -182,15 +184,14 @@ def describe(volumes: Any, region: int, pixels: int, out: Any) -> None:
 @device
 def measure(planes: Any, table: Any, ints: Any, floats: Any, work: Any, out: Any) -> None:
     for side in range(lane(), N_PLANES * N_SIDES, lanes()):
-        for radius in range(RADII + 1):
-            ints[side, radius, 0] = 0
-            ints[side, radius, 1] = 0
+        for k in range(N_RADII + 1):
+            ints[side, k, 0], ints[side, k, 1] = 0, 0
     barrier()
     for plane in range(N_PLANES):
         for side in range(N_SIDES):
             load(planes[PLANE_INDEX[plane]], side, table, work[0])
             sieve(work, table, ints[N_SIDES * plane + side])
-    each = N_SUMMARIES + RADII
+    each = N_SUMMARIES + N_RADII
     center = (STOP - START) ** 2
     for k in range(lane(), N_PLANES * N_SIDES, lanes()):
         at = k * (N_REGIONS * each + N_COMPARED)
@@ -212,19 +213,19 @@ FEATURES = tuple(
     for side in SIDES
     for feature in (
         Feature(
-            f"{side}_loss", f"(V(0) - V({RADII})) / pixels, by {side}", "levels", 0, 255, "0", OPENCV
+            f"{side}_loss", f"(V(0) - V({LARGEST})) / pixels, by {side}", "levels", 0, 255, "0", OPENCV
         ),
-        Feature(f"{side}_size", "mean of r, weighted by v(r)", "pixels", 0, RADII, "0", MARAGOS),
+        Feature(f"{side}_size", "mean of r, weighted by v(r)", "pixels", 0, LARGEST, "0", MARAGOS),
         Feature(
             f"{side}_deviation",
             "standard deviation of r, weighted by v(r)",
             "pixels",
             0,
-            (RADII - 1) / 2,
+            (LARGEST - 1) / 2,
             "0",
             MARAGOS,
         ),
-        Feature(f"{side}_entropy", "entropy of v(r) / sum v", "bits", 0, log2(RADII), "0", MARAGOS),
+        Feature(f"{side}_entropy", "entropy of v(r) / sum v", "bits", 0, log2(N_RADII), "0", MARAGOS),
         Feature(f"{side}_share", "v(r) / sum v: the pattern spectrum", "share", 0, 1, "0", MARAGOS),
     )
 )
@@ -238,10 +239,7 @@ COLUMNS = tuple(
             for region in REGIONS
             for name in (
                 *(f"granulometry__{side}_{name}__{region}_{plane}" for name in SUMMARIES),
-                *(
-                    f"granulometry__{side}_share__{region}_{plane}_r{radius}"
-                    for radius in range(1, RADII + 1)
-                ),
+                *(f"granulometry__{side}_share__{region}_{plane}_r{radius}" for radius in RADII),
             )
         ),
         *(f"granulometry__{side}_{name}__center_minus_ring_{plane}" for name in COMPARED),
@@ -258,7 +256,7 @@ FAMILY = Family(
         shape=(len(COLUMNS),),
         dtype=np.float32,
         table=_outside(),
-        ints=(N_PLANES * N_SIDES, RADII + 1, 2),
+        ints=(N_PLANES * N_SIDES, N_RADII + 1, 2),
         work=(4, SIZE),
         work_dtype=np.uint8,
     ),

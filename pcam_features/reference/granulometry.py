@@ -13,8 +13,8 @@ from ..families.granulometry import COMPARED, MEASURED, RADII, SQUARE, STEPS
 LIBRARY = "OpenCV, scikit-image, SciPy"
 TOLERANCE = {"rtol": 1e-5, "atol": 2e-5}
 PLANES = MEASURED
-SQUARES = [STEPS[:radius].count(SQUARE) for radius in range(1, RADII + 1)]
-DISCS = [octagon(2 * squares + 1, r - squares) for r, squares in enumerate(SQUARES, start=1)]
+SQUARES = [STEPS[:radius].count(SQUARE) for radius in RADII]
+DISCS = [octagon(2 * squares + 1, r - squares) for r, squares in zip(RADII, SQUARES, strict=True)]
 SIDES = {"opening": cv2.MORPH_OPEN, "closing": cv2.MORPH_CLOSE}
 
 
@@ -44,7 +44,7 @@ def features(planes: dict[str, np.ndarray]) -> dict[str, float]:
 def describe(spectrum: np.ndarray, pixels: float, side: str, where: str) -> dict[str, float]:
     lost = spectrum.sum()
     shares = spectrum / max(lost, 1)
-    radii = np.arange(1, RADII + 1)
+    radii = np.array(RADII)
     size = (radii * shares).sum()
     summaries = {
         "loss": lost / pixels,

@@ -1,0 +1,364 @@
+"""Gray-level size zones: how large the patches of one level are, whatever their shape.
+
+A zone is a connected set of pixels of one level, neighbors along diagonals included (8-connected).
+Zones are counted on `gray` and `hematoxylin` cut into 8 levels, giving a probability p(i, s) of
+level i, from 1, and size s in pixels. `center` and `ring` hold the zones of their own pixels: a
+zone that crosses the center's edge is cut there. Columns are `glszm__<feature>__<region>_<plane>`.
+
+Everything is divided by the number of zones, or by its square, so that regions of different size
+compare. In the formulas sums run over p's cells; p(i) and p(s) are its marginals.
+
+Sources: G. Thibault, B. Fertil, C. Navarro, S. Pereira, P. Cau, N. Levy, J. Sequeira and J.-L. Mari,
+"Shape and texture indexes: application to cell nuclei classification", Int. J. Pattern Recognit.
+Artif. Intell. 27, 2013; A. Zwanenburg et al., "The Image Biomarker Standardization Initiative",
+Radiology 295, 2020 (variances and entropy).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..engine.lanes import Kernel, add, barrier, device, lane, lanes
+from ..engine.planes import PLANES
+from ..engine.regions import CENTER, PATCH_SIZE, REGIONS
+from .family import Family, Feature
+
+LEVEL_BITS = 3
+LEVELS = 1 << LEVEL_BITS
+MEASURED = ("gray", "hematoxylin")
+PLANE_INDEX = tuple(PLANES.index(plane) for plane in MEASURED)
+MOST = PATCH_SIZE * PATCH_SIZE
+THIBAULT, IBSI = "Thibault et al. 2013", "Zwanenburg et al. 2020"
+FEATURES = (
+    Feature("small_zones", "sum p / s²", "1", 0, 1, "1 / s²", THIBAULT),
+    Feature("large_zones", "sum p s²", "pixels²", 1, MOST**2, "s²", THIBAULT),
+    Feature("level_nonuniformity", "sum p(i)²", "1", 0, 1, "1", THIBAULT),
+    Feature("size_nonuniformity", "sum p(s)²", "1", 0, 1, "1", THIBAULT),
+    Feature("zone_share", "zones / pixels: zone percentage", "1", 0, 1, "1 / pixels", THIBAULT),
+    Feature("low_levels", "sum p / i²", "1", 0, 1, "1 / i²", THIBAULT),
+    Feature("high_levels", "sum p i²", "levels²", 1, LEVELS**2, "i²", THIBAULT),
+    Feature("small_low", "sum p / (i² s²)", "1", 0, 1, "1 / (i² s²)", THIBAULT),
+    Feature("small_high", "sum p i² / s²", "levels²", 0, LEVELS**2, "i² / s²", THIBAULT),
+    Feature("large_low", "sum p s² / i²", "pixels²", 0, MOST**2, "s² / i²", THIBAULT),
+    Feature("large_high", "sum p i² s²", "levels² pixels²", 1, (LEVELS * MOST) ** 2, "i² s²", THIBAULT),
+    Feature("level_variance", "variance of i", "levels²", 0, (LEVELS - 1) ** 2 / 4, "0", IBSI),
+    Feature("size_variance", "variance of s", "pixels²", 0, MOST**2 / 4, "0", IBSI),
+    Feature("entropy", "-sum p log2 p", "bits", 0, 14, "0", IBSI),
+)
+NAMES = tuple(feature.name for feature in FEATURES)
+N_FEATURES, N_REGIONS = len(FEATURES), len(REGIONS)
+START, STOP = CENTER
+PATCH, IN_CENTER, IN_RING = range(N_REGIONS)
+
+# Zones of at most SMALL pixels are counted by level and size; the few others are listed and sorted.
+SMALL = 63
+OF_LEVEL = LEVELS  # the row of a region's counts that holds its zones of each level
+# Images in `work`, with a frame one pixel wide: levels; links, from each pixel to one before it in
+# its zone, or to itself; sizes, at each zone's first pixel; large zones by row, after their number;
+# and each region's large zones, sorted.
+WIDTH = PATCH_SIZE + 2
+LEVEL, LINK, SIZE, LARGE, SORTED = range(5)
+FRAME = -1
+CODES = N_REGIONS * LEVELS
+# What is summed over the zones of a region.
+SMALL_ZONES, LARGE_ZONES, SMALL_LOW, SMALL_HIGH, LARGE_LOW, LARGE_HIGH, LOGS = range(7)
+
+
+def _n_log2_n() -> np.ndarray:
+    n = np.arange(MOST + 1, dtype=np.float64)
+    return n * np.log2(np.maximum(n, 1))
+
+
+@device
+def fill_levels(plane: Any, levels: Any) -> None:
+    """Each pixel's level + LEVELS x its region: equal for neighbors that are in one part's zone."""
+    for y in range(lane(), PATCH_SIZE, lanes()):
+        start = (1 + y) * WIDTH + 1
+        source, row = plane[y], levels[start:]
+        for x in range(PATCH_SIZE):
+            row[x] = np.int32(source[x] >> (8 - LEVEL_BITS)) + IN_RING * LEVELS
+        if START <= y < STOP:
+            for x in range(START, STOP):
+                row[x] -= (IN_RING - IN_CENTER) * LEVELS
+        levels[start - 1] = levels[start + PATCH_SIZE] = FRAME
+    for x in range(lane(), WIDTH, lanes()):
+        levels[x] = levels[(WIDTH - 1) * WIDTH + x] = FRAME
+
+
+@device
+def root(links: Any, pixel: Any) -> Any:
+    """The first pixel, in reading order, of what a pixel is linked to so far."""
+    while links[pixel] != pixel:
+        pixel = links[pixel]
+    return pixel
+
+
+@device
+def join(links: Any, one: Any, other: Any) -> Any:
+    one, other = root(links, one), root(links, other)
+    links[max(one, other)] = min(one, other)
+    return min(one, other)
+
+
+@device
+def link_top(levels: Any, links: Any, start: int) -> None:
+    """Link each pixel of a row to the one at its left."""
+    for pixel in range(start, start + PATCH_SIZE):
+        links[pixel] = pixel - 1 if levels[pixel - 1] == levels[pixel] else pixel
+
+
+@device
+def link_row(levels: Any, links: Any, start: int) -> None:
+    """Link each pixel of a row to one before it, or to itself; zones that meet here are joined.
+
+    What is above touches all others that come before, so only up and right can be news to the rest.
+    """
+    here, row = levels[start:], links[start:]
+    left, above = levels[start - 1 :], levels[start - WIDTH :]
+    above_left, above_right = levels[start - WIDTH - 1 :], levels[start - WIDTH + 1 :]
+    for x in range(PATCH_SIZE):  # no branches, a size known to the compiler, 32 bits: SIMD
+        w, n = here[x] == left[x], here[x] == above[x]
+        nw, ne = here[x] == above_left[x], here[x] == above_right[x]
+        back = WIDTH if n else WIDTH - 1 if ne else WIDTH + 1 if nw else 1 if w else 0
+        link = np.int32(np.int32(start) + np.int32(x) - np.int32(back))
+        row[x] = ~link if (ne & (nw | w)) > n else link
+    for x in range(PATCH_SIZE):
+        link = row[x]
+        if link >= 0:
+            row[x] = links[link] if link != start + x else link
+        else:
+            other = start + x - (WIDTH + 1 if above_left[x] == here[x] else 1)
+            row[x] = join(links, ~link, other)
+
+
+@device
+def join_rows(levels: Any, links: Any, start: int) -> None:
+    """Join a row that was linked as a top to the row above it."""
+    for pixel in range(start, start + PATCH_SIZE):
+        for above in range(pixel - WIDTH - 1, pixel - WIDTH + 2):
+            if levels[above] == levels[pixel]:
+                join(links, pixel, above)
+
+
+@device
+def find_zones(levels: Any, links: Any, sizes: Any) -> None:
+    """Link each pixel to the first of its zone, and count the zone's pixels there.
+
+    Each lane links a strip of rows; then strips are joined in pairs, pairs in fours, and so on.
+    """
+    rows = (PATCH_SIZE + lanes() - 1) // lanes()
+    for y in range(lane() * rows, min((lane() + 1) * rows, PATCH_SIZE)):
+        start = (1 + y) * WIDTH + 1
+        if y == lane() * rows:
+            link_top(levels, links, start)
+        else:
+            link_row(levels, links, start)
+        for x in range(PATCH_SIZE):
+            sizes[start + x] = 0
+    joined = 1
+    while joined < lanes():
+        barrier()
+        y = (lane() + joined) * rows
+        if lane() % (2 * joined) == 0 and y < PATCH_SIZE:
+            join_rows(levels, links, (1 + y) * WIDTH + 1)
+        joined *= 2
+    barrier()
+    for y in range(lane() * rows, min((lane() + 1) * rows, PATCH_SIZE)):
+        start = (1 + y) * WIDTH + 1
+        for pixel in range(start, start + PATCH_SIZE):
+            first = root(links, links[pixel])
+            links[pixel] = first
+            add(sizes, first, 1)
+    barrier()
+
+
+@device
+def join_across(levels: Any, links: Any, sizes: Any, inside: int, step: int, outside: int) -> None:
+    """Join zones along one side of the center: from `inside`, and `outside` of it, by `step`."""
+    for k in range(STOP - START):
+        pixel = inside + k * step
+        for other in range(outside + (k - 1) * step, outside + (k + 2) * step, step):
+            if (levels[pixel] ^ levels[other]) & (LEVELS - 1) == 0:
+                one, two = root(links, pixel), root(links, other)
+                if one != two:
+                    total = sizes[one] + sizes[two]
+                    sizes[one] = sizes[two] = 0
+                    sizes[join(links, one, two)] = total
+
+
+@device
+def join_parts(levels: Any, links: Any, sizes: Any) -> None:
+    """Make the zones of the center and the ring those of the patch. For one lane."""
+    top, left = (1 + START) * WIDTH + 1 + START, (1 + START) * WIDTH + 1 + START
+    bottom, right = top + (STOP - START - 1) * WIDTH, left + STOP - START - 1
+    join_across(levels, links, sizes, top, 1, top - WIDTH)
+    join_across(levels, links, sizes, bottom, 1, bottom + WIDTH)
+    join_across(levels, links, sizes, left, WIDTH, left - 1)
+    join_across(levels, links, sizes, right, WIDTH, right + 1)
+
+
+@device
+def count_zones(levels: Any, sizes: Any, mask: int, counts: Any, large: Any) -> None:
+    """Count small zones by region, level and size, and list the others of each row.
+
+    `mask` says which bits of region and level to look at: all, or those of the level, for the patch.
+    """
+    for y in range(lane(), PATCH_SIZE, lanes()):
+        start, listed = (1 + y) * WIDTH + 1, 0
+        for pixel in range(start, start + PATCH_SIZE):
+            size, code = sizes[pixel], levels[pixel] & mask
+            if size > SMALL:
+                large[start + listed] = size * CODES + code
+                listed += 1
+            elif size > 0:
+                add(counts, (code // LEVELS, code % LEVELS, size), 1)
+        large[start - 1] = listed
+    barrier()
+
+
+@device
+def gather(large: Any, region: int, found: Any) -> int:
+    """Sort the region's large zones by size and level; returns their number."""
+    n = 0
+    for y in range(PATCH_SIZE):
+        start = (1 + y) * WIDTH + 1
+        for k in range(start, start + large[start - 1]):
+            zone = large[k]
+            if zone % CODES // LEVELS == region:
+                at = n
+                while at > 0 and found[at - 1] > zone:
+                    found[at] = found[at - 1]
+                    at -= 1
+                found[at] = zone
+                n += 1
+    return n
+
+
+@device
+def tally(level: Any, size: Any, n: Any, n_log2_n: Any, of_level: Any, sums: Any) -> None:
+    """Take in the `n` zones of one level and size."""
+    i, square = float(level + 1), float(size) * float(size)
+    of_level[level] += n
+    sums[SMALL_ZONES] += n / square
+    sums[LARGE_ZONES] += n * square
+    sums[SMALL_LOW] += n / (i * i * square)
+    sums[SMALL_HIGH] += n * i * i / square
+    sums[LARGE_LOW] += n * square / (i * i)
+    sums[LARGE_HIGH] += n * i * i * square
+    sums[LOGS] += n_log2_n[n]
+
+
+@device
+def tally_all(counts: Any, found: Any, listed: int, n_log2_n: Any, sums: Any) -> Any:
+    """Take in all zones of a region, by size and then level; returns the sum of squares of the
+    numbers of zones of each size."""
+    squares = 0
+    for level in range(LEVELS):
+        counts[OF_LEVEL, level] = 0
+    for k in range(len(sums)):
+        sums[k] = 0.0
+    for size in range(1, SMALL + 1):
+        of_size = 0
+        for level in range(LEVELS):
+            n = counts[level, size]
+            if n > 0:
+                tally(level, size, n, n_log2_n, counts[OF_LEVEL], sums)
+                of_size += n
+        squares += of_size * of_size
+    for k in range(listed):
+        same_size, same = 0, 0
+        for other in range(listed):
+            same_size += 1 if found[other] // CODES == found[k] // CODES else 0
+            same += 1 if found[other] == found[k] else 0
+        squares += same_size
+        if k == 0 or found[k] != found[k - 1]:
+            level = found[k] % LEVELS
+            tally(level, found[k] // CODES, same, n_log2_n, counts[OF_LEVEL], sums)
+    return squares
+
+
+@device
+def describe(of_level: Any, size_squares: Any, pixels: int, n_log2_n: Any, sums: Any, out: Any) -> None:
+    """All features of one region."""
+    zones, level_sum, level_squares, of_level_squared, low_levels = 0, 0, 0, 0, 0.0
+    for level in range(LEVELS):
+        i, n = level + 1, int(of_level[level])
+        zones += n
+        level_sum += i * n
+        level_squares += i * i * n
+        of_level_squared += n * n
+        low_levels += n / float(i * i)
+    square = float(zones) * float(zones)
+    out[0] = sums[SMALL_ZONES] / zones
+    out[1] = sums[LARGE_ZONES] / zones
+    out[2] = of_level_squared / square
+    out[3] = size_squares / square
+    out[4] = zones / float(pixels)
+    out[5] = low_levels / zones
+    out[6] = level_squares / float(zones)
+    out[7] = sums[SMALL_LOW] / zones
+    out[8] = sums[SMALL_HIGH] / zones
+    out[9] = sums[LARGE_LOW] / zones
+    out[10] = sums[LARGE_HIGH] / zones
+    out[11] = (zones * level_squares - level_sum * level_sum) / square  # exact: whole numbers
+    out[12] = (zones * sums[LARGE_ZONES] - float(pixels) * float(pixels)) / square
+    out[13] = (n_log2_n[zones] - sums[LOGS]) / zones
+
+
+@device
+def describe_region(region: int, table: Any, counts: Any, sums: Any, work: Any, out: Any) -> None:
+    inner = (STOP - START) ** 2
+    pixels = MOST if region == PATCH else inner if region == IN_CENTER else MOST - inner
+    found = work[SORTED, region * (MOST // (SMALL + 1)) :]
+    listed = gather(work[LARGE], region, found)
+    squares = tally_all(counts, found, listed, table, sums)
+    describe(counts[OF_LEVEL], squares, pixels, table, sums, out)
+
+
+@device
+def measure(planes: Any, table: Any, ints: Any, floats: Any, work: Any, out: Any) -> None:
+    levels, links, sizes = work[LEVEL], work[LINK], work[SIZE]
+    for plane in range(len(PLANE_INDEX)):
+        described = out[plane * N_REGIONS * N_FEATURES :]
+        fill_levels(planes[PLANE_INDEX[plane]], levels)
+        for size in range(lane(), SMALL + 1, lanes()):
+            for region in range(N_REGIONS):
+                for level in range(LEVELS):
+                    ints[region, level, size] = 0
+        barrier()
+        find_zones(levels, links, sizes)
+        count_zones(levels, sizes, -1, ints, work[LARGE])
+        for region in range(IN_CENTER + lane(), N_REGIONS, lanes()):
+            at = described[region * N_FEATURES :]
+            describe_region(region, table, ints[region], floats[region], work, at)
+        barrier()
+        if lane() == 0:
+            join_parts(levels, links, sizes)
+        barrier()
+        count_zones(levels, sizes, LEVELS - 1, ints, work[LARGE])
+        if lane() == 0:
+            describe_region(PATCH, table, ints[PATCH], floats[PATCH], work, described)
+        barrier()
+
+
+COLUMNS = tuple(
+    f"glszm__{name}__{region}_{plane}" for plane in MEASURED for region in REGIONS for name in NAMES
+)
+
+FAMILY = Family(
+    version=1,
+    columns=COLUMNS,
+    features=FEATURES,
+    kernel=Kernel(
+        name="glszm",
+        measure=measure,
+        shape=(len(COLUMNS),),
+        dtype=np.float32,
+        table=_n_log2_n(),
+        ints=(N_REGIONS, LEVELS + 1, SMALL + 1),
+        floats=(N_REGIONS, LOGS + 1),
+        work=(5, WIDTH * WIDTH),
+    ),
+)
