@@ -15,6 +15,9 @@ from pcam_features.sources import synthetic
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
+FITTED = ("color", "glcm", "lbp")  # enough families for a model
+
+
 class Result(NamedTuple):
     code: int
     out: str
@@ -134,7 +137,7 @@ def model_folder(store_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
         open_store(store_folder),
         folder,
         split="train",
-        families=["color", "glcm", "lbp"],
+        families=list(FITTED),
         folds=3,
         device="cpu",
         threads=2,

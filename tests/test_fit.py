@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xgboost
-from conftest import Result
+from conftest import FITTED, Result
 from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.metrics import log_loss, roc_auc_score
@@ -146,7 +146,7 @@ def test_oracle_bundle_gives_xgboosts_and_scikit_learns_numbers(
     out = tmp_path / "p.csv"
     assert pcam("predict", model_folder, store_folder, out).code == 0
     mine = pd.read_csv(out)
-    families = ["color", "glcm", "lbp"]
+    families = list(FITTED)
     tables = {name: pd.read_parquet(store_folder / "test" / name) for name in families}
     assert mine["id"].tolist() == tables["color"]["id"].tolist()
     values = {name: table.drop(columns="id").to_numpy(np.float32) for name, table in tables.items()}
@@ -187,7 +187,8 @@ def test_mechanics_same_seed_same_bytes(
     model_folder: Path, store_folder: Path, pcam: Run, tmp_path: Path
 ) -> None:
     again = tmp_path / "model"
-    assert pcam("fit", store_folder, again, "--folds", 3, "--threads", 2).code == 0
+    families = ["--families", ",".join(FITTED)]
+    assert pcam("fit", store_folder, again, "--folds", 3, "--threads", 2, *families).code == 0
     for path in sorted(model_folder.rglob("*")):
         if path.is_file():
             assert path.read_bytes() == (again / path.relative_to(model_folder)).read_bytes(), path
