@@ -35,12 +35,13 @@ def test_mechanics_a_wrong_number_is_found(wrong: float, monkeypatch: pytest.Mon
     from pcam_features.reference import lbp
 
     honest = lbp.features
-    column = FAMILIES["lbp"].columns[7]
+    columns = FAMILIES["lbp"].columns
+    column = columns[7]
     monkeypatch.setattr(lbp, "features", lambda named: honest(named) | {column: wrong})
     batch = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3), np.uint8)
     check = doctor.check_cpu("lbp", batch)
     assert check.verdict == doctor.Verdict.FAIL
-    assert "1 of 324" in check.detail
+    assert f"1 of {len(columns)}" in check.detail
     assert column in check.detail
 
 
@@ -48,7 +49,7 @@ def test_mechanics_the_card_is_judged_column_by_column() -> None:
     batch = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3), np.uint8)
     check = doctor.check_card("color", cpu, batch)  # the CPU in the card's place
     assert check.verdict == doctor.Verdict.PASS
-    assert "364 columns" in check.detail
+    assert f"{len(FAMILIES['color'].columns)} columns equal" in check.detail
 
 
 def test_mechanics_a_cache_that_cannot_be_written(
