@@ -13,7 +13,7 @@ from conftest import degenerate
 from planes_of import features_of, planes_of
 
 from pcam_features.doctor import PARITY
-from pcam_features.engine import planes
+from pcam_features.engine import cpu, planes
 from pcam_features.engine.devices import cuda_problem
 from pcam_features.engine.ptx import CAPABILITIES, SHARED_BYTES, assemble, compile_ptx, find_ptxas
 from pcam_features.families.catalog import FAMILIES, measurer
@@ -72,6 +72,21 @@ def test_parity_on_the_card(batch: np.ndarray) -> None:
     for name in FAMILIES:
         expected = np.stack(list(features_of(batch, name).values()), axis=1)
         np.testing.assert_allclose(measured[name], expected, **PARITY, err_msg=name)
+
+
+def test_mechanics_kernels_are_compiled_ahead_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernels = [planes.KERNEL, FAMILIES["glrlm"].kernel]
+    monkeypatch.setenv("PCAM_CACHE_DIR", str(tmp_path))
+    assert not cpu.compiled_before(kernels)
+    cpu.compile_ahead(kernels)
+    assert cpu.compiled_before(kernels)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb?")}
+    monkeypatch.setattr(subprocess, "Popen", None)  # nothing is left to start a process for
+    cpu.compile_ahead(kernels)
+    cpu.prepare(kernels[1])
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb?")} == before
 
 
 def test_mechanics_two_processes_may_compile_at_once(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def cache_folder() -> Path:
 
 def compiled_before(kernels: Sequence[Kernel]) -> bool:
     """Whether these kernels are on disk; if not, the first use takes a minute."""
-    return all(any(_folder(kernel).glob("*.nbc")) for kernel in kernels)
+    return all(any(_folder(kernel).rglob("*.nbc")) for kernel in kernels)
 
 
 def compile_ahead(kernels: Sequence[Kernel]) -> None:
