@@ -62,11 +62,11 @@ def main() -> None:
                 measure(batch, [name])
                 ours.append(time.perf_counter() - start)
             ms = [1000 * median(seconds) / len(batch) for seconds in (ours, theirs)]
-            width = len(FAMILIES[name].columns)
-            print(
-                f"{name}: {width} columns in {ms[0]:.2f} ms a patch, {1000 * ms[0] / width:.1f} µs each"
-            )
-            print(f"Nyxus {group}: {columns} in {ms[1]:.2f} ms, {1000 * ms[1] / columns:.1f} µs each")
+            widths = len(FAMILIES[name].columns), columns
+            for what, width, each in zip((name, f"Nyxus {group}"), widths, ms, strict=True):
+                print(
+                    f"{what}: {width} columns in {each:.2f} ms, {1000 * each / width:.1f} µs a column"
+                )
 
 
 if __name__ == "__main__":

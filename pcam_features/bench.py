@@ -17,9 +17,20 @@ import joblib
 import numpy as np
 
 from .engine import cpu
+from .errors import InputError
 from .families.catalog import FAMILIES, measurer
 from .families.family import Family
 from .sources.detect import open_source
+
+
+def _reference(family: Family) -> Any:
+    try:
+        return importlib.import_module(f".reference.{family.name}", __package__)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"bench measures {family.name} beside {error.name}, which is not installed; "
+            "pip install 'pcam-features[dev]' brings it."
+        ) from None
 
 
 def _seconds(work: Callable[..., Any], *arguments: Any) -> float:
@@ -62,7 +73,7 @@ def run(
     say(f"bench: {len(batch)} patches of {source}, one thread, median of {repeats}")
     rows = []
     for family in FAMILIES.values():
-        reference = importlib.import_module(f".reference.{family.name}", __package__)
+        reference = _reference(family)
         ours, theirs = _interleaved(family, reference, batch, repeats)
         rows.append(_row(family.name, len(family.columns), ours, theirs, reference.LIBRARY))
         say(f"bench: {family.name} done")

@@ -92,6 +92,15 @@ def test_mechanics_demo_goes_all_the_way(pcam: Run, tmp_path: Path) -> None:
     assert len(pd.read_csv(tmp_path / "demo" / "submission.csv")) == 30
 
 
+def test_mechanics_bench_says_which_library_is_missing(
+    pcam: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pcam_features.reference.color", None)
+    result = pcam("bench", "synthetic:16:4", "--patches", 16, "--repeats", 3)
+    assert result.code == 2
+    assert "pcam_features.reference.color" in result.err
+
+
 def test_mechanics_bench_prints_ratios(pcam: Run, synthetic_folder: Path) -> None:
     result = pcam("bench", synthetic_folder, "--patches", 16, "--repeats", 3, "--json")
     report = json.loads(result.out)
