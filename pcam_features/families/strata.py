@@ -80,18 +80,14 @@ INTS = SUMS + N_RANKED * N_REGIONS * N_MAPS * EACH
 
 
 @device
-def row_of(image: Any, y: int) -> Any:
-    return image[y * SIDE : (y + 1) * SIDE]
-
-
-@device
 def smooth(source: Any, step: int, shift: int, own: Any, target: Any) -> None:
     """The binomial with its taps `step` pixels apart, rounded by `shift` bits once at the end."""
     half = 1 << (shift - 1)
     for y in range(lane(), SIDE, lanes()):
-        a, b = row_of(source, max(y - 2 * step, 0)), row_of(source, max(y - step, 0))
-        c = row_of(source, y)
-        d, e = row_of(source, min(y + step, SIDE - 1)), row_of(source, min(y + 2 * step, SIDE - 1))
+        # Rows as slices: a device function cannot return one on CUDA.
+        a, b = source[max(y - 2 * step, 0) * SIDE :], source[max(y - step, 0) * SIDE :]
+        c, d = source[y * SIDE :], source[min(y + step, SIDE - 1) * SIDE :]
+        e = source[min(y + 2 * step, SIDE - 1) * SIDE :]
         inner = own[MARGIN : MARGIN + SIDE]
         for x in range(SIDE):
             inner[x] = np.int32(a[x] + e[x] + 4 * (b[x] + d[x]) + 6 * c[x])
@@ -99,7 +95,7 @@ def smooth(source: Any, step: int, shift: int, own: Any, target: Any) -> None:
             own[k], own[MARGIN + SIDE + k] = inner[0], inner[SIDE - 1]
         first, second = own[MARGIN - 2 * step :], own[MARGIN - step :]
         fourth, fifth = own[MARGIN + step :], own[MARGIN + 2 * step :]
-        row = row_of(target, y)
+        row = target[y * SIDE : (y + 1) * SIDE]
         for x in range(SIDE):
             total = np.int32(first[x] + fifth[x] + 4 * (second[x] + fourth[x]) + 6 * inner[x])
             row[x] = np.int32(total + np.int32(half)) >> np.int32(shift)
@@ -110,7 +106,11 @@ def smooth(source: Any, step: int, shift: int, own: Any, target: Any) -> None:
 def find_detail(finer: Any, coarser: Any, detail: Any) -> None:
     """How far apart two smoothings are, in eighths of a level."""
     for y in range(lane(), SIDE, lanes()):
-        a, b, row = row_of(finer, y), row_of(coarser, y), row_of(detail, y)
+        a, b, row = (
+            finer[y * SIDE : (y + 1) * SIDE],
+            coarser[y * SIDE : (y + 1) * SIDE],
+            detail[y * SIDE : (y + 1) * SIDE],
+        )
         for x in range(SIDE):
             apart = np.int32(np.int32(abs(np.int32(a[x] - b[x]))) + 1) >> np.int32(SIXTEENTHS - EIGHTHS)
             row[x] = min(apart, np.int32(LARGEST_DETAIL))
@@ -122,13 +122,13 @@ def find_maps(plane: Any, flip: int, own: Any, work: Any, darkness: Any, details
     """Darkness and both details of a ranked plane; `flip` is 1 where low levels are dark."""
     one, two = work[SMOOTHED], work[SMOOTHED + 1]
     for y in range(lane(), SIDE, lanes()):
-        row = row_of(two, y)
+        row = two[y * SIDE : (y + 1) * SIDE]
         for x in range(SIDE):
             row[x] = plane[y, x]
     barrier()
     smooth(two, 1, WEIGHT_BITS - SIXTEENTHS, own, one)
     for y in range(lane(), SIDE, lanes()):
-        smoothed, dark = row_of(one, y), row_of(darkness, y)
+        smoothed, dark = one[y * SIDE : (y + 1) * SIDE], darkness[y * SIDE : (y + 1) * SIDE]
         for x in range(SIDE):
             level = smoothed[x] >> np.int32(2)
             dark[x] = np.int32(KEYS - 1 - level) if flip else level
@@ -145,7 +145,7 @@ def count_darkness(darkness: Any, histograms: Any) -> None:
         histograms[k] = 0
     barrier()
     for y in range(lane(), SIDE, lanes()):
-        row, inside = row_of(darkness, y), START <= y < STOP
+        row, inside = darkness[y * SIDE : (y + 1) * SIDE], START <= y < STOP
         for x in range(SIDE):
             ring = 0 if inside and START <= x < STOP else KEYS
             add(histograms, ring + row[x], 1)
@@ -181,7 +181,7 @@ def place(darkness: Any, starts: Any, region: int, strata: Any) -> None:
     """The stratum of each pixel of a region, from 0 for the darkest."""
     s0, s1, s2, s3 = starts[0], starts[1], starts[2], starts[3]
     for y in range(lane(), SIDE, lanes()):
-        dark, row = row_of(darkness, y), row_of(strata, y)
+        dark, row = darkness[y * SIDE : (y + 1) * SIDE], strata[y * SIDE : (y + 1) * SIDE]
         for x in range(SIDE):
             k = dark[x]
             row[x] = np.int32(k < s0) + np.int32(k < s1) + np.int32(k < s2) + np.int32(k < s3)
@@ -243,7 +243,7 @@ def add_maps(planes: Any, own: Any, work: Any, sums: Any) -> None:
     for top in range(lane() * STRIP, SIDE, lanes() * STRIP):
         for which in range(N_PLANES):
             for y in range(STRIP):
-                pixels, row = planes[DESCRIBED_INDEX[which], top + y], row_of(own, y)
+                pixels, row = planes[DESCRIBED_INDEX[which], top + y], own[y * SIDE : (y + 1) * SIDE]
                 for x in range(SIDE):
                     row[x] = pixels[x]
             add_map(own, top, which, work, sums)
@@ -260,7 +260,7 @@ def count_strata(strata: Any, counts: Any) -> None:
     barrier()
     for y in range(lane(), SIDE, lanes()):
         for pair in range(N_RANKED * N_REGIONS):
-            row = row_of(strata[pair], y)
+            row = strata[pair][y * SIDE : (y + 1) * SIDE]
             for stratum in range(N_STRATA):
                 n = np.int32(0)
                 for x in range(SIDE):
