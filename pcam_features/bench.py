@@ -97,7 +97,7 @@ def run(
 def _one_and_all_cores(batch: np.ndarray, repeats: int) -> tuple[float, float]:
     """Seconds a patch for all families, in one thread and in one for each core, in turn."""
     measure, names = measurer(list(FAMILIES.values()), cpu), list(FAMILIES)
-    parallel = joblib.Parallel(n_jobs=joblib.cpu_count(), backend="threading")
+    parallel = joblib.Parallel(n_jobs=joblib.cpu_count(), backend="threading", batch_size=1)
     parts = np.array_split(batch, 4 * joblib.cpu_count())
 
     def all_cores() -> None:
