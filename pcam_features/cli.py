@@ -177,7 +177,7 @@ def fit(
     overwrite: OverwriteOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Train XGBoost per family and on all, stack them, and score out of fold across slides."""
+    """Train XGBoost per family and on all, and a kernel model; stack them, scored across slides."""
     from .engine.devices import choose
     from .families.catalog import chosen
     from .learn import fit as learning
@@ -190,7 +190,7 @@ def fit(
     names = learning.families_to_use(store, split, wanted)
     target, why = choose(device)
     console.say(why)
-    with console.progress("fit", learning.steps(names, folds), "boosters") as advance:
+    with console.progress("fit", learning.steps(names, folds), "models") as advance:
         bundle = learning.fit(
             store,
             model,

@@ -15,6 +15,7 @@ from conftest import FITTED, Result
 from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.metrics.pairwise import rbf_kernel
 
 from pcam_features.engine import cpu
 from pcam_features.errors import InputError
@@ -140,6 +141,15 @@ def test_mechanics_copies_of_unknown_slide_stay_in_one_fold(synthetic_batch: np.
     assert "grouped by near-duplicates" in folds.protocol
 
 
+def rbf_logits(folder: Path, values: np.ndarray) -> np.ndarray:
+    """What the kernel model's arrays say, by scikit-learn's kernel."""
+    mean, scale, *landmarks = np.load(folder / "landmarks.npy").astype(float)
+    intercept, *weights = np.load(folder / "weights.npy")
+    rows = np.clip((values - mean) / scale, -4, 4)
+    like = rbf_kernel(rows, np.array(landmarks), gamma=1 / 3 / values.shape[1])
+    return np.asarray(4 * (like @ weights + intercept) - 2)
+
+
 def test_oracle_bundle_gives_xgboosts_and_scikit_learns_numbers(
     model_folder: Path, store_folder: Path, pcam: Run, tmp_path: Path
 ) -> None:
@@ -153,11 +163,13 @@ def test_oracle_bundle_gives_xgboosts_and_scikit_learns_numbers(
     values["all"] = np.concatenate([values[name] for name in families], axis=1)
     stack = json.loads((model_folder / "manifest.json").read_text())["stack"]
     total = np.full(len(mine), stack["intercept"])
-    for name, weight in stack["weights"].items():
+    assert set(stack["weights"]) == {*values, "rbf"}
+    total += stack["weights"]["rbf"] * rbf_logits(model_folder / "rbf", values["all"])
+    for name, matrix in values.items():
         booster = xgboost.Booster(model_file=model_folder / "boosters" / f"{name}.ubj")
-        margin = booster.predict(xgboost.DMatrix(values[name]), output_margin=True)
-        total += weight * margin
-    np.testing.assert_allclose(mine["label"], expit(total), rtol=1e-5)
+        margin = booster.predict(xgboost.DMatrix(matrix), output_margin=True)
+        total += stack["weights"][name] * margin
+    np.testing.assert_allclose(mine["label"], expit(total), rtol=1e-4)
 
     folds = pd.read_parquet(model_folder / "folds.parquet")
     predicted = pd.read_parquet(model_folder / "out_of_fold.parquet")
@@ -248,4 +260,44 @@ def test_mechanics_hostile_boosters_are_refused(
     manifest["sha256"]["color"] = sha256(content)  # whoever made it signed it, too
     (hostile / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(InputError, match="not an XGBoost model"):
+        bundle.read(hostile)
+
+
+def pretend_large(content: bytes) -> bytes:
+    """An array's file that says it has a million rows, in as many letters as before."""
+    shape = content[: content.index(b"}")].split(b"'shape': ")[1]
+    larger = b"(1000000, 9), "
+    return content.replace(shape, larger.ljust(len(shape)), 1)
+
+
+@pytest.mark.parametrize("name", ["landmarks", "weights"])
+@pytest.mark.parametrize("change", ["empty", "cut", "pickle", "large", "doubles", "infinite", "narrow"])
+def test_mechanics_hostile_arrays_are_refused(
+    name: str, change: str, model_folder: Path, tmp_path: Path
+) -> None:
+    from pcam_features.files import sha256
+
+    hostile = Path(shutil.copytree(model_folder, tmp_path / "model"))
+    file = hostile / "rbf" / f"{name}.npy"
+    array = np.load(file)
+    if change == "empty":
+        file.write_bytes(b"")
+    if change == "cut":
+        file.write_bytes(file.read_bytes()[:-100])
+    if change == "pickle":
+        np.save(file, np.array([print, None], object), allow_pickle=True)
+    if change == "large":
+        file.write_bytes(pretend_large(file.read_bytes()))
+    if change == "doubles":
+        np.save(file, array.astype(np.float64 if name == "landmarks" else np.float32))
+    if change == "infinite":
+        np.save(file, np.where(array == array.flat[-1], np.inf, array).astype(array.dtype))
+    if change == "narrow":
+        np.save(file, array[:, 1:] if name == "landmarks" else array[1:])
+    with pytest.raises(InputError, match="checksum"):
+        bundle.read(hostile)
+    manifest = json.loads((hostile / "manifest.json").read_text())
+    manifest["sha256"][name] = sha256(file.read_bytes())
+    (hostile / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match="damaged"):
         bundle.read(hostile)

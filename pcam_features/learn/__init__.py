@@ -1,1 +1,1 @@
-"""From features to a model: folds, boosters, stack, bundle."""
+"""From features to a model: folds, base models, stack, bundle."""

@@ -2,6 +2,8 @@
 
 manifest.json            what it was fitted on and how, the stack, scores, checksums
 boosters/<model>.ubj     XGBoost's own format
+rbf/landmarks.npy        float32 rows: each column's mean, its scale, then standardized landmarks
+rbf/weights.npy          float64: the intercept, then a weight for each landmark
 folds.parquet            id, label, slide, group, fold
 out_of_fold.parquet      id and each model's probability, the stack's as `stack`
 """
@@ -21,32 +23,32 @@ from .. import files
 from ..errors import InputError
 from ..families.catalog import FAMILIES
 from ..files import read_json, sha256, whole_folder, write_json
+from .models import ALL, RBF, Model, base_models, width
+from .rbf import Rbf
 from .stack import Stack
 
 VERSION = 1
 MANIFEST = "manifest.json"
 KEY = "bundle_version"
-ALL = "all"  # the base model on every family's columns side by side
 STACK = "stack"
 OUT_OF_FOLD = "out_of_fold.parquet"
-LARGEST_BOOSTER = 1 << 30  # bytes
+LARGEST_FILE = 1 << 30  # bytes
+ARRAYS = {"landmarks": np.float32, "weights": np.float64}
 
 
 @dataclass(frozen=True)
 class Bundle:
     manifest: dict[str, Any]
-    boosters: dict[str, xgboost.Booster]
+    models: dict[str, Model]
     stack: Stack
-
-
-def base_models(families: list[str]) -> dict[str, list[str]]:
-    """The base models for some families: each alone, and all together where there are several."""
-    models = {name: [name] for name in families}
-    return models | ({ALL: families} if len(families) > 1 else {})
 
 
 def booster_path(bundle: Path, model: str) -> Path:
     return bundle / "boosters" / f"{model}.ubj"
+
+
+def array_path(bundle: Path, name: str) -> Path:
+    return bundle / RBF / f"{name}.npy"
 
 
 def check_free(path: Path, *, overwrite: bool) -> None:
@@ -64,10 +66,16 @@ def write(
 ) -> None:
     """Write the whole bundle, or nothing. Raises InputError if `path` exists."""
     with whole_folder(path, overwrite=overwrite, what="model", mark=MANIFEST, key=KEY) as folder:
-        (folder / "boosters").mkdir()
+        for file in (booster_path(folder, ALL), array_path(folder, "weights")):
+            file.parent.mkdir()
         checksums = {}
-        for name, booster in bundle.boosters.items():
-            content = bytes(booster.save_raw("ubj"))
+        for name, model in bundle.models.items():
+            if isinstance(model, Rbf):
+                for part, array in model.as_arrays().items():
+                    np.save(array_path(folder, part), array, allow_pickle=False)
+                    checksums[part] = sha256(array_path(folder, part).read_bytes())
+                continue
+            content = bytes(model.save_raw("ubj"))
             booster_path(folder, name).write_bytes(content)
             checksums[name] = sha256(content)
         folds.to_parquet(folder / "folds.parquet", index=False)
@@ -100,29 +108,37 @@ def read(path: Path) -> Bundle:
         )
         if not all(math.isfinite(w) for w in (*stack.weights, stack.intercept)):
             raise ValueError("a weight of the stack is not finite")
-        boosters = {name: _booster(path, name, manifest["sha256"][name]) for name in models}
+        sums = manifest["sha256"]
+        opened: dict[str, Model] = {}
         for name, parts in models.items():
-            width = sum(len(manifest["families"][part]["columns"]) for part in parts)
-            if boosters[name].num_features() != width:
-                raise ValueError(f"booster {name} does not take {width} columns")
+            opened[name] = _rbf(path, sums) if name == RBF else _booster(path, name, sums[name])
+            columns = sum(len(manifest["families"][part]["columns"]) for part in parts)
+            if width(opened[name]) != columns:
+                raise ValueError(f"model {name} does not take {columns} columns")
         for family in manifest["families"].values():
             int(family["version"])
         str(manifest["source"]["fingerprint"]["ids"])
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, EOFError) as error:
         raise InputError(f"model {path} is damaged ({error}); fit it anew.") from None
-    return Bundle(manifest, boosters, stack)
+    return Bundle(manifest, opened, stack)
 
 
-def _booster(path: Path, name: str, checksum: str) -> xgboost.Booster:
-    file = booster_path(path, name)
+def _content(path: Path, file: Path, checksum: str) -> bytes:
+    """What a file of the bundle at `path` holds, if it has its checksum and a sane size."""
     try:
-        if file.stat().st_size > LARGEST_BOOSTER:
-            raise InputError(f"model {path}: {file.name} is too large to be a booster.")
+        if file.stat().st_size > LARGEST_FILE:
+            raise InputError(f"model {path}: {file.name} is too large to be part of a model.")
         content = file.read_bytes()
     except OSError as error:
         raise InputError(f"model {path}: {file.name} cannot be read: {error.strerror}.") from None
     if sha256(content) != checksum:
         raise InputError(f"model {path} is damaged: {file.name} does not have its checksum.")
+    return content
+
+
+def _booster(path: Path, name: str, checksum: str) -> xgboost.Booster:
+    file = booster_path(path, name)
+    content = _content(path, file, checksum)
     try:
         if not content.startswith(b"{"):  # XGBoost ends the whole process on an empty file
             raise ValueError("no object")
@@ -131,13 +147,14 @@ def _booster(path: Path, name: str, checksum: str) -> xgboost.Booster:
         raise InputError(f"model {path}: {file.name} is not an XGBoost model.") from None
 
 
-def logits_of(bundle: Bundle, values: dict[str, np.ndarray], threads: int) -> np.ndarray:
-    """Log-odds (rows, models) from each family's values."""
-    from .boosting import logit
-
-    models = base_models(list(bundle.manifest["families"]))
-    columns = [
-        logit(bundle.boosters[name], np.concatenate([values[p] for p in parts], 1), threads=threads)
-        for name, parts in models.items()
-    ]
-    return np.stack(columns, axis=1)
+def _rbf(path: Path, checksums: dict[str, str]) -> Rbf:
+    arrays = {}
+    for name, dtype in ARRAYS.items():
+        file = array_path(path, name)
+        _content(path, file, checksums[name])
+        # Mapped, an array that says it is larger than its file takes no memory.
+        mapped = np.load(file, mmap_mode="r", allow_pickle=False)
+        if mapped.dtype != dtype:
+            raise ValueError(f"{file.name} is not {np.dtype(dtype)}")
+        arrays[name] = np.array(mapped)
+    return Rbf.from_arrays(**arrays)

@@ -1,4 +1,4 @@
-"""Fitting: boosters out of fold across slides, a stack on top, and the scores they earned."""
+"""Fitting: models out of fold across slides, a stack on top, and the scores they earned."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy.special import expit
-from xgboost import Booster
 
 from .. import __version__
 from ..errors import InputError
 from ..evaluate.intervals import Estimate, auc, percentile_interval, resampled_aucs
 from ..store import Store
-from . import boosting
-from .bundle import STACK, Bundle, base_models, write
+from . import boosting, rbf
+from .bundle import STACK, Bundle, write
 from .bundle import VERSION as BUNDLE_VERSION
 from .folds import Folds, fingerprint, make_folds
+from .models import RBF, How, Model, Values, base_models, join, logit, train
 from .stack import fit_stack, out_of_fold
 
 LIBRARIES = ("numpy", "xgboost", "scikit-learn", "numba")
-Values = dict[str, np.ndarray]
 
 
 def families_to_use(store: Store, split: str, wanted: list[str] | None) -> list[str]:
@@ -49,27 +48,27 @@ def train_models(
     threads: int,
     seed: int,
     progress: Callable[[int], None],
-) -> tuple[dict[str, Booster], np.ndarray]:
+) -> tuple[dict[str, Model], np.ndarray]:
     """Each base model trained on everything, and the log-odds (rows, models) each gave out of fold."""
+
+    how: How = {"device": device, "threads": threads, "seed": seed}
     models = base_models(list(values))
     logits = np.empty((len(labels), len(models)))
-    boosters = {}
+    trained = {}
     for column, (name, parts) in enumerate(models.items()):
-        matrix = values[parts[0]] if len(parts) == 1 else np.concatenate([values[p] for p in parts], 1)
+        matrix = join(values, parts)
         for k in range(folds.count):
             held_out = folds.fold == k
-            booster = boosting.train(
-                matrix[~held_out], labels[~held_out], device=device, threads=threads, seed=seed
-            )
-            logits[held_out, column] = boosting.logit(booster, matrix[held_out], threads=threads)
+            model = train(name, matrix[~held_out], labels[~held_out], **how)
+            logits[held_out, column] = logit(model, matrix[held_out], threads)
             progress(1)
-        boosters[name] = boosting.train(matrix, labels, device=device, threads=threads, seed=seed)
+        trained[name] = train(name, matrix, labels, **how)
         progress(1)
-    return boosters, logits
+    return trained, logits
 
 
 def steps(families: list[str], folds: int) -> int:
-    """How many boosters a fit trains: what `progress` counts."""
+    """How many models a fit trains: what `progress` counts."""
     return len(base_models(families)) * (folds + 1)
 
 
@@ -98,10 +97,10 @@ def fit(
     dealt = make_folds(patches, folds, seed, look)
     labels = patches["label"].to_numpy(np.int8)
     values = {name: store.features(split, name) for name in families}
-    boosters, logits = train_models(
+    trained, logits = train_models(
         values, labels, dealt, device=device, threads=threads, seed=seed, progress=progress
     )
-    models = tuple(boosters)
+    models = tuple(trained)
     stack = fit_stack(models, logits, labels)
     stacked = out_of_fold(models, logits, labels, dealt.fold)
     probabilities = np.column_stack([expit(logits), stacked])
@@ -115,7 +114,9 @@ def fit(
         "families": {name: store.manifest["families"][name] for name in families},
         "folds": {"count": dealt.count, "groups": int(dealt.group.max()) + 1, "seed": seed}
         | {"protocol": dealt.protocol},
-        "parameters": boosting.PARAMETERS | {"rounds": boosting.ROUNDS, "seed": seed},
+        "parameters": boosting.PARAMETERS
+        | {"rounds": boosting.ROUNDS, "seed": seed}
+        | {RBF: {"width": rbf.WIDTH, "penalty": rbf.PENALTY, "clip": rbf.CLIP}},
         "stack": stack.as_dict(),
         "out_of_fold_auc": dict(zip((*models, STACK), (s.as_dict() for s in scores), strict=True)),
         "device": device,
@@ -126,7 +127,7 @@ def fit(
     predicted = pd.DataFrame(
         {"id": patches["id"]} | dict(zip((*models, STACK), probabilities.T, strict=True))
     )
-    bundle = Bundle(manifest, boosters, stack)
+    bundle = Bundle(manifest, trained, stack)
     write(path, bundle, fold_table, predicted, overwrite=overwrite)
     return bundle
 

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 
 from ..errors import InputError
 from ..store import Store
-from .bundle import OUT_OF_FOLD, STACK, Bundle, logits_of
+from .bundle import OUT_OF_FOLD, STACK, Bundle
+from .models import base_models, join, logit
 
 
 def check_features(bundle: Bundle, store: Store) -> None:
@@ -59,5 +60,9 @@ def predict(bundle: Bundle, store: Store, split: str, threads: int) -> tuple[lis
     """The ids of a split and their probabilities of tumor, in the store's order."""
     check_features(bundle, store)
     values = {name: store.features(split, name) for name in bundle.manifest["families"]}
-    probabilities = bundle.stack.probability(logits_of(bundle, values, threads))
+    models = base_models(list(bundle.manifest["families"]))
+    logits = [
+        logit(bundle.models[name], join(values, parts), threads) for name, parts in models.items()
+    ]
+    probabilities = bundle.stack.probability(np.stack(logits, axis=1))
     return store.patches(split)["id"].tolist(), probabilities

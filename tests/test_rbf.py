@@ -1,0 +1,83 @@
+"""The kernel model is held to scikit-learn's kernel ridge regression and to plain least squares."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.metrics.pairwise import rbf_kernel
+from sklearn.preprocessing import KernelCenterer, StandardScaler
+
+from pcam_features.learn import rbf
+
+
+def data(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    values = rng.normal(3, 2, (rows, 7)).astype(np.float32)
+    labels = (np.sin(values[:, 0]) + rng.normal(0, 0.5, rows) > 0.2).astype(np.int8)
+    return values, labels
+
+
+def by_scikit_learn(values: np.ndarray) -> np.ndarray:
+    scaled: np.ndarray = StandardScaler().fit(data(400)[0]).transform(values)
+    return np.clip(scaled, -rbf.CLIP, rbf.CLIP)
+
+
+def probability(model: rbf.Rbf, values: np.ndarray) -> np.ndarray:
+    return (rbf.logit(model, values) + 2) / 4
+
+
+def test_oracle_likeness_is_scikit_learns() -> None:
+    rows = by_scikit_learn(data(50)[0]).astype(np.float32)
+    expected = rbf_kernel(rows, rows[:20], gamma=rbf.WIDTH / rows.shape[1])
+    np.testing.assert_allclose(rbf.likeness(rows, rows[:20]), expected, atol=2e-6)
+
+
+def test_oracle_with_every_row_a_landmark_it_is_kernel_ridge_regression() -> None:
+    (values, labels), (others, _) = data(400), data(100, seed=1)
+    rows, new = by_scikit_learn(values), by_scikit_learn(others)
+    gamma = rbf.WIDTH / values.shape[1]
+    centerer = KernelCenterer()
+    among = centerer.fit_transform(rbf_kernel(rows, gamma=gamma))
+    ridge = KernelRidge(alpha=rbf.PENALTY, kernel="precomputed").fit(among, labels - labels.mean())
+    expected = labels.mean() + ridge.predict(centerer.transform(rbf_kernel(new, rows, gamma=gamma)))
+    found = probability(rbf.train(values, labels, seed=0), others)
+    assert expected.std() > 0.2
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+def test_oracle_with_fewer_landmarks_it_is_penalized_least_squares(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rbf, "LANDMARKS", 60)
+    monkeypatch.setattr(rbf, "BLOCK", 128)
+    (values, labels), (others, _) = data(400), data(100, seed=1)
+    model = rbf.train(values, labels, seed=0)
+    assert model.landmarks.shape == (60, 7)
+    landmarks = model.landmarks.astype(float)
+    gamma = rbf.WIDTH / values.shape[1]
+    like = np.column_stack([rbf_kernel(by_scikit_learn(values), landmarks, gamma=gamma), np.ones(400)])
+    root = np.linalg.cholesky(rbf_kernel(landmarks, gamma=gamma) + 1e-9 * np.eye(60)).T
+    penalty = np.sqrt(rbf.PENALTY) * np.column_stack([root, np.zeros(60)])
+    target = np.append(labels, np.zeros(60))
+    solution = np.linalg.lstsq(np.vstack([like, penalty]), target)[0]
+    new = np.column_stack([rbf_kernel(by_scikit_learn(others), landmarks, gamma=gamma), np.ones(100)])
+    np.testing.assert_allclose(probability(model, others), new @ solution, atol=2e-3)
+
+
+def test_invariant_constant_and_repeated_columns_and_rows_do_no_harm() -> None:
+    values, labels = data(200)
+    twice = np.concatenate([values, values])
+    wide = np.column_stack([twice, twice, np.full(400, 0.1, np.float32), np.zeros(400, np.float32)])
+    found = rbf.logit(rbf.train(wide, np.concatenate([labels, labels]), seed=0), wide)
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found[:200], found[200:], atol=1e-3)
+    assert ((found[:200] > 0) == labels).mean() > 0.8
+
+
+def test_mechanics_arrays_give_the_same_model() -> None:
+    values, labels = data(100)
+    model = rbf.train(values, labels, seed=3)
+    again = rbf.Rbf.from_arrays(**model.as_arrays())
+    np.testing.assert_array_equal(rbf.logit(again, values), rbf.logit(model, values))
+    assert rbf.logit(model, values[:0]).shape == (0,)
