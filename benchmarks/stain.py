@@ -1,0 +1,185 @@
+"""What a change of stain does to features, and whether patches normalized by their own serve better.
+
+    python benchmarks/stain.py move SOURCE [--split valid] > moved.json
+    python benchmarks/stain.py normalize SOURCE FOLDER --by macenko
+    python benchmarks/stain.py score STORE [STORE ...]
+
+`move` stains patches anew, darker by a fifth, and says how far each family's columns go, in their
+standard deviation over patches. `normalize` writes a source again with every patch brought to the
+same stain, for `pcam extract`. `score` trains on split `train` of each store and scores `valid`; the
+first store's scores are also added to each other's.
+
+Sources: M. Macenko et al., "A method for normalizing histology slides for quantitative analysis",
+ISBI 2009; E. Reinhard et al., "Color transfer between images", IEEE CG&A 21, 2001 (in CIELAB).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from pcam_features.engine import cpu
+from pcam_features.engine.planes import RGB_FROM_HED
+from pcam_features.families.catalog import FAMILIES, measurer
+from pcam_features.reference.stain import vectors_of
+from pcam_features.sources.detect import open_source
+from pcam_features.sources.source import Split
+
+DARKER = 1.2
+SHIFTS = {"hematoxylin": (DARKER, 1, 1), "eosin": (1, DARKER, 1), "both": (DARKER, DARKER, DARKER)}
+LEARNED_FROM = 512  # patches that say what the usual stain is
+Normalize = Callable[[np.ndarray], np.ndarray]
+
+
+def density_of(patches: np.ndarray) -> np.ndarray:
+    return -np.log(np.maximum(patches, 1) / 255)
+
+
+def colors_of(density: np.ndarray) -> np.ndarray:
+    return np.rint(np.clip(255 * np.exp(-density), 0, 255)).astype(np.uint8)
+
+
+def restain(patches: np.ndarray, factors: tuple[float, ...]) -> np.ndarray:
+    """Patches with so many times as much of hematoxylin, eosin and the rest (Ruifrok's vectors)."""
+    return colors_of(density_of(patches) @ np.linalg.inv(RGB_FROM_HED) * factors @ RGB_FROM_HED)
+
+
+def some(split: Split, count: int) -> np.ndarray:
+    """Patches from all over a split."""
+    rows = np.linspace(0, len(split) - 1, count).astype(int)
+    return np.concatenate([split.read(int(k), int(k) + 1) for k in rows])
+
+
+def move(split: Split, patches: int) -> dict[str, Any]:
+    """For each shift and family, how far its columns go: the median over columns, and the 90th
+    percentile, of the median over patches, in standard deviations."""
+    batch = some(split, patches)
+    measure = measurer(list(FAMILIES.values()), cpu)
+    before, found = measure(batch, list(FAMILIES)), {}
+    for shift, factors in SHIFTS.items():
+        after = measure(restain(batch, factors), list(FAMILIES))
+        found[shift] = {}
+        for name, values in before.items():
+            spread = values.std(axis=0)
+            gone = np.median(np.abs(after[name] - values), axis=0)[spread > 0] / spread[spread > 0]
+            found[shift][name] = {f"p{p}": float(np.percentile(gone, p)) for p in (50, 90)}
+    return {"patches": patches, "darker": DARKER, "moved": found}
+
+
+def macenko(sample: np.ndarray) -> Normalize:
+    """Bring patches to the sample's mean stain vectors and mean 99th percentiles of concentration."""
+
+    def stains(patch: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        density = density_of(patch.reshape(-1, 3))
+        found = vectors_of(density[(density >= 0.15).all(axis=1)])
+        if found is None:
+            return None
+        amounts = np.linalg.lstsq(found[0].T, density.T)[0]
+        return found[0], amounts, np.maximum(np.percentile(amounts, 99, axis=1), 0.1)
+
+    known = [each for each in map(stains, sample) if each is not None]
+    vectors = np.mean([each[0] for each in known], axis=0)
+    tops = np.mean([each[2] for each in known], axis=0)
+
+    def normalize(patch: np.ndarray) -> np.ndarray:
+        found = stains(patch)
+        if found is None:  # no stain to speak of: as it is
+            return patch
+        density = (found[1] * (tops / found[2])[:, None]).T @ vectors
+        return colors_of(density).reshape(patch.shape)
+
+    return normalize
+
+
+def reinhard(sample: np.ndarray) -> Normalize:
+    """Bring patches to the sample's mean color and mean deviation of color."""
+
+    def lab(patch: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        values = cv2.cvtColor(patch.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+        return values, values.mean(axis=(0, 1)), values.std(axis=(0, 1))
+
+    means, spreads = (np.mean([lab(patch)[k] for patch in sample], axis=0) for k in (1, 2))
+
+    def normalize(patch: np.ndarray) -> np.ndarray:
+        values, mean, spread = lab(patch)
+        scale = np.where(spread > 1, spreads / np.maximum(spread, 1), 1)
+        changed = ((values - mean) * scale + means).astype(np.float32)
+        colors = cv2.cvtColor(changed, cv2.COLOR_LAB2RGB)
+        return np.rint(np.clip(colors, 0, 1) * 255).astype(np.uint8)
+
+    return normalize
+
+
+def write(splits: dict[str, Split], folder: Path, normalize: Normalize) -> None:
+    for split in splits.values():
+        for name in ("normal", "tumor"):
+            (folder / split.name / name).mkdir(parents=True)
+        for k, (patch_id, label) in enumerate(zip(split.ids, split.labels, strict=True)):
+            file = folder / split.name / ("tumor" if label else "normal") / f"{patch_id}.png"
+            patch = normalize(split.read(k, k + 1)[0])
+            Image.fromarray(patch).save(file, compress_level=1)
+
+
+def score(stores: list[Path], threads: int) -> list[dict[str, Any]]:
+    from pcam_features.evaluate.intervals import auc
+    from pcam_features.learn.models import ALL, RBF, join, logit, train
+    from pcam_features.store import open_store
+
+    first: dict[str, np.ndarray] = {}
+    found = []
+    for path in stores:
+        store = open_store(path)
+        values = {
+            split: join({name: store.features(split, name) for name in FAMILIES}, list(FAMILIES))
+            for split in ("train", "valid")
+        }
+        labels, truth = (store.patches(split)["label"].to_numpy() for split in values)
+        scores = {}
+        for name in (ALL, RBF):
+            model = train(name, values["train"], labels, device="cpu", threads=threads, seed=0)
+            scores[name] = logit(model, values["valid"], threads)
+        scores["both"] = scores[ALL] / scores[ALL].std() + scores[RBF] / scores[RBF].std()
+        first = first or scores
+        row = {name: auc(truth, each) for name, each in scores.items()}
+        row["both and the first store's both"] = auc(truth, scores["both"] + first["both"])
+        found.append({"store": str(path)} | row)
+        print(found[-1], file=sys.stderr, flush=True)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    moving = commands.add_parser("move")
+    moving.add_argument("source")
+    moving.add_argument("--split", default="valid")
+    moving.add_argument("--patches", type=int, default=512)
+    normalizing = commands.add_parser("normalize")
+    normalizing.add_argument("source")
+    normalizing.add_argument("folder", type=Path)
+    normalizing.add_argument("--by", choices=("macenko", "reinhard"), required=True)
+    scoring = commands.add_parser("score")
+    scoring.add_argument("stores", type=Path, nargs="+")
+    scoring.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    if options.command == "score":
+        print(json.dumps(score(options.stores, options.threads), indent=1))
+        return
+    splits = open_source(options.source)[0].splits
+    if options.command == "move":
+        print(json.dumps(move(splits[options.split], options.patches), indent=1))
+        return
+    sample = some(splits["train"], LEARNED_FROM)
+    write(splits, options.folder, {"macenko": macenko, "reinhard": reinhard}[options.by](sample))
+
+
+if __name__ == "__main__":
+    main()
