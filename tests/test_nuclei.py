@@ -22,6 +22,7 @@ from pcam_features.engine import cpu
 from pcam_features.engine.lanes import Kernel, device
 from pcam_features.engine.planes import PLANES
 from pcam_features.engine.regions import CENTER
+from pcam_features.families.margins import CELLS, MARGIN, SIDE, at, clear
 from pcam_features.families.nuclei import (
     DARKER,
     FAMILY,
@@ -35,7 +36,6 @@ from pcam_features.families.nuclei import (
 )
 from pcam_features.families.outline import FLAGS, area_beside, measure_nucleus
 from pcam_features.families.segmentation import (
-    CELLS,
     COUNT,
     HEIGHT,
     LABEL,
@@ -43,7 +43,6 @@ from pcam_features.families.segmentation import (
     LEVEL,
     LEVELS,
     LINE,
-    MARGIN,
     MASK,
     MOST,
     OUTSIDE,
@@ -52,12 +51,9 @@ from pcam_features.families.segmentation import (
     REACH,
     RISE,
     ROOF,
-    SIDE,
     STEPS,
     TEMP,
     TISSUE,
-    at,
-    clear,
     fill_holes,
     find_distance,
     find_heights,
@@ -97,7 +93,7 @@ def all_stages(planes: Any, table: Any, ints: Any, floats: Any, work: Any, out: 
     find_heights(table, ints[0], work)
     keep(work[HEIGHT], out[3])
     keep(work[ROOF], out[4])
-    _, end = plant(work[HEIGHT], work[ROOF], work[LABEL], work[QUEUE], work[STEPS])
+    _, end = plant(work[ROOF], work[LABEL], work[QUEUE], work[STEPS])
     keep(work[LABEL], out[5])
     flood(end, work[ROOF], work[LABEL], work[QUEUE], work[STEPS])
     keep(work[LABEL], out[6])

@@ -52,6 +52,25 @@ def test_oracle_hsv_is_opencv(planes: dict[str, np.ndarray], colors: np.ndarray)
     assert np.abs((turn + 128) % 256 - 128).max() <= 1
 
 
+def test_oracle_hue_and_saturation_of_every_color() -> None:
+    """To the level, as division of whole numbers gives them: the kernel divides in 32-bit floats."""
+    rest = np.stack(np.meshgrid(range(256), range(256), indexing="ij"), -1).reshape(-1, 2)
+    colors = np.zeros((8 * 96 * 96, 3), np.uint8)
+    colors[: len(rest), 1:] = rest
+    for first in range(256):
+        colors[:, 0] = first
+        red, green, blue = colors.T.astype(np.int32)
+        top = colors.max(axis=1).astype(np.int32)
+        spread = np.maximum(top - colors.min(axis=1), 1)
+        turn = np.where(top == green, blue - red + 2 * spread, red - green + 4 * spread)
+        turn = np.where(top == red, green - blue + 6 * spread, turn)
+        hue = ((256 * turn + 3 * spread) // (6 * spread) + SIGNED_ZERO) & 255
+        saturation = (510 * (top - colors.min(axis=1)) + top) // np.maximum(2 * top, 1)
+        mine = planes_of(colors.reshape(8, 96, 96, 3))
+        np.testing.assert_array_equal(mine[:, PLANES.index("hue")].ravel(), hue)
+        np.testing.assert_array_equal(mine[:, PLANES.index("saturation")].ravel(), saturation)
+
+
 def test_oracle_lab_is_scikit_image(planes: dict[str, np.ndarray], colors: np.ndarray) -> None:
     lab = rgb2lab(colors)
     assert apart(planes["lab_l"], lab[..., 0] * 2.55) <= 1

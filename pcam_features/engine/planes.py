@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from .lanes import Kernel, barrier, device, lane, lanes
+from .lanes import LANES, Kernel, barrier, device, lane, lanes
 from .regions import PATCH_SIZE
 
 PLANES = (
@@ -68,17 +68,20 @@ def _fixed(matrix: np.ndarray, bits: int) -> tuple[tuple[int, ...], ...]:
 
 
 def _table() -> np.ndarray:
-    """Optical density and linear light of each channel value, then the cube root of CIELAB."""
+    """Of each channel value optical density and linear light, in one number so that one look-up
+    gives both; then the cube root of CIELAB."""
     value = np.arange(256) / 255
     density = -np.log10(np.maximum(value, 1 / 255)) * LEVELS_PER_OD * 2**OD_BITS
     light = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
     t = np.arange(2**XYZ_BITS + 1) / 2**XYZ_BITS
     root = np.where(t > (6 / 29) ** 3, np.cbrt(t), t * (29 / 6) ** 2 / 3 + 4 / 29)
-    parts = (density, light * 2**LIGHT_BITS, root * 2**ROOT_BITS)
-    return np.concatenate([np.rint(part) for part in parts]).astype(np.int32)
+    both = np.rint(density) * 2**DENSITY + np.rint(light * 2**LIGHT_BITS)
+    return np.concatenate([both, np.rint(root * 2**ROOT_BITS)]).astype(np.uint32).view(np.int32)
 
 
-LIGHT, ROOT = 256, 512  # where the second and third part of the table begin
+DENSITY = 17  # the bit where density begins, above light
+LIGHT_MASK, DENSITY_MASK = (1 << DENSITY) - 1, (1 << (32 - DENSITY)) - 1
+ROOT = 256  # where the second part of the table begins
 GRAY = tuple(int(v) for v in np.rint(np.array([0.2125, 0.7154, 0.0721]) * 2**GRAY_BITS))
 STAIN = _fixed(np.linalg.inv(RGB_FROM_HED), STAIN_BITS)  # [channel][stain]
 XYZ = _fixed(XYZ_FROM_RGB / XYZ_FROM_RGB.sum(axis=1, keepdims=True), 14)
@@ -95,52 +98,91 @@ def scaled(amount: Any, bits: int) -> Any:
     return (amount + (1 << (bits - 1))) >> bits
 
 
+# Loops go over a whole row, a length that LLVM knows, in 32 bits, and look-ups have loops of their
+# own: all others then are SIMD.
+
+
+@device
+def channels_and_gray(rgb: Any, y: int, out: Any) -> None:
+    assert rgb.shape[2] == 3  # LLVM then knows how far apart pixels are, and takes many at a time
+    for x in range(PATCH_SIZE):
+        red, green, blue = np.int32(rgb[y, x, 0]), np.int32(rgb[y, x, 1]), np.int32(rgb[y, x, 2])
+        out[0, y, x], out[1, y, x], out[2, y, x] = red, green, blue
+        gray = np.int32(GRAY[0] * red + GRAY[1] * green + GRAY[2] * blue)
+        out[3, y, x] = scaled(gray, GRAY_BITS)
+
+
+@device
+def quotient(n: Any, d: Any) -> Any:
+    """n // d, where n + d < 2**24: 32 bits then hold n / d closely enough not to reach the next."""
+    return np.int32(np.float32(np.int32(n)) / np.float32(np.int32(d)))
+
+
+@device
+def hue_saturation_value(y: int, out: Any) -> None:
+    for x in range(PATCH_SIZE):
+        red, green, blue = np.int32(out[0, y, x]), np.int32(out[1, y, x]), np.int32(out[2, y, x])
+        top: Any = max(red, green, blue)
+        spread = np.int32(top - min(red, green, blue))
+        divisor = max(spread, np.int32(1))
+        turn = np.int32(red - green + 4 * divisor)
+        if top == green:
+            turn = np.int32(blue - red + 2 * divisor)
+        if top == red:
+            turn = np.int32(green - blue + 6 * divisor)
+        out[4, y, x] = (quotient(256 * turn + 3 * divisor, 6 * divisor) + SIGNED_ZERO) & 255
+        out[5, y, x] = quotient(510 * spread + top, max(2 * top, 1))
+        out[6, y, x] = top
+
+
+@device
+def stains(red: Any, green: Any, blue: Any, y: int, out: Any) -> None:
+    """Hematoxylin, eosin and residual from rows of the table's numbers."""
+    for x in range(PATCH_SIZE):
+        r = (red[x] >> DENSITY) & DENSITY_MASK
+        g = (green[x] >> DENSITY) & DENSITY_MASK
+        b = (blue[x] >> DENSITY) & DENSITY_MASK
+        hematoxylin = np.int32(STAIN[0][0] * r + STAIN[1][0] * g + STAIN[2][0] * b)
+        eosin = np.int32(STAIN[0][1] * r + STAIN[1][1] * g + STAIN[2][1] * b)
+        residual = np.int32(STAIN[0][2] * r + STAIN[1][2] * g + STAIN[2][2] * b)
+        out[10, y, x] = clip(scaled(hematoxylin, STAIN_BITS + OD_BITS))
+        out[11, y, x] = clip(scaled(eosin, STAIN_BITS + OD_BITS))
+        out[12, y, x] = clip(scaled(residual, STAIN_BITS + OD_BITS) + SIGNED_ZERO)
+
+
+@device
+def lab(first: Any, second: Any, third: Any, table: Any, y: int, out: Any) -> None:
+    """CIELAB from rows of the table's numbers for red, green and blue, which are lost."""
+    shift = 14 + LIGHT_BITS - XYZ_BITS
+    for x in range(PATCH_SIZE):
+        r, g, b = first[x] & LIGHT_MASK, second[x] & LIGHT_MASK, third[x] & LIGHT_MASK
+        first[x] = scaled(np.int32(XYZ[0][0] * r + XYZ[0][1] * g + XYZ[0][2] * b), shift)
+        second[x] = scaled(np.int32(XYZ[1][0] * r + XYZ[1][1] * g + XYZ[1][2] * b), shift)
+        third[x] = scaled(np.int32(XYZ[2][0] * r + XYZ[2][1] * g + XYZ[2][2] * b), shift)
+    for x in range(PATCH_SIZE):
+        first[x] = table[np.uint32(ROOT + first[x])]
+        second[x] = table[np.uint32(ROOT + second[x])]
+        third[x] = table[np.uint32(ROOT + third[x])]
+    for x in range(PATCH_SIZE):
+        fx, fy, fz = first[x], second[x], third[x]
+        lightness = np.uint32((116 * fy - (16 << ROOT_BITS)) * 255 + (50 << ROOT_BITS))
+        out[7, y, x] = min(np.uint32(lightness >> ROOT_BITS) // np.uint32(100), np.uint32(255))
+        out[8, y, x] = clip(scaled(np.int32(500 * (fx - fy)), ROOT_BITS) + SIGNED_ZERO)
+        out[9, y, x] = clip(scaled(np.int32(200 * (fy - fz)), ROOT_BITS) + SIGNED_ZERO)
+
+
 @device
 def measure(rgb: Any, table: Any, ints: Any, floats: Any, work: Any, out: Any) -> None:
-    height, width = rgb.shape[0], rgb.shape[1]
-    for y in range(lane(), height, lanes()):
-        for x in range(width):
-            red, green, blue = np.int32(rgb[y, x, 0]), np.int32(rgb[y, x, 1]), np.int32(rgb[y, x, 2])
-            out[0, y, x], out[1, y, x], out[2, y, x] = red, green, blue
-            gray = GRAY[0] * red + GRAY[1] * green + GRAY[2] * blue
-            out[3, y, x] = scaled(gray, GRAY_BITS)
-
-        for x in range(width):
-            red, green, blue = np.int32(rgb[y, x, 0]), np.int32(rgb[y, x, 1]), np.int32(rgb[y, x, 2])
-            top: Any = max(red, green, blue)
-            bottom: Any = min(red, green, blue)
-            spread = max(top - bottom, 1)
-            if top == red:
-                turn = green - blue + 6 * spread
-            elif top == green:
-                turn = blue - red + 2 * spread
-            else:
-                turn = red - green + 4 * spread
-            out[4, y, x] = ((256 * turn + 3 * spread) // (6 * spread) + SIGNED_ZERO) & 255
-            out[5, y, x] = (510 * (top - bottom) + top) // max(2 * top, 1)
-            out[6, y, x] = top
-
-        for x in range(width):
-            red = table[LIGHT + np.int32(rgb[y, x, 0])]
-            green = table[LIGHT + np.int32(rgb[y, x, 1])]
-            blue = table[LIGHT + np.int32(rgb[y, x, 2])]
-            shift = 14 + LIGHT_BITS - XYZ_BITS
-            fx = table[ROOT + scaled(XYZ[0][0] * red + XYZ[0][1] * green + XYZ[0][2] * blue, shift)]
-            fy = table[ROOT + scaled(XYZ[1][0] * red + XYZ[1][1] * green + XYZ[1][2] * blue, shift)]
-            fz = table[ROOT + scaled(XYZ[2][0] * red + XYZ[2][1] * green + XYZ[2][2] * blue, shift)]
-            lightness = (116 * fy - (16 << ROOT_BITS)) * 255
-            out[7, y, x] = clip((lightness + (50 << ROOT_BITS)) // (100 << ROOT_BITS))
-            out[8, y, x] = clip(scaled(500 * (fx - fy), ROOT_BITS) + SIGNED_ZERO)
-            out[9, y, x] = clip(scaled(200 * (fy - fz), ROOT_BITS) + SIGNED_ZERO)
-
-        for x in range(width):
-            red, green, blue = table[rgb[y, x, 0]], table[rgb[y, x, 1]], table[rgb[y, x, 2]]
-            hematoxylin = STAIN[0][0] * red + STAIN[1][0] * green + STAIN[2][0] * blue
-            eosin = STAIN[0][1] * red + STAIN[1][1] * green + STAIN[2][1] * blue
-            residual = STAIN[0][2] * red + STAIN[1][2] * green + STAIN[2][2] * blue
-            out[10, y, x] = clip(scaled(hematoxylin, STAIN_BITS + OD_BITS))
-            out[11, y, x] = clip(scaled(eosin, STAIN_BITS + OD_BITS))
-            out[12, y, x] = clip(scaled(residual, STAIN_BITS + OD_BITS) + SIGNED_ZERO)
+    first, second, third = work[lane(), 0], work[lane(), 1], work[lane(), 2]
+    for y in range(lane(), PATCH_SIZE, lanes()):
+        channels_and_gray(rgb, y, out)
+        hue_saturation_value(y, out)
+        for x in range(PATCH_SIZE):
+            first[x] = table[np.uint32(out[0, y, x])]
+            second[x] = table[np.uint32(out[1, y, x])]
+            third[x] = table[np.uint32(out[2, y, x])]
+        stains(first, second, third, y, out)
+        lab(first, second, third, table, y, out)
     barrier()
 
 
@@ -150,4 +192,5 @@ KERNEL = Kernel(
     shape=(len(PLANES), PATCH_SIZE, PATCH_SIZE),
     dtype=np.uint8,
     table=_table(),
+    work=(LANES, 3, PATCH_SIZE),
 )

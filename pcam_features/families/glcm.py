@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.lanes import Kernel, add, barrier, device, lane, lanes
+from ..engine.lanes import LANES, Kernel, add, barrier, device, lane, lanes
 from ..engine.planes import PLANES
 from ..engine.regions import CENTER, PATCH_SIZE, REGIONS
 from .family import Family, Feature
@@ -80,10 +80,20 @@ DIRECTIONS = ((0, 1), (-1, 1), (-1, 0), (-1, -1))
 N_PROPERTIES, N_REGIONS, N_DIRECTIONS = len(PROPERTIES), len(REGIONS), len(DIRECTIONS)
 START, STOP = CENTER
 
-# Scratch of one region: LEVELS rows of pair counts, then the histograms of i + j, |i - j| and i.
-SUMS, DIFFERENCES, MARGINAL = LEVELS, LEVELS + 2, LEVELS + 3
-ROWS = LEVELS + 4
-SQUARES, LOGS, LARGEST = 0, 1, 2  # what is summed, or sought, over each row of a joint histogram
+PAD = max(DISTANCES)  # columns on both sides of the levels, so that every row of pairs is as long
+
+# The cell of a pair: smaller level * LEVELS + difference, the same both ways round; CELLS more for
+# each of the two pixels that lies in the center. Pairs astride its edge belong to the patch alone.
+CELLS = LEVELS * LEVELS
+PLACES = 3  # both pixels in the ring, one in each, both in the center
+PLACE_OF = (1, 2, 0)  # where a region's cells lie, once those astride are the whole patch's
+
+# Small histograms of one region, with as much room as `fold` reaches over; then, for each
+# difference, the sum of squared counts and the largest.
+SUMS, DIFFERENCES, MARGINAL = 0, 3 * LEVELS, 4 * LEVELS
+SQUARES, LARGEST, SMALL = 6 * LEVELS, 7 * LEVELS, 8 * LEVELS
+LOGS = N_DIRECTIONS  # the row of floating-point scratch after those of the directions
+VECTOR = 8  # counts that a CPU adds at a time
 
 
 def _n_log2_n() -> np.ndarray:
@@ -93,117 +103,142 @@ def _n_log2_n() -> np.ndarray:
 
 
 @device
-def count_pairs(
-    plane: Any, top: int, bottom: int, left: int, right: int, dy: int, dx: int, step: int, counts: Any
-) -> None:
-    """Add `step` for each pair that starts in the rectangle and ends in the plane."""
-    height, width = plane.shape
-    x0, x1 = max(left, -dx), min(right, width - dx)
-    for y in range(max(top, -dy) + lane(), min(bottom, height - dy), lanes()):
-        for x in range(x0, x1):
-            i = plane[y, x] >> (8 - LEVEL_BITS)
-            j = plane[y + dy, x + dx] >> (8 - LEVEL_BITS)
-            add(counts, (i, j), step)
-
-
-@device
-def count_regions(plane: Any, dy: int, dx: int, counts: Any) -> None:
-    """Count the pairs of each region; a pair that straddles the center's edge is in neither part."""
-    height, width = plane.shape
-    for y in range(lane(), ROWS, lanes()):
-        for region in range(N_REGIONS):
-            for x in range(LEVELS):
-                counts[region, y, x] = 0
-    barrier()
-    top, bottom = max(START, START - dy), min(STOP, STOP - dy)
-    left, right = max(START, START - dx), min(STOP, STOP - dx)
-    count_pairs(plane, 0, height, 0, width, dy, dx, 1, counts[0])
-    count_pairs(plane, top, bottom, left, right, dy, dx, 1, counts[1])
-    # ring = patch - (first in center) - (second in center) + (both in center)
-    count_pairs(plane, START, STOP, START, STOP, dy, dx, -1, counts[2])
-    count_pairs(plane, START - dy, STOP - dy, START - dx, STOP - dx, dy, dx, -1, counts[2])
-    barrier()
-    for i in range(lane(), LEVELS, lanes()):
-        for j in range(LEVELS):
-            counts[2, i, j] += counts[0, i, j] + counts[1, i, j]
+def cut(plane: Any, levels: Any) -> None:
+    """The plane's levels, and CELLS more in the center."""
+    for y in range(lane(), PATCH_SIZE, lanes()):
+        for x in range(PATCH_SIZE):
+            levels[y, PAD + x] = plane[y, x] >> (8 - LEVEL_BITS)
+        if START <= y < STOP:
+            for x in range(START, STOP):
+                levels[y, PAD + x] += CELLS
     barrier()
 
 
 @device
-def summarize_row(counts: Any, i: int, n_log2_n: Any, row: Any) -> None:
-    """One row of a joint histogram, at and right of the diagonal: its share of all that is needed."""
-    squares, logs, largest = 0.0, 0.0, 0
-    for j in range(i, LEVELS):
-        if counts[i, j] == 0 and counts[j, i] == 0:
-            continue
-        both = counts[i, j] + counts[j, i]
-        once = both if i != j else counts[i, i]  # the pairs themselves, each counted one way round
-        weight = 2 if i != j else 1  # cells of the symmetric histogram that hold `both`
-        squares += weight * float(both) * float(both)
-        logs += weight * n_log2_n[both]
-        largest = max(largest, both)
-        add(counts, (SUMS + ((i + j) >> LEVEL_BITS), (i + j) & (LEVELS - 1)), once)
-        add(counts, (DIFFERENCES, j - i), once)
-        add(counts, (MARGINAL, i), once)
-        add(counts, (MARGINAL, j), once)
-    row[SQUARES], row[LOGS], row[LARGEST] = squares, logs, largest
+def count_pairs(levels: Any, dy: int, dx: int, counts: Any) -> None:
+    """Count the pairs in each cell: those of the ring, the patch and the center."""
+    for k in range(lane(), PLACES * CELLS, lanes()):
+        counts[k] = 0
+    barrier()
+    cells = levels[PATCH_SIZE + lane()]
+    for y in range(max(0, -dy) + lane(), min(PATCH_SIZE, PATCH_SIZE - dy), lanes()):
+        first = levels[y, PAD : PAD + PATCH_SIZE]
+        second = levels[y + dy, PAD + dx : PAD + dx + PATCH_SIZE]
+        for x in range(PATCH_SIZE):  # many at a time; what lies beside the patch is not counted
+            smaller = min(np.uint16(first[x] & TOP), np.uint16(second[x] & TOP))
+            cells[x] = first[x] + second[x] + (LEVELS - 2) * smaller
+        for x in range(max(0, -dx), min(PATCH_SIZE, PATCH_SIZE - dx)):
+            add(counts, cells[x], 1)
+    barrier()
+    for k in range(lane(), CELLS, lanes()):
+        counts[CELLS + k] += counts[k] + counts[2 * CELLS + k]
+    barrier()
 
 
 @device
-def describe(counts: Any, rows: Any, n_log2_n: Any, out: Any) -> None:
-    """All properties of one region in one direction, from its histograms and row sums."""
-    pairs = 0
-    for d in range(LEVELS):
-        pairs += counts[DIFFERENCES, d]
-    both = 2 * pairs
-    squares, joint, largest = 0.0, 0.0, 0.0
-    for i in range(LEVELS):
-        squares += rows[i, SQUARES]
-        joint += rows[i, LOGS]
-        largest = max(largest, rows[i, LARGEST])
-    contrast, dissimilarity, homogeneity, difference_logs = 0.0, 0.0, 0.0, 0.0
-    mean, marginal_logs = 0.0, 0.0
+def fold(counts: Any, small: Any) -> None:
+    """One region's histograms of i + j and |i - j|, its levels j, and what is sought in each column.
+
+    Rows are taken VECTOR apart: what is read is then what was written as a whole just before, or
+    long ago, and a CPU need not wait for it.
+    """
+    for k in range(lane(), SMALL, lanes()):
+        small[k] = 0
+    barrier()
+    for start in range(VECTOR):
+        for i in range(start, LEVELS, VECTOR):
+            for d in range(lane(), LEVELS, lanes()):
+                n = counts[i * LEVELS + d]
+                small[DIFFERENCES + d] += n
+                small[SQUARES + d] += n * n
+                small[LARGEST + d] = max(small[LARGEST + d], n)
+                add(small, SUMS + 2 * i + d, n)
+                add(small, MARGINAL + i + d, n)
+
+
+@device
+def sum_logs(counts: Any, n_log2_n: Any, small: Any, logs: Any) -> None:
+    """The sum of n log2 n over one region's cells, and its levels i.
+
+    A lane takes a row and its opposite: together they always have 33 cells.
+    """
+    for k in range(lane(), LEVELS // 2, lanes()):
+        a, b, c, d = 0.0, 0.0, 0.0, 0.0  # four sums, so that none waits for another
+        for i in (k, TOP - k):
+            pairs = 0
+            for x in range(i * LEVELS, (i + 1) * LEVELS - i, 4):  # beyond the last cell are zeros
+                n0, n1, n2, n3 = counts[x], counts[x + 1], counts[x + 2], counts[x + 3]
+                pairs += n0 + n1 + n2 + n3
+                a += n_log2_n[np.uint32(n0)]  # unsigned: no look at whether an index is negative
+                b += n_log2_n[np.uint32(n1)]
+                c += n_log2_n[np.uint32(n2)]
+                d += n_log2_n[np.uint32(n3)]
+            add(small, MARGINAL + i, pairs)
+        logs[k] = a + b + c + d
+
+
+@device
+def describe(small: Any, logs: Any, n_log2_n: Any, out: Any) -> None:
+    """All properties of one region in one direction.
+
+    Moments are whole numbers, those of i + j about a whole number near their mean, until the end.
+    """
+    pairs, differences, contrast, sums = 0, 0, 0, 0
+    squares, largest = int(small[SQUARES]), 2 * small[LARGEST]  # on the diagonal both ways are one cell
     for k in range(LEVELS):
-        n = counts[DIFFERENCES, k]
+        n = int(small[DIFFERENCES + k])  # in the simulator, products stay in 32 bits without it
+        pairs += n
+        differences += k * n
         contrast += k * k * n
-        dissimilarity += k * n
-        homogeneity += n / (1.0 + k * k)
-        difference_logs += n_log2_n[n]
-        mean += k * counts[MARGINAL, k]
-        marginal_logs += n_log2_n[counts[MARGINAL, k]]
-    contrast, dissimilarity, mean = contrast / pairs, dissimilarity / pairs, mean / both
-    variance = 0.0
+        squares += small[SQUARES + k]
+        largest = max(largest, small[LARGEST + k])
+    for s in range(2 * LEVELS):
+        sums += s * int(small[SUMS + s])
+    middle = (2 * sums + pairs) // (2 * pairs)
+    first, second, third, fourth = sums - middle * pairs, 0, 0, 0
+    for s in range(2 * LEVELS):
+        away, n = s - middle, int(small[SUMS + s])
+        second += away * away * n
+        third += away * away * away * n
+        fourth += away * away * away * away * n
+
+    homogeneity, even_logs, odd_logs, difference_logs, marginal_logs = 0.0, 0.0, 0.0, 0.0, 0.0
     for k in range(LEVELS):
-        variance += (k - mean) * (k - mean) * counts[MARGINAL, k] / both
-    sum_variance, shade, prominence, sum_logs = 0.0, 0.0, 0.0, 0.0
-    for s in range(2 * LEVELS - 1):
-        n = counts[SUMS + (s >> LEVEL_BITS), s & (LEVELS - 1)]
-        away = s - 2 * mean
-        sum_variance += away * away * n / pairs
-        shade += away * away * away * n / pairs
-        prominence += away * away * away * away * n / pairs
-        sum_logs += n_log2_n[n]
-    entropy = (n_log2_n[both] - joint) / both
+        homogeneity += small[DIFFERENCES + k] / (1.0 + k * k)
+        difference_logs += n_log2_n[np.uint32(small[DIFFERENCES + k])]
+        marginal_logs += n_log2_n[np.uint32(small[MARGINAL + k])]
+        even_logs += n_log2_n[np.uint32(small[SUMS + 2 * k])]
+        odd_logs += n_log2_n[np.uint32(small[SUMS + 2 * k + 1])]
+    joint = float(small[DIFFERENCES])  # 2n log 2n = 2n + 2n log n
+    for k in range(LEVELS // 2):
+        joint += logs[k]
+
+    both, square = 2 * pairs, float(pairs * pairs)
+    sum_variance = pairs * second - first * first  # times `square`, as are the next two
+    spread = pairs * contrast
+    shade = pairs * pairs * third - 3 * pairs * first * second + 2 * first * first * first
+    shift = first / pairs
+    entropy = (n_log2_n[both] - 2 * joint) / both
     marginal_entropy = (n_log2_n[both] - marginal_logs) / both
     information = max(2 * marginal_entropy - entropy, 0.0)
     flat = largest == both  # every pair is of one level with itself
-    out[0] = squares / (float(both) * float(both))
-    out[1] = contrast
-    out[2] = 1.0 if flat else (sum_variance - contrast) / (4 * variance)
-    out[3] = 0.0 if flat else variance
+    out[0] = squares / (2 * square)
+    out[1] = contrast / pairs
+    out[2] = 1.0 if flat else (sum_variance - spread) / (sum_variance + spread)
+    out[3] = (sum_variance + spread) / (4 * square)
     out[4] = homogeneity / pairs
-    out[5] = 2 * mean
-    out[6] = 0.0 if flat else sum_variance
-    out[7] = (n_log2_n[pairs] - sum_logs) / pairs
+    out[5] = sums / pairs
+    out[6] = sum_variance / square
+    out[7] = (n_log2_n[pairs] - (even_logs + odd_logs)) / pairs
     out[8] = entropy
-    out[9] = contrast - dissimilarity * dissimilarity
+    out[9] = (spread - differences * differences) / square
     out[10] = (n_log2_n[pairs] - difference_logs) / pairs
     out[11] = 0.0 if flat else -information / marginal_entropy
     out[12] = sqrt(1 - exp(-2 * information))
-    out[13] = dissimilarity
+    out[13] = differences / pairs
     out[14] = largest / both
-    out[15] = 0.0 if flat else shade
-    out[16] = 0.0 if flat else prominence
+    out[15] = shade / (square * pairs)
+    out[16] = (fourth - 4 * shift * third + 6 * shift * shift * second) / pairs - 3 * shift**4
 
 
 @device
@@ -226,20 +261,23 @@ def reduce_directions(described: Any, out: Any) -> None:
 @device
 def measure(planes: Any, table: Any, ints: Any, floats: Any, work: Any, out: Any) -> None:
     described = floats[:, :N_DIRECTIONS]  # [region, direction, property]
-    rows = floats[:, N_DIRECTIONS:]  # [region, row, what]
     at = 0
     for plane in range(len(PLANE_INDEX)):
+        cut(planes[PLANE_INDEX[plane]], work)
         for distance in range(len(DISTANCES)):
             for direction in range(N_DIRECTIONS):
                 dy = DISTANCES[distance] * DIRECTIONS[direction][0]
                 dx = DISTANCES[distance] * DIRECTIONS[direction][1]
-                count_regions(planes[PLANE_INDEX[plane]], dy, dx, ints)
-                for i in range(lane(), LEVELS, lanes()):
-                    for region in range(N_REGIONS):
-                        summarize_row(ints[region], i, table, rows[region, i])
+                count_pairs(work, dy, dx, ints)
+                for region in range(N_REGIONS):
+                    counts = ints[PLACE_OF[region] * CELLS : (PLACE_OF[region] + 1) * CELLS]
+                    small = ints[PLACES * CELLS + region * SMALL :]
+                    fold(counts, small)
+                    sum_logs(counts, table, small, floats[region, LOGS])
                 barrier()
                 for region in range(lane(), N_REGIONS, lanes()):
-                    describe(ints[region], rows[region], table, described[region, direction])
+                    small = ints[PLACES * CELLS + region * SMALL :]
+                    describe(small, floats[region, LOGS], table, described[region, direction])
                 barrier()
             for region in range(lane(), N_REGIONS, lanes()):
                 first = at + region * 2 * N_PROPERTIES
@@ -258,7 +296,7 @@ COLUMNS = tuple(
 )
 
 FAMILY = Family(
-    version=1,
+    version=2,
     columns=COLUMNS,
     features=FEATURES,
     kernel=Kernel(
@@ -267,7 +305,9 @@ FAMILY = Family(
         shape=(len(COLUMNS),),
         dtype=np.float32,
         table=_n_log2_n(),
-        ints=(N_REGIONS, ROWS, LEVELS),
-        floats=(N_REGIONS, N_DIRECTIONS + LEVELS, N_PROPERTIES),
+        ints=(PLACES * CELLS + N_REGIONS * SMALL,),
+        floats=(N_REGIONS, N_DIRECTIONS + 1, N_PROPERTIES),
+        work=(PATCH_SIZE + LANES, PATCH_SIZE + 2 * PAD),
+        work_dtype=np.uint16,
     ),
 )

@@ -23,6 +23,7 @@ import numpy as np
 from ..engine.lanes import Kernel, barrier, device, lane, lanes
 from ..engine.regions import REGIONS
 from .family import Family, Feature
+from .margins import CELLS, SIDE, STRIDE
 from .outline import (
     AREA,
     CENTRAL,
@@ -46,7 +47,6 @@ from .outline import (
 from .segmentation import (
     BOX_SIZE,
     BOXES,
-    CELLS,
     CHANGED,
     COUNT,
     DARK,
@@ -56,10 +56,8 @@ from .segmentation import (
     MOST,
     N_IMAGES,
     QUEUE,
-    SIDE,
     START,
     STOP,
-    STRIDE,
     TEMP,
     TISSUED,
     TISSUED_CENTER,

@@ -8,7 +8,8 @@ import numpy as np
 
 from ..engine.lanes import device
 from ..engine.planes import PLANES
-from .segmentation import BOTTOM, HEMATOXYLIN, LEFT, MARGIN, RIGHT, SIDE, START, STOP, TOP, at
+from .margins import MARGIN, SIDE, at
+from .segmentation import BOTTOM, HEMATOXYLIN, LEFT, RIGHT, START, STOP, TOP
 
 EOSIN, GRAY, RED = PLANES.index("eosin"), PLANES.index("gray"), PLANES.index("red")
 

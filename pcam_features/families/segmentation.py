@@ -27,7 +27,8 @@ import numpy as np
 
 from ..engine.lanes import LANES, add, barrier, device, lane, lanes
 from ..engine.planes import PLANES
-from ..engine.regions import CENTER, PATCH_SIZE
+from ..engine.regions import CENTER
+from .margins import CELLS, MARGIN, SIDE, STRIDE, at, binomial, clear, extend
 
 TISSUE, FAINT = 12, 24  # levels: the least of tissue, the least of a nucleus
 NEVER = 4 * 255  # a threshold that no pull brings within reach, where Otsu finds none
@@ -37,11 +38,7 @@ UNIT = 16  # of height, a pixel
 RISE, PEAK = 11, 24  # in units; heights are even and RISE is odd, so no rise equals it
 LEAST = 18  # pixels: a nucleus has at least as many, so there are at most MOST
 
-SIDE = PATCH_SIZE
 START, STOP = CENTER
-MARGIN = 12
-STRIDE = SIDE + 2 * MARGIN  # of an image's rows; one more row above and below
-CELLS = STRIDE * (SIDE + 2)
 MOST = SIDE * SIDE // LEAST
 MOST_SEEDS = (SIDE // 2) ** 2  # no two components of seeds meet in a block of 2×2
 LINE, OUTSIDE = -1, -2  # labels: as near to two seeds; background
@@ -66,44 +63,6 @@ CHANGED, COUNT, LEVEL, MASKED, MASKED_CENTER, TISSUED, TISSUED_CENTER, DARK = ra
 def heights() -> np.ndarray:
     """The height of each squared distance."""
     return (2 * np.rint(np.sqrt(np.arange(REACH**2 + 1)) * UNIT / 2)).astype(np.int32)
-
-
-@device
-def at(y: int) -> int:
-    """Where row `y` begins in an image."""
-    return (y + 1) * STRIDE
-
-
-@device
-def extend(row: Any) -> None:
-    """Repeat a row's first and last pixel into its margins."""
-    for k in range(MARGIN):
-        row[k] = row[MARGIN]
-        row[MARGIN + SIDE + k] = row[MARGIN + SIDE - 1]
-
-
-@device
-def clear(image: Any) -> None:
-    for y in range(lane(), SIDE + 2, lanes()):
-        row = image[at(y - 1) :]
-        for x in range(STRIDE):
-            row[x] = 0
-
-
-@device
-def binomial(source: Any, temp: Any, target: Any, half: int, shift: int) -> None:
-    """Smooth by (1, 2, 1)² with repeated edges, and round by a shift. `source` is extended."""
-    for y in range(lane(), SIDE, lanes()):
-        above, middle = source[at(max(y - 1, 0)) :], source[at(y) :]
-        below, sums = source[at(min(y + 1, SIDE - 1)) :], temp[at(y) :]
-        for x in range(STRIDE):
-            sums[x] = np.int32(above[x]) + 2 * np.int32(middle[x]) + np.int32(below[x])
-        row = target[at(y) + MARGIN :]
-        before, here = sums[MARGIN - 1 : MARGIN - 1 + SIDE], sums[MARGIN : MARGIN + SIDE]
-        after = sums[MARGIN + 1 : MARGIN + 1 + SIDE]
-        for x in range(SIDE):
-            total = np.int32(before[x]) + 2 * np.int32(here[x]) + np.int32(after[x])
-            row[x] = np.int32(total + half) >> np.int32(shift)
 
 
 @device
@@ -161,19 +120,24 @@ def find_levels(plane: Any, ints: Any, work: Any, out: Any) -> None:
 def find_mask(control: Any, levels: Any, temp: Any, background: Any) -> None:
     """The other half of step 2: `background` is 1 where a pixel is not above its threshold."""
     half = BOX // 2
+    for x in range(lane(), STRIDE, lanes()):
+        temp[at(-1) + x] = (half + 1) * levels[at(0) + x]
+    for y in range(half):
+        for x in range(lane(), STRIDE, lanes()):
+            temp[at(-1) + x] += levels[at(y) + x]
+    for y in range(SIDE):  # sums of BOX rows, each from the one before; a lane has its columns
+        before, sums = temp[at(y - 1) : at(y)], temp[at(y) : at(y + 1)]
+        entering = levels[at(min(y + half, SIDE - 1)) :]
+        leaving = levels[at(max(y - half - 1, 0)) :]
+        for x in range(lane(), STRIDE, lanes()):
+            sums[x] = before[x] + entering[x] - leaving[x]
+    barrier()
+    fixed = (4 - PULL) * BOX * BOX * int(control[LEVEL])
     for y in range(lane(), SIDE, lanes()):
-        sums = temp[at(y) :]
-        for x in range(STRIDE):
-            sums[x] = 0
-        for k in range(y - half, y + half + 1):
-            row = levels[at(min(max(k, 0), SIDE - 1)) :]
-            for x in range(STRIDE):
-                sums[x] += row[x]
+        row, dark, sums = levels[at(y) :], background[at(y) :], temp[at(y) :]
         around = 0
         for x in range(MARGIN - half, MARGIN + half):
             around += int(sums[x])
-        row, dark = levels[at(y) :], background[at(y) :]
-        fixed = (4 - PULL) * BOX * BOX * int(control[LEVEL])
         for x in range(MARGIN, MARGIN + SIDE):
             around += int(sums[x + half])
             needed = max(fixed + PULL * around, 4 * BOX * BOX * FAINT)
@@ -251,34 +215,41 @@ def fill_holes(control: Any, work: Any) -> None:
 @device
 def find_distance(mask: Any, temp: Any, square: Any) -> None:
     """Squared distance to the nearest background of the patch, at most REACH²."""
+    for y in range(SIDE):  # first within each column, down and up; a lane has its columns
+        before, here = temp[at(y - 1) :], temp[at(y) : at(y + 1)]
+        inside = mask[at(y) :]
+        for x in range(lane(), STRIDE, lanes()):
+            nearer = np.int16(before[x] + 1) if y > 0 else np.int16(REACH)
+            here[x] = min(nearer, np.int16(REACH)) if inside[x] != 0 else np.int16(0)
+    for y in range(SIDE - 2, -1, -1):
+        here, after = temp[at(y) : at(y + 1)], temp[at(y + 1) :]
+        for x in range(lane(), STRIDE, lanes()):
+            here[x] = min(here[x], np.int16(after[x] + 1))
+    barrier()
     for y in range(lane(), SIDE, lanes()):
-        column, row = temp[at(y) :], square[at(y) + MARGIN :]
+        column, row = temp[at(y) : at(y + 1)], square[at(y) + MARGIN :]
+        for x in range(MARGIN):
+            column[x], column[STRIDE - 1 - x] = REACH, REACH
         for x in range(STRIDE):
-            column[x] = REACH * REACH
-        inner = column[MARGIN : MARGIN + SIDE]
-        for k in range(REACH - 1, -1, -1):
-            above = mask[at(max(y - k, 0)) + MARGIN :]
-            below = mask[at(min(y + k, SIDE - 1)) + MARGIN :]
-            apart = np.int16(k * k)
-            for x in range(SIDE):
-                inner[x] = apart if above[x] & below[x] == 0 else inner[x]
+            column[x] = np.int16(column[x] * column[x])
         for x in range(SIDE):
-            row[x] = REACH * REACH
-        for dx in range(-REACH + 1, REACH):
-            moved = column[MARGIN + dx : MARGIN + dx + SIDE]
-            for x in range(SIDE):
-                row[x] = min(row[x], np.int16(moved[x] + np.int16(dx * dx)))
+            best = column[MARGIN + x]
+            for dx in range(1, REACH):
+                beside = min(column[MARGIN + x - dx], column[MARGIN + x + dx])
+                best = min(best, np.int16(beside + np.int16(dx * dx)))
+            row[x] = best
     barrier()
 
 
 @device
 def find_heights(height_of: Any, control: Any, work: Any) -> None:
-    """Step 4, and the first of 5: the heights, and their reconstruction from RISE below (`ROOF`)."""
+    """Step 4, and the first of 5: the heights, their reconstruction from RISE below (`ROOF`), and 1
+    where a seed is (`STEPS`)."""
     find_distance(work[MASK], work[TEMP], work[LABEL])
     for y in range(lane(), SIDE, lanes()):
         row = work[LABEL][at(y) :]
         for x in range(MARGIN, MARGIN + SIDE):
-            row[x] = height_of[row[x]]
+            row[x] = height_of[np.uint32(row[x])]
         extend(row)
     barrier()
     binomial(work[LABEL], work[TEMP], work[HEIGHT], 16, 5)
@@ -290,18 +261,26 @@ def find_heights(height_of: Any, control: Any, work: Any) -> None:
     grow(work[ROOF], work[HEIGHT], work[TEMP], control)
     for y in range(lane(), SIDE + 2, lanes()):
         label, height = work[LABEL][at(y - 1) :], work[HEIGHT][at(y - 1) :]
+        roof, tops = work[ROOF][at(y - 1) :], work[STEPS][at(y - 1) :]
         for x in range(STRIDE):
             label[x] = OUTSIDE if height[x] == 0 else 0
+            tops[x] = np.int16(height[x] >= PEAK) & np.int16(roof[x] == height[x] - RISE)
     barrier()
 
 
 @device
-def plant(height: Any, roof: Any, label: Any, queue: Any, steps: Any) -> tuple[int, int]:
-    """Step 5: label the plateaus of `roof` under the seeds. How many there are, and their pixels."""
+def plant(roof: Any, label: Any, queue: Any, steps: Any) -> tuple[int, int]:
+    """Step 5: label the plateaus of `roof` under the seeds, where `steps` still is 1. How many there
+    are, and their pixels."""
     seeds, end = 0, 0
     for y in range(SIDE):
-        for first in range((y + 1) * STRIDE + MARGIN, (y + 1) * STRIDE + MARGIN + SIDE):
-            if height[first] < PEAK or roof[first] != height[first] - RISE or label[first] != 0:
+        row, some = steps[at(y) : at(y + 1)], np.int16(0)
+        for x in range(STRIDE):
+            some |= row[x]
+        if some == 0:
+            continue
+        for first in range(at(y) + MARGIN, at(y) + MARGIN + SIDE):
+            if steps[first] == 0:
                 continue
             seeds += 1
             begin = end
@@ -311,7 +290,8 @@ def plant(height: Any, roof: Any, label: Any, queue: Any, steps: Any) -> tuple[i
                 place = int(queue[begin])
                 begin += 1
                 for dy in range(-STRIDE, STRIDE + 1, STRIDE):
-                    for near in range(place + dy - 1, place + dy + 2):
+                    for dx in range(-1, 2):
+                        near = np.uint32(place + dy + dx)  # no index to be checked for its sign
                         if label[near] == 0 and roof[near] == roof[first]:
                             label[near], steps[near], queue[end] = seeds, 0, near
                             end += 1
@@ -328,7 +308,8 @@ def flood(end: int, roof: Any, label: Any, queue: Any, steps: Any) -> int:
         begin += 1
         own, level, next_step = label[place], roof[place], steps[place] + 1
         for dy in range(-STRIDE, STRIDE + 1, STRIDE):
-            for near in range(place + dy - 1, place + dy + 2):
+            for dx in range(-1, 2):
+                near = np.uint32(place + dy + dx)
                 found = label[near]
                 if found == own or roof[near] > level:
                     continue
@@ -380,7 +361,7 @@ def segment(planes: Any, height_of: Any, ints: Any, work: Any, out: Any) -> None
     find_heights(height_of, control, work)
     label, queue, steps = work[LABEL], work[QUEUE], work[STEPS]
     if lane() == 0:
-        seeds, end = plant(work[HEIGHT], work[ROOF], label, queue, steps)
+        seeds, end = plant(work[ROOF], label, queue, steps)
         end = flood(end, work[ROOF], label, queue, steps)
         control[COUNT] = enclose(seeds, end, label, queue, work[BOXES], steps)
     barrier()

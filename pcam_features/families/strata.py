@@ -57,26 +57,33 @@ SIXTEENTHS, EIGHTHS = 4, 3  # bits behind the point of a smoothed level, and of 
 WEIGHT_BITS = 8  # of the binomial, both ways
 KEYS = 1024  # levels of darkness
 LARGEST_DETAIL = 255  # eighths of a level: squares of a patch's details then fit 31 bits
-NOWHERE = -1  # the stratum of pixels outside a region
 
-# Images of `work`, each flat: smoothed planes; for each ranked plane its darkness and two details;
-# for each ranked plane and region the strata; then each lane's row or strip.
+# Images of `work`, each flat: smoothed planes; for each ranked plane its darkness and two details,
+# and where its pixels are added; then each lane's row or the maps of a strip.
 SIDE = PATCH_SIZE
 CELLS = SIDE * SIDE
 MARGIN = 4
 SMOOTHED, DARKNESS = 0, 2
 DETAILS = DARKNESS + N_RANKED
-STRATUM = DETAILS + 2 * N_RANKED
-OWN = STRATUM + N_RANKED * N_REGIONS
-STRIP = SIDE // LANES  # rows of which a lane adds up the pixels in one loop
+PLACES = DETAILS + 2 * N_RANKED
+OWN = PLACES + N_RANKED
+STRIP = SIDE // LANES  # rows that are added up in one go
 IMAGES = OWN + 1
 assert STRIP * SIDE >= SIDE + 2 * MARGIN
-# Parts of `ints`: histograms of center and ring, then what each region and stratum sums up.
+# A pixel is added to one place for each ranked plane: that of its stratum in the patch and its
+# stratum in the center or the ring. A place holds the sums of all maps, and of ones, then of squares.
+# With 16 values for each pixel LLVM writes them out one by one; from 24 on it adds eight at a time.
+ONES, VALUES = N_MAPS, 24
+EACH = 2 * VALUES
+PER_RANKED = 2 * N_STRATA * N_STRATA  # places: the center's, then the ring's
+# Parts of `ints`: histograms of center and ring; the strata's limits; the places; each region's
+# strata, summed up like places.
 STARTS = 2 * KEYS
-COUNTS = STARTS + N_RANKED * N_REGIONS * N_CUTS
-SUMS = COUNTS + N_RANKED * N_REGIONS * N_STRATA
-EACH = 2 * N_STRATA  # sums, then sums of squares, of one plane in one region
-INTS = SUMS + N_RANKED * N_REGIONS * N_MAPS * EACH
+SUMS = STARTS + N_RANKED * N_REGIONS * N_CUTS
+TOTALS = SUMS + N_RANKED * PER_RANKED * EACH
+INTS = TOTALS + N_RANKED * N_REGIONS * N_STRATA * EACH
+assert N_MAPS < VALUES
+assert STRIP * SIDE * VALUES <= CELLS
 
 
 @device
@@ -177,108 +184,91 @@ def find_starts(histograms: Any, region: int, starts: Any) -> None:
 
 
 @device
-def place(darkness: Any, starts: Any, region: int, strata: Any) -> None:
-    """The stratum of each pixel of a region, from 0 for the darkest."""
+def strata_of(dark: Any, starts: Any, first: int, last: int, step: int, row: Any) -> None:
+    """Add `step` to a row's places for each stratum, from the darkest, that a pixel is beyond."""
     s0, s1, s2, s3 = starts[0], starts[1], starts[2], starts[3]
+    for x in range(first, last):
+        k = dark[x]
+        beyond = np.int32(k < s0) + np.int32(k < s1) + np.int32(k < s2) + np.int32(k < s3)
+        row[x] += np.int32(beyond * step)
+
+
+@device
+def place(darkness: Any, starts: Any, places: Any) -> None:
+    """Where each pixel is added."""
+    center, ring = starts[N_CUTS:], starts[2 * N_CUTS :]
     for y in range(lane(), SIDE, lanes()):
-        dark, row = darkness[y * SIDE : (y + 1) * SIDE], strata[y * SIDE : (y + 1) * SIDE]
+        dark, row = darkness[y * SIDE : (y + 1) * SIDE], places[y * SIDE : (y + 1) * SIDE]
         for x in range(SIDE):
-            k = dark[x]
-            row[x] = np.int32(k < s0) + np.int32(k < s1) + np.int32(k < s2) + np.int32(k < s3)
-        inside = START <= y < STOP
-        if region == 1 and not inside:
-            for x in range(SIDE):
-                row[x] = NOWHERE
-        elif region == 1:
-            for x in range(START):
-                row[x], row[SIDE - 1 - x] = NOWHERE, NOWHERE
-        elif region == 2 and inside:
+            row[x] = N_STRATA * N_STRATA * EACH
+        strata_of(dark, ring, 0, SIDE, EACH, row)
+        if START <= y < STOP:
             for x in range(START, STOP):
-                row[x] = NOWHERE
-
-
-@device
-def add_strip(values: Any, strata: Any, n: int, sums: Any) -> None:
-    """Add up a strip's values and their squares by stratum."""
-    s0, s1, s2, s3, s4 = np.int32(0), np.int32(0), np.int32(0), np.int32(0), np.int32(0)
-    q0, q1, q2, q3, q4 = np.int32(0), np.int32(0), np.int32(0), np.int32(0), np.int32(0)
-    for i in range(n):
-        v, k = values[i], strata[i]
-        square = np.int32(v * v)
-        m0, m1 = -np.int32(k == 0), -np.int32(k == 1)
-        m2, m3, m4 = -np.int32(k == 2), -np.int32(k == 3), -np.int32(k == 4)
-        s0, q0 = np.int32(s0 + (v & m0)), np.int32(q0 + (square & m0))
-        s1, q1 = np.int32(s1 + (v & m1)), np.int32(q1 + (square & m1))
-        s2, q2 = np.int32(s2 + (v & m2)), np.int32(q2 + (square & m2))
-        s3, q3 = np.int32(s3 + (v & m3)), np.int32(q3 + (square & m3))
-        s4, q4 = np.int32(s4 + (v & m4)), np.int32(q4 + (square & m4))
-    add(sums, 0, s0)
-    add(sums, 1, s1)
-    add(sums, 2, s2)
-    add(sums, 3, s3)
-    add(sums, 4, s4)
-    add(sums, 5, q0)
-    add(sums, 6, q1)
-    add(sums, 7, q2)
-    add(sums, 8, q3)
-    add(sums, 9, q4)
-
-
-@device
-def add_map(values: Any, top: int, which: int, work: Any, sums: Any) -> None:
-    """Add up a strip of one map in every region, for each ranking."""
-    first, n = top * SIDE, STRIP * SIDE
-    for pair in range(N_RANKED * N_REGIONS):
-        if pair % N_REGIONS == 1 and (top + STRIP <= START or top >= STOP):
-            continue
-        strata = work[STRATUM + pair, first : first + n]
-        add_strip(values, strata, n, sums[(pair * N_MAPS + which) * EACH :])
-
-
-@device
-def add_maps(planes: Any, own: Any, work: Any, sums: Any) -> None:
-    for k in range(lane(), N_RANKED * N_REGIONS * N_MAPS * EACH, lanes()):
-        sums[k] = 0
-    barrier()
-    for top in range(lane() * STRIP, SIDE, lanes() * STRIP):
-        for which in range(N_PLANES):
-            for y in range(STRIP):
-                pixels, row = planes[DESCRIBED_INDEX[which], top + y], own[y * SIDE : (y + 1) * SIDE]
-                for x in range(SIDE):
-                    row[x] = pixels[x]
-            add_map(own, top, which, work, sums)
-        for detail in range(2 * N_RANKED):
-            values = work[DETAILS + detail, top * SIDE : (top + STRIP) * SIDE]
-            add_map(values, top, N_PLANES + detail, work, sums)
+                row[x] = 0
+            strata_of(dark, center, START, STOP, EACH, row)
+        strata_of(dark, starts, 0, SIDE, N_STRATA * EACH, row)
     barrier()
 
 
 @device
-def count_strata(strata: Any, counts: Any) -> None:
-    for k in range(lane(), N_RANKED * N_REGIONS * N_STRATA, lanes()):
-        counts[k] = 0
-    barrier()
-    for y in range(lane(), SIDE, lanes()):
-        for pair in range(N_RANKED * N_REGIONS):
-            row = strata[pair][y * SIDE : (y + 1) * SIDE]
-            for stratum in range(N_STRATA):
-                n = np.int32(0)
-                for x in range(SIDE):
-                    n += np.int32(row[x] == stratum)
-                add(counts, pair * N_STRATA + stratum, n)
+def gather(planes: Any, details: Any, top: int, maps: Any) -> None:
+    """All maps of a strip's pixels, side by side for each pixel."""
+    for y in range(lane(), STRIP, lanes()):
+        for x in range(SIDE):
+            at = (y * SIDE + x) * VALUES
+            for k in range(N_PLANES):
+                maps[at + k] = planes[DESCRIBED_INDEX[k], top + y, x]
+            for k in range(2 * N_RANKED):
+                maps[at + N_PLANES + k] = details[k, (top + y) * SIDE + x]
+            maps[at + ONES] = 1
     barrier()
 
 
 @device
-def describe(counts: Any, sums: Any, unit: float, out: Any) -> None:
+def add_maps(maps: Any, places: Any, top: int, sums: Any) -> None:
+    """Add up a strip's maps and their squares; a lane has a map, and no other adds to it."""
+    other = sums[PER_RANKED * EACH :]
+    for i in range(STRIP * SIDE):
+        a, b = np.uint32(places[0, top * SIDE + i]), np.uint32(places[1, top * SIDE + i])
+        for k in range(lane(), VALUES, lanes()):
+            v = maps[i * VALUES + k]
+            sums[a + k] += v
+            sums[a + VALUES + k] += v * v
+            other[b + k] += v
+            other[b + VALUES + k] += v * v
+    barrier()
+
+
+@device
+def add_places(sums: Any, totals: Any) -> None:
+    """From places to the strata of patch, center and ring."""
+    for k in range(lane(), EACH, lanes()):
+        for n in range(N_RANKED * N_REGIONS * N_STRATA):
+            totals[n * EACH + k] = 0
+    for ranked in range(N_RANKED):
+        for ring in range(2):
+            for whole in range(N_STRATA):
+                for part in range(N_STRATA):
+                    at = (((ranked * 2 + ring) * N_STRATA + whole) * N_STRATA + part) * EACH
+                    patch = (ranked * N_REGIONS * N_STRATA + whole) * EACH
+                    region = ((ranked * N_REGIONS + 1 + ring) * N_STRATA + part) * EACH
+                    for k in range(lane(), EACH, lanes()):
+                        totals[patch + k] += sums[at + k]
+                        totals[region + k] += sums[at + k]
+    barrier()
+
+
+@device
+def describe(totals: Any, which: int, unit: float, out: Any) -> None:
     """Mean and deviation of one map in each stratum of one region."""
     pixels, total, squares = 0, 0, 0
     for k in range(N_STRATA):
-        pixels += int(counts[k])
-        total += int(sums[k])
-        squares += int(sums[N_STRATA + k])
+        pixels += int(totals[k * EACH + ONES])
+        total += int(totals[k * EACH + which])
+        squares += int(totals[k * EACH + VALUES + which])
     for k in range(N_STRATA):
-        n, s, q = int(counts[k]), int(sums[k]), int(sums[N_STRATA + k])
+        n, s = int(totals[k * EACH + ONES]), int(totals[k * EACH + which])
+        q = int(totals[k * EACH + VALUES + which])
         if n == 0:
             n, s, q = pixels, total, squares
         out[2 * k] = s / (n * unit)
@@ -297,16 +287,22 @@ def measure(planes: Any, table: Any, ints: Any, floats: Any, work: Any, out: Any
         for region in range(lane(), N_REGIONS, lanes()):
             find_starts(ints, region, starts[region * N_CUTS :])
         barrier()
-        for region in range(N_REGIONS):
-            strata = work[STRATUM + ranked * N_REGIONS + region]
-            place(work[DARKNESS + ranked], starts[region * N_CUTS :], region, strata)
-        barrier()
-    count_strata(work[STRATUM:OWN], ints[COUNTS:SUMS])
-    add_maps(planes, own, work, ints[SUMS:])
+        place(work[DARKNESS + ranked], starts, work[PLACES + ranked])
+    for k in range(lane(), TOTALS - SUMS, lanes()):
+        ints[SUMS + k] = 0
+    maps, sums, totals = work[SMOOTHED], ints[SUMS:TOTALS], ints[TOTALS:]
+    for k in range(lane(), CELLS, lanes()):
+        maps[k] = 0  # those of the values that are no maps stay so
+    barrier()
+    for top in range(0, SIDE, STRIP):
+        gather(planes, work[DETAILS:PLACES], top, maps)
+        add_maps(maps, work[PLACES:OWN], top, sums)
+    add_places(sums, totals)
     for k in range(lane(), N_RANKED * N_REGIONS * N_MAPS, lanes()):
-        pair = k // N_MAPS
-        unit = 1.0 if k % N_MAPS < N_PLANES else float(1 << EIGHTHS)
-        describe(ints[COUNTS + pair * N_STRATA :], ints[SUMS + k * EACH :], unit, out[k * EACH :])
+        pair, which = k // N_MAPS, k % N_MAPS
+        unit = 1.0 if which < N_PLANES else float(1 << EIGHTHS)
+        first = k * 2 * N_STRATA
+        describe(totals[pair * N_STRATA * EACH :], which, unit, out[first : first + 2 * N_STRATA])
     barrier()
 
 
