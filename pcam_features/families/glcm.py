@@ -27,6 +27,7 @@ import numpy as np
 from ..engine.lanes import Kernel, add, barrier, device, lane, lanes
 from ..engine.planes import PLANES
 from ..engine.regions import CENTER, PATCH_SIZE, REGIONS
+from .counts import N_DIRECTIONS, n_log2_n_table, reduce_directions
 from .family import Family, Feature
 
 LEVEL_BITS = 5
@@ -77,19 +78,13 @@ MEASURED = ("gray", "hematoxylin")
 PLANE_INDEX = tuple(PLANES.index(plane) for plane in MEASURED)
 DISTANCES = (1, 2, 4)
 DIRECTIONS = ((0, 1), (-1, 1), (-1, 0), (-1, -1))
-N_PROPERTIES, N_REGIONS, N_DIRECTIONS = len(PROPERTIES), len(REGIONS), len(DIRECTIONS)
+N_PROPERTIES, N_REGIONS = len(PROPERTIES), len(REGIONS)
 START, STOP = CENTER
 
 # Scratch of one region: LEVELS rows of pair counts, then the histograms of i + j, |i - j| and i.
 SUMS, DIFFERENCES, MARGINAL = LEVELS, LEVELS + 2, LEVELS + 3
 ROWS = LEVELS + 4
 SQUARES, LOGS, LARGEST = 0, 1, 2  # what is summed, or sought, over each row of a joint histogram
-
-
-def _n_log2_n() -> np.ndarray:
-    """n log2 n for every count that one direction's pairs, counted both ways, can reach."""
-    n = np.arange(2 * PATCH_SIZE * PATCH_SIZE + 1, dtype=np.float64)
-    return n * np.log2(np.maximum(n, 1))
 
 
 @device
@@ -207,23 +202,6 @@ def describe(counts: Any, rows: Any, n_log2_n: Any, out: Any) -> None:
 
 
 @device
-def reduce_directions(described: Any, out: Any) -> None:
-    """Mean and range over the directions, summed in pairs at right angles.
-
-    A quarter turn exchanges 0 and 2, and 1 and 3, so sums in this order stay the same to the bit.
-    """
-    for k in range(N_PROPERTIES):
-        low = high = described[0, k]
-        for direction in range(1, N_DIRECTIONS):
-            low = min(low, described[direction, k])
-            high = max(high, described[direction, k])
-        straight = described[0, k] + described[2, k]
-        diagonal = described[1, k] + described[3, k]
-        out[2 * k] = (straight + diagonal) / N_DIRECTIONS
-        out[2 * k + 1] = high - low
-
-
-@device
 def measure(planes: Any, table: Any, ints: Any, floats: Any, work: Any, out: Any) -> None:
     described = floats[:, :N_DIRECTIONS]  # [region, direction, property]
     rows = floats[:, N_DIRECTIONS:]  # [region, row, what]
@@ -266,7 +244,7 @@ FAMILY = Family(
         measure=measure,
         shape=(len(COLUMNS),),
         dtype=np.float32,
-        table=_n_log2_n(),
+        table=n_log2_n_table(2 * PATCH_SIZE * PATCH_SIZE),
         ints=(N_REGIONS, ROWS, LEVELS),
         floats=(N_REGIONS, N_DIRECTIONS + LEVELS, N_PROPERTIES),
     ),

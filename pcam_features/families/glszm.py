@@ -23,6 +23,7 @@ import numpy as np
 from ..engine.lanes import Kernel, add, barrier, device, lane, lanes
 from ..engine.planes import PLANES
 from ..engine.regions import CENTER, PATCH_SIZE, REGIONS
+from .counts import n_log2_n_table
 from .family import Family, Feature
 
 LEVEL_BITS = 3
@@ -64,11 +65,6 @@ FRAME = -1
 CODES = N_REGIONS * LEVELS
 # What is summed over the zones of a region.
 SMALL_ZONES, LARGE_ZONES, SMALL_LOW, SMALL_HIGH, LARGE_LOW, LARGE_HIGH, LOGS = range(7)
-
-
-def _n_log2_n() -> np.ndarray:
-    n = np.arange(MOST + 1, dtype=np.float64)
-    return n * np.log2(np.maximum(n, 1))
 
 
 @device
@@ -356,7 +352,7 @@ FAMILY = Family(
         measure=measure,
         shape=(len(COLUMNS),),
         dtype=np.float32,
-        table=_n_log2_n(),
+        table=n_log2_n_table(MOST),
         ints=(N_REGIONS, LEVELS + 1, SMALL + 1),
         floats=(N_REGIONS, LOGS + 1),
         work=(5, WIDTH * WIDTH),
