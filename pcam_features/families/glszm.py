@@ -123,7 +123,7 @@ def link_row(levels: Any, links: Any, start: int) -> None:
     for x in range(PATCH_SIZE):
         link = row[x]
         if link >= 0:
-            row[x] = links[link] if link != start + x else link
+            row[x] = links[link]  # a link to itself stays
         else:
             other = start + x - (WIDTH + 1 if above_left[x] == here[x] else 1)
             row[x] = join(links, ~link, other)
@@ -164,7 +164,8 @@ def find_zones(levels: Any, links: Any, sizes: Any) -> None:
     for y in range(lane() * rows, min((lane() + 1) * rows, PATCH_SIZE)):
         start = (1 + y) * WIDTH + 1
         for pixel in range(start, start + PATCH_SIZE):
-            first = root(links, links[pixel])
+            # What comes before is linked to its first already: two steps, and no guess how many.
+            first = root(links, links[links[pixel]])
             links[pixel] = first
             add(sizes, first, 1)
     barrier()
@@ -202,14 +203,18 @@ def count_zones(levels: Any, sizes: Any, mask: int, counts: Any, large: Any) -> 
     `mask` says which bits of region and level to look at: all, or those of the level, for the patch.
     """
     for y in range(lane(), PATCH_SIZE, lanes()):
-        start, listed = (1 + y) * WIDTH + 1, 0
-        for pixel in range(start, start + PATCH_SIZE):
-            size, code = sizes[pixel], levels[pixel] & mask
+        start = (1 + y) * WIDTH + 1
+        row, zones, listed = large[start:], 0, 0
+        for x in range(PATCH_SIZE):  # the row's zones first, without a branch that cannot be guessed
+            row[zones] = start + x
+            zones += 1 if sizes[start + x] > 0 else 0
+        for k in range(zones):
+            size, code = sizes[row[k]], levels[row[k]] & mask
             if size > SMALL:
-                large[start + listed] = size * CODES + code
+                row[listed] = size * CODES + code
                 listed += 1
-            elif size > 0:
-                add(counts, (code // LEVELS, code % LEVELS, size), 1)
+            else:
+                add(counts, (code >> LEVEL_BITS, code & (LEVELS - 1), size), 1)
         large[start - 1] = listed
     barrier()
 
