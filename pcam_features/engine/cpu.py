@@ -25,6 +25,8 @@ NAME = "cpu"
 PACKAGE = Path(__file__).parent.parent
 BATCH_ROWS = 128  # patches a thread reads and measures at a time: a few MB
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+# Nobody calls a kernel's functions from Python or C: the ways in take a third of the time to compile.
+INNER = OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 _compiling = threading.Lock()
 
 
@@ -92,7 +94,7 @@ def _compiled(kernel: Kernel, axes: int) -> Any:
     """
     folder = _folder(kernel)
     folder.mkdir(parents=True, exist_ok=True)
-    inner = numba.njit(**OPTIONS)
+    inner = numba.njit(**INNER)
     compiled = bind(kernel.measure, {word: inner(word) for word in WORDS}, inner)
     loop = bind(each_patch, {measure: compiled}, lambda function: function)
     batch = np.empty((0,) * axes, np.uint8)

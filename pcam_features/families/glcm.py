@@ -27,6 +27,7 @@ import numpy as np
 from ..engine.lanes import LANES, Kernel, add, barrier, device, lane, lanes
 from ..engine.planes import PLANES
 from ..engine.regions import CENTER, PATCH_SIZE, REGIONS
+from .counts import N_DIRECTIONS, n_log2_n_table, reduce_directions
 from .family import Family, Feature
 
 LEVEL_BITS = 5
@@ -77,7 +78,7 @@ MEASURED = ("gray", "hematoxylin")
 PLANE_INDEX = tuple(PLANES.index(plane) for plane in MEASURED)
 DISTANCES = (1, 2, 4)
 DIRECTIONS = ((0, 1), (-1, 1), (-1, 0), (-1, -1))
-N_PROPERTIES, N_REGIONS, N_DIRECTIONS = len(PROPERTIES), len(REGIONS), len(DIRECTIONS)
+N_PROPERTIES, N_REGIONS = len(PROPERTIES), len(REGIONS)
 START, STOP = CENTER
 
 PAD = max(DISTANCES)  # columns on both sides of the levels, so that every row of pairs is as long
@@ -94,12 +95,6 @@ SUMS, DIFFERENCES, MARGINAL = 0, 3 * LEVELS, 4 * LEVELS
 SQUARES, LARGEST, SMALL = 6 * LEVELS, 7 * LEVELS, 8 * LEVELS
 LOGS = N_DIRECTIONS  # the row of floating-point scratch after those of the directions
 VECTOR = 8  # counts that a CPU adds at a time
-
-
-def _n_log2_n() -> np.ndarray:
-    """n log2 n for every count that one direction's pairs, counted both ways, can reach."""
-    n = np.arange(2 * PATCH_SIZE * PATCH_SIZE + 1, dtype=np.float64)
-    return n * np.log2(np.maximum(n, 1))
 
 
 @device
@@ -242,23 +237,6 @@ def describe(small: Any, logs: Any, n_log2_n: Any, out: Any) -> None:
 
 
 @device
-def reduce_directions(described: Any, out: Any) -> None:
-    """Mean and range over the directions, summed in pairs at right angles.
-
-    A quarter turn exchanges 0 and 2, and 1 and 3, so sums in this order stay the same to the bit.
-    """
-    for k in range(N_PROPERTIES):
-        low = high = described[0, k]
-        for direction in range(1, N_DIRECTIONS):
-            low = min(low, described[direction, k])
-            high = max(high, described[direction, k])
-        straight = described[0, k] + described[2, k]
-        diagonal = described[1, k] + described[3, k]
-        out[2 * k] = (straight + diagonal) / N_DIRECTIONS
-        out[2 * k + 1] = high - low
-
-
-@device
 def measure(planes: Any, table: Any, ints: Any, floats: Any, work: Any, out: Any) -> None:
     described = floats[:, :N_DIRECTIONS]  # [region, direction, property]
     at = 0
@@ -304,7 +282,7 @@ FAMILY = Family(
         measure=measure,
         shape=(len(COLUMNS),),
         dtype=np.float32,
-        table=_n_log2_n(),
+        table=n_log2_n_table(2 * PATCH_SIZE * PATCH_SIZE),
         ints=(PLACES * CELLS + N_REGIONS * SMALL,),
         floats=(N_REGIONS, N_DIRECTIONS + 1, N_PROPERTIES),
         work=(PATCH_SIZE + LANES, PATCH_SIZE + 2 * PAD),

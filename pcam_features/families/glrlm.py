@@ -29,6 +29,7 @@ import numpy as np
 from ..engine.lanes import Kernel, add, barrier, device, lane, lanes
 from ..engine.planes import PLANES
 from ..engine.regions import CENTER, PATCH_SIZE, REGIONS
+from .counts import N_DIRECTIONS, n_log2_n_table, reduce_directions
 from .family import Family, Feature
 
 LEVEL_BITS = 4
@@ -60,7 +61,7 @@ FEATURES = (
     Feature("entropy", "-sum p log2 p", "bits", 0, 11, LINES, IBSI),
 )
 NAMES = tuple(feature.name for feature in FEATURES)
-N_FEATURES, N_REGIONS, N_DIRECTIONS = len(FEATURES), len(REGIONS), len(DIRECTIONS)
+N_FEATURES, N_REGIONS = len(FEATURES), len(REGIONS)
 START, STOP = CENTER
 PATCH, IN_CENTER, IN_RING = range(N_REGIONS)
 
@@ -69,11 +70,6 @@ LENGTHS = N_REGIONS * LEVELS
 # Images in `work`, with a column to spare on either side: levels as they are and transposed, then
 # rows of lengths so far: of the patch and of the parts, for even and odd y.
 STRAIGHT, TRANSPOSED, SO_FAR = range(3)
-
-
-def _n_log2_n() -> np.ndarray:
-    n = np.arange(PATCH_SIZE * PATCH_SIZE + 1, dtype=np.float64)
-    return n * np.log2(np.maximum(n, 1))
 
 
 @device
@@ -98,8 +94,8 @@ def lengthen(here: Any, above: Any, mask: int, so_far: Any, so_far_above: Any) -
     """One more row: runs of levels whose bits in `mask` stay the same go on, others begin."""
     for x in range(lane(), PATCH_SIZE, lanes()):  # a size known to the compiler, 8 bits: SIMD
         change = np.uint8((here[x] ^ above[x]) & mask)
-        going_on = so_far_above[x] if change == 0 else np.uint8(0)
-        so_far[x] = np.uint8(going_on + np.uint8(1))
+        longer = np.uint8(so_far_above[x] + np.uint8(1))  # loaded either way: no branch
+        so_far[x] = np.uint8(longer if change == 0 else np.uint8(1))
 
 
 @device
@@ -182,20 +178,6 @@ def describe(counts: Any, lengths: Any, pixels: int, n_log2_n: Any, out: Any) ->
 
 
 @device
-def reduce_directions(described: Any, out: Any) -> None:
-    """Mean and range over the directions, summed in pairs at right angles: see DIRECTIONS."""
-    for k in range(N_FEATURES):
-        low = high = described[0, k]
-        for direction in range(1, N_DIRECTIONS):
-            low = min(low, described[direction, k])
-            high = max(high, described[direction, k])
-        straight = described[0, k] + described[2, k]
-        diagonal = described[1, k] + described[3, k]
-        out[2 * k] = (straight + diagonal) / N_DIRECTIONS
-        out[2 * k + 1] = high - low
-
-
-@device
 def measure(planes: Any, table: Any, ints: Any, floats: Any, work: Any, out: Any) -> None:
     pixels, inner = PATCH_SIZE * PATCH_SIZE, (STOP - START) ** 2
     for plane in range(len(PLANE_INDEX)):
@@ -242,7 +224,7 @@ FAMILY = Family(
         measure=measure,
         shape=(len(COLUMNS),),
         dtype=np.float32,
-        table=_n_log2_n(),
+        table=n_log2_n_table(PATCH_SIZE * PATCH_SIZE),
         ints=(LENGTHS + N_REGIONS, LONGEST + 2),
         floats=(N_REGIONS, N_DIRECTIONS, N_FEATURES),
         work=(3, PATCH_SIZE, PATCH_SIZE + 2),

@@ -23,6 +23,7 @@ import numpy as np
 from ..engine.lanes import Kernel, add, barrier, device, lane, lanes
 from ..engine.planes import PLANES
 from ..engine.regions import CENTER, PATCH_SIZE, REGIONS
+from .counts import n_log2_n_table
 from .family import Family, Feature
 
 LEVEL_BITS = 3
@@ -64,11 +65,6 @@ FRAME = -1
 CODES = N_REGIONS * LEVELS
 # What is summed over the zones of a region.
 SMALL_ZONES, LARGE_ZONES, SMALL_LOW, SMALL_HIGH, LARGE_LOW, LARGE_HIGH, LOGS = range(7)
-
-
-def _n_log2_n() -> np.ndarray:
-    n = np.arange(MOST + 1, dtype=np.float64)
-    return n * np.log2(np.maximum(n, 1))
 
 
 @device
@@ -127,7 +123,7 @@ def link_row(levels: Any, links: Any, start: int) -> None:
     for x in range(PATCH_SIZE):
         link = row[x]
         if link >= 0:
-            row[x] = links[link] if link != start + x else link
+            row[x] = links[link]  # a link to itself stays
         else:
             other = start + x - (WIDTH + 1 if above_left[x] == here[x] else 1)
             row[x] = join(links, ~link, other)
@@ -168,7 +164,8 @@ def find_zones(levels: Any, links: Any, sizes: Any) -> None:
     for y in range(lane() * rows, min((lane() + 1) * rows, PATCH_SIZE)):
         start = (1 + y) * WIDTH + 1
         for pixel in range(start, start + PATCH_SIZE):
-            first = root(links, links[pixel])
+            # What comes before is linked to its first already: two steps, and no guess how many.
+            first = root(links, links[links[pixel]])
             links[pixel] = first
             add(sizes, first, 1)
     barrier()
@@ -206,14 +203,18 @@ def count_zones(levels: Any, sizes: Any, mask: int, counts: Any, large: Any) -> 
     `mask` says which bits of region and level to look at: all, or those of the level, for the patch.
     """
     for y in range(lane(), PATCH_SIZE, lanes()):
-        start, listed = (1 + y) * WIDTH + 1, 0
-        for pixel in range(start, start + PATCH_SIZE):
-            size, code = sizes[pixel], levels[pixel] & mask
+        start = (1 + y) * WIDTH + 1
+        row, zones, listed = large[start:], 0, 0
+        for x in range(PATCH_SIZE):  # the row's zones first, without a branch that cannot be guessed
+            row[zones] = start + x
+            zones += 1 if sizes[start + x] > 0 else 0
+        for k in range(zones):
+            size, code = sizes[row[k]], levels[row[k]] & mask
             if size > SMALL:
-                large[start + listed] = size * CODES + code
+                row[listed] = size * CODES + code
                 listed += 1
-            elif size > 0:
-                add(counts, (code // LEVELS, code % LEVELS, size), 1)
+            else:
+                add(counts, (code >> LEVEL_BITS, code & (LEVELS - 1), size), 1)
         large[start - 1] = listed
     barrier()
 
@@ -356,7 +357,7 @@ FAMILY = Family(
         measure=measure,
         shape=(len(COLUMNS),),
         dtype=np.float32,
-        table=_n_log2_n(),
+        table=n_log2_n_table(MOST),
         ints=(N_REGIONS, LEVELS + 1, SMALL + 1),
         floats=(N_REGIONS, LOGS + 1),
         work=(5, WIDTH * WIDTH),

@@ -91,9 +91,9 @@ def differentiate(work: Any, r: int) -> None:
     for x in range(PATCH_SIZE):
         gx = np.int32((c[x] - a[x]) + 2 * (f[x] - d[x]) + (i[x] - g[x]))
         gy = np.int32((g[x] - a[x]) + 2 * (h[x] - b[x]) + (i[x] - c[x]))
-        power[x] = np.int32(gx * gx + gy * gy)
-        along[x] = np.int32(gx * gx - gy * gy)
-        across[x] = np.int32(2 * gx * gy)
+        xx, yy = np.int32(gx * gx), np.int32(gy * gy)
+        power[x], along[x] = np.int32(xx + yy), np.int32(xx - yy)
+        across[x] = np.int32(2 * np.int32(gx * gy))
     for k in range(3):
         widen(rows[k * SIDE : (k + 1) * SIDE])
 
@@ -108,10 +108,10 @@ def sum_magnitudes(n: int, power: Any, along: Any, across: Any, spare: Any, sums
         root = np.float32(sqrt(np.float32(power[x])))
         magnitude = np.int32(root * np.float32(FINE) + np.float32(0.5))
         levels[x], fine[x] = np.int32(root + np.float32(0.5)), magnitude
-        total = np.int32(total + magnitude)
-        squares += np.int32(magnitude * magnitude)
-        whole = np.int32(whole + power[x])
+        total, whole = np.int32(total + magnitude), np.int32(whole + power[x])
         first, second = np.int32(first + along[x]), np.int32(second + across[x])
+    for x in range(n):  # apart: 64 bits would halve the SIMD of all that is above
+        squares += np.int32(fine[x] * fine[x])
     sums[MAGNITUDE] += total
     sums[MAGNITUDE_SQUARED] += squares
     sums[POWER] += whole
@@ -201,20 +201,21 @@ def sum_far(work: Any, r: int, columns: Any) -> None:
 
 @device
 def sum_coherences(n: int, power: Any, along: Any, across: Any, sums: Any) -> None:
-    first, second, difference, whole = np.int32(0), np.int32(0), np.int64(0), np.int64(0)
+    first, second = np.int32(0), np.int32(0)
+    difference, low, whole, rest = np.int32(0), np.int32(0), np.int32(0), np.int32(0)
     for x in range(n):
         a, b, c = np.float32(power[x]), np.float32(along[x]), np.float32(across[x])
         root = min(np.float32(sqrt(np.float32(b * b + c * c))), a)
-        ratio = root / max(a, np.float32(1))
-        coherent = np.int32(ratio * np.float32(COHERENT) + np.float32(0.5))
-        first = np.int32(first + coherent)
-        second = np.int32(second + coherent * coherent)
-        difference += np.int32(root + np.float32(0.5))
-        whole += np.int32(a)
+        coherent = np.int32(root / max(a, np.float32(1)) * np.float32(COHERENT) + np.float32(0.5))
+        first, second = np.int32(first + coherent), np.int32(second + coherent * coherent)
+        r, w = np.int32(root + np.float32(0.5)), np.int32(a)
+        # In two parts what 32 bits do not hold: 64 would halve the SIMD.
+        difference, low = np.int32(difference + (r >> 16)), np.int32(low + (r & 65535))
+        whole, rest = np.int32(whole + (w >> 16)), np.int32(rest + (w & 65535))
     sums[0] += first
     sums[1] += second
-    sums[2] += difference
-    sums[3] += whole
+    sums[2] += 65536.0 * difference + low
+    sums[3] += 65536.0 * whole + rest
 
 
 @device

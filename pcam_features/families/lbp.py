@@ -32,93 +32,141 @@ N_REGIONS = len(REGIONS)
 STRENGTHS = ("variance", "deviation_spread")
 MOST_POINTS = max(points for points, _ in CIRCLES)
 START, STOP = CENTER
+PER_PLANE = N_REGIONS * sum(points + 4 for points, _ in CIRCLES)  # columns
 HALVES = 1  # bits behind the point of a level on the circle, when its variance is taken
 FINE = 16  # a deviation is counted in sixteenths of a level
 # Rows of sums, exact because they are whole numbers below 2^53: of the deviations and of their
 # squares, in the center and in all.
 SUMS = 4
-ROWS = 4  # of scratch that a lane has to itself
 BITS = 10  # of the position between two pixels: weights of a point are products, 20 bits in all
-HALF_OF_HALVES = 1 << (2 * BITS - HALVES - 1)  # what rounds a level to halves
+LEVEL_SHIFT = 2 * BITS - HALVES  # from a point's level in full to halves
+# What a lane has to itself is for one row of all planes side by side, so that loops are long: what
+# points are compared with, patterns, sums of levels and of their squares; then rows between pixels.
+MARGIN = 4  # columns at either end of a plane's row
+WIDTH = PATCH_SIZE + 2 * MARGIN
+SPAN = len(MEASURED) * WIDTH
+BELOW, PATTERN, TOTAL, SQUARES = range(0, 4 * SPAN, SPAN)
+BETWEEN = 4 * SPAN + MARGIN
+MOST_ROWS = MOST_POINTS // 2 + 1  # points of a circle lie on so many rows
+SCRATCH = BETWEEN + MOST_ROWS * SPAN + MARGIN
+TOGETHER = 4  # points that one loop looks at
+PER_ROW, PER_POINT = 3, 3  # numbers in the table
 
 
-def _points() -> np.ndarray:
-    """For each point of each circle: its pixel up and left, and the weights of the four around it."""
-    rows = []
+def _circles() -> np.ndarray:
+    """For each circle: rows of points, with the pixels' row above and the weights of it and of the
+    next; then points, with their place among interpolated rows and the weights of left and right."""
+    table: list[int] = []
+    one = 1 << BITS
     for points, radius in CIRCLES:
         angle = 2 * np.pi * np.arange(points) / points
         # A position is rounded about the middle, so that mirrored points have mirrored weights.
-        places = np.rint(np.stack([-np.sin(angle), np.cos(angle)], axis=1) * radius * 2**BITS)
-        for place_y, place_x in places.astype(int):
-            y, x = int(place_y) >> BITS, int(place_x) >> BITS
-            down, right = int(place_y) - (y << BITS), int(place_x) - (x << BITS)
-            up, left = (1 << BITS) - down, (1 << BITS) - right
-            rows.append((y, x, up * left, up * right, down * left, down * right))
-    return np.array(rows, np.int32).ravel()
+        places = np.rint(np.stack([-np.sin(angle), np.cos(angle)], axis=1) * radius * one).astype(int)
+        rows = sorted(set(places[:, 0].tolist()))
+        for y in rows:
+            table += [y // one, one - y % one, y % one]
+        for y, x in places.tolist():
+            at = BETWEEN + rows.index(y) * SPAN + x // one
+            table += [at, one - x % one, x % one]
+    return np.array(table, np.int32)
 
 
 @device
-def ones(bits: int) -> int:
-    """The number of ones among 32 bits."""
-    bits = bits - ((bits >> 1) & 0x55555555)
-    bits = (bits & 0x33333333) + ((bits >> 2) & 0x33333333)
-    bits = (bits + (bits >> 4)) & 0x0F0F0F0F
-    bits = bits + (bits >> 8)
-    return (bits + (bits >> 16)) & 63
+def ones(bits: Any) -> Any:
+    """The number of ones among 32 bits. Whatever is left in 64 bits here halves the SIMD."""
+    bits = np.int32(bits - ((bits >> 1) & 0x55555555))
+    bits = np.int32((bits & 0x33333333) + ((bits >> 2) & 0x33333333))
+    bits = np.int32((bits + (bits >> 4)) & 0x0F0F0F0F)
+    bits = np.int32(bits + (bits >> 8))
+    return np.int32((bits + (bits >> 16)) & 63)
 
 
 @device
-def pattern_of(bits: int, points: int) -> int:
+def pattern_of(bits: Any, points: int) -> Any:
     """The pattern's number of ones, or `points` + 1 if it is mixed."""
-    turned = (bits >> 1) | ((bits & 1) << (points - 1))
-    return ones(bits) if ones(bits ^ turned) <= 2 else points + 1
+    turned = np.int32((bits >> 1) | ((bits & 1) << (points - 1)))
+    return np.int32(ones(bits) if ones(np.int32(bits ^ turned)) <= 2 else points + 1)
 
 
 @device
-def compare_row(plane: Any, y: int, points: int, radius: int, circle: Any, row: Any) -> None:
-    """Set bit k of `row[0, x]` where point k around (y, radius + x) is at least as bright as it.
+def interpolate_rows(plane: Any, y: int, rows: Any, n: int, between: Any) -> None:
+    """The rows on which points around row y lie, with a half more to round what follows."""
+    half = np.int32(1 << (LEVEL_SHIFT - 1 - BITS))
+    for k in range(n):
+        above, below = rows[PER_ROW * k + 1], rows[PER_ROW * k + 2]
+        first = y + rows[PER_ROW * k]
+        # A weight of 0 may stand outside the patch: look at a row inside instead.
+        upper, lower = plane[first], plane[first + (1 if below else 0)]
+        row = between[k * SPAN : k * SPAN + PATCH_SIZE]
+        for x in range(PATCH_SIZE):
+            weighted = np.int32(above * np.int32(upper[x]) + below * np.int32(lower[x]))
+            row[x] = np.int32(weighted + half)
 
-    `row[1]` gets the sum of the points' levels, in halves, and `row[2]` that of their squares.
+
+@device
+def level_of(row: Any, left: int, right: int, x: int) -> Any:
+    return np.int32(left * row[x] + right * row[x + 1])
+
+
+@device
+def append(bits: Any, level: Any, below: Any) -> Any:
+    """One more bit at the end: 1 if `level` is above `below`."""
+    return np.int32(bits + bits + np.int32(level > below))
+
+
+@device
+def compare_points(circle: Any, scratch: Any) -> None:
+    """The first four points of `circle`: bits in PATTERN, sums in TOTAL and SQUARES.
+
+    Four in one loop, so that bits and sums are loaded and stored once for all of them.
     """
-    n = plane.shape[1] - 2 * radius
-    middle = plane[y, radius : radius + n]
-    bits, sums, squares, level = row[0], row[1], row[2], row[3]
-    for x in range(n):
-        bits[x], sums[x], squares[x] = 0, 0, 0
-    for k in range(points):
-        dy, dx, w00, w01, w10, w11 = circle[6 * k : 6 * k + 6]
-        # A weight of 0 may stand outside the patch: look at a pixel inside instead.
-        below = y + dy + (1 if w10 + w11 > 0 else 0)
-        left = radius + dx
-        right = left + (1 if w01 + w11 > 0 else 0)
-        p00, p01 = plane[y + dy, left : left + n], plane[y + dy, right : right + n]
-        p10, p11 = plane[below, left : left + n], plane[below, right : right + n]
-        # 32 bits throughout, rows from index 0, few rows in a loop: the compiler makes it SIMD.
-        for x in range(n):
-            above = np.int32(w00 * np.int32(p00[x]) + w01 * np.int32(p01[x]))
-            under = np.int32(w10 * np.int32(p10[x]) + w11 * np.int32(p11[x]))
-            level[x] = np.int32(above + under)
-        for x in range(n):
-            brighter = level[x] >= np.int32(np.int32(middle[x]) << (2 * BITS))
-            bits[x] |= np.int32(np.int32(brighter) << np.int32(k))
-        for x in range(n):
-            rounded = np.int32((level[x] + np.int32(HALF_OF_HALVES)) >> np.int32(2 * BITS - HALVES))
-            sums[x] += rounded
-            squares[x] += np.int32(rounded * rounded)
+    a, al, ar = circle[0], circle[1], circle[2]
+    b, bl, br = circle[3], circle[4], circle[5]
+    c, cl, cr = circle[6], circle[7], circle[8]
+    d, dl, dr = circle[9], circle[10], circle[11]
+    v0, v1, v2, v3 = scratch[a:], scratch[b:], scratch[c:], scratch[d:]
+    for x in range(SPAN):
+        below = scratch[BELOW + x]
+        l0, l1 = level_of(v0, al, ar, x), level_of(v1, bl, br, x)
+        l2, l3 = level_of(v2, cl, cr, x), level_of(v3, dl, dr, x)
+        bits = append(append(scratch[PATTERN + x], l0, below), l1, below)
+        scratch[PATTERN + x] = append(append(bits, l2, below), l3, below)
+        h0 = np.int32(l0 >> np.int32(LEVEL_SHIFT))
+        h1 = np.int32(l1 >> np.int32(LEVEL_SHIFT))
+        h2 = np.int32(l2 >> np.int32(LEVEL_SHIFT))
+        h3 = np.int32(l3 >> np.int32(LEVEL_SHIFT))
+        scratch[TOTAL + x] += np.int32(h0 + h1 + h2 + h3)
+        scratch[SQUARES + x] += np.int32(h0 * h0 + h1 * h1 + h2 * h2 + h3 * h3)
 
 
 @device
-def sum_deviations(row: Any, y: int, points: int, radius: int, n: int, sums: Any) -> None:
-    """A row's deviations of circles, in whole sixteenths of a level: their sum, and their squares'."""
-    total, squares, deviation = row[1], row[2], row[3]
+def compare_row(planes: Any, y: int, points: int, circle: Any, scratch: Any) -> None:
+    """PATTERN gets a bit for each point around a pixel of row y: whether it is at least as bright.
+
+    TOTAL gets the sum of the points' levels, in halves, and SQUARES that of their squares.
+    """
+    n = points // 2 + 1
+    for plane in range(len(PLANE_INDEX)):
+        pixels, start = planes[PLANE_INDEX[plane], y], plane * WIDTH + MARGIN
+        below = scratch[BELOW + start : BELOW + start + PATCH_SIZE]
+        for x in range(PATCH_SIZE):
+            # Levels come with what rounds them, and are at least as bright if above one less.
+            below[x] = (np.int32(pixels[x]) << (2 * BITS)) + (1 << (LEVEL_SHIFT - 1)) - 1
+        interpolate_rows(planes[PLANE_INDEX[plane]], y, circle, n, scratch[BETWEEN + start :])
+    for x in range(3 * SPAN):
+        scratch[PATTERN + x] = 0
+    for k in range(0, points, TOGETHER):
+        compare_points(circle[PER_ROW * n + PER_POINT * k :], scratch)
+
+
+@device
+def find_deviations(scratch: Any, points: int) -> None:
+    """In TOTAL, the standard deviation of each circle in whole sixteenths of a level."""
     scale = FINE / (points << HALVES)
-    for x in range(n):
+    total, squares = scratch[TOTAL:], scratch[SQUARES:]
+    for x in range(SPAN):
         spread = float(np.int32(np.int32(points * squares[x]) - np.int32(total[x] * total[x])))
-        deviation[x] = np.int32(sqrt(spread) * scale + 0.5)
-    add_up(deviation[:n], sums[2:])
-    sums[0], sums[1] = 0, 0
-    if START <= y < STOP:
-        add_up(deviation[START - radius : STOP - radius], sums)
+        total[x] = np.int32(sqrt(spread) * scale + 0.5)
 
 
 @device
@@ -146,20 +194,40 @@ def describe_deviations(rows: Any, first: int, last: int, region: int, pixels: i
 
 
 @device
+def count(patterns: Any, first: int, last: int, counts: Any) -> None:
+    for x in range(first, last):
+        add(counts, patterns[x] & 31, 1)
+
+
+@device
+def count_row(row: Any, y: int, radius: int, sums: Any, counts: Any) -> None:
+    """Count a plane's patterns, and sum its deviations and their squares, of row y."""
+    patterns, deviations = row[PATTERN:], row[TOTAL:]
+    stop = PATCH_SIZE - radius
+    add_up(deviations[radius:stop], sums[2:])
+    sums[0], sums[1] = 0, 0
+    if START <= y < STOP:
+        add_up(deviations[START:STOP], sums)
+        count(patterns, radius, START, counts[2])
+        count(patterns, START, STOP, counts[1])
+        count(patterns, STOP, stop, counts[2])
+    else:
+        count(patterns, radius, stop, counts[2])
+
+
+@device
 def count_rows(
-    plane: Any, points: int, radius: int, circle: Any, row: Any, sums: Any, counts: Any
+    planes: Any, points: int, radius: int, circle: Any, scratch: Any, sums: Any, counts: Any
 ) -> None:
-    """Patterns and deviations of every circle inside the plane; `row` is this lane's own."""
-    height, n = plane.shape[0], plane.shape[1] - 2 * radius
-    for y in range(radius + lane(), height - radius, lanes()):
-        compare_row(plane, y, points, radius, circle, row)
-        sum_deviations(row, y, points, radius, n, sums[y])
-        for x in range(n):
-            row[0, x] = pattern_of(row[0, x], points)
-        inside = START <= y < STOP
-        for x in range(n):
-            region = 1 if inside and START <= x + radius < STOP else 2
-            add(counts, (region, row[0, x]), 1)
+    """Patterns and deviations of every circle inside the planes; `scratch` is this lane's own."""
+    for y in range(radius + lane(), PATCH_SIZE - radius, lanes()):
+        compare_row(planes, y, points, circle, scratch)
+        find_deviations(scratch, points)
+        for x in range(SPAN):
+            scratch[PATTERN + x] = pattern_of(scratch[PATTERN + x], points)
+        for plane in range(len(PLANE_INDEX)):
+            row = scratch[plane * WIDTH + MARGIN :]
+            count_row(row, y, radius, sums[plane, y], counts[plane])
 
 
 @device
@@ -182,23 +250,25 @@ def describe(counts: Any, sums: Any, points: int, radius: int, out: Any) -> None
 
 @device
 def measure(planes: Any, table: Any, ints: Any, floats: Any, work: Any, out: Any) -> None:
-    row = work[ROWS * lane() : ROWS * lane() + ROWS]
-    at = 0
-    for plane in range(len(PLANE_INDEX)):
-        first = 0
-        for c in range(len(CIRCLES)):
-            points, radius = CIRCLES[c]
-            for pattern in range(lane(), points + 2, lanes()):
+    scratch = work[lane()]
+    for x in range(SCRATCH):
+        scratch[x] = 0  # margins: only pixels that are not counted look at them
+    first, circle = 0, table
+    for c in range(len(CIRCLES)):
+        points, radius = CIRCLES[c]
+        for pattern in range(lane(), points + 2, lanes()):
+            for plane in range(len(PLANE_INDEX)):
                 for region in range(N_REGIONS):
-                    ints[region, pattern] = 0
-            barrier()
-            circle = table[6 * first :]
-            count_rows(planes[PLANE_INDEX[plane]], points, radius, circle, row, floats, ints)
-            barrier()
-            describe(ints, floats, points, radius, out[at:])
-            at += N_REGIONS * (points + 4)
-            first += points
-            barrier()
+                    ints[plane, region, pattern] = 0
+        barrier()
+        count_rows(planes, points, radius, circle, scratch, floats, ints)
+        barrier()
+        for plane in range(len(PLANE_INDEX)):
+            at = plane * PER_PLANE + first
+            describe(ints[plane], floats[plane], points, radius, out[at:])
+        first += N_REGIONS * (points + 4)
+        circle = circle[PER_ROW * (points // 2 + 1) + PER_POINT * points :]
+        barrier()
 
 
 def pattern_name(pattern: int, points: int) -> str:
@@ -261,9 +331,9 @@ FAMILY = Family(
         measure=measure,
         shape=(len(COLUMNS),),
         dtype=np.float32,
-        table=_points(),
-        ints=(N_REGIONS, MOST_POINTS + 2),
-        floats=(PATCH_SIZE, SUMS),
-        work=(ROWS * LANES, PATCH_SIZE),
+        table=_circles(),
+        ints=(len(MEASURED), N_REGIONS, MOST_POINTS + 2),
+        floats=(len(MEASURED), PATCH_SIZE, SUMS),
+        work=(LANES, SCRATCH),
     ),
 )
