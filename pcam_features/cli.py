@@ -27,6 +27,7 @@ app = typer.Typer(
 
 DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto says what it chose.")]
 ThreadsOption = Annotated[int, typer.Option(min=0, max=1024, help="Threads; 0 is one for each core.")]
+ENCODER_HELP = "What --families cnn embeds with: efficientnet_lite0, _lite1 or _lite2."
 SLIDES_HELP = "CSV with id and slide (or wsi, or COLUMN)."
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 OverwriteOption = Annotated[bool, typer.Option(help="Replace what is there.")]
@@ -34,16 +35,17 @@ OverwriteOption = Annotated[bool, typer.Option(help="Replace what is there.")]
 
 def complete_family(incomplete: str) -> list[str]:
     """The families that the last of a comma-separated list may become."""
-    from .families.catalog import FAMILIES
+    from .families.catalog import ALL, CNN, FAMILIES
 
     before, comma, last = incomplete.rpartition(",")
-    return [before + comma + name for name in FAMILIES if name.startswith(last)]
+    return [before + comma + name for name in (*FAMILIES, ALL, CNN) if name.startswith(last)]
 
 
 FamiliesOption = Annotated[
     str | None,
     typer.Option(
-        help="Feature families, comma-separated. Default: all.", autocompletion=complete_family
+        help="Families, comma-separated; cnn is embeddings. Default: all (by hand).",
+        autocompletion=complete_family,
     ),
 ]
 SeedOption = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of everything random.")]
@@ -114,6 +116,17 @@ def extract(
     verify: Annotated[
         bool, typer.Option(help="Check that each id is the SHA-1 of its pixels.")
     ] = False,
+    encoder: Annotated[str | None, typer.Option(help=ENCODER_HELP)] = None,
+    size: Annotated[int | None, typer.Option(help="Pixels that cnn resizes patches to.")] = None,
+    depths: Annotated[
+        str | None, typer.Option(help="Where cnn is read: block00 … block15, head; comma-separated.")
+    ] = None,
+    pools: Annotated[
+        str | None, typer.Option(help="What cnn keeps of a map: mean, center, deviation, maximum.")
+    ] = None,
+    views: Annotated[int | None, typer.Option(help="Flips and turns cnn averages: 1, 4 or 8.")] = None,
+    precision: Annotated[str | None, typer.Option(help="How cnn computes: f32 or bf16.")] = None,
+    runtime: Annotated[str | None, typer.Option(help="What runs cnn: openvino, onnxruntime.")] = None,
     overwrite: OverwriteOption = False,
     dry_run: Annotated[bool, typer.Option(help="Say what would be done, and do nothing.")] = False,
     json: JsonOption = False,
@@ -121,12 +134,12 @@ def extract(
     """Compute features of patches into a Parquet store; run again to go on where it stopped."""
     from .engine.devices import choose
     from .extract import extract as run
-    from .extract import forecast
+    from .extract import families_named, forecast, kernels_in
     from .extract import verify as check
-    from .families.catalog import chosen, kernels_of
     from .sources.detect import open_source
 
-    wanted = chosen(families)
+    given = {"encoder": encoder, "size": size, "depths": depths, "pools": pools, "views": views}
+    wanted = families_named(families, given | {"precision": precision, "runtime": runtime})
     target, why = choose(device)
     console.say(why)
     opened, slides_from = open_source(source, kind=kind, slides=slides, positive=positive)
@@ -138,8 +151,9 @@ def extract(
             check(splits, cores(threads), advance)
     plan = forecast(features, opened, splits, wanted, target.NAME, overwrite=overwrite)
     if not dry_run:
-        if plan["patches_to_measure"] and not target.compiled_before(kernels_of(wanted)):
-            console.say(f"compiling {len(wanted) + 1} kernels for {target.NAME}: about a minute")
+        kernels = kernels_in(wanted)
+        if plan["patches_to_measure"] and not target.compiled_before(kernels):
+            console.say(f"compiling {len(kernels)} kernels for {target.NAME}: about a minute")
         with console.progress("extract", plan["patches_to_measure"], "patches") as advance:
             run(
                 features,
@@ -154,14 +168,7 @@ def extract(
     if json:
         console.as_json(plan | {"dry_run": dry_run, "features": str(features)})
         return
-    for name, rows in plan["patches"].items():
-        console.say(f"{name}: {rows:,} patches × {sum(plan['columns'].values()):,} columns")
-    done = "would be" if dry_run else "were"
-    size = plan["bytes_to_write"] / 2**20
-    console.say(
-        f"{plan['patches_to_measure']:,} patches {done} measured on {plan['device']} "
-        f"({size:,.0f} MiB of float32); store: {features}"
-    )
+    show.extraction(plan, features, dry_run)
 
 
 @app.command(epilog="Example: pcam fit features model --folds 5")
@@ -179,15 +186,13 @@ def fit(
 ) -> None:
     """Train XGBoost per family and on all, and a kernel model; stack them, scored across slides."""
     from .engine.devices import choose
-    from .families.catalog import chosen
     from .learn import fit as learning
     from .learn.bundle import check_free
     from .store import open_store
 
     store = open_store(features)
     check_free(model, overwrite=overwrite)
-    wanted = None if families is None else [family.name for family in chosen(families)]
-    names = learning.families_to_use(store, split, wanted)
+    names = learning.families_to_use(store, split, families)
     target, why = choose(device)
     console.say(why)
     with console.progress("fit", learning.steps(names, folds), "models") as advance:

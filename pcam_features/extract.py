@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -15,13 +15,49 @@ from joblib import Parallel, delayed
 
 from . import store
 from .engine.devices import Target
+from .engine.lanes import Kernel
+from .engine.regions import PATCH_SIZE
 from .errors import InputError, PcamError
-from .families.catalog import batch_rows, measurer
+from .families.catalog import CNN, Measure, batch_rows, chosen, kernels_of, listed, measurer
 from .families.family import Family
 from .files import write_json
 from .sources.source import Source, Split
 
+if TYPE_CHECKING:
+    from .encoders.embedding import Embedding
+
+EMBEDDED_ROWS = 32  # patches that a thread embeds at a time, where no kernel measures them
 VERIFY_ROWS = 128  # patches that a thread reads at a time to look at their sums
+
+
+def families_named(names: str | None, encoder: dict[str, Any]) -> list[Family | Embedding]:
+    """The families in a comma-separated list, all for None; `cnn` is an encoder with the settings
+    in `encoder`, of which None is its default.
+
+    Raises InputError for a name or a setting that is not known, and for settings without `cnn`.
+    """
+    words = [] if names is None else listed(names)
+    by_hand = [word for word in words if word != CNN]
+    settings = {key: value for key, value in encoder.items() if value is not None}
+    if settings and CNN not in words:
+        raise InputError(f"--{next(iter(settings))} is for embeddings; add --families {CNN}.")
+    found: list[Family | Embedding] = []
+    if by_hand or not words:
+        found += chosen(None if names is None else ",".join(by_hand))
+    if CNN in words:
+        from .encoders.encode import open_encoder
+
+        lists: dict[str, Any] = {
+            key: listed(settings[key]) for key in ("depths", "pools") if key in settings
+        }
+        found.append(open_encoder(**settings | lists))
+    return found
+
+
+def kernels_in(families: Sequence[Family | Embedding]) -> list[Kernel]:
+    """The kernels that measure the hand-made ones of these, in the order they run."""
+    by_hand = [family for family in families if isinstance(family, Family)]
+    return kernels_of(by_hand) if by_hand else []
 
 
 @dataclass(frozen=True)
@@ -41,7 +77,9 @@ class Shard:
         return [(k, min(k + rows, stop)) for k in range(start, stop, rows)]
 
 
-def missing(path: Path | None, splits: list[Split], families: list[Family]) -> list[Shard]:
+def missing(
+    path: Path | None, splits: list[Split], families: Sequence[Family | Embedding]
+) -> list[Shard]:
     """The parts that are not there yet: all of them if there is no store to look at."""
     shards = []
     for split in splits:
@@ -60,7 +98,7 @@ def forecast(
     path: Path,
     source: Source,
     splits: list[Split],
-    families: list[Family],
+    families: Sequence[Family | Embedding],
     device: str,
     *,
     overwrite: bool = False,
@@ -92,7 +130,7 @@ def extract(
     path: Path,
     source: Source,
     splits: list[Split],
-    families: list[Family],
+    families: Sequence[Family | Embedding],
     target: Target,
     threads: int,
     *,
@@ -126,16 +164,35 @@ def extract(
             store.mark_complete(path, manifest, split.name, [family.name for family in families])
 
 
+def measurer_of(
+    families: Sequence[Family | Embedding], target: Target, threads: int
+) -> tuple[Measure, int]:
+    """What measures a batch, and how many patches it should be given at a time."""
+    by_hand = [family for family in families if isinstance(family, Family)]
+    kernels = measurer(by_hand, target) if by_hand else None
+    networks = {
+        family.name: family.measurer((PATCH_SIZE, PATCH_SIZE), threads)
+        for family in families
+        if not isinstance(family, Family)
+    }
+
+    def measure(batch: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
+        found = {name: networks[name](batch) for name in names if name in networks}
+        rest = [name for name in names if name not in networks]
+        return found | (kernels(batch, rest) if kernels and rest else {})
+
+    return measure, batch_rows(by_hand, target, threads) if by_hand else EMBEDDED_ROWS
+
+
 def _measure_all(
     path: Path,
     shards: list[Shard],
-    families: list[Family],
+    families: Sequence[Family | Embedding],
     target: Target,
     threads: int,
     progress: Callable[[int], None],
 ) -> None:
-    measure = measurer(families, target)
-    rows = batch_rows(families, target, threads)
+    measure, rows = measurer_of(families, target, threads)
     progress(0)  # compiled: from here on, time tells how long the rest will take
 
     def work(shard: Shard, start: int, stop: int) -> dict[str, np.ndarray]:

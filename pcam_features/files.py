@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from platformdirs import user_cache_path
+
 from .errors import InputError
 
 if TYPE_CHECKING:
@@ -20,6 +22,12 @@ if TYPE_CHECKING:
 
 TEMPORARY = ".part-written"  # the ending of what is not whole yet
 LARGEST_TABLE = 1 << 30  # bytes of a CSV that is read into memory
+
+
+def cache_root() -> Path:
+    """Where what can be made again is kept."""
+    chosen = os.environ.get("PCAM_CACHE_DIR")
+    return Path(chosen) if chosen else user_cache_path("pcam-features", appauthor=False)
 
 
 def _flush(path: Path) -> None:

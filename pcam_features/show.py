@@ -13,6 +13,17 @@ if TYPE_CHECKING:
 FEW_SLIDES = 30  # from fewer, intervals by resampling are rough
 
 
+def extraction(plan: dict[str, Any], features: Path, dry_run: bool) -> None:
+    for name, rows in plan["patches"].items():
+        console.say(f"{name}: {rows:,} patches × {sum(plan['columns'].values()):,} columns")
+    done = "would be" if dry_run else "were"
+    size = plan["bytes_to_write"] / 2**20
+    console.say(
+        f"{plan['patches_to_measure']:,} patches {done} measured on {plan['device']} "
+        f"({size:,.0f} MiB of float32); store: {features}"
+    )
+
+
 def scores(bundle: Bundle, model: Path, json: bool) -> None:
     from .evaluate.intervals import LEVEL
 

@@ -12,10 +12,10 @@ split once all its parts exist, which the manifest then says.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -24,8 +24,7 @@ import pyarrow.parquet as pq
 
 from . import __version__
 from .errors import InputError
-from .families.catalog import FAMILIES
-from .families.family import Family
+from .families.catalog import may_be_stored
 from .files import TEMPORARY, is_marked, read_json, whole_file, write_json
 from .sources.source import Source, Split
 
@@ -45,6 +44,16 @@ MEANING = {
 }
 
 
+class Stored(Protocol):
+    """A family as the store sees it: hand-made, or an embedding."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def columns(self) -> tuple[str, ...]: ...
+    def described(self) -> dict[str, Any]: ...
+
+
 def part_path(store: Path, split: str, table: str, part: int) -> Path:
     return store / split / table / f"part-{part:05d}.parquet"
 
@@ -55,10 +64,6 @@ def part_count(rows: int) -> int:
 
 def part_span(part: int, rows: int) -> tuple[int, int]:
     return part * PART_ROWS, min((part + 1) * PART_ROWS, rows)
-
-
-def describe(family: Family) -> dict[str, Any]:
-    return {"version": family.version, "columns": list(family.columns)}
 
 
 def new_manifest(source: Source) -> dict[str, Any]:
@@ -94,7 +99,7 @@ def check_version(manifest: dict[str, Any], path: Path) -> None:
 
 
 def plan(
-    path: Path, source: Source, splits: list[Split], families: list[Family], device: str
+    path: Path, source: Source, splits: list[Split], families: Sequence[Stored], device: str
 ) -> dict[str, Any]:
     """The manifest of the store once `families` of `splits` are in it; nothing is written.
 
@@ -111,11 +116,12 @@ def plan(
             f"{manifest['source']['kind']}, not {source.kind}; {_ANEW}"
         )
     for family in families:
-        known = manifest["families"].setdefault(family.name, describe(family))
-        if known != describe(family):
+        now = family.described()
+        known = manifest["families"].setdefault(family.name, now)
+        if known != now:
             raise InputError(
                 f"feature store {path} holds {family.name} with other parameters or of another "
-                f"version ({known['version']}; now {family.version}); {_ANEW}"
+                f"version ({differences(known, now)}); {_ANEW}"
             )
     for split in splits:
         entry = {
@@ -143,9 +149,21 @@ def plan(
             )
         for family in families:
             made = known["families"].setdefault(family.name, {"devices": [], "complete": False})
-            if not made["complete"] and device not in made["devices"]:
-                made["devices"].append(device)
+            where = "cpu" if "encoder" in manifest["families"][family.name] else device
+            if not made["complete"] and where not in made["devices"]:
+                made["devices"].append(where)
     return manifest
+
+
+def differences(known: dict[str, Any], now: dict[str, Any]) -> str:
+    """In what two descriptions of a family differ, for a message."""
+    before, after = (
+        one | {"columns": len(one["columns"]), "encoder": None} | one.get("encoder", {})
+        for one in (known, now)
+    )
+    changed = [key for key in before | after if before.get(key) != after.get(key)]
+    each = [f"{key} {before.get(key)}, now {key} {after.get(key)}" for key in changed]
+    return "; ".join(each) or "the names of its columns"
 
 
 _ANEW = "give another folder, or --overwrite to extract anew."
@@ -167,7 +185,7 @@ def clear(path: Path) -> None:
             entry.unlink()
 
 
-def is_there(path: Path, split: Split, family: Family, part: int) -> bool:
+def is_there(path: Path, split: Split, family: Stored, part: int) -> bool:
     """Whether a part is whole; one that cannot be read counts as missing, and is made again.
 
     Raises InputError if it was made from files of other sizes than the source has now.
@@ -204,7 +222,7 @@ def write_patches(path: Path, split: Split, part: int) -> None:
     _write(target, table)
 
 
-def write_features(path: Path, split: Split, family: Family, part: int, values: np.ndarray) -> None:
+def write_features(path: Path, split: Split, family: Stored, part: int, values: np.ndarray) -> None:
     """Write a part of a family: float32 (rows, columns)."""
     start, stop = part_span(part, len(split))
     columns = {name: pa.array(values[:, k]) for k, name in enumerate(family.columns)}
@@ -323,7 +341,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     try:
         str(manifest["source"]["kind"])
         for name, family in manifest["families"].items():
-            if name not in FAMILIES:  # names become paths: only those we know
+            if not may_be_stored(name, family):  # names become paths: only those we know
                 raise ValueError(f"unknown family {name!r}")
             int(family["version"])
         for name, split in manifest["splits"].items():

@@ -17,8 +17,8 @@ import joblib
 import numba
 import numpy as np
 from filelock import FileLock
-from platformdirs import user_cache_path
 
+from ..files import cache_root
 from .lanes import WORDS, Kernel, bind
 
 NAME = "cpu"
@@ -44,9 +44,7 @@ def cache_folder() -> Path:
     digest = hashlib.sha256(f"numba {numba.__version__}".encode())
     for path in sorted([*PACKAGE.glob("engine/*.py"), *PACKAGE.glob("families/*.py")]):
         digest.update(path.read_bytes())
-    chosen = os.environ.get("PCAM_CACHE_DIR")
-    root = Path(chosen) if chosen else user_cache_path("pcam-features", appauthor=False)
-    return root / "kernels" / digest.hexdigest()[:16]
+    return cache_root() / "kernels" / digest.hexdigest()[:16]
 
 
 def compiled_before(kernels: Sequence[Kernel]) -> bool:

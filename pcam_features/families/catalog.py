@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -46,17 +48,41 @@ FAMILIES: dict[str, Family] = {
     )
 }
 
+ALL, CNN = "all", "cnn"  # every hand-made family; embeddings
+
+# What an embedding may be called: its name becomes a folder's and a file's, and cannot be mistaken
+# for another thing's.
+EMBEDDING = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*_[0-9]{2,4}px(_[48]views)?(_bf16)?")
+LONGEST_NAME = 80
+
 # Measures a batch, uint8 (N, 96, 96, 3), giving float32 (N, columns) for each family named;
 # several threads may call it at once.
 Measure = Callable[[np.ndarray, Sequence[str]], dict[str, np.ndarray]]
 
 
+def listed(names: str) -> list[str]:
+    """The names in a comma-separated list."""
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def may_be_stored(name: object, description: Mapping[str, Any]) -> bool:
+    """Whether a store or a model that others made may hold a family with this name."""
+    if not isinstance(name, str) or len(name) > LONGEST_NAME:
+        return False
+    encoder = description.get("encoder", {})
+    return isinstance(encoder, dict) and (
+        name in FAMILIES or bool(EMBEDDING.fullmatch(name) and encoder)
+    )
+
+
 def chosen(names: str | None) -> list[Family]:
-    """The families in a comma-separated list, in the catalog's order; all of them for None.
+    """The families in a comma-separated list, in the catalog's order; all of them for None or `all`.
 
     Raises InputError for a name that is not in the catalog.
     """
-    wanted = list(FAMILIES) if names is None else [n.strip() for n in names.split(",") if n.strip()]
+    wanted = list(FAMILIES) if names is None else listed(names)
+    if ALL in wanted:
+        wanted = [*FAMILIES, *(name for name in wanted if name != ALL)]
     unknown = [name for name in wanted if name not in FAMILIES]
     if unknown or not wanted:
         raise InputError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 from ..engine.lanes import Kernel
 
@@ -48,6 +49,10 @@ class Family:
     def about(self) -> str:
         """What the family's file says at its top."""
         return sys.modules[self.kernel.measure.__module__].__doc__ or ""
+
+    def described(self) -> dict[str, Any]:
+        """What a store's manifest says of it."""
+        return {"version": self.version, "columns": list(self.columns)}
 
     def feature(self, column: str) -> Feature:
         """The feature that a column is of. Raises KeyError for a column of another family."""

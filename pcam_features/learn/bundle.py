@@ -21,7 +21,7 @@ import xgboost
 
 from .. import files
 from ..errors import InputError
-from ..families.catalog import FAMILIES
+from ..families.catalog import may_be_stored
 from ..files import read_json, sha256, whole_folder, write_json
 from .models import ALL, RBF, Model, base_models, width
 from .rbf import Rbf
@@ -86,7 +86,7 @@ def write(
 def read(path: Path) -> Bundle:
     """Raises InputError if `path` is not a bundle, or is damaged, or is of another version.
 
-    Files are looked for under names made from the catalog, never under names the bundle gives.
+    Names of families become names of files, so only those that the catalog allows are taken.
     """
     if not (path / MANIFEST).is_file():
         raise InputError(f"{path} is not a model (no {MANIFEST}); make one with pcam fit.")
@@ -97,7 +97,7 @@ def read(path: Path) -> Bundle:
         raise InputError(f"model {path} was written by another version of pcam; fit it anew.")
     try:
         families = list(manifest["families"])
-        unknown = [name for name in families if name not in FAMILIES]
+        unknown = [n for n, known in manifest["families"].items() if not may_be_stored(n, known)]
         if unknown or not families:
             raise InputError(f"model {path} needs families this pcam does not know: {unknown}.")
         models = base_models(families)

@@ -14,6 +14,7 @@ from scipy.special import expit
 from .. import __version__
 from ..errors import InputError
 from ..evaluate.intervals import Estimate, auc, percentile_interval, resampled_aucs
+from ..families.catalog import ALL, CNN, FAMILIES, listed
 from ..store import Store
 from . import boosting, rbf
 from .bundle import STACK, Bundle, write
@@ -25,10 +26,18 @@ from .stack import fit_stack, out_of_fold
 LIBRARIES = ("numpy", "xgboost", "scikit-learn", "numba")
 
 
-def families_to_use(store: Store, split: str, wanted: list[str] | None) -> list[str]:
-    """Raises InputError if the store has none of the families, or not those asked for."""
+def families_to_use(store: Store, split: str, names: str | None) -> list[str]:
+    """The families in a comma-separated list, `all` for the hand-made and `cnn` for the embeddings
+    that are finished; for None both. Raises InputError if the store has none, or not those asked for.
+    """
     finished = store.families(split)
-    for name in wanted or []:
+    groups = {
+        ALL: [name for name in finished if name in FAMILIES],
+        CNN: [name for name in finished if name not in FAMILIES],
+    }
+    asked = [] if names is None else listed(names) or [names]
+    wanted = [name for word in asked for name in groups.get(word) or [word]]
+    for name in wanted:
         if name not in finished:
             raise InputError(
                 f"feature store {store.path} has no finished {name} features in split {split!r} "
@@ -36,7 +45,7 @@ def families_to_use(store: Store, split: str, wanted: list[str] | None) -> list[
             )
     if not finished:
         raise InputError(f"no family is finished in split {split!r} of {store.path}; extract first.")
-    return wanted or finished
+    return [name for name in finished if name in wanted or not wanted]
 
 
 def train_models(

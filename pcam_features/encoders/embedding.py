@@ -1,0 +1,82 @@
+"""An encoder with its settings, as a family of features: stored beside the hand-made ones."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .runtimes import Run
+
+VIEWS = (1, 4, 8)  # as it is; its quarter turns; those of its mirror image too
+
+
+def family_name(network: str, size: int, views: int, precision: str) -> str:
+    """The family's name: what a network is called, in letters that are safe, and how it is fed."""
+    safe = re.sub("[^a-z0-9]+", "_", network.lower()).strip("_")[:48].strip("_")
+    safe = safe if safe[:1].isalpha() else f"net_{safe}".strip("_")
+    views_part = f"_{views}views" if views > 1 else ""
+    return f"{safe}_{size}px{views_part}" + ("" if precision == "f32" else f"_{precision}")
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """A family of features that a network gives.
+
+    `features` are the columns without the family's name; `facts` is all that decides their values.
+    `load(height and width of patches, threads)` gives what embeds `chunk` patches at a time.
+    """
+
+    version: int
+    features: tuple[str, ...]
+    facts: dict[str, Any]
+    chunk: int
+    load: Callable[[tuple[int, int], int], Run]
+
+    @property
+    def name(self) -> str:
+        facts = self.facts
+        return family_name(facts["network"], facts["size"], facts["views"], facts["precision"])
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(f"{self.name}__{feature}" for feature in self.features)
+
+    def described(self) -> dict[str, Any]:
+        """What a store's manifest says of it."""
+        return {"version": self.version, "columns": list(self.columns), "encoder": self.facts}
+
+    def measurer(self, source: tuple[int, int], threads: int) -> Callable[[np.ndarray], np.ndarray]:
+        """What embeds uint8 (N, *source, 3) as float32 (N, columns); for `threads` at once."""
+        run, chunk, count = self.load(source, threads), self.chunk, self.facts["views"]
+
+        def measure(batch: np.ndarray) -> np.ndarray:
+            out = np.empty((len(batch), len(self.features)), np.float32)
+            pixels = np.zeros((chunk, *batch.shape[1:]), np.uint8)
+            for start in range(0, len(batch), chunk):
+                rows = batch[start : start + chunk]
+                pixels[: len(rows)] = rows
+                seen = [run(np.ascontiguousarray(view))[: len(rows)] for view in views(pixels, count)]
+                out[start : start + chunk] = average(seen)
+            return out
+
+        return measure
+
+
+def views(batch: np.ndarray, count: int) -> Iterator[np.ndarray]:
+    """The batch (N, H, W, 3) turned by quarters, and for 8 views also mirrored and turned."""
+    mirrored = [batch] if count < 8 else [batch, batch[:, :, ::-1]]
+    for one in mirrored:
+        for quarter in range(min(count, 4)):
+            yield np.rot90(one, quarter, axes=(1, 2))
+
+
+def average(seen: list[np.ndarray]) -> np.ndarray:
+    """The mean over views; in the order of their values, so that it is the same bits for a patch
+    that is turned or flipped, whose views come in another order."""
+    if len(seen) == 1:
+        return seen[0]
+    return np.asarray(np.sort(np.stack(seen), axis=0).mean(axis=0, dtype=np.float64), np.float32)

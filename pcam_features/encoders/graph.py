@@ -1,0 +1,60 @@
+"""Writing an ONNX graph, node by node; and how pixels come into it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+OPSET = 17
+IR_VERSION = 8  # what runtimes of the last years read
+PIXELS, FEATURES = "pcam_pixels", "pcam_features"
+
+
+class Graph:
+    """Nodes and constants so far; each node's one output is named by a number."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def add(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        output = f"pcam_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, list(inputs), [output], **attributes))
+        return output
+
+    def constant(self, values: Any, dtype: Any = np.float32) -> str:
+        name = f"pcam_constant_{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values, dtype), name))
+        return name
+
+    def name_output(self, output: str) -> None:
+        self.nodes.append(helper.make_node("Identity", [output], [FEATURES]))
+
+    def model(self, source: tuple[int, int], width: int) -> onnx.ModelProto:
+        """The model from pixels, uint8 (N, *source, 3), to features, float32 (N, width)."""
+        pixels = helper.make_tensor_value_info(PIXELS, TensorProto.UINT8, ["N", *source, 3])
+        features = helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["N", width])
+        graph = helper.make_graph(self.nodes, "pcam", [pixels], [features], self.constants)
+        return helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
+        )
+
+
+def pixels_in(
+    graph: Graph, source: tuple[int, int], size: int, mean: Sequence[float], std: Sequence[float]
+) -> str:
+    """Pixels as a network takes them: float (N, 3, size, size), bilinear between pixels' centers,
+    (level / 255 - mean) / std."""
+    planes = graph.add("Transpose", PIXELS, perm=[0, 3, 1, 2])
+    value = graph.add("Cast", planes, to=TensorProto.FLOAT)
+    if source != (size, size):
+        scales = graph.constant([1, 1, size / source[0], size / source[1]])
+        how = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
+        value = graph.add("Resize", value, "", scales, **how)
+    low = 255 * np.array(mean, np.float64).reshape(1, 3, 1, 1)
+    scale = 1 / (255 * np.array(std, np.float64).reshape(1, 3, 1, 1))
+    return graph.add("Mul", graph.add("Sub", value, graph.constant(low)), graph.constant(scale))
