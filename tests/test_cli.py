@@ -30,6 +30,9 @@ HEAVY = (
     "cv2",
     "pyarrow",
     "joblib",
+    "onnx",
+    "onnxruntime",
+    "openvino",
 )
 
 

