@@ -18,13 +18,19 @@ import onnx
 
 from ..errors import InputError
 from . import weights
+from .cache import kept
+from .embedding import Embedding, Settings, check_choices
 from .graph import Graph, pixels_in
-from .pooling import pool
+from .pooling import POOLS, pool
+from .runtimes import CHUNK, DEFAULT, RUNTIMES, Run
 
 VERSION = 1  # goes up whenever the same weights give other values
 EPSILON = 1e-3
 MEAN = STD = (0.5, 0.5, 0.5)
 STRIDES = (1, 2, 2, 2, 1, 2, 1)  # of each stage's first block
+# What `pcam extract --families cnn` takes unless told: see DECISIONS.md for what it was chosen over.
+SIZE = 96
+DEPTHS = ("block04", "block07", "block10")
 HEAD, HEAD_WIDTH = "head", 1280
 
 
@@ -156,3 +162,36 @@ def build(
     ordered = [vector for depth in wanted for vector in vectors[depth]]
     graph.name_output(graph.add("Concat", *ordered, axis=1))
     return graph.model(source, len(pools) * sum(depths(name)[depth] for depth in wanted))
+
+
+def open_encoder(name: str, settings: Settings) -> Embedding:
+    """Raises InputError for a depth that the network does not have."""
+    known = depths(name)
+    size, runtime = settings.size or SIZE, settings.runtime or DEFAULT
+    wanted = check_choices(DEPTHS if settings.depths is None else settings.depths, list(known), "depth")
+    pools = tuple(POOLS if settings.pools is None else settings.pools)
+    facts = {
+        "network": name,
+        "weights_sha256": PUBLISHED[name].sha256,
+        "size": size,
+        "depths": list(wanted),
+        "pools": list(pools),
+        "views": settings.views,
+        "precision": settings.precision,
+        "runtime": runtime,
+    }
+
+    def load(source: tuple[int, int], threads: int) -> Run:
+        def make() -> bytes:
+            return bytes(build(name, source, size, wanted, pools).SerializeToString())
+
+        content = kept(f"{name}_{size}px", (name, source, size, wanted, pools), make)
+        return RUNTIMES[runtime](content, chunk=CHUNK, threads=threads, precision=settings.precision)
+
+    features = tuple(
+        f"{POOLS[pool]}_{depth}_{channel:04d}"
+        for depth in wanted
+        for pool in pools
+        for channel in range(known[depth])
+    )
+    return Embedding(VERSION, features, facts, CHUNK, load)

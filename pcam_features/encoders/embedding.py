@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..errors import InputError
 from .runtimes import Run
 
 VIEWS = (1, 4, 8)  # as it is; its quarter turns; those of its mirror image too
@@ -20,6 +21,27 @@ def family_name(network: str, size: int, views: int, precision: str) -> str:
     safe = safe if safe[:1].isalpha() else f"net_{safe}".strip("_")
     views_part = f"_{views}views" if views > 1 else ""
     return f"{safe}_{size}px{views_part}" + ("" if precision == "f32" else f"_{precision}")
+
+
+class Settings(NamedTuple):
+    """What was asked of an encoder; None is its own default."""
+
+    size: int | None
+    depths: Sequence[str] | None
+    pools: Sequence[str] | None
+    views: int
+    precision: str
+    runtime: str | None
+
+
+def check_choices(given: Sequence[str], known: Sequence[str], what: str) -> tuple[str, ...]:
+    """Those given, without repeats. Raises InputError for one that is not known, or none at all."""
+    for name in given:
+        if name not in known:
+            raise InputError(f"there is no {what} {name!r}; there are: {', '.join(known)}.")
+    if not given:
+        raise InputError(f"name at least one {what} of: {', '.join(known)}.")
+    return tuple(dict.fromkeys(given))
 
 
 @dataclass(frozen=True)

@@ -8,88 +8,67 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from ..errors import InputError
-from . import efficientnet_lite as lite
-from .cache import kept
-from .embedding import VIEWS, Embedding
+from . import efficientnet_lite
+from .embedding import VIEWS, Embedding, Settings, check_choices
 from .pooling import POOLS
-from .runtimes import CHUNK, RUNTIMES, Run
+from .runtimes import RUNTIMES
 
-# What `pcam extract --families cnn` takes unless told: see DECISIONS.md for what it was chosen over.
 ENCODER = "efficientnet_lite0"
-SIZE = 96
-DEPTHS = ("block04", "block07", "block10")
-SIZES = (32, 1024)  # pixels, the least and the most that make sense
 PRECISIONS = ("f32", "bf16")
-
-
-def check_choices(given: Sequence[str], known: Sequence[str], what: str) -> tuple[str, ...]:
-    """Those given, without repeats. Raises InputError for one that is not known."""
-    for name in given:
-        if name not in known:
-            raise InputError(f"there is no {what} {name!r}; there are: {', '.join(known)}.")
-    if not given:
-        raise InputError(f"name at least one {what} of: {', '.join(known)}.")
-    return tuple(dict.fromkeys(given))
+SIZES = (32, 1024)  # pixels, the least and the most that make sense
+ONNX, TIMM = ".onnx", "timm:"
 
 
 def open_encoder(
     encoder: str = ENCODER,
     *,
-    size: int = SIZE,
-    depths: Sequence[str] = DEPTHS,
-    pools: Sequence[str] = tuple(POOLS),
+    size: int | None = None,
+    depths: Sequence[str] | None = None,
+    pools: Sequence[str] | None = None,
     views: int = 1,
     precision: str = "f32",
-    runtime: str = "openvino",
+    runtime: str | None = None,
 ) -> Embedding:
-    """An encoder with its settings. Raises InputError for any that it does not have."""
-    check_choices([encoder], list(lite.PUBLISHED), "encoder")
-    check_choices([runtime], list(RUNTIMES), "runtime")
-    check_choices([precision], PRECISIONS, "precision")
+    """An encoder with its settings; None is the encoder's own default.
+
+    Raises InputError for an encoder that cannot be used, or a setting that it does not have.
+    """
     if views not in VIEWS:
         raise InputError(f"an embedding is of 1, 4 or 8 views, not {views}.")
-    if not SIZES[0] <= size <= SIZES[1]:
+    if size is not None and not SIZES[0] <= size <= SIZES[1]:
         raise InputError(f"an encoder's size is {SIZES[0]} to {SIZES[1]} pixels, not {size}.")
-    depths = check_choices(depths, list(lite.depths(encoder)), "depth")
-    pools = check_choices(pools, list(POOLS), "pool")
-    facts = {
-        "network": encoder,
-        "weights_sha256": lite.PUBLISHED[encoder].sha256,
-        "size": size,
-        "depths": list(depths),
-        "pools": list(pools),
-        "views": views,
-        "precision": precision,
-        "runtime": runtime,
-    }
+    check_choices([precision], PRECISIONS, "precision")
+    if pools is not None:
+        pools = check_choices(pools, list(POOLS), "pool")
+    if runtime is not None:
+        check_choices([runtime], list(RUNTIMES), "runtime")
+    settings = Settings(size, depths, pools, views, precision, runtime)
+    if encoder in efficientnet_lite.PUBLISHED:
+        return efficientnet_lite.open_encoder(encoder, settings)
+    if encoder.endswith(ONNX):
+        from .onnx_file import open_file
 
-    def graph(source: tuple[int, int]) -> bytes:
-        return bytes(lite.build(encoder, source, size, depths, pools).SerializeToString())
+        return open_file(encoder, settings)
+    if encoder.startswith(TIMM):
+        from .timm_models import open_model
 
-    def load(source: tuple[int, int], threads: int) -> Run:
-        decides = (encoder, source, size, depths, pools)
-        content = kept(f"{encoder}_{size}px", decides, lambda: graph(source))
-        return RUNTIMES[runtime](content, threads=threads, precision=precision)
-
-    features = tuple(
-        f"{POOLS[pool]}_{depth}_{channel:04d}"
-        for depth in depths
-        for pool in pools
-        for channel in range(lite.depths(encoder)[depth])
+        return open_model(encoder.removeprefix(TIMM), settings)
+    known = ", ".join(efficientnet_lite.PUBLISHED)
+    raise InputError(
+        f"there is no encoder {encoder!r}; give one of {known}, an ONNX file, or timm:NAME[:WEIGHTS]."
     )
-    return Embedding(lite.VERSION, features, facts, CHUNK, load)
 
 
 def embed(
     batch: np.ndarray,
-    encoder: str = "efficientnet_lite0",
+    encoder: str = ENCODER,
     size: int = 96,
     depths: Sequence[str] = ("head",),
     pools: Sequence[str] = ("mean",),
     views: int = 1,
     *,
     precision: str = "f32",
-    runtime: str = "openvino",
+    runtime: str | None = None,
     threads: int = 0,
 ) -> np.ndarray:
     """Embeddings, float32 (N, F), of patches, uint8 (N, H, W, 3); on every core for 0 threads.

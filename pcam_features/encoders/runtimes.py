@@ -1,6 +1,6 @@
 """Running a graph: OpenVINO by default, ONNX Runtime where it is asked for; the CPU on both.
 
-A `Run` takes CHUNK patches at a time and one core for each call, so that the threads which read
+A `Run` takes a fixed number of patches and one core for each call, so that the threads which read
 patches are also those that embed them. Several threads may call it at once.
 """
 
@@ -19,13 +19,13 @@ from ..errors import InputError
 
 CHUNK = 8  # patches at a time: their activations still fit in a core's cache
 
-Run = Callable[[np.ndarray], np.ndarray]  # uint8 (CHUNK, H, W, 3) -> float32 (CHUNK, F)
+Run = Callable[[np.ndarray], np.ndarray]  # uint8 (chunk, H, W, 3) -> float32 (chunk, F)
 
 
 class Runtime(Protocol):
-    """What loads a serialized ONNX graph for some threads, at a precision."""
+    """What loads a serialized ONNX graph: for so many patches a call, calls at once, a precision."""
 
-    def __call__(self, graph: bytes, *, threads: int, precision: str) -> Run: ...
+    def __call__(self, graph: bytes, *, chunk: int, threads: int, precision: str) -> Run: ...
 
 
 def _import_openvino() -> Any:
@@ -47,12 +47,12 @@ def _import_openvino() -> Any:
     return openvino
 
 
-def openvino(graph: bytes, *, threads: int, precision: str) -> Run:
+def openvino(graph: bytes, *, chunk: int, threads: int, precision: str) -> Run:
     """A stream, and a request, for each thread. Raises InputError if the processor cannot compute
     at this precision: OpenVINO would take another without a word."""
     ov = _import_openvino()
     model = ov.Core().read_model(io.BytesIO(graph))
-    model.reshape([CHUNK, *model.inputs[0].partial_shape[1:]])
+    model.reshape([chunk, *model.inputs[0].partial_shape[1:]])
     settings = {
         "PERFORMANCE_HINT": "THROUGHPUT",
         "NUM_STREAMS": threads,
@@ -68,33 +68,35 @@ def openvino(graph: bytes, *, threads: int, precision: str) -> Run:
     for _ in range(threads):
         free.put(compiled.create_infer_request())
 
-    def run(chunk: np.ndarray) -> np.ndarray:
+    def run(pixels: np.ndarray) -> np.ndarray:
         request = free.get()
         try:
-            return np.array(request.infer({0: chunk})[0])
+            return np.array(request.infer({0: pixels})[0])
         finally:
             free.put(request)
 
     return run
 
 
-def onnxruntime(graph: bytes, *, threads: int, precision: str) -> Run:
+def onnxruntime(graph: bytes, *, chunk: int, threads: int, precision: str) -> Run:
     if precision != "f32":
         raise InputError(f"ONNX Runtime computes in f32 here, not {precision}; use --runtime openvino.")
     if find_spec("onnxruntime") is None:
         raise InputError("ONNX Runtime is not installed; pip install onnxruntime brings it.")
     import onnxruntime as ort
 
+    ort.disable_telemetry_events()
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
 
-    def run(chunk: np.ndarray) -> np.ndarray:
-        return np.asarray(session.run(None, {name: chunk})[0])
+    def run(pixels: np.ndarray) -> np.ndarray:
+        return np.asarray(session.run(None, {name: pixels})[0])
 
     return run
 
 
+DEFAULT = "openvino"
 RUNTIMES: dict[str, Runtime] = {"openvino": openvino, "onnxruntime": onnxruntime}

@@ -1,0 +1,227 @@
+"""Any other network: an ONNX file, with how it wants its pixels in a small TOML file beside it.
+
+`net.onnx` takes one float input (N, 3, height, width) and gives one output, (N, F) or maps (N, C, h, w)
+that are pooled here. `net.toml` says `mean` and `std`, of red, green and blue on a scale of 0 to 1, and
+may say `size` in pixels.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, shape_inference
+
+from ..engine.regions import PATCH_SIZE
+from ..errors import InputError
+from ..files import sha256
+from .embedding import Embedding, Settings, check_choices
+from .graph import FEATURES, PIXELS, Graph, pixels_in
+from .pooling import POOLS, pool
+from .runtimes import CHUNK, DEFAULT, RUNTIMES, Run
+
+VERSION = 1
+LARGEST = (1 << 31) - 1  # bytes: an ONNX file holds no more
+OLDEST_OPSET = 11  # where pooling and resizing began to mean what they mean here
+
+
+def open_file(name: str, settings: Settings) -> Embedding:
+    """Raises InputError for a file that is not such a network, or cannot be run."""
+    path = Path(name)
+    content = _read(path)
+    model = _parse(content, path)
+    given, shape = _input(model, path)
+    size, mean, std = _pixels(path, settings.size, shape)
+    if settings.depths is not None:
+        check_choices(settings.depths, ["head"], f"depth in {path}")
+    runtime = settings.runtime or DEFAULT
+    chunk = shape[0] or CHUNK
+    maps = _output(_fixed(model, chunk, size), path)
+    pools = tuple(POOLS if settings.pools is None else settings.pools) if len(maps) == 4 else ()
+
+    def load(source: tuple[int, int], threads: int) -> Run:
+        graph = _around(model, given, maps, source, size, mean, std, pools, chunk)
+        try:
+            return RUNTIMES[runtime](graph, chunk=chunk, threads=threads, precision=settings.precision)
+        except InputError:
+            raise
+        except Exception as error:  # a stranger's graph can be wrong in too many ways to list
+            raise InputError(f"{path} cannot be run by {runtime}: {_said(error)}.") from None
+
+    try:
+        run = load((PATCH_SIZE, PATCH_SIZE), 1)
+        width = run(np.zeros((chunk, PATCH_SIZE, PATCH_SIZE, 3), np.uint8)).shape[1]
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{path} cannot be run by {runtime}: {_said(error)}.") from None
+    facts = {
+        "network": path.stem,
+        "weights_sha256": sha256(content),
+        "size": size,
+        "mean": list(mean),
+        "std": list(std),
+        "pools": list(pools),
+        "views": settings.views,
+        "precision": settings.precision,
+        "runtime": runtime,
+    }
+    kinds = [POOLS[name] for name in pools] or ["value__patch"]
+    each = width // len(kinds)
+    features = tuple(f"{kind}_{k:04d}" for kind in kinds for k in range(each))
+    return Embedding(VERSION, features, facts, chunk, load)
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > LARGEST:
+            raise InputError(f"{path} is larger than an ONNX file can be.")
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"encoder {path} cannot be read: {error.strerror}.") from None
+
+
+def _parse(content: bytes, path: Path) -> onnx.ModelProto:
+    """The model, if it stands on its own and follows ONNX's rules."""
+    try:
+        model = onnx.load_model_from_string(content)
+        if not model.graph.node:
+            raise ValueError("it holds no network")
+        for tensor in model.graph.initializer:
+            if tensor.data_location == TensorProto.EXTERNAL:  # which may name any file
+                raise ValueError("its weights lie in another file; save them inside")
+        onnx.checker.check_model(model)
+    except Exception as error:
+        raise InputError(f"{path} is not an ONNX model that can be used: {_said(error)}.") from None
+    opsets = [opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx")]
+    if not opsets or opsets[0] < OLDEST_OPSET:
+        raise InputError(f"{path} is of an ONNX opset before {OLDEST_OPSET}; export it anew.")
+    return model
+
+
+def _dimensions(value: onnx.ValueInfoProto) -> list[int]:
+    """The lengths of a tensor's axes, 0 where they are not fixed."""
+    return [axis.dim_value for axis in value.type.tensor_type.shape.dim]
+
+
+def _input(model: onnx.ModelProto, path: Path) -> tuple[str, list[int]]:
+    """The one input's name and shape."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    if len(inputs) != 1:
+        names = ", ".join(value.name for value in inputs) or "none"
+        raise InputError(f"{path} takes {len(inputs)} inputs ({names}); an encoder takes one, pixels.")
+    shape = _dimensions(inputs[0])
+    kind = inputs[0].type.tensor_type.elem_type
+    if kind != TensorProto.FLOAT or len(shape) != 4 or shape[1] not in (0, 3) or shape[2] != shape[3]:
+        raise InputError(
+            f"{path} takes {TensorProto.DataType.Name(kind)} {shape}; an encoder takes "
+            "FLOAT [N, 3, size, size]."
+        )
+    return inputs[0].name, shape
+
+
+def _pixels(
+    path: Path, size: int | None, shape: list[int]
+) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
+    """The size of pixels that the network takes, and their mean and deviation."""
+    beside = path.with_suffix(".toml")
+    example = "mean = [0.5, 0.5, 0.5] and std = [0.5, 0.5, 0.5]"
+    try:
+        said: dict[str, Any] = tomllib.loads(beside.read_text(encoding="utf-8"))
+    except OSError:
+        raise InputError(
+            f"{beside} is missing: say there what pixels {path} takes, as {example}."
+        ) from None
+    except ValueError as error:
+        raise InputError(f"{beside} cannot be read: {_said(error)}.") from None
+    numbers = []
+    for key in ("mean", "std"):
+        three = said.pop(key, None)
+        if not isinstance(three, list) or len(three) != 3 or not all(map(_is_number, three)):
+            raise InputError(f"{beside} does not give {key} as three numbers; write {example}.")
+        numbers.append(tuple(float(one) for one in three))
+    if min(numbers[1]) <= 0:
+        raise InputError(f"{beside}: std must be above 0.")
+    wanted = size or said.pop("size", 0) or shape[2]
+    if said.pop("size", wanted) and said:
+        raise InputError(f"{beside} says {', '.join(said)}, which means nothing here.")
+    if not isinstance(wanted, int) or wanted <= 0:
+        raise InputError(f"{path} takes pixels of any size; choose with --size, or size in {beside}.")
+    if shape[2] not in (0, wanted):
+        raise InputError(f"{path} takes {shape[2]}×{shape[2]} pixels, not {wanted}×{wanted}.")
+    return wanted, numbers[0], numbers[1]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and abs(value) < 1e6
+
+
+def _fixed(model: onnx.ModelProto, chunk: int, size: int) -> onnx.ModelProto:
+    """The model with the lengths of all axes, as far as they follow from its input's."""
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    weights = {tensor.name for tensor in model.graph.initializer}
+    for value in fixed.graph.input:
+        if value.name not in weights:
+            for axis, length in zip(
+                value.type.tensor_type.shape.dim, (chunk, 3, size, size), strict=True
+            ):
+                axis.dim_value = length
+    for value in fixed.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    return shape_inference.infer_shapes(fixed)
+
+
+def _output(model: onnx.ModelProto, path: Path) -> list[int]:
+    """The one output's shape: (N, F), or (N, C, h, w) of known size."""
+    outputs = list(model.graph.output)
+    if len(outputs) != 1:
+        names = ", ".join(value.name for value in outputs)
+        raise InputError(f"{path} gives {len(outputs)} outputs ({names}); an encoder gives one.")
+    shape = _dimensions(outputs[0])
+    if len(shape) not in (2, 4) or (len(shape) == 4 and not all(shape[2:])):
+        raise InputError(f"{path} gives {shape}; an encoder gives [N, F], or maps [N, C, h, w].")
+    return shape
+
+
+def _around(
+    model: onnx.ModelProto,
+    given: str,
+    maps: list[int],
+    source: tuple[int, int],
+    size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    pools: tuple[str, ...],
+    chunk: int,
+) -> bytes:
+    """The model between pixels, uint8 (N, *source, 3), and features, serialized."""
+    graph = Graph()
+    value = pixels_in(graph, source, size, mean, std)
+    graph.nodes.append(helper.make_node("Identity", [value], [given]))
+    graph.nodes.extend(model.graph.node)
+    output = model.graph.output[0].name
+    if pools:
+        vectors = pool(graph, output, (maps[2], maps[3]), pools)
+        output = graph.add("Concat", *vectors, axis=1)
+    graph.name_output(output)
+    whole = onnx.ModelProto()
+    whole.CopyFrom(model)
+    for field in ("node", "input", "output", "value_info"):
+        whole.graph.ClearField(field)
+    whole.graph.node.extend(graph.nodes)
+    whole.graph.initializer.extend(graph.constants)
+    batch = chunk if _dimensions(model.graph.input[0])[:1] == [chunk] else "N"
+    shape = [batch, *source, 3]
+    whole.graph.input.append(helper.make_tensor_value_info(PIXELS, TensorProto.UINT8, shape))
+    whole.graph.output.append(helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, None))
+    return bytes(whole.SerializeToString())
