@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from pcam_features.store import open_store
 
 Run = Callable[..., Result]
 SMALL, FOUR = "efficientnet_lite0_96px", "efficientnet_lite0_96px_4views"
-SETTINGS = ("--families", "cnn", "--depths", "block00,block04", "--pools", "mean,maximum")
+SETTINGS = ("--families", "cnn", "--depths", "block00,block04", "--pools", "mean,maximum", "--views", 1)
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +34,11 @@ def store(synthetic_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
     folder = tmp_path_factory.mktemp("features") / "store"
     source, _ = open_source(str(synthetic_folder))
-    settings = {"depths": "block00,block04", "pools": "mean,maximum"}
-    families = families_named("color,lbp,cnn", settings) + families_named(
-        "cnn", settings | {"views": 4}
-    )
+    settings: dict[str, Any] = {"depths": "block00,block04", "pools": "mean,maximum"}
+    families = [
+        *families_named("color,lbp,cnn", settings | {"views": 1}),
+        *families_named("cnn", settings | {"views": 4}),
+    ]
     extract(folder, source, source.only(None), families, cpu, threads=2)
     return folder
 
@@ -90,7 +92,7 @@ def test_mechanics_threads_and_steps_do_not_change_a_byte(
 def test_mechanics_other_settings_are_not_mixed_in(
     pcam: Run, store: Path, synthetic_folder: Path
 ) -> None:
-    result = pcam("extract", synthetic_folder, store, *SETTINGS[:-1], "mean")
+    result = pcam("extract", synthetic_folder, store, *SETTINGS, "--pools", "mean")
     assert result.code == 2
     assert "now pools ['mean']" in result.err
     result = pcam("extract", synthetic_folder, store, *SETTINGS, "--runtime", "onnxruntime")

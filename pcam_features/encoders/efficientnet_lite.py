@@ -29,8 +29,9 @@ EPSILON = 1e-3
 MEAN = STD = (0.5, 0.5, 0.5)
 STRIDES = (1, 2, 2, 2, 1, 2, 1)  # of each stage's first block
 # What `pcam extract --families cnn` takes unless told: see DECISIONS.md for what it was chosen over.
-SIZE = 96
-DEPTHS = ("block04", "block07", "block10")
+SIZE, VIEWS = 96, 4
+DEPTHS = tuple(f"block{k:02d}" for k in range(2, 11))
+POOLED = ("mean", "deviation")
 HEAD, HEAD_WIDTH = "head", 1280
 
 
@@ -169,14 +170,14 @@ def open_encoder(name: str, settings: Settings) -> Embedding:
     known = depths(name)
     size, runtime = settings.size or SIZE, settings.runtime or DEFAULT
     wanted = check_choices(DEPTHS if settings.depths is None else settings.depths, list(known), "depth")
-    pools = tuple(POOLS if settings.pools is None else settings.pools)
+    pools = tuple(POOLED if settings.pools is None else settings.pools)
     facts = {
         "network": name,
         "weights_sha256": PUBLISHED[name].sha256,
         "size": size,
         "depths": list(wanted),
         "pools": list(pools),
-        "views": settings.views,
+        "views": settings.views or VIEWS,
         "precision": settings.precision,
         "runtime": runtime,
     }

@@ -29,7 +29,7 @@ class Settings(NamedTuple):
     size: int | None
     depths: Sequence[str] | None
     pools: Sequence[str] | None
-    views: int
+    views: int | None
     precision: str
     runtime: str | None
 

@@ -25,7 +25,7 @@ def open_encoder(
     size: int | None = None,
     depths: Sequence[str] | None = None,
     pools: Sequence[str] | None = None,
-    views: int = 1,
+    views: int | None = None,
     precision: str = "f32",
     runtime: str | None = None,
 ) -> Embedding:
@@ -33,7 +33,7 @@ def open_encoder(
 
     Raises InputError for an encoder that cannot be used, or a setting that it does not have.
     """
-    if views not in VIEWS:
+    if views not in (None, *VIEWS):
         raise InputError(f"an embedding is of 1, 4 or 8 views, not {views}.")
     if size is not None and not SIZES[0] <= size <= SIZES[1]:
         raise InputError(f"an encoder's size is {SIZES[0]} to {SIZES[1]} pixels, not {size}.")

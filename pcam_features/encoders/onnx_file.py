@@ -66,7 +66,7 @@ def open_file(name: str, settings: Settings) -> Embedding:
         "mean": list(mean),
         "std": list(std),
         "pools": list(pools),
-        "views": settings.views,
+        "views": settings.views or 1,
         "precision": settings.precision,
         "runtime": runtime,
     }

