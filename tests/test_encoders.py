@@ -264,6 +264,21 @@ def test_mechanics_openvino_sends_nothing() -> None:
     assert done.stdout.split() == ["[]", "[]"]
 
 
+FIRST = """
+import numpy
+from concurrent.futures import ThreadPoolExecutor
+from pcam_features.encoders.encode import open_encoder
+run = open_encoder(depths=["block00"], pools=["mean"], views=1).load((96, 96), 2)
+with ThreadPoolExecutor(2) as pool:
+    list(pool.map(run, [numpy.zeros((8, 96, 96, 3), numpy.uint8)] * 4))
+"""
+
+
+def test_regression_the_first_arrays_from_two_threads_do_not_lock() -> None:
+    for _ in range(5):  # without the first run in `runtimes.openvino` a third of them hung
+        subprocess.run([sys.executable, "-c", FIRST], check=True, timeout=120)
+
+
 @pytest.fixture
 def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PCAM_CACHE_DIR", str(tmp_path / "cache"))

@@ -75,6 +75,9 @@ def openvino(graph: bytes, *, chunk: int, threads: int, precision: str) -> Run:
         finally:
             free.put(request)
 
+    # OpenVINO looks NumPy up at the first array it is given. Two threads that give it their first
+    # arrays at once wait for each other for ever, so the first is given here.
+    run(np.zeros(compiled.inputs[0].shape, np.uint8))
     return run
 
 
