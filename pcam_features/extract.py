@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -203,15 +204,25 @@ def _measure_all(
     by_name = {family.name: family for family in families}
     at_once = max(1, threads // 4)  # parts: enough batches for every thread, and a bound on memory
     parallel = Parallel(n_jobs=threads, backend="threading")
-    for first in range(0, len(shards), at_once):
-        group = shards[first : first + at_once]
-        batches = [(shard, *span) for shard in group for span in shard.batches(rows)]
-        results = iter(parallel(delayed(work)(*batch) for batch in batches))
+
+    def write(group: list[Shard], results: Iterator[dict[str, np.ndarray]]) -> None:
         for shard in group:
             measured = [next(results) for _ in shard.batches(rows)]
             for name in shard.families:
                 values = np.concatenate([batch[name] for batch in measured])
                 store.write_features(path, shard.split, by_name[name], shard.part, values)
+
+    with ThreadPoolExecutor(1) as writer:  # while the next parts are measured
+        written: Future[None] | None = None
+        for first in range(0, len(shards), at_once):
+            group = shards[first : first + at_once]
+            batches = [(shard, *span) for shard in group for span in shard.batches(rows)]
+            results = parallel(delayed(work)(*batch) for batch in batches)
+            if written:
+                written.result()
+            written = writer.submit(write, group, iter(results))
+        if written:
+            written.result()
 
 
 def verify(splits: list[Split], threads: int, progress: Callable[[int], None]) -> None:
