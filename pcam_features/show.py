@@ -109,12 +109,16 @@ def timings(result: dict[str, Any]) -> None:
 def features(name: str | None) -> None:
     """The families, the features of one family, or one column."""
     from . import describe
-    from .families.catalog import FAMILIES
+    from .families.catalog import CNN, FAMILIES
 
-    if name is None:
+    if name == CNN:
+        from .encoders import embedding
+
+        console.data(embedding.__doc__ or "")
+    elif name is None:
         rows = [(key, f"{len(one.columns):,}", describe.title(one)) for key, one in FAMILIES.items()]
         console.table(("family", "columns", "what"), rows, text=True)
-        console.say("pcam features FAMILY lists one family's features")
+        console.say("pcam features FAMILY lists one family's features; cnn is embeddings")
     elif name in FAMILIES:
         console.data(FAMILIES[name].about)
         console.table(describe.COLUMNS, describe.feature_table(FAMILIES[name]), text=True)

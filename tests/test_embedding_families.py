@@ -119,6 +119,12 @@ def test_mechanics_usage(
     assert not (tmp_path / "f").exists()
 
 
+def test_mechanics_features_says_what_embeddings_are(pcam: Run) -> None:
+    result = pcam("features", "cnn")
+    assert result.code == 0
+    assert "middle third" in result.out
+
+
 def test_mechanics_names_of_families() -> None:
     assert [family.name for family in families_named("all,cnn", {})][:-1] == list(FAMILIES)
     assert [family.name for family in families_named(None, {})] == list(FAMILIES)

@@ -1,4 +1,11 @@
-"""An encoder with its settings, as a family of features: stored beside the hand-made ones."""
+"""Embeddings: what a network says of a patch, as a family stored beside the hand-made ones.
+
+Columns `<network>_<size>px[_<views>views]__<pool>__<region>_<depth>_<channel>`: the activations of one
+channel after a block or the head, pooled over the patch or over the cells in its middle third.
+`mean`, `deviation` and `maximum` are theirs; `value` is a number of an encoder that gives vectors.
+With several views each is the mean over the patch's turns (4), or over its flips and turns (8).
+Which channels there are depends on the encoder and its settings, which a store's manifest names.
+"""
 
 from __future__ import annotations
 
