@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +88,10 @@ def test_mechanics_kernels_are_compiled_ahead_once(
     cpu.compile_ahead(kernels)
     cpu.prepare(kernels[1])
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb?")} == before
+    # Numba looks for what it compiled by the path of the source: another checkout has nothing yet.
+    other = Path(shutil.copytree(cpu.PACKAGE, tmp_path / "checkout" / cpu.PACKAGE.name))
+    monkeypatch.setattr(cpu, "PACKAGE", other)
+    assert not cpu.compiled_before(kernels)
 
 
 def test_mechanics_two_processes_may_compile_at_once(tmp_path: Path) -> None:

@@ -40,8 +40,9 @@ def each_patch(patches: Any, table: Any, ints: Any, floats: Any, work: Any, out:
 
 
 def cache_folder() -> Path:
-    """Where compiled kernels are kept: one folder for each state of the kernels' source."""
-    digest = hashlib.sha256(f"numba {numba.__version__}".encode())
+    """Where compiled kernels are kept: one folder for each state of the kernels' source, in each
+    place, since Numba does not find what it compiled for a file of another path."""
+    digest = hashlib.sha256(f"numba {numba.__version__} {PACKAGE}".encode())
     for path in sorted([*PACKAGE.glob("engine/*.py"), *PACKAGE.glob("families/*.py")]):
         digest.update(path.read_bytes())
     return cache_root() / "kernels" / digest.hexdigest()[:16]
