@@ -271,7 +271,10 @@ def pretend_large(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("name", ["landmarks", "weights"])
-@pytest.mark.parametrize("change", ["empty", "cut", "pickle", "large", "doubles", "infinite", "narrow"])
+@pytest.mark.parametrize(
+    "change",
+    ["empty", "cut", "pickle", "large", "doubles", "infinite", "narrow", "zip", "open header"],
+)
 def test_mechanics_hostile_arrays_are_refused(
     name: str, change: str, model_folder: Path, tmp_path: Path
 ) -> None:
@@ -292,6 +295,10 @@ def test_mechanics_hostile_arrays_are_refused(
         np.save(file, array.astype(np.float64 if name == "landmarks" else np.float32))
     if change == "infinite":
         np.save(file, np.where(array == array.flat[-1], np.inf, array).astype(array.dtype))
+    if change == "zip":
+        file.write_bytes(b"PK\x03\x04" + bytes(100))
+    if change == "open header":
+        file.write_bytes(file.read_bytes().replace(b"}", b"(", 1))
     if change == "narrow":
         np.save(file, array[:, 1:] if name == "landmarks" else array[1:])
     with pytest.raises(InputError, match="checksum"):

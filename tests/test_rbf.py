@@ -75,6 +75,34 @@ def test_invariant_constant_and_repeated_columns_and_rows_do_no_harm() -> None:
     assert ((found[:200] > 0) == labels).mean() > 0.8
 
 
+@pytest.mark.parametrize(
+    "what", ["one column", "two columns", "three columns", "low rank", "near copies"]
+)
+def test_invariant_landmarks_on_a_line_or_almost_copies_do_no_harm(what: str) -> None:
+    rng = np.random.default_rng(4)
+    rows = 3500
+    columns = {"one column": 1, "two columns": 2, "three columns": 3, "low rank": 2, "near copies": 100}
+    values = rng.normal(size=(rows, columns[what]))
+    labels = (values[:, 0] + rng.normal(0, 0.5, rows) > 0).astype(np.int8)
+    if what == "low rank":
+        values = values @ rng.normal(size=(2, 60))
+    if what == "near copies":
+        values = np.repeat(values[: rows // 35], 35, axis=0) + rng.normal(0, 1e-3, (rows, 100))
+        labels = (values[:, 0] > 0).astype(np.int8)
+    table = values.astype(np.float32)
+    found = rbf.logit(rbf.train(table, labels, seed=0), table)
+    assert ((found > 0) == labels).mean() > 0.8
+
+
+def test_oracle_mean_and_scale_are_numpys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rbf, "BLOCK", 64)
+    values = np.column_stack([data(200)[0], np.full(200, 7, np.float32), data(200)[0][:, :1] * 1e4])
+    mean, scale = rbf.mean_and_scale(values.astype(np.float32))
+    np.testing.assert_allclose(mean, values.mean(axis=0, dtype=float), rtol=1e-6)
+    expected = values.std(axis=0, dtype=float)
+    np.testing.assert_allclose(scale, np.where(expected > 0, expected, 1), rtol=1e-6)
+
+
 def test_mechanics_arrays_give_the_same_model() -> None:
     values, labels = data(100)
     model = rbf.train(values, labels, seed=3)

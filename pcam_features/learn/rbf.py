@@ -13,14 +13,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import solve
+from scipy.linalg import cho_factor, cho_solve
 
 LANDMARKS = 3000
 WIDTH = 1 / 3  # exp(-WIDTH d²), d² being the mean over columns of squared differences
 PENALTY = 0.05
 CLIP = 4.0  # deviations: one wild column shall not make a patch unlike all others
 BLOCK = 4096  # rows at a time
-JITTER = 1e-7  # added to squares of likenesses, as two landmarks may be copies of one another
+JITTER = 1e-12  # of all squares, added to each: landmarks may be copies, or lie on a line
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,22 @@ class Rbf:
             raise ValueError("landmarks and weights do not go together")
         if not (np.isfinite(landmarks).all() and np.isfinite(weights).all()):
             raise ValueError("a number of the kernel model is not finite")
-        if (landmarks[1] <= 0).any():
-            raise ValueError("a scale of the kernel model is not positive")
+        if (landmarks[1] <= 0).any() or (np.abs(landmarks[2:]) > CLIP).any():
+            raise ValueError("a scale or a landmark of the kernel model is out of range")
         return cls(landmarks[0], landmarks[1], landmarks[2:], weights[1:], float(weights[0]))
+
+
+def mean_and_scale(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each column's mean and standard deviation, float32 (columns,), and 1 for a constant's.
+
+    In blocks of rows, as NumPy would make a float64 copy of all of them.
+    """
+    blocks = range(0, len(values), BLOCK)
+    mean = sum(values[k : k + BLOCK].sum(axis=0, dtype=np.float64) for k in blocks) / len(values)
+    squares = sum(((values[k : k + BLOCK] - mean) ** 2).sum(axis=0) for k in blocks)
+    scale = np.sqrt(squares / len(values))
+    scale[scale <= 1e-6 * np.abs(mean)] = 1  # constant, but for rounding
+    return np.asarray(mean, np.float32), np.asarray(scale, np.float32)
 
 
 def standardize(values: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -61,7 +74,7 @@ def standardize(values: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.n
 
 
 def likeness(rows: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """exp(-WIDTH d²) of each row to each landmark, float32 (rows, landmarks).
+    """exp(-WIDTH d²) of each row to each landmark (rows, landmarks), in the precision of both.
 
     Matches `sklearn.metrics.pairwise.rbf_kernel` with gamma = WIDTH / columns.
     """
@@ -80,13 +93,11 @@ def train(values: np.ndarray, labels: np.ndarray, seed: int) -> Rbf:
     Minimizes sum (label - intercept - K w)² + PENALTY wᵀ L w, K being likenesses to landmarks and
     L those among landmarks. Matches `sklearn.kernel_approximation.Nystroem` before `Ridge`.
     """
-    mean = values.mean(axis=0, dtype=np.float64).astype(np.float32)
-    scale = values.std(axis=0, dtype=np.float64).astype(np.float32)
-    scale[scale <= 1e-6 * np.abs(mean)] = 1  # constant, but for rounding
+    mean, scale = mean_and_scale(values)
     count = min(LANDMARKS, len(values))
     chosen = np.sort(np.random.default_rng(seed).choice(len(values), count, replace=False))
     landmarks = standardize(values[chosen], mean, scale)
-    among = likeness(landmarks, landmarks).astype(np.float64)
+    among = likeness(landmarks.astype(np.float64), landmarks.astype(np.float64))
     usual = among.mean(axis=0).astype(np.float32)
     squares, sums, with_labels = np.zeros((count, count)), np.zeros(count), np.zeros(count)
     for start in range(0, len(values), BLOCK):
@@ -98,8 +109,9 @@ def train(values: np.ndarray, labels: np.ndarray, seed: int) -> Rbf:
         with_labels += like.T @ labels[block]
     share = float(labels.mean())
     squares -= np.outer(sums, sums) / len(values)
-    squares += PENALTY * among + JITTER * np.eye(count)
-    weights = solve(squares, with_labels - share * sums, assume_a="pos", overwrite_a=True)
+    squares += PENALTY * among
+    squares[np.diag_indices(count)] += JITTER * np.trace(squares)
+    weights = cho_solve(cho_factor(squares, overwrite_a=True), with_labels - share * sums)
     intercept = share - (sums / len(values) + usual) @ weights
     return Rbf(mean, scale, landmarks, weights, float(intercept))
 
