@@ -70,10 +70,11 @@ def run(
     opened, _ = open_source(source)
     split = next(iter(opened.splits.values()))
     batch = split.read(0, min(patches, len(split)))
+    references = {name: _reference(family) for name, family in FAMILIES.items()}
     say(f"bench: {len(batch)} patches of {source}, one thread, median of {repeats}")
     rows = []
     for family in FAMILIES.values():
-        reference = _reference(family)
+        reference = references[family.name]
         ours, theirs = _interleaved(family, reference, batch, repeats)
         rows.append(_row(family.name, len(family.columns), ours, theirs, reference.LIBRARY))
         say(f"bench: {family.name} done")

@@ -27,7 +27,10 @@ app = typer.Typer(
 
 DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto says what it chose.")]
 ThreadsOption = Annotated[int, typer.Option(min=0, max=1024, help="Threads; 0 is one for each core.")]
-ENCODER_HELP = "What --families cnn embeds with: efficientnet_lite0, _lite1 or _lite2."
+ENCODER_HELP = (
+    "What --families cnn embeds with: efficientnet_lite0, _lite1, _lite2, FILE.onnx or "
+    "timm:NAME[:WEIGHTS]. Default: efficientnet_lite0."
+)
 SLIDES_HELP = "CSV with id and slide (or wsi, or COLUMN)."
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 OverwriteOption = Annotated[bool, typer.Option(help="Replace what is there.")]
@@ -117,16 +120,19 @@ def extract(
         bool, typer.Option(help="Check that each id is the SHA-1 of its pixels.")
     ] = False,
     encoder: Annotated[str | None, typer.Option(help=ENCODER_HELP)] = None,
-    size: Annotated[int | None, typer.Option(help="Pixels that cnn resizes patches to.")] = None,
+    size: Annotated[int | None, typer.Option(help="Pixels cnn takes. Default: 96.")] = None,
     depths: Annotated[
-        str | None, typer.Option(help="Where cnn is read: block00 … block15, head; comma-separated.")
+        str | None, typer.Option(help="Where cnn is read: block00 … head. Default: block02 to block10.")
     ] = None,
     pools: Annotated[
-        str | None, typer.Option(help="What cnn keeps of a map: mean, center, deviation, maximum.")
+        str | None,
+        typer.Option(help="mean, center, deviation, maximum of cnn's maps. Default: mean,deviation."),
     ] = None,
-    views: Annotated[int | None, typer.Option(help="Flips and turns cnn averages: 1, 4 or 8.")] = None,
-    precision: Annotated[str | None, typer.Option(help="How cnn computes: f32 or bf16.")] = None,
-    runtime: Annotated[str | None, typer.Option(help="What runs cnn: openvino, onnxruntime.")] = None,
+    views: Annotated[int | None, typer.Option(help="Flips and turns: 1, 4 (default) or 8.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="How cnn computes: f32 (default), bf16.")
+    ] = None,
+    runtime: Annotated[str | None, typer.Option(help="openvino (default) or onnxruntime.")] = None,
     overwrite: OverwriteOption = False,
     dry_run: Annotated[bool, typer.Option(help="Say what would be done, and do nothing.")] = False,
     json: JsonOption = False,
@@ -176,7 +182,13 @@ def fit(
     features: Annotated[Path, typer.Argument(help="The feature store.")],
     model: Annotated[Path, typer.Argument(help="The model to make, a folder.")],
     split: Annotated[str, typer.Option(help="The split to learn from.")] = "train",
-    families: FamiliesOption = None,
+    families: Annotated[
+        str | None,
+        typer.Option(
+            help="Families, comma-separated; all: by hand, cnn: embeddings. Default: all there are.",
+            autocompletion=complete_family,
+        ),
+    ] = None,
     folds: Annotated[int, typer.Option(min=2, max=100, help="Folds across slides.")] = FOLDS,
     device: DeviceOption = Device.auto,
     threads: ThreadsOption = 0,
@@ -195,7 +207,7 @@ def fit(
     names = learning.families_to_use(store, split, families)
     target, why = choose(device)
     console.say(why)
-    with console.progress("fit", learning.steps(names, folds), "models") as advance:
+    with console.progress("fit", learning.steps(names, folds), "steps") as advance:
         bundle = learning.fit(
             store,
             model,

@@ -59,26 +59,28 @@ def train_models(
     progress: Callable[[int], None],
 ) -> tuple[dict[str, Model], np.ndarray]:
     """Each base model trained on everything, and the log-odds (rows, models) each gave out of fold."""
-
     how: How = {"device": device, "threads": threads, "seed": seed}
     models = base_models(list(values))
     logits = np.empty((len(labels), len(models)))
     trained = {}
+    joined: list[str] = []
+    matrix = np.empty((0, 0), np.float32)
     for column, (name, parts) in enumerate(models.items()):
-        matrix = join(values, parts)
+        if parts != joined:  # the last two models take the same, and it may be most of the memory
+            joined, matrix = parts, join(values, parts)
         for k in range(folds.count):
             held_out = folds.fold == k
             model = train(name, matrix[~held_out], labels[~held_out], **how)
             logits[held_out, column] = logit(model, matrix[held_out], threads)
-            progress(1)
+            progress(len(parts))
         trained[name] = train(name, matrix, labels, **how)
-        progress(1)
+        progress(len(parts))
     return trained, logits
 
 
 def steps(families: list[str], folds: int) -> int:
-    """How many models a fit trains: what `progress` counts."""
-    return len(base_models(families)) * (folds + 1)
+    """What `progress` counts: the models that a fit trains, each as much as it has families."""
+    return sum(map(len, base_models(families).values())) * (folds + 1)
 
 
 def fit(
