@@ -17,7 +17,8 @@ def say(message: str) -> None:
 
 
 def error(message: str) -> None:
-    say(f"error: {message}")
+    """What strangers' files hold may be in it, so nothing that steers a terminal is printed."""
+    say("error: " + "".join(one if one.isprintable() else " " for one in message))
 
 
 def data(text: str) -> None:

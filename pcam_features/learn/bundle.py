@@ -10,6 +10,7 @@ out_of_fold.parquet      id and each model's probability, the stack's as `stack`
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ MANIFEST = "manifest.json"
 KEY = "bundle_version"
 STACK = "stack"
 OUT_OF_FOLD = "out_of_fold.parquet"
-LARGEST_FILE = 1 << 30  # bytes
+LARGEST_FILE = 1 << 28  # bytes; landmarks of 5,000 columns take a quarter
 ARRAYS = {"landmarks": "<f4", "weights": "<f8"}
 
 
@@ -143,9 +144,41 @@ def _booster(path: Path, name: str, checksum: str) -> xgboost.Booster:
     try:
         if not content.startswith(b"{"):  # XGBoost ends the whole process on an empty file
             raise ValueError("no object")
-        return xgboost.Booster(model_file=bytearray(content))
-    except (ValueError, xgboost.core.XGBoostError):
+        booster = xgboost.Booster(model_file=bytearray(content))
+        check_trees(json.loads(booster.save_raw("json")), booster.num_features())
+        return booster
+    except (KeyError, TypeError, ValueError, xgboost.core.XGBoostError):
         raise InputError(f"model {path}: {file.name} is not an XGBoost model.") from None
+
+
+def check_trees(model: dict[str, Any], columns: int) -> None:
+    """Raises ValueError unless an XGBoost model, in its JSON form, is trees that end and ask only
+    for the `columns` there are: XGBoost follows any number to wherever it points."""
+    booster, given = model["learner"]["gradient_booster"], model["learner"]["learner_model_param"]
+    trees = booster["model"]["trees"]
+    single = (given["num_class"], given["num_target"]) == ("0", "1") and booster["name"] == "gbtree"
+    if (
+        not single
+        or any(booster["model"]["tree_info"])
+        or booster["model"]["iteration_indptr"] != list(range(len(trees) + 1))
+    ):
+        raise ValueError("not one tree of one output after the other")
+    for tree in trees:
+        left, right, parents, asked, kinds = (
+            np.array(tree[key], np.int64)
+            for key in ("left_children", "right_children", "parents", "split_indices", "split_type")
+        )
+        count = int(tree["tree_param"]["num_nodes"])
+        lengths = {len(one) for one in (left, right, parents, asked, kinds, tree["split_conditions"])}
+        if lengths != {count} or not count or kinds.any() or tree["categories"]:
+            raise ValueError("a tree of another kind")
+        inner = np.flatnonzero((left != -1) | (right != -1))
+        for child in (left[inner], right[inner]):
+            # The root is nobody's child and every other node has one parent: no path comes back.
+            if ((child <= 0) | (child >= count)).any() or (parents[child] != inner).any():
+                raise ValueError("a tree whose nodes point elsewhere")
+        if ((asked < 0) | (asked >= columns))[inner].any():
+            raise ValueError("a tree that asks for a column there is not")
 
 
 def _rbf(path: Path, checksums: dict[str, str]) -> Rbf:

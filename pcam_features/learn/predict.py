@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from ..families.catalog import FAMILIES
 from ..store import Store, differences
 from .bundle import OUT_OF_FOLD, STACK, Bundle
 from .models import base_models, join, logit
+
+# Of `pcam extract`, for an encoder of ours: what its facts in a manifest are called.
+OPTIONS = ("encoder", "size", "depths", "pools", "views", "precision", "runtime")
 
 
 def check_features(bundle: Bundle, store: Store) -> None:
@@ -37,12 +41,18 @@ def how_to_extract(name: str, bundle: Bundle) -> str:
     """The options of `pcam extract` that give a family, and the others of its kind."""
     if name in FAMILIES:
         return f"--families {','.join(n for n in bundle.manifest['families'] if n in FAMILIES)}"
+    from ..encoders.efficientnet_lite import PUBLISHED
+
     facts = bundle.manifest["families"][name]["encoder"]
-    options = {"encoder": facts.get("network"), "size": facts.get("size"), "views": facts.get("views")}
-    options |= {name: ",".join(map(str, facts.get(name) or ())) for name in ("depths", "pools")}
-    return " ".join(
-        ["--families cnn", *(f"--{key} {value}" for key, value in options.items() if value)]
-    )
+    said = {}
+    for option in OPTIONS:
+        value = facts.get("network" if option == "encoder" else option)
+        said[option] = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    if said["encoder"] in PUBLISHED and all(re.fullmatch("[a-z0-9_,]+", one) for one in said.values()):
+        return " ".join(["--families cnn", *(f"--{option} {one}" for option, one in said.items())])
+    weights = str(facts.get("weights_sha256"))
+    known = f"of SHA-256 {weights}" if re.fullmatch("[0-9a-f]{64}", weights) else "it was fitted with"
+    return f"--families cnn and the --encoder whose weights are those {known}"
 
 
 def fitted_on(bundle: Bundle, store: Store, split: str) -> bool:

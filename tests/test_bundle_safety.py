@@ -1,0 +1,201 @@
+"""A bundle from a stranger is refused in one sentence, whatever was done to it, and runs nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xgboost
+
+from pcam_features.errors import InputError
+from pcam_features.families.catalog import FAMILIES
+from pcam_features.files import sha256
+from pcam_features.learn import bundle
+from pcam_features.learn.predict import how_to_extract
+
+
+def damaged(manifest: dict[str, object], change: str) -> dict[str, object]:
+    changed = json.loads(json.dumps(manifest))
+    if change == "climbing family":
+        changed["families"]["../../etc"] = changed["families"]["color"]
+    if change == "checksum":
+        changed["sha256"]["color"] = "0" * 64
+    if change == "weight":
+        changed["stack"]["weights"]["lbp"] = float("inf")
+    if change == "no stack":
+        del changed["stack"]
+    if change == "columns":
+        changed["families"]["color"]["columns"].pop()
+    if change == "version":
+        changed["bundle_version"] = 99
+    return dict(changed)
+
+
+@pytest.mark.parametrize(
+    "change", ["climbing family", "checksum", "weight", "no stack", "columns", "version"]
+)
+def test_mechanics_hostile_manifests_are_refused(
+    change: str, model_folder: Path, tmp_path: Path
+) -> None:
+    hostile = Path(shutil.copytree(model_folder, tmp_path / "model"))
+    manifest = json.loads((hostile / "manifest.json").read_text())
+    (hostile / "manifest.json").write_text(json.dumps(damaged(manifest, change)))
+    with pytest.raises(InputError, match=r"model .*\.$"):
+        bundle.read(hostile)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a booster", None])
+def test_mechanics_hostile_boosters_are_refused(
+    content: bytes | None, model_folder: Path, tmp_path: Path
+) -> None:
+    hostile = Path(shutil.copytree(model_folder, tmp_path / "model"))
+    booster = hostile / "boosters" / "color.ubj"
+    content = booster.read_bytes()[:2000] if content is None else content
+    booster.write_bytes(content)
+    with pytest.raises(InputError, match="checksum"):
+        bundle.read(hostile)
+    manifest = json.loads((hostile / "manifest.json").read_text())
+    manifest["sha256"]["color"] = sha256(content)  # whoever made it signed it, too
+    (hostile / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match="not an XGBoost model"):
+        bundle.read(hostile)
+
+
+def loop(tree: dict[str, Any]) -> None:
+    """The root's first child has the root as its own."""
+    child = tree["left_children"][0]
+    tree["left_children"][child] = tree["right_children"][child] = 0
+    tree["parents"][0] = child
+
+
+def two_in_a_ring(tree: dict[str, Any]) -> None:
+    """Two children of the root that are each other's parents, and not the root's any more."""
+    one, other = tree["left_children"][0], tree["right_children"][0]
+    for a, b in ((one, other), (other, one)):
+        tree["left_children"][a] = tree["right_children"][a] = b
+        tree["parents"][a] = b
+
+
+TREES: dict[str, Callable[[dict[str, Any]], None]] = {
+    "loop": loop,
+    "ring": two_in_a_ring,
+    "far child": lambda tree: tree["left_children"].__setitem__(0, 1 << 28),
+    "child before all": lambda tree: tree["right_children"].__setitem__(0, -7),
+    "half a leaf": lambda tree: tree["right_children"].__setitem__(0, -1),
+    "far column": lambda tree: tree["split_indices"].__setitem__(0, 1 << 28),
+    "next column": lambda tree: tree["split_indices"].__setitem__(0, len(FAMILIES["color"].columns)),
+}
+
+
+@pytest.mark.parametrize("change", TREES)
+def test_mechanics_trees_that_lead_astray_are_refused(change: str, model_folder: Path) -> None:
+    file = bundle.booster_path(model_folder, "color")
+    booster = xgboost.Booster(model_file=bytearray(file.read_bytes()))
+    model = json.loads(booster.save_raw("json"))
+    bundle.check_trees(model, booster.num_features())
+    TREES[change](model["learner"]["gradient_booster"]["model"]["trees"][-1])
+    with pytest.raises(ValueError, match="a tree"):
+        bundle.check_trees(model, booster.num_features())
+
+
+@pytest.mark.parametrize("key", ["num_class", "num_target"])
+def test_mechanics_boosters_of_many_outputs_are_refused(key: str, model_folder: Path) -> None:
+    file = bundle.booster_path(model_folder, "color")
+    booster = xgboost.Booster(model_file=bytearray(file.read_bytes()))
+    model = json.loads(booster.save_raw("json"))
+    model["learner"]["learner_model_param"][key] = "1000000"
+    with pytest.raises(ValueError, match="one output"):
+        bundle.check_trees(model, booster.num_features())
+
+
+@pytest.mark.parametrize("change", ["loop", "far child", "far column"])
+def test_mechanics_a_bundle_with_such_trees_is_refused(
+    change: str, model_folder: Path, tmp_path: Path
+) -> None:
+    hostile = Path(shutil.copytree(model_folder, tmp_path / "model"))
+    file = bundle.booster_path(hostile, "color")
+    model = json.loads(xgboost.Booster(model_file=bytearray(file.read_bytes())).save_raw("json"))
+    TREES[change](model["learner"]["gradient_booster"]["model"]["trees"][0])
+    changed = xgboost.Booster(model_file=bytearray(json.dumps(model).encode()))
+    file.write_bytes(changed.save_raw("ubj"))
+    manifest = json.loads((hostile / "manifest.json").read_text())
+    manifest["sha256"]["color"] = sha256(file.read_bytes())
+    (hostile / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match="not an XGBoost model"):
+        bundle.read(hostile)
+
+
+@pytest.mark.parametrize("fact", ["network", "size", "depths", "weights_sha256"])
+def test_mechanics_advice_repeats_nothing_of_a_strangers(fact: str, model_folder: Path) -> None:
+    opened = bundle.read(model_folder)
+    facts: dict[str, Any] = {
+        "network": "efficientnet_lite0",
+        "size": 96,
+        "depths": ["block02", "head"],
+        "pools": ["mean"],
+        "views": 4,
+        "precision": "f32",
+        "runtime": "openvino",
+        "weights_sha256": "ab" * 32,
+    }
+    opened.manifest["families"]["net_96px"] = {"encoder": facts}
+    assert how_to_extract("net_96px", opened) == (
+        "--families cnn --encoder efficientnet_lite0 --size 96 --depths block02,head --pools mean "
+        "--views 4 --precision f32 --runtime openvino"
+    )
+    facts[fact] = ["96; rm -rf ~", {"x": "\x1b[2J"}]
+    if fact == "weights_sha256":
+        facts["network"] = "other"
+    said = how_to_extract("net_96px", opened)
+    assert "rm" not in said
+    assert said.startswith("--families cnn and the --encoder whose weights are those ")
+
+
+def pretend_large(content: bytes) -> bytes:
+    """An array's file that says it has a million rows, in as many letters as before."""
+    shape = content[: content.index(b"}")].split(b"'shape': ")[1]
+    larger = b"(1000000, 9), "
+    return content.replace(shape, larger.ljust(len(shape)), 1)
+
+
+@pytest.mark.parametrize("name", ["landmarks", "weights"])
+@pytest.mark.parametrize(
+    "change",
+    ["empty", "cut", "pickle", "large", "doubles", "infinite", "narrow", "zip", "open header"],
+)
+def test_mechanics_hostile_arrays_are_refused(
+    name: str, change: str, model_folder: Path, tmp_path: Path
+) -> None:
+    hostile = Path(shutil.copytree(model_folder, tmp_path / "model"))
+    file = hostile / "rbf" / f"{name}.npy"
+    array = np.load(file)
+    if change == "empty":
+        file.write_bytes(b"")
+    if change == "cut":
+        file.write_bytes(file.read_bytes()[:-100])
+    if change == "pickle":
+        np.save(file, np.array([print, None], object), allow_pickle=True)
+    if change == "large":
+        file.write_bytes(pretend_large(file.read_bytes()))
+    if change == "doubles":
+        np.save(file, array.astype(np.float64 if name == "landmarks" else np.float32))
+    if change == "infinite":
+        np.save(file, np.where(array == array.flat[-1], np.inf, array).astype(array.dtype))
+    if change == "zip":
+        file.write_bytes(b"PK\x03\x04" + bytes(100))
+    if change == "open header":
+        file.write_bytes(file.read_bytes().replace(b"}", b"(", 1))
+    if change == "narrow":
+        np.save(file, array[:, 1:] if name == "landmarks" else array[1:])
+    with pytest.raises(InputError, match="checksum"):
+        bundle.read(hostile)
+    manifest = json.loads((hostile / "manifest.json").read_text())
+    manifest["sha256"][name] = sha256(file.read_bytes())
+    (hostile / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match="damaged"):
+        bundle.read(hostile)
