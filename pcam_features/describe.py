@@ -9,7 +9,7 @@ from typing import Any
 from .engine.planes import PLANES
 from .engine.regions import CENTER, PATCH_SIZE, REGIONS
 from .errors import InputError
-from .families.catalog import FAMILIES
+from .families.catalog import CNN, EMBEDDING, FAMILIES
 from .families.family import Family
 
 HEADER = """# Features
@@ -48,6 +48,8 @@ def column_row(family: Family, column: str) -> dict[str, Any]:
 def family_of(name: str) -> Family:
     """The family called `name`, or whose column it is. Raises InputError if there is none."""
     family = FAMILIES.get(name.split("__", maxsplit=1)[0])
+    if family is None and EMBEDDING.fullmatch(name.split("__", maxsplit=1)[0]):
+        raise InputError(f"{name} is of an embedding; pcam features {CNN} says what its columns are.")
     if family is None or ("__" in name and name not in family.columns):
         from difflib import get_close_matches
 

@@ -6,6 +6,7 @@ On CUDA every column must equal the CPU's; on the CPU, the library route of `ref
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import platform
 import time
@@ -21,13 +22,14 @@ from .choices import Device
 from .engine import cpu, planes
 from .engine.devices import Target, choose
 from .errors import InputError
-from .families.catalog import FAMILIES, measurer
+from .families.catalog import CNN, FAMILIES, measurer
 from .sources.synthetic import open_source
 
 VERSIONS = ("numpy", "numba", "xgboost")
 PATCHES, TIMED_PATCHES, REPEATS = 8, 512, 3
 # A card fuses multiply and add, and its library functions differ in the last bits of a double.
 PARITY: dict[str, float] = {"rtol": 1e-5, "atol": 1e-6}
+RUNTIMES: dict[str, float] = {"rtol": 1e-4, "atol": 1e-4}  # they add up in another order
 
 
 class Verdict(StrEnum):
@@ -109,6 +111,23 @@ def check_cpu(name: str, batch: np.ndarray) -> Check:
     return judge(name, columns, by_column, reference.LIBRARY)
 
 
+def check_embeddings(batch: np.ndarray) -> Check:
+    """The default encoder in the default runtime beside the other runtime."""
+    from .encoders.encode import open_encoder
+
+    first, other = open_encoder(), "onnxruntime"
+    if importlib.util.find_spec(other) is None:
+        return Check(
+            CNN, Verdict.WARN, f"not checked: {other} is missing (the extra {other} brings it)"
+        )
+    found, expected = (
+        encoder.measurer(batch.shape[1:3], 1)(batch) for encoder in (first, open_encoder(runtime=other))
+    )
+    columns = list(first.columns)
+    by_column = np.array([worst(found[:, k], expected[:, k], **RUNTIMES) for k in range(len(columns))])
+    return judge(CNN, columns, by_column, f"those of {other}")
+
+
 def check_cache() -> Check:
     """Whether compiled kernels can be kept."""
     folder = cpu.cache_folder()
@@ -142,3 +161,7 @@ def checks(device: Device) -> Iterator[Check]:
     batch = open_source(f"synthetic:{PATCHES}:{PATCHES}").splits["train"].read(0, PATCHES)
     for name in FAMILIES:
         yield check_cpu(name, batch) if target is cpu else check_card(name, target, batch)
+    try:
+        yield check_embeddings(batch)
+    except InputError as error:  # weights that are damaged, a runtime that is missing
+        yield Check(CNN, Verdict.FAIL, str(error))

@@ -144,6 +144,7 @@ def extract(
     for patches that cannot be read and for a store that does not fit; finished parts stay.
     """
     store.check_ours(path)
+    networks = networks_of(families, threads)  # before there is a folder: theirs may not load
     path.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path / store.LOCK)
     try:
@@ -158,24 +159,33 @@ def extract(
         write_json(path / store.MANIFEST, manifest)
         shards = missing(path, splits, families)
         if shards:
-            _measure_all(path, shards, families, target, threads, progress)
+            measure, rows = measurer_of(families, networks, target, threads)
+            progress(0)  # compiled: from here on, time tells how long the rest will take
+            _measure_all(path, shards, families, measure, rows, threads, progress)
         for split in splits:
             for part in range(store.part_count(len(split))):
                 store.write_patches(path, split, part)
             store.mark_complete(path, manifest, split.name, [family.name for family in families])
 
 
-def measurer_of(
-    families: Sequence[Family | Embedding], target: Target, threads: int
-) -> tuple[Measure, int]:
-    """What measures a batch, and how many patches it should be given at a time."""
-    by_hand = [family for family in families if isinstance(family, Family)]
-    kernels = measurer(by_hand, target) if by_hand else None
-    networks = {
+Networks = dict[str, Callable[[np.ndarray], np.ndarray]]
+
+
+def networks_of(families: Sequence[Family | Embedding], threads: int) -> Networks:
+    """What embeds a batch, for each embedding. Raises InputError for weights that cannot be used."""
+    return {
         family.name: family.measurer((PATCH_SIZE, PATCH_SIZE), threads)
         for family in families
         if not isinstance(family, Family)
     }
+
+
+def measurer_of(
+    families: Sequence[Family | Embedding], networks: Networks, target: Target, threads: int
+) -> tuple[Measure, int]:
+    """What measures a batch, and how many patches it should be given at a time."""
+    by_hand = [family for family in families if isinstance(family, Family)]
+    kernels = measurer(by_hand, target) if by_hand else None
 
     def measure(batch: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
         found = {name: networks[name](batch) for name in names if name in networks}
@@ -189,13 +199,11 @@ def _measure_all(
     path: Path,
     shards: list[Shard],
     families: Sequence[Family | Embedding],
-    target: Target,
+    measure: Measure,
+    rows: int,
     threads: int,
     progress: Callable[[int], None],
 ) -> None:
-    measure, rows = measurer_of(families, target, threads)
-    progress(0)  # compiled: from here on, time tells how long the rest will take
-
     def work(shard: Shard, start: int, stop: int) -> dict[str, np.ndarray]:
         measured = measure(shard.split.read(start, stop), shard.families)
         progress(stop - start)

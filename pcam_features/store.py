@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from . import __version__
-from .errors import InputError
+from .errors import InputError, PcamError
 from .families.catalog import may_be_stored
 from .files import TEMPORARY, is_marked, read_json, whole_file, write_json
 from .sources.source import Source, Split
@@ -34,6 +34,7 @@ KEY = "store_version"
 LOCK = "lock"
 PATCHES = "patches"  # the table of ids, labels and slides beside the families
 PART_ROWS = 2048
+PATCH_SCHEMA = pa.schema([("id", pa.string()), ("label", pa.int8()), ("slide", pa.string())])
 CONTENT = b"pcam_content"  # in a part's metadata: what its patches were made from
 LARGEST_ROWS = 1 << 24  # seventy times the competition
 
@@ -116,43 +117,55 @@ def plan(
             f"{manifest['source']['kind']}, not {source.kind}; {_ANEW}"
         )
     for family in families:
-        now = family.described()
-        known = manifest["families"].setdefault(family.name, now)
-        if known != now:
-            raise InputError(
-                f"feature store {path} holds {family.name} with other parameters or of another "
-                f"version ({differences(known, now)}); {_ANEW}"
-            )
+        _plan_family(path, manifest, family)
     for split in splits:
-        entry = {
-            "rows": len(split),
-            "labeled": split.labels is not None,
-            "fingerprint": split.fingerprint(),
-            "families": {},
-        }
-        known = manifest["splits"].setdefault(split.name, entry)
-        if known["rows"] != len(split):
-            raise InputError(
-                f"feature store {path} was made from another source than {source.path}: split "
-                f"{split.name!r} has {len(split):,} patches, and had {known['rows']:,}: its ids "
-                f"changed; {_ANEW}"
-            )
-        changed = [
-            MEANING[name]
-            for name, value in split.fingerprint().items()
-            if known["fingerprint"].get(name) != value
-        ]
-        if changed:
-            raise InputError(
-                f"feature store {path} was made from another source than {source.path}: in split "
-                f"{split.name!r}, {' and '.join(changed)} changed; {_ANEW}"
-            )
+        known = _plan_split(path, manifest, source, split)
         for family in families:
             made = known["families"].setdefault(family.name, {"devices": [], "complete": False})
             where = "cpu" if "encoder" in manifest["families"][family.name] else device
             if not made["complete"] and where not in made["devices"]:
                 made["devices"].append(where)
     return manifest
+
+
+def _plan_family(path: Path, manifest: dict[str, Any], family: Stored) -> None:
+    now = family.described()
+    if not may_be_stored(family.name, now):
+        raise InputError(f"{family.name} cannot be a family's name in a store; rename the encoder.")
+    known = manifest["families"].setdefault(family.name, now)
+    if known != now:
+        raise InputError(
+            f"feature store {path} holds {family.name} with other parameters or of another "
+            f"version ({differences(known, now)}); {_ANEW}"
+        )
+
+
+def _plan_split(path: Path, manifest: dict[str, Any], source: Source, split: Split) -> dict[str, Any]:
+    """The split's entry. Slides may be given to patches whose slides were unknown: no feature
+    depends on them."""
+    now = split.fingerprint()
+    entry = {
+        "rows": len(split),
+        "labeled": split.labels is not None,
+        "fingerprint": now,
+        "families": {},
+    }
+    known: dict[str, Any] = manifest["splits"].setdefault(split.name, entry)
+    if known["fingerprint"] == replace(split, slides=[None] * len(split)).fingerprint():
+        known["fingerprint"] = now
+    if known["rows"] != len(split):
+        raise InputError(
+            f"feature store {path} was made from another source than {source.path}: split "
+            f"{split.name!r} has {len(split):,} patches, and had {known['rows']:,}: its ids "
+            f"changed; {_ANEW}"
+        )
+    changed = [MEANING[name] for name in now if known["fingerprint"].get(name) != now[name]]
+    if changed:
+        raise InputError(
+            f"feature store {path} does not go with {source.path}: in split {split.name!r}, "
+            f"{' and '.join(changed)} changed; {_ANEW}"
+        )
+    return known
 
 
 def differences(known: dict[str, Any], now: dict[str, Any]) -> str:
@@ -207,23 +220,27 @@ def is_there(path: Path, split: Split, family: Stored, part: int) -> bool:
 
 
 def write_patches(path: Path, split: Split, part: int) -> None:
+    """Write a part's ids, labels and slides, if they are not there as they are now."""
     target = part_path(path, split.name, PATCHES, part)
     start, stop = part_span(part, len(split))
-    if target.exists():
-        return
     labels = [None] * (stop - start) if split.labels is None else split.labels[start:stop].tolist()
-    table = pa.table(
-        {
-            "id": pa.array(split.ids[start:stop], pa.string()),
-            "label": pa.array(labels, pa.int8()),
-            "slide": pa.array(split.slides[start:stop], pa.string()),
-        }
-    )
+    columns = [split.ids[start:stop], labels, split.slides[start:stop]]
+    table = pa.table(dict(zip(PATCH_SCHEMA.names, columns, strict=True)), schema=PATCH_SCHEMA)
+    try:
+        if pq.read_table(target).equals(table):
+            return
+    except (OSError, pa.ArrowException):
+        pass  # not there, or damaged: written below
     _write(target, table)
 
 
 def write_features(path: Path, split: Split, family: Stored, part: int, values: np.ndarray) -> None:
-    """Write a part of a family: float32 (rows, columns)."""
+    """Write a part of a family: float32 (rows, columns). Raises PcamError if they are not finite."""
+    if not np.isfinite(values).all():
+        raise PcamError(
+            f"{family.name} is NaN or infinite in rows {part * PART_ROWS:,} and on of split "
+            f"{split.name!r}; nothing of them is kept."
+        )
     start, stop = part_span(part, len(split))
     columns = {name: pa.array(values[:, k]) for k, name in enumerate(family.columns)}
     table = pa.table({"id": pa.array(split.ids[start:stop], pa.string())} | columns)
@@ -301,7 +318,7 @@ class Store:
             table = self._read(split, family, part, entry["rows"])
             ids = self._read(split, PATCHES, part, entry["rows"])["id"]
             path = part_path(self.path, split, family, part)
-            if table.column_names != ["id", *columns] or not table["id"].equals(ids):
+            if not table["id"].equals(ids):
                 raise InputError(f"{path} does not belong to its store; extract with --overwrite.")
             start, stop = part_span(part, entry["rows"])
             for k, name in enumerate(columns):
@@ -312,13 +329,23 @@ class Store:
             )
         return values
 
+    def _schema(self, table: str) -> pa.Schema:
+        """A part's columns, looked at before any is read: a list of lists would take all memory."""
+        if table == PATCHES:
+            return PATCH_SCHEMA
+        columns = self.manifest["families"][table]["columns"]
+        return pa.schema([("id", pa.string()), *((name, pa.float32()) for name in columns)])
+
     def _read(self, split: str, table: str, part: int, rows: int) -> pa.Table:
         path = part_path(self.path, split, table, part)
         start, stop = part_span(part, rows)
         try:
             found = pq.ParquetFile(path)
-            if found.metadata.num_rows != stop - start or "id" not in found.schema_arrow.names:
-                raise InputError(f"{path} has not the rows it should; extract with --overwrite.")
+            schema = found.schema_arrow.remove_metadata()
+            if found.metadata.num_rows != stop - start or schema != self._schema(table):
+                raise InputError(
+                    f"{path} has not the rows and columns it should; extract with --overwrite."
+                )
             return found.read()
         except (OSError, pa.ArrowException) as error:
             reason = " ".join(str(error).split())

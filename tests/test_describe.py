@@ -54,6 +54,12 @@ def test_mechanics_an_unknown_name_is_told_its_neighbors(pcam: Any) -> None:
     assert "families: color" in pcam("features", "zzz").err
 
 
+def test_mechanics_a_column_of_an_embedding_is_told_apart(pcam: Any) -> None:
+    result = pcam("features", "efficientnet_lite0_96px_4views__mean__patch_block02_0001")
+    assert result.code == 2
+    assert "pcam features cnn" in result.err
+
+
 def test_mechanics_families_complete_after_a_comma() -> None:
     from pcam_features.cli import complete_family
 

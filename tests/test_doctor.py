@@ -19,7 +19,22 @@ def test_mechanics_every_family_passes_here(pcam: Any) -> None:
     result = pcam("doctor", "--device", "cpu", "--json")
     found = {check["name"]: check["verdict"] for check in json.loads(result.out)}
     assert result.code == 0
-    assert {name: found[name] for name in FAMILIES} == dict.fromkeys(FAMILIES, "PASS")
+    names = [*FAMILIES, "cnn"]
+    assert {name: found[name] for name in names} == dict.fromkeys(names, "PASS")
+
+
+def test_mechanics_embeddings_that_differ_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pcam_features.encoders import runtimes
+
+    honest = runtimes.RUNTIMES["onnxruntime"]
+
+    def off(*given: Any, **how: Any) -> Any:
+        run = honest(*given, **how)
+        return lambda pixels: run(pixels) * np.float32(1.01)
+
+    monkeypatch.setitem(runtimes.RUNTIMES, "onnxruntime", off)
+    batch = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3), np.uint8)
+    assert doctor.check_embeddings(batch).verdict == doctor.Verdict.FAIL
 
 
 def test_mechanics_a_missing_card_fails_and_says_why(pcam: Any) -> None:

@@ -153,7 +153,9 @@ def test_mechanics_a_model_says_which_embedding_it_needs(
     result = pcam("predict", model, store_folder, tmp_path / "p.csv")
     assert result.code == 2
     assert f"fitted on {SMALL} features" in result.err
-    assert "--families cnn --encoder efficientnet_lite0 --size 96 --views 1" in result.err
+    assert (
+        "--families cnn --encoder efficientnet_lite0 --size 96 --depths block00,block04" in result.err
+    )
     other = Path(shutil.copytree(store, tmp_path / "store"))
     manifest = json.loads((other / "manifest.json").read_text())
     manifest["families"][FOUR]["encoder"]["weights_sha256"] = "0"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,11 +15,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import Result
 from planes_of import features_of
 
 from pcam_features import store as store_module
+from pcam_features.errors import InputError, PcamError
 from pcam_features.families.catalog import FAMILIES
 from pcam_features.sources.detect import open_source
 from pcam_features.store import open_store
@@ -87,6 +91,66 @@ def test_mechanics_threads_do_not_change_a_byte(
 ) -> None:
     assert pcam("extract", synthetic_folder, tmp_path / "f", "--threads", 5).code == 0
     assert parts_of(tmp_path / "f") == parts_of(store_folder)
+
+
+def test_mechanics_slides_may_come_later(
+    pcam: Run, synthetic_folder: Path, store_folder: Path, tmp_path: Path
+) -> None:
+    slides, store = synthetic_folder / "slides.csv", tmp_path / "f"
+    command = ("extract", synthetic_folder, store, "--families", "lbp", "--slides")
+    assert pcam(*command, "none").code == 0
+    assert open_store(store).patches("train")["slide"].isna().all()
+    made = (store / "train" / "lbp" / "part-00000.parquet").stat().st_mtime_ns
+    assert pcam(*command, slides).code == 0
+    expected = open_store(store_folder).patches("train")["slide"].tolist()
+    assert open_store(store).patches("train")["slide"].tolist() == expected
+    assert (store / "train" / "lbp" / "part-00000.parquet").stat().st_mtime_ns == made
+    before = parts_of(store)
+    result = pcam(*command, "none")
+    assert result.code == 2
+    assert "its slides (--slides) changed" in result.err
+    assert parts_of(store) == before
+
+
+def strange(table: pa.Table, change: str) -> pa.Table:
+    """A part that holds what no part of ours does, though as many rows."""
+    column = table.column_names[-1]
+    values = {
+        "lists": pa.array([[0.0] * 9] * len(table), pa.list_(pa.float32())),
+        "doubles": pa.array([0.0] * len(table), pa.float64()),
+        "dictionary": pa.array(["x"] * len(table)).dictionary_encode(),
+    }
+    if change == "another column":
+        return table.append_column("more", values["lists"])
+    if change == "other order":
+        return table.select(table.column_names[::-1])
+    return table.set_column(table.num_columns - 1, column, values[change])
+
+
+@pytest.mark.parametrize("table", ["lbp", "patches"])
+@pytest.mark.parametrize("change", ["lists", "doubles", "dictionary", "another column", "other order"])
+def test_mechanics_parts_of_other_types_are_not_read(
+    change: str, table: str, store_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Path(shutil.copytree(store_folder, tmp_path / "store"))
+    part = store / "train" / table / "part-00000.parquet"
+    pq.write_table(strange(pq.read_table(part), change), part)
+    monkeypatch.setattr(pq.ParquetFile, "read", lambda *_: pytest.fail("it was read"))
+    opened = open_store(store)
+    with pytest.raises(InputError, match=r"part-00000\.parquet has not the rows and columns"):
+        opened.patches("train") if table == "patches" else opened.features("train", table)
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_mechanics_what_is_not_finite_is_not_stored(
+    value: float, synthetic_folder: Path, tmp_path: Path
+) -> None:
+    split = open_source(str(synthetic_folder))[0].splits["test"]
+    values = np.zeros((len(split), len(FAMILIES["lbp"].columns)), np.float32)
+    values[-1, -1] = value
+    with pytest.raises(PcamError, match="lbp is NaN or infinite in rows 0 and on of split 'test'"):
+        store_module.write_features(tmp_path, split, FAMILIES["lbp"], 0, values)
+    assert not list(tmp_path.rglob("*.parquet*"))
 
 
 def start(source: Path, store: Path) -> subprocess.Popen[bytes]:

@@ -117,7 +117,82 @@ def external() -> onnx.ModelProto:
     return model
 
 
+def elsewhere() -> onnx.TensorProto:
+    tensor = numpy_helper.from_array(np.zeros(4, np.float32), "e")
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../etc/passwd")
+    return tensor
+
+
+def external_in(place: str) -> onnx.ModelProto:
+    """Weights in another file, said where a look at the initializers does not see it."""
+    constant = helper.make_node("Constant", [], ["e"], value=elsewhere())
+    if place == "a node":
+        return network(more=[constant])
+    if place == "a branch":
+        branch = helper.make_graph([constant], "branch", [], [value("e", [4])])
+        true = helper.make_node("Constant", [], ["t"], value=numpy_helper.from_array(np.array(True)))
+        both = helper.make_node("If", ["t"], ["i"], then_branch=branch, else_branch=branch)
+        return network(more=[true, both])
+    model = network()
+    if place == "a sparse tensor":
+        model.graph.sparse_initializer.add().values.CopyFrom(elsewhere())
+    if place == "without saying so":
+        model.graph.initializer[0].external_data.add(key="location", value="../../etc/passwd")
+    return model
+
+
+def with_function() -> onnx.ModelProto:
+    call = helper.make_node("Twice", ["y"], ["z"], domain="own")
+    body = [helper.make_node("Add", ["a", "a"], ["b"])]
+    opsets = [helper.make_opsetid("", 17)]
+    model = network(outputs=[value("z", ["N", 4, "h", "w"])], more=[call])
+    model.functions.append(helper.make_function("own", "Twice", ["a"], ["b"], body, opsets))
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    return model
+
+
+def with_loop() -> onnx.ModelProto:
+    """Goes round 2⁶² times."""
+    ins = [value("k", [], TensorProto.INT64), value("c", [], TensorProto.BOOL), value("a", None)]
+    outs = [value("d", [], TensorProto.BOOL), value("b", None)]
+    same = [helper.make_node("Identity", [old], [new]) for old, new in (("c", "d"), ("a", "b"))]
+    body = helper.make_graph(same, "body", ins, outs)
+    times = numpy_helper.from_array(np.array(1 << 62))
+    more = [
+        helper.make_node("Constant", [], ["n"], value=times),
+        helper.make_node("Loop", ["n", "", "y"], ["z"], body=body),
+    ]
+    return network(outputs=[value("z", ["N", 4, "h", "w"])], more=more)
+
+
+def after(*more: onnx.NodeProto) -> onnx.ModelProto:
+    """The vectors z, and what comes of them, v."""
+    return network(outputs=[value("v", ["N", "F"])], more=[*FLAT["more"], *more])
+
+
+def node(operator: str, inputs: str, output: str, **how: Any) -> onnx.NodeProto:
+    return helper.make_node(operator, inputs.split(), [output], **how)
+
+
 BAD: dict[str, tuple[Any, str]] = {
+    **{
+        f"another file's weights in {place}": (external_in(place), "weights lie in another file")
+        for place in ("a node", "a branch", "a sparse tensor", "without saying so")
+    },
+    "functions": (with_function(), "My-Net.v2.onnx is not an ONNX model that can be used"),
+    "a loop": (with_loop(), "no use for its operator :Loop"),
+    "neighbors seen": (
+        after(node("ReduceMean", "z", "m", axes=[0]), node("Sub", "z m", "v")),
+        "sees the other patches of a batch",
+    ),
+    "patches joined": (
+        after(node("ReduceMean", "z", "v", axes=[0])),
+        "gives [1, 576] for 8 patches",
+    ),
+    "NaN": (after(node("Neg", "z", "n"), node("Log", "n", "v")), "gives NaN or infinity"),
+    "a huge batch": (network([value("x", [65, 3, 96, 96])]), "takes 65 patches at a time"),
     "two inputs": (network([value("x", [1, 3, 96, 96]), value("v", [1])]), "takes 2 inputs (x, v)"),
     "two outputs": (
         network(outputs=[value(name, ["N", 4, "h", "w"]) for name in "yc"]),
@@ -187,6 +262,12 @@ def test_mechanics_files_that_are_no_encoder(
         ("mean = [", {}, "cannot be read"),
         (TOML + "layout = 'NHWC'", {}, "says layout"),
         (TOML, {"size": None}, "choose with --size"),
+        (TOML + "size = 5", {"size": None}, "is 32 to 1024 pixels, not 5"),
+        (TOML + "size = 20000", {"size": None}, "is 32 to 1024 pixels, not 20000"),
+        (TOML + "size = true", {"size": None}, "is 32 to 1024 pixels, not True"),
+        (TOML + "size = -96", {"size": None}, "is 32 to 1024 pixels, not -96"),
+        (TOML + "size = '96'", {"size": None}, "is 32 to 1024 pixels, not '96'"),
+        ("mean = [0, 0, 0]\nstd = [1, 1, true]", {}, "does not give std"),
         (TOML, {"depths": ["block04"]}, "no depth in"),
         (TOML, {"pools": ["median"]}, "no pool 'median'"),
     ],
@@ -197,6 +278,11 @@ def test_mechanics_settings_of_a_file(
     path = save(tmp_path, network(), toml)
     with pytest.raises(InputError, match=words):
         open_encoder(str(path), **({"size": 96} | how))
+
+
+def test_mechanics_a_vector_has_nothing_to_pool(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not maps to pool; leave out --pools"):
+        open_encoder(str(save(tmp_path, network(**FLAT))), size=96, pools=["center"])
 
 
 def test_mechanics_a_file_that_is_not_there(tmp_path: Path) -> None:

@@ -9,13 +9,12 @@ import numpy as np
 
 from ..errors import InputError
 from . import efficientnet_lite
-from .embedding import VIEWS, Embedding, Settings, check_choices
+from .embedding import VIEWS, Embedding, Settings, check_choices, check_size
 from .pooling import POOLS
 from .runtimes import RUNTIMES
 
 ENCODER = "efficientnet_lite0"
 PRECISIONS = ("f32", "bf16")
-SIZES = (32, 1024)  # pixels, the least and the most that make sense
 ONNX, TIMM = ".onnx", "timm:"
 
 
@@ -35,8 +34,8 @@ def open_encoder(
     """
     if views not in (None, *VIEWS):
         raise InputError(f"an embedding is of 1, 4 or 8 views, not {views}.")
-    if size is not None and not SIZES[0] <= size <= SIZES[1]:
-        raise InputError(f"an encoder's size is {SIZES[0]} to {SIZES[1]} pixels, not {size}.")
+    if size is not None:
+        check_size(size, "an encoder's size")
     check_choices([precision], PRECISIONS, "precision")
     if pools is not None:
         pools = check_choices(pools, list(POOLS), "pool")
@@ -82,6 +81,8 @@ def embed(
         raise InputError(
             f"patches are uint8 (N, height, width, 3), not {batch.dtype} {tuple(batch.shape)}."
         )
+    if views != 1 and batch.shape[1] != batch.shape[2]:
+        raise InputError(f"only square patches can be turned; these are {tuple(batch.shape[1:3])}.")
     opened = open_encoder(
         encoder,
         size=size,

@@ -12,20 +12,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
 from onnx import TensorProto, helper, shape_inference
 
 from ..engine.regions import PATCH_SIZE
 from ..errors import InputError
 from ..files import sha256
-from .embedding import Embedding, Settings, check_choices
+from .embedding import Embedding, Settings, check_choices, check_size, width_of
 from .graph import FEATURES, PIXELS, Graph, pixels_in
 from .pooling import POOLS, pool
 from .runtimes import CHUNK, DEFAULT, RUNTIMES, Run
 
 VERSION = 1
 LARGEST = (1 << 31) - 1  # bytes: an ONNX file holds no more
+LARGEST_BATCH = 64  # patches that a network of fixed batch may ask for at once
+DOMAINS = ("", "ai.onnx")  # of operators: those that the ONNX standard defines
+LOOPS = ("Loop", "Scan")
 OLDEST_OPSET = 11  # where pooling and resizing began to mean what they mean here
 
 
@@ -41,6 +45,8 @@ def open_file(name: str, settings: Settings) -> Embedding:
     runtime = settings.runtime or DEFAULT
     chunk = shape[0] or CHUNK
     maps = _output(_fixed(model, chunk, size), path)
+    if len(maps) == 2 and settings.pools not in (None, ("mean",)):
+        raise InputError(f"{path} gives a vector for a patch, not maps to pool; leave out --pools.")
     pools = tuple(POOLS if settings.pools is None else settings.pools) if len(maps) == 4 else ()
 
     def load(source: tuple[int, int], threads: int) -> Run:
@@ -54,7 +60,7 @@ def open_file(name: str, settings: Settings) -> Embedding:
 
     try:
         run = load((PATCH_SIZE, PATCH_SIZE), 1)
-        width = run(np.zeros((chunk, PATCH_SIZE, PATCH_SIZE, 3), np.uint8)).shape[1]
+        width = width_of(run, chunk, PATCH_SIZE, str(path))
     except InputError:
         raise
     except Exception as error:
@@ -95,9 +101,7 @@ def _parse(content: bytes, path: Path) -> onnx.ModelProto:
         model = onnx.load_model_from_string(content)
         if not model.graph.node:
             raise ValueError("it holds no network")
-        for tensor in model.graph.initializer:
-            if tensor.data_location == TensorProto.EXTERNAL:  # which may name any file
-                raise ValueError("its weights lie in another file; save them inside")
+        _check_parts(model)
         onnx.checker.check_model(model)
     except Exception as error:
         raise InputError(f"{path} is not an ONNX model that can be used: {_said(error)}.") from None
@@ -105,6 +109,25 @@ def _parse(content: bytes, path: Path) -> onnx.ModelProto:
     if not opsets or opsets[0] < OLDEST_OPSET:
         raise InputError(f"{path} is of an ONNX opset before {OLDEST_OPSET}; export it anew.")
     return model
+
+
+def _check_parts(message: Message) -> None:
+    """Raises ValueError for what makes a network more than a sum over its own numbers, however deep
+    in the model it lies: weights in any file that it names, code of its own, loops without an end."""
+    if isinstance(message, onnx.TensorProto) and (
+        message.data_location == TensorProto.EXTERNAL or message.external_data
+    ):
+        raise ValueError("its weights lie in another file; save them inside")
+    if isinstance(message, onnx.FunctionProto):
+        raise ValueError("it defines functions; inline them")
+    if isinstance(message, onnx.NodeProto) and (
+        message.domain not in DOMAINS or message.op_type in LOOPS
+    ):
+        raise ValueError(f"an encoder has no use for its operator {message.domain}:{message.op_type}")
+    for field, value in message.ListFields():
+        if field.type == FieldDescriptor.TYPE_MESSAGE:
+            for part in [value] if isinstance(value, Message) else value:
+                _check_parts(part)
 
 
 def _dimensions(value: onnx.ValueInfoProto) -> list[int]:
@@ -125,6 +148,10 @@ def _input(model: onnx.ModelProto, path: Path) -> tuple[str, list[int]]:
         raise InputError(
             f"{path} takes {TensorProto.DataType.Name(kind)} {shape}; an encoder takes "
             "FLOAT [N, 3, size, size]."
+        )
+    if not 0 <= shape[0] <= LARGEST_BATCH:
+        raise InputError(
+            f"{path} takes {shape[0]} patches at a time; export it for a batch of any size."
         )
     return inputs[0].name, shape
 
@@ -151,18 +178,20 @@ def _pixels(
         numbers.append(tuple(float(one) for one in three))
     if min(numbers[1]) <= 0:
         raise InputError(f"{beside}: std must be above 0.")
-    wanted = size or said.pop("size", 0) or shape[2]
-    if said.pop("size", wanted) and said:
+    wanted = said.pop("size", 0)
+    if said:
         raise InputError(f"{beside} says {', '.join(said)}, which means nothing here.")
-    if not isinstance(wanted, int) or wanted <= 0:
+    wanted = size or wanted or shape[2]
+    if not wanted:
         raise InputError(f"{path} takes pixels of any size; choose with --size, or size in {beside}.")
+    check_size(wanted, f"the size that {path} takes")
     if shape[2] not in (0, wanted):
         raise InputError(f"{path} takes {shape[2]}×{shape[2]} pixels, not {wanted}×{wanted}.")
     return wanted, numbers[0], numbers[1]
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and abs(value) < 1e6
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e6
 
 
 def _fixed(model: onnx.ModelProto, chunk: int, size: int) -> onnx.ModelProto:

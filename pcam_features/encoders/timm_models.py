@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from .embedding import Embedding, Settings, check_choices
+from .embedding import Embedding, Settings, check_choices, check_size, width_of
 from .runtimes import CHUNK, Run
 
 VERSION = 1
@@ -36,7 +36,7 @@ def open_model(name: str, settings: Settings) -> Embedding:
     check_choices([settings.precision], ["f32"], f"precision of timm:{name}")
     model = _model(name)
     how = _pixels(model)
-    size = settings.size or how["input_size"][1]
+    size = check_size(settings.size or how["input_size"][1], f"the size that timm:{name} takes")
     facts = {
         "network": "timm_" + _split(name)[0],
         "weights_sha256": _sum(model.state_dict()),
@@ -49,7 +49,9 @@ def open_model(name: str, settings: Settings) -> Embedding:
     }
     run = _runner(model, size, how)
     try:
-        width = run(np.zeros((CHUNK, size, size, 3), np.uint8)).shape[1]
+        width = width_of(run, CHUNK, size, f"timm:{name}")
+    except InputError:
+        raise
     except Exception as error:  # a network refuses a size in its own way
         reason = " ".join(str(error).split())[:300].rstrip(".")
         raise InputError(f"timm:{name} cannot embed pixels of {size}×{size}: {reason}.") from None

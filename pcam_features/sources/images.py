@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -98,7 +99,8 @@ def read_patch(path: Path) -> np.ndarray:
     """The pixels of one image file. Raises InputError if it is not a patch."""
     try:
         with path.open("rb") as file:
-            data = file.read(LARGEST_FILE + 1)
+            size = os.fstat(file.fileno()).st_size
+            data = file.read(min(size, LARGEST_FILE) + 1)  # room for what is there, not for the most
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from None
     if not data:
