@@ -132,7 +132,9 @@ def extract(
     precision: Annotated[
         str | None, typer.Option(help="How cnn computes: f32 (default), bf16.")
     ] = None,
-    runtime: Annotated[str | None, typer.Option(help="openvino (default) or onnxruntime.")] = None,
+    runtime: Annotated[
+        str | None, typer.Option(help="openvino (default), onnxruntime, or cuda.")
+    ] = None,
     overwrite: OverwriteOption = False,
     dry_run: Annotated[bool, typer.Option(help="Say what would be done, and do nothing.")] = False,
     json: JsonOption = False,
@@ -140,7 +142,7 @@ def extract(
     """Compute features of patches into a Parquet store; run again to go on where it stopped."""
     from .engine.devices import choose
     from .extract import extract as run
-    from .extract import families_named, forecast, kernels_in
+    from .extract import families_named, forecast, kernels_in, networks_off_card
     from .extract import verify as check
     from .sources.detect import open_source
 
@@ -148,6 +150,8 @@ def extract(
     wanted = families_named(families, given | {"precision": precision, "runtime": runtime})
     target, why = choose(device)
     console.say(why)
+    for name in networks_off_card(wanted) if Device.cuda == target.NAME else ():
+        console.say(f"{name} is embedded by the CPU all the same; --runtime cuda takes the card")
     opened, slides_from = open_source(source, kind=kind, slides=slides, positive=positive)
     console.say(slides_from)
     splits = opened.only(split)

@@ -61,6 +61,11 @@ def kernels_in(families: Sequence[Family | Embedding]) -> list[Kernel]:
     return kernels_of(by_hand) if by_hand else []
 
 
+def networks_off_card(families: Sequence[Family | Embedding]) -> list[str]:
+    """The embeddings among these that the CPU computes, by name."""
+    return [f.name for f in families if not isinstance(f, Family) and f.facts["runtime"] != "cuda"]
+
+
 @dataclass(frozen=True)
 class Shard:
     """A part of a split, and the families it still lacks."""
@@ -192,7 +197,9 @@ def measurer_of(
         rest = [name for name in names if name not in networks]
         return found | (kernels(batch, rest) if kernels and rest else {})
 
-    return measure, batch_rows(by_hand, target, threads) if by_hand else EMBEDDED_ROWS
+    if by_hand:
+        return measure, batch_rows(by_hand, target, threads)
+    return measure, max([EMBEDDED_ROWS, *(f.chunk for f in families if not isinstance(f, Family))])
 
 
 def _measure_all(

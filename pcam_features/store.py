@@ -122,7 +122,8 @@ def plan(
         known = _plan_split(path, manifest, source, split)
         for family in families:
             made = known["families"].setdefault(family.name, {"devices": [], "complete": False})
-            where = "cpu" if "encoder" in manifest["families"][family.name] else device
+            encoder = manifest["families"][family.name].get("encoder")
+            where = device if encoder is None else "cuda" if encoder["runtime"] == "cuda" else "cpu"
             if not made["complete"] and where not in made["devices"]:
                 made["devices"].append(where)
     return manifest

@@ -15,10 +15,11 @@ import pytest
 import skimage.data
 from sklearn.datasets import load_sample_image
 
-from pcam_features.encoders import cache, embed
+from pcam_features.encoders import cache, embed, runtimes
 from pcam_features.encoders import efficientnet_lite as lite
 from pcam_features.encoders.encode import open_encoder
 from pcam_features.encoders.pooling import POOLS, third
+from pcam_features.engine.devices import cuda_problem
 from pcam_features.errors import InputError
 
 LITE0 = "efficientnet_lite0"
@@ -161,6 +162,40 @@ def test_oracle_views_are_the_mean_of_single_views(real_batch: np.ndarray) -> No
     np.testing.assert_allclose(found, each.mean(axis=0), rtol=1e-5, atol=1e-6)
 
 
+def test_mechanics_no_card_no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtimes, "cuda_problem", lambda: "no CUDA device was found")
+    with pytest.raises(InputError, match="--runtime cuda cannot be used: no CUDA device was found"):
+        embed(np.zeros((1, 96, 96, 3), np.uint8), runtime="cuda")
+
+
+@pytest.mark.skipif(cuda_problem() is None, reason="there is a card here: see the test on it")
+def test_mechanics_a_runtime_without_cuda_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtimes, "cuda_problem", lambda: None)  # a card, and ONNX Runtime for CPUs
+    with pytest.raises(InputError, match="the ONNX Runtime here has no CUDA"):
+        embed(np.zeros((1, 96, 96, 3), np.uint8), runtime="cuda")
+
+
+def test_parity_pixels_bound_by_address(real_batch: np.ndarray) -> None:
+    """The road to the card, with the host's memory in the card's place."""
+    import onnxruntime
+
+    graph = lite.build(LITE0, (96, 96), 96, ("block04", "head"), ("mean", "deviation"))
+    content = graph.SerializeToString()
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    run = runtimes.bound(session, "cpu", np.array, lambda array: array.ctypes.data)
+    plain = runtimes.onnxruntime(content, chunk=5, threads=1, precision="f32")
+    for rows in (real_batch[:5], real_batch[5:10]):
+        np.testing.assert_allclose(run(rows), plain(rows), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(cuda_problem() is not None, reason=f"no GPU: {cuda_problem()}")
+def test_parity_on_the_card(real_batch: np.ndarray) -> None:
+    how: dict[str, Any] = {"depths": ("block04", "head"), "pools": tuple(POOLS)}
+    found, expected = (embed(real_batch, runtime=name, **how) for name in ("cuda", "onnxruntime"))
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
 def test_invariant_a_patch_does_not_see_its_neighbors(runtime: str, real_batch: np.ndarray) -> None:
     together = embed(real_batch[:13], runtime=runtime, threads=2)
@@ -215,6 +250,7 @@ def test_mechanics_columns_go_by_depth_pool_and_channel(real_batch: np.ndarray) 
         ({"precision": "int8"}, "no precision 'int8'"),
         ({"runtime": "tensorrt"}, "no runtime 'tensorrt'"),
         ({"runtime": "onnxruntime", "precision": "bf16"}, "not bf16"),
+        ({"runtime": "cuda", "precision": "bf16"}, "not bf16"),
     ],
 )
 def test_mechanics_settings_that_there_are_not(how: dict[str, Any], words: str) -> None:

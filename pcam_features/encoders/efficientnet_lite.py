@@ -22,7 +22,7 @@ from .cache import kept
 from .embedding import Embedding, Settings, check_choices
 from .graph import Graph, pixels_in
 from .pooling import POOLS, pool
-from .runtimes import CHUNK, DEFAULT, RUNTIMES, Run
+from .runtimes import DEFAULT, RUNTIMES, Run, chunk_for
 
 VERSION = 1  # goes up whenever the same weights give other values
 EPSILON = 1e-3
@@ -182,12 +182,14 @@ def open_encoder(name: str, settings: Settings) -> Embedding:
         "runtime": runtime,
     }
 
+    chunk = chunk_for(runtime)
+
     def load(source: tuple[int, int], threads: int) -> Run:
         def make() -> bytes:
             return bytes(build(name, source, size, wanted, pools).SerializeToString())
 
         content = kept(f"{name}_{size}px", (name, source, size, wanted, pools), make)
-        return RUNTIMES[runtime](content, chunk=CHUNK, threads=threads, precision=settings.precision)
+        return RUNTIMES[runtime](content, chunk=chunk, threads=threads, precision=settings.precision)
 
     features = tuple(
         f"{POOLS[pool]}_{depth}_{channel:04d}"
@@ -195,4 +197,4 @@ def open_encoder(name: str, settings: Settings) -> Embedding:
         for pool in pools
         for channel in range(known[depth])
     )
-    return Embedding(VERSION, features, facts, CHUNK, load)
+    return Embedding(VERSION, features, facts, chunk, load)

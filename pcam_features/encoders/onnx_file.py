@@ -23,7 +23,7 @@ from ..files import sha256
 from .embedding import Embedding, Settings, check_choices, check_size, width_of
 from .graph import FEATURES, PIXELS, Graph, pixels_in
 from .pooling import POOLS, pool
-from .runtimes import CHUNK, DEFAULT, RUNTIMES, Run
+from .runtimes import DEFAULT, RUNTIMES, Run, chunk_for
 
 VERSION = 1
 LARGEST = (1 << 31) - 1  # bytes: an ONNX file holds no more
@@ -43,7 +43,7 @@ def open_file(name: str, settings: Settings) -> Embedding:
     if settings.depths is not None:
         check_choices(settings.depths, ["head"], f"depth in {path}")
     runtime = settings.runtime or DEFAULT
-    chunk = shape[0] or CHUNK
+    chunk = shape[0] or chunk_for(runtime)
     maps = _output(_fixed(model, chunk, size), path)
     if len(maps) == 2 and settings.pools not in (None, ("mean",)):
         raise InputError(f"{path} gives a vector for a patch, not maps to pool; leave out --pools.")

@@ -1,7 +1,7 @@
-"""Running a graph: OpenVINO by default, ONNX Runtime where it is asked for; the CPU on both.
+"""Running a graph: OpenVINO by default, ONNX Runtime where it is asked for, on the CPU or a card.
 
-A `Run` takes a fixed number of patches and one core for each call, so that the threads which read
-patches are also those that embed them. Several threads may call it at once.
+A `Run` takes a fixed number of patches and, on the CPU, one core for each call, so that the threads
+which read patches are also those that embed them. Several threads may call it at once.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..engine.devices import cuda_problem
 from ..errors import InputError
 
 CHUNK = 8  # patches at a time: their activations still fit in a core's cache
+CHUNK_ON_CARD = 256  # enough to keep a card busy
 
 Run = Callable[[np.ndarray], np.ndarray]  # uint8 (chunk, H, W, 3) -> float32 (chunk, F)
 
@@ -81,6 +83,13 @@ def openvino(graph: bytes, *, chunk: int, threads: int, precision: str) -> Run:
     return run
 
 
+def _options(ort: Any) -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    return options
+
+
 def onnxruntime(graph: bytes, *, chunk: int, threads: int, precision: str) -> Run:
     if precision != "f32":
         raise InputError(f"ONNX Runtime computes in f32 here, not {precision}; use --runtime openvino.")
@@ -89,10 +98,7 @@ def onnxruntime(graph: bytes, *, chunk: int, threads: int, precision: str) -> Ru
     import onnxruntime as ort
 
     ort.disable_telemetry_events()
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(graph, _options(ort), providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
 
     def run(pixels: np.ndarray) -> np.ndarray:
@@ -101,5 +107,59 @@ def onnxruntime(graph: bytes, *, chunk: int, threads: int, precision: str) -> Ru
     return run
 
 
-DEFAULT = "openvino"
-RUNTIMES: dict[str, Runtime] = {"openvino": openvino, "onnxruntime": onnxruntime}
+def cuda(graph: bytes, *, chunk: int, threads: int, precision: str) -> Run:
+    """ONNX Runtime on the card, with pixels in CuPy's memory. Raises InputError where it cannot:
+    ONNX Runtime would take the CPU without a word."""
+    if precision != "f32":
+        raise InputError(f"the runtime cuda computes in f32, not {precision}.")
+    problem = cuda_problem()
+    if problem is None and find_spec("onnxruntime") is None:
+        problem = "ONNX Runtime is not installed (the extra cuda12 or cuda13 brings it)"
+    if problem:
+        raise InputError(f"--runtime cuda cannot be used: {problem}. Leave it out for the CPU.")
+    import onnxruntime as ort
+
+    from ..engine.cuda import to_device
+
+    ort.disable_telemetry_events()
+    provider = "CUDAExecutionProvider"
+    if provider in ort.get_available_providers():
+        ort.preload_dlls()
+        how = [(provider, {"use_tf32": "0"})]  # which would cut f32 to 10 bits
+        session = ort.InferenceSession(graph, _options(ort), providers=how)
+        if provider in session.get_providers():
+            return bound(session, "cuda", to_device, lambda array: int(array.data.ptr))
+    raise InputError(
+        "--runtime cuda cannot be used: the ONNX Runtime here has no CUDA, or cannot load it; "
+        "pip uninstall onnxruntime, then reinstall onnxruntime-gpu (the extra cuda12 or cuda13)."
+    )
+
+
+def bound(
+    session: Any,
+    device: str,
+    place: Callable[[np.ndarray], Any],
+    address: Callable[[Any], int],
+) -> Run:
+    """A `Run` whose pixels `place` puts into a device's memory, at an `address`, for the session to
+    take from there; features come back to the host once."""
+    given, wanted = session.get_inputs()[0].name, session.get_outputs()[0].name
+
+    def run(pixels: np.ndarray) -> np.ndarray:
+        there = place(pixels)  # which returns when they are: ONNX Runtime has a stream of its own
+        binding = session.io_binding()
+        binding.bind_input(given, device, 0, np.uint8, there.shape, address(there))
+        binding.bind_output(wanted, device)
+        session.run_with_iobinding(binding)
+        return np.asarray(binding.copy_outputs_to_cpu()[0])
+
+    return run
+
+
+DEFAULT, CARD = "openvino", "cuda"
+RUNTIMES: dict[str, Runtime] = {"openvino": openvino, "onnxruntime": onnxruntime, CARD: cuda}
+
+
+def chunk_for(runtime: str) -> int:
+    """How many patches a runtime takes at a time."""
+    return CHUNK_ON_CARD if runtime == CARD else CHUNK
