@@ -173,7 +173,7 @@ def test_mechanics_store_of_another_source(
     pcam: Run, source: Path, store_folder: Path, tmp_path: Path
 ) -> None:
     store = Path(shutil.copytree(store_folder, tmp_path / "store"))
-    refused(pcam("extract", source, store), "does not go with", "its ids")
+    refused(pcam("extract", source, store), "feature store", "its ids")
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"store_version": 1, "part_rows": 2048}'])
