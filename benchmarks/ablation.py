@@ -40,15 +40,17 @@ def read(store: Store, split: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def run(store: Store, threads: int) -> list[dict[str, object]]:
+    from thorough import train
+
     from pcam_features.evaluate.intervals import auc as area
-    from pcam_features.learn.boosting import logit, train
+    from pcam_features.learn.boosting import logit
 
     columns = [column for family in FAMILIES.values() for column in family.columns]
     (values, labels), (other, truth) = read(store, "train"), read(store, "valid")
     found: list[dict[str, object]] = []
     for name, chosen in choices(columns).items():
         some = np.ascontiguousarray(values[:, chosen])
-        booster = train(some, labels, device="cpu", threads=threads, seed=0)
+        booster = train(some, labels, threads=threads, seed=0)
         scores = logit(booster, np.ascontiguousarray(other[:, chosen]), threads=threads)
         auc = area(truth, scores)
         found.append({"what": name, "columns": int(chosen.sum()), "auc": auc})

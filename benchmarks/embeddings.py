@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
+from thorough import train
 
 from pcam_features.encoders import efficientnet_lite as lite
 from pcam_features.encoders.embedding import views
@@ -27,7 +28,7 @@ from pcam_features.encoders.encode import open_encoder
 from pcam_features.encoders.pooling import POOLS
 from pcam_features.evaluate.intervals import auc
 from pcam_features.families.catalog import FAMILIES
-from pcam_features.learn.boosting import logit, train
+from pcam_features.learn.boosting import logit
 from pcam_features.sources.detect import open_source
 from pcam_features.sources.source import Split
 from pcam_features.store import open_store
@@ -116,7 +117,7 @@ def heads(
     linear = LogisticRegression(C=1e-2, max_iter=300).fit(scaled[0], labels[0])
     scores = {"linear": linear.decision_function(scaled[1])}
     if boosted:
-        booster = train(values[0], labels[0], device="cpu", threads=threads, seed=0)
+        booster = train(values[0], labels[0], threads=threads, seed=0)
         scores["xgboost"] = logit(booster, values[1], threads=threads)
         scores["sum"] = scores["linear"] + scores["xgboost"]
     return {name: auc(labels[1], score) for name, score in scores.items()}

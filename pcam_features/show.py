@@ -29,7 +29,7 @@ def scores(bundle: Bundle, model: Path, json: bool) -> None:
 
     manifest = bundle.manifest
     if json:
-        wanted = ("source", "folds", "out_of_fold_auc", "stack", "device", "versions")
+        wanted = ("source", "folds", "out_of_fold_auc", "stack", "leakage", "device", "versions")
         console.as_json({"model": str(model)} | {name: manifest[name] for name in wanted})
         return
     console.table(
@@ -40,6 +40,11 @@ def scores(bundle: Bundle, model: Path, json: bool) -> None:
         ],
     )
     console.say(f"folds: {manifest['folds']['count']}, {manifest['folds']['protocol']}")
+    leak = manifest["leakage"]
+    console.say(
+        f"leakage gap: {leak['model']} has an AUC of {leak['auc']:.4f} in these folds, and would have "
+        f"had {leak['auc_at_random']:.4f} in folds dealt at random ({leak['gap']:+.4f})"
+    )
     console.say(f"model: {model}")
 
 

@@ -24,9 +24,9 @@ def damaged(manifest: dict[str, object], change: str) -> dict[str, object]:
     if change == "climbing family":
         changed["families"]["../../etc"] = changed["families"]["color"]
     if change == "checksum":
-        changed["sha256"]["color"] = "0" * 64
+        changed["sha256"]["color/trees.ubj"] = "0" * 64
     if change == "weight":
-        changed["stack"]["weights"]["lbp"] = float("inf")
+        changed["stack"]["weights"]["texture_trees"] = float("inf")
     if change == "no stack":
         del changed["stack"]
     if change == "columns":
@@ -54,13 +54,13 @@ def test_mechanics_hostile_boosters_are_refused(
     content: bytes | None, model_folder: Path, tmp_path: Path
 ) -> None:
     hostile = Path(shutil.copytree(model_folder, tmp_path / "model"))
-    booster = hostile / "boosters" / "color.ubj"
+    booster = bundle.booster_path(hostile, "color")
     content = booster.read_bytes()[:2000] if content is None else content
     booster.write_bytes(content)
     with pytest.raises(InputError, match="checksum"):
         bundle.read(hostile)
     manifest = json.loads((hostile / "manifest.json").read_text())
-    manifest["sha256"]["color"] = sha256(content)  # whoever made it signed it, too
+    manifest["sha256"]["color/trees.ubj"] = sha256(content)  # whoever made it signed it, too
     (hostile / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(InputError, match="not an XGBoost model"):
         bundle.read(hostile)
@@ -124,7 +124,7 @@ def test_mechanics_a_bundle_with_such_trees_is_refused(
     changed = xgboost.Booster(model_file=bytearray(json.dumps(model).encode()))
     file.write_bytes(changed.save_raw("ubj"))
     manifest = json.loads((hostile / "manifest.json").read_text())
-    manifest["sha256"]["color"] = sha256(file.read_bytes())
+    manifest["sha256"]["color/trees.ubj"] = sha256(file.read_bytes())
     (hostile / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(InputError, match="not an XGBoost model"):
         bundle.read(hostile)
@@ -172,7 +172,7 @@ def test_mechanics_hostile_arrays_are_refused(
     name: str, change: str, model_folder: Path, tmp_path: Path
 ) -> None:
     hostile = Path(shutil.copytree(model_folder, tmp_path / "model"))
-    file = hostile / "rbf" / f"{name}.npy"
+    file = bundle.array_path(hostile, "texture", name)
     array = np.load(file)
     if change == "empty":
         file.write_bytes(b"")
@@ -195,7 +195,7 @@ def test_mechanics_hostile_arrays_are_refused(
     with pytest.raises(InputError, match="checksum"):
         bundle.read(hostile)
     manifest = json.loads((hostile / "manifest.json").read_text())
-    manifest["sha256"][name] = sha256(file.read_bytes())
+    manifest["sha256"][f"texture/{name}.npy"] = sha256(file.read_bytes())
     (hostile / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(InputError, match="damaged"):
         bundle.read(hostile)

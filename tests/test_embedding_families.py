@@ -135,7 +135,9 @@ def test_mechanics_fit_predict_and_submit(
     pcam: Run, store: Path, model: Path, synthetic_folder: Path, tmp_path: Path
 ) -> None:
     manifest = json.loads((model / "manifest.json").read_text())
-    assert list(manifest["stack"]["weights"]) == ["color", SMALL, FOUR, "all", "rbf"]
+    assert list(manifest["stack"]["weights"]) == [
+        f"{g}_{k}" for g in ("color", SMALL, FOUR, "all") for k in ("trees", "kernel")
+    ]
     assert pcam("predict", model, store, tmp_path / "p.csv").code == 0
     sample = synthetic_folder / "sample_submission.csv"
     assert pcam("submit", model, store, tmp_path / "s.csv", "--sample", sample).code == 0

@@ -268,7 +268,7 @@ def test_mechanics_overwrite_spares_real_data_and_swapped_arguments(
     refused(pcam("extract", source, model, "--overwrite"), "not a feature store")
     refused(pcam("fit", store, store, "--overwrite"), "not a model")
     refused(pcam("predict", store, model, tmp_path / "p.csv"), "right order")
-    assert (model / "boosters" / "all.ubj").exists()
+    assert (model / "all" / "trees.ubj").exists()
 
 
 def test_mechanics_a_hostile_store_cannot_name_a_path(

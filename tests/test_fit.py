@@ -20,6 +20,8 @@ from pcam_features.engine import cpu
 from pcam_features.families.catalog import FAMILIES, chosen, measurer
 from pcam_features.learn import fit
 from pcam_features.learn.folds import fingerprint, make_folds, near_duplicates
+from pcam_features.learn.leakage import random_split_auc
+from pcam_features.learn.models import GROUPS, groups_of
 from pcam_features.sources.detect import open_source
 from pcam_features.store import open_store
 
@@ -59,6 +61,28 @@ def test_oracle_features_that_only_name_the_slide_score_a_half() -> None:
     # The same features do give the label away if patches of a slide may be on both sides.
     alone = table.assign(slide=pd.Series([None] * 1200, dtype=object))
     assert out_of_fold_auc(values, alone, 0) > 0.65
+
+
+def test_oracle_the_leakage_gap_is_what_the_names_of_slides_are_worth() -> None:
+    rng = np.random.default_rng(2)
+    slides = rng.integers(0, 40, 1200)
+    prevalence = rng.uniform(0.1, 0.9, 40)
+    labels = (rng.random(1200) < prevalence[slides]).astype(np.int8)
+    names = rng.normal(size=(40, 12))[slides].astype(np.float32)
+    # The best that can be known of a patch by its slide is the slide's share of tumor.
+    best = float(roc_auc_score(labels, prevalence[slides]))
+    assert abs(random_split_auc(names, labels, folds=5, seed=0) - best) < 0.05
+    assert best > 0.65
+    nothing = rng.normal(size=(1200, 12)).astype(np.float32)
+    assert abs(random_split_auc(nothing, labels, folds=5, seed=0) - 0.5) < 0.06
+
+
+def test_mechanics_the_leakage_gap_is_told(model_folder: Path) -> None:
+    manifest = json.loads((model_folder / "manifest.json").read_text())
+    leak = manifest["leakage"]
+    assert leak["model"] == "all_kernel"
+    assert leak["auc"] == manifest["out_of_fold_auc"]["all_kernel"]["value"]
+    assert leak["gap"] == leak["auc_at_random"] - leak["auc"]
 
 
 def test_oracle_permuted_labels_score_a_half() -> None:
@@ -139,6 +163,18 @@ def test_mechanics_copies_of_unknown_slide_stay_in_one_fold(synthetic_batch: np.
     assert "grouped by near-duplicates" in folds.protocol
 
 
+def test_mechanics_every_family_has_one_group() -> None:
+    found = [family for known in GROUPS.values() for family in known]
+    assert sorted(found) == sorted(FAMILIES)
+    assert list(groups_of(["lbp"])) == ["texture"]
+    assert groups_of(["color", "lbp", "net_96px"]) == {
+        "color": ["color"],
+        "texture": ["lbp"],
+        "net_96px": ["net_96px"],
+        "all": ["color", "lbp", "net_96px"],
+    }
+
+
 def rbf_logits(folder: Path, values: np.ndarray) -> np.ndarray:
     """What the kernel model's arrays say, by scikit-learn's kernel."""
     mean, scale, *landmarks = np.load(folder / "landmarks.npy").astype(float)
@@ -157,16 +193,17 @@ def test_oracle_bundle_gives_xgboosts_and_scikit_learns_numbers(
     families = list(FITTED)
     tables = {name: pd.read_parquet(store_folder / "test" / name) for name in families}
     assert mine["id"].tolist() == tables["color"]["id"].tolist()
-    values = {name: table.drop(columns="id").to_numpy(np.float32) for name, table in tables.items()}
-    values["all"] = np.concatenate([values[name] for name in families], axis=1)
+    each = {name: table.drop(columns="id").to_numpy(np.float32) for name, table in tables.items()}
+    groups = {"color": ["color"], "texture": ["glcm", "lbp"], "all": families}
+    values = {group: np.concatenate([each[f] for f in parts], 1) for group, parts in groups.items()}
     stack = json.loads((model_folder / "manifest.json").read_text())["stack"]
     total = np.full(len(mine), stack["intercept"])
-    assert set(stack["weights"]) == {*values, "rbf"}
-    total += stack["weights"]["rbf"] * rbf_logits(model_folder / "rbf", values["all"])
+    assert list(stack["weights"]) == [f"{g}_{kind}" for g in groups for kind in ("trees", "kernel")]
     for name, matrix in values.items():
-        booster = xgboost.Booster(model_file=model_folder / "boosters" / f"{name}.ubj")
+        booster = xgboost.Booster(model_file=model_folder / name / "trees.ubj")
         margin = booster.predict(xgboost.DMatrix(matrix), output_margin=True)
-        total += stack["weights"][name] * margin
+        total += stack["weights"][f"{name}_trees"] * margin
+        total += stack["weights"][f"{name}_kernel"] * rbf_logits(model_folder / name, matrix)
     np.testing.assert_allclose(mine["label"], expit(total), rtol=1e-4)
 
     folds = pd.read_parquet(model_folder / "folds.parquet")

@@ -11,17 +11,17 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import numpy as np
 import xgboost
 
-ROUNDS = 300
+ROUNDS = 180
 PARAMETERS: dict[str, Any] = {
     "objective": "binary:logistic",
     "tree_method": "hist",
     "max_depth": 5,
-    "eta": 0.06,
-    "subsample": 0.7,
+    "eta": 0.1,
+    "subsample": 0.5,
     "colsample_bynode": 0.1,
     "min_child_weight": 5,
     "lambda": 5,
-    "max_bin": 64,
+    "max_bin": 32,
 }
 
 

@@ -1,9 +1,9 @@
 """The model bundle: a folder that opens without running code.
 
 manifest.json            what it was fitted on and how, the stack, scores, checksums
-boosters/<model>.ubj     XGBoost's own format
-rbf/landmarks.npy        float32 rows: each column's mean, its scale, then standardized landmarks
-rbf/weights.npy          float64: the intercept, then a weight for each landmark
+<group>/trees.ubj        XGBoost's own format
+<group>/landmarks.npy    float32 rows: each column's mean, its scale, then standardized landmarks
+<group>/weights.npy      float64: the intercept, then a weight for each landmark
 folds.parquet            id, label, slide, group, fold
 out_of_fold.parquet      id and each model's probability, the stack's as `stack`
 """
@@ -25,11 +25,11 @@ from .. import files
 from ..errors import InputError
 from ..families.catalog import may_be_stored
 from ..files import read_json, sha256, whole_folder, write_json
-from .models import ALL, RBF, Model, base_models, width
+from .models import KERNEL, TREES, Model, base_models, width
 from .rbf import Rbf
 from .stack import Stack
 
-VERSION = 1
+VERSION = 2  # 1 had a booster for each family
 MANIFEST = "manifest.json"
 KEY = "bundle_version"
 STACK = "stack"
@@ -45,12 +45,12 @@ class Bundle:
     stack: Stack
 
 
-def booster_path(bundle: Path, model: str) -> Path:
-    return bundle / "boosters" / f"{model}.ubj"
+def booster_path(bundle: Path, group: str) -> Path:
+    return bundle / group / f"{TREES}.ubj"
 
 
-def array_path(bundle: Path, name: str) -> Path:
-    return bundle / RBF / f"{name}.npy"
+def array_path(bundle: Path, group: str, name: str) -> Path:
+    return bundle / group / f"{name}.npy"
 
 
 def check_free(path: Path, *, overwrite: bool) -> None:
@@ -68,18 +68,18 @@ def write(
 ) -> None:
     """Write the whole bundle, or nothing. Raises InputError if `path` exists."""
     with whole_folder(path, overwrite=overwrite, what="model", mark=MANIFEST, key=KEY) as folder:
-        for file in (booster_path(folder, ALL), array_path(folder, "weights")):
-            file.parent.mkdir()
-        checksums = {}
-        for name, model in bundle.models.items():
+        files_of: list[Path] = []
+        for name, (group, _, _) in base_models(list(bundle.manifest["families"])).items():
+            model = bundle.models[name]
+            (folder / group).mkdir(exist_ok=True)
             if isinstance(model, Rbf):
                 for part, array in model.as_arrays().items():
-                    np.save(array_path(folder, part), array, allow_pickle=False)
-                    checksums[part] = sha256(array_path(folder, part).read_bytes())
+                    files_of.append(array_path(folder, group, part))
+                    np.save(files_of[-1], array, allow_pickle=False)
                 continue
-            content = bytes(model.save_raw("ubj"))
-            booster_path(folder, name).write_bytes(content)
-            checksums[name] = sha256(content)
+            files_of.append(booster_path(folder, group))
+            files_of[-1].write_bytes(bytes(model.save_raw("ubj")))
+        checksums = {key(folder, file): sha256(file.read_bytes()) for file in files_of}
         folds.to_parquet(folder / "folds.parquet", index=False)
         out_of_fold.to_parquet(folder / OUT_OF_FOLD, index=False)
         write_json(folder / MANIFEST, bundle.manifest | {"sha256": checksums})
@@ -112,8 +112,8 @@ def read(path: Path) -> Bundle:
             raise ValueError("a weight of the stack is not finite")
         sums = manifest["sha256"]
         opened: dict[str, Model] = {}
-        for name, parts in models.items():
-            opened[name] = _rbf(path, sums) if name == RBF else _booster(path, name, sums[name])
+        for name, (group, kind, parts) in models.items():
+            opened[name] = (_rbf if kind == KERNEL else _booster)(path, group, sums)
             columns = sum(len(manifest["families"][part]["columns"]) for part in parts)
             if width(opened[name]) != columns:
                 raise ValueError(f"model {name} does not take {columns} columns")
@@ -125,7 +125,12 @@ def read(path: Path) -> Bundle:
     return Bundle(manifest, opened, stack)
 
 
-def _content(path: Path, file: Path, checksum: str) -> bytes:
+def key(path: Path, file: Path) -> str:
+    """What a file of a bundle is called in its list of checksums."""
+    return file.relative_to(path).as_posix()
+
+
+def _content(path: Path, file: Path, checksums: dict[str, str]) -> bytes:
     """What a file of the bundle at `path` holds, if it has its checksum and a sane size."""
     try:
         if file.stat().st_size > LARGEST_FILE:
@@ -133,14 +138,14 @@ def _content(path: Path, file: Path, checksum: str) -> bytes:
         content = file.read_bytes()
     except OSError as error:
         raise InputError(f"model {path}: {file.name} cannot be read: {error.strerror}.") from None
-    if sha256(content) != checksum:
-        raise InputError(f"model {path} is damaged: {file.name} does not have its checksum.")
+    if sha256(content) != checksums[key(path, file)]:
+        raise InputError(f"model {path} is damaged: {key(path, file)} does not have its checksum.")
     return content
 
 
-def _booster(path: Path, name: str, checksum: str) -> xgboost.Booster:
-    file = booster_path(path, name)
-    content = _content(path, file, checksum)
+def _booster(path: Path, group: str, checksums: dict[str, str]) -> xgboost.Booster:
+    file = booster_path(path, group)
+    content = _content(path, file, checksums)
     try:
         if not content.startswith(b"{"):  # XGBoost ends the whole process on an empty file
             raise ValueError("no object")
@@ -181,10 +186,10 @@ def check_trees(model: dict[str, Any], columns: int) -> None:
             raise ValueError("a tree that asks for a column there is not")
 
 
-def _rbf(path: Path, checksums: dict[str, str]) -> Rbf:
+def _rbf(path: Path, group: str, checksums: dict[str, str]) -> Rbf:
     return Rbf.from_arrays(
         **{
-            name: _array(_content(path, array_path(path, name), checksums[name]), dtype)
+            name: _array(_content(path, array_path(path, group, name), checksums), dtype)
             for name, dtype in ARRAYS.items()
         }
     )

@@ -20,7 +20,20 @@ from . import boosting, rbf
 from .bundle import STACK, Bundle, write
 from .bundle import VERSION as BUNDLE_VERSION
 from .folds import Folds, fingerprint, make_folds
-from .models import RBF, How, Model, Values, base_models, join, logit, train
+from .leakage import gap, random_split_auc
+from .models import (
+    KERNEL,
+    TREES,
+    How,
+    Model,
+    Values,
+    base_models,
+    groups_of,
+    join,
+    logit,
+    model_name,
+    train,
+)
 from .stack import fit_stack, out_of_fold
 
 LIBRARIES = ("numpy", "xgboost", "scikit-learn", "numba")
@@ -60,27 +73,27 @@ def train_models(
 ) -> tuple[dict[str, Model], np.ndarray]:
     """Each base model trained on everything, and the log-odds (rows, models) each gave out of fold."""
     how: How = {"device": device, "threads": threads, "seed": seed}
-    models = base_models(list(values))
-    logits = np.empty((len(labels), len(models)))
+    logits: dict[str, np.ndarray] = {name: np.empty(len(labels)) for name in base_models(list(values))}
     trained = {}
-    joined: list[str] = []
-    matrix = np.empty((0, 0), np.float32)
-    for column, (name, parts) in enumerate(models.items()):
-        if parts != joined:  # the last two models take the same, and it may be most of the memory
-            joined, matrix = parts, join(values, parts)
+    for group, parts in groups_of(list(values)).items():
+        matrix = join(values, parts)
         for k in range(folds.count):
             held_out = folds.fold == k
-            model = train(name, matrix[~held_out], labels[~held_out], **how)
-            logits[held_out, column] = logit(model, matrix[held_out], threads)
+            rows, scored, truth = matrix[~held_out], matrix[held_out], labels[~held_out]
+            for kind in (TREES, KERNEL):
+                model = train(kind, rows, truth, **how)
+                logits[model_name(group, kind)][held_out] = logit(model, scored, threads)
+                progress(len(parts))
+        for kind in (TREES, KERNEL):
+            trained[model_name(group, kind)] = train(kind, matrix, labels, **how)
             progress(len(parts))
-        trained[name] = train(name, matrix, labels, **how)
-        progress(len(parts))
-    return trained, logits
+    return trained, np.stack(list(logits.values()), axis=1)
 
 
 def steps(families: list[str], folds: int) -> int:
     """What `progress` counts: the models that a fit trains, each as much as it has families."""
-    return sum(map(len, base_models(families).values())) * (folds + 1)
+    trained = sum(len(parts) for _, _, parts in base_models(families).values()) * (folds + 1)
+    return trained + len(families) * folds  # these for the leakage gap
 
 
 def fit(
@@ -111,6 +124,13 @@ def fit(
     trained, logits = train_models(
         values, labels, dealt, device=device, threads=threads, seed=seed, progress=progress
     )
+    at_random = random_split_auc(
+        join(values, families),
+        labels,
+        folds=dealt.count,
+        seed=seed,
+        progress=lambda: progress(len(families)),
+    )
     models = tuple(trained)
     stack = fit_stack(models, logits, labels)
     stacked = out_of_fold(models, logits, labels, dealt.fold)
@@ -127,9 +147,10 @@ def fit(
         | {"protocol": dealt.protocol},
         "parameters": boosting.PARAMETERS
         | {"rounds": boosting.ROUNDS, "seed": seed}
-        | {RBF: {"width": rbf.WIDTH, "penalty": rbf.PENALTY, "clip": rbf.CLIP}},
+        | {KERNEL: {"width": rbf.WIDTH, "penalty": rbf.PENALTY, "clip": rbf.CLIP}},
         "stack": stack.as_dict(),
         "out_of_fold_auc": dict(zip((*models, STACK), (s.as_dict() for s in scores), strict=True)),
+        "leakage": gap(auc(labels, logits[:, -1]), at_random, models[-1]),
         "device": device,
         "threads": threads,
         "versions": {"python": platform.python_version()} | {n: version(n) for n in LIBRARIES},

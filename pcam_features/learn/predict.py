@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..families.catalog import FAMILIES
 from ..store import Store, differences
 from .bundle import OUT_OF_FOLD, STACK, Bundle
-from .models import base_models, join, logit
+from .models import logits
 
 # Of `pcam extract`, for an encoder of ours: what its facts in a manifest are called.
 OPTIONS = ("encoder", "size", "depths", "pools", "views", "precision", "runtime")
@@ -83,9 +83,5 @@ def predict(bundle: Bundle, store: Store, split: str, threads: int) -> tuple[lis
     """The ids of a split and their probabilities of tumor, in the store's order."""
     check_features(bundle, store)
     values = {name: store.features(split, name) for name in bundle.manifest["families"]}
-    models = base_models(list(bundle.manifest["families"]))
-    logits = [
-        logit(bundle.models[name], join(values, parts), threads) for name, parts in models.items()
-    ]
-    probabilities = bundle.stack.probability(np.stack(logits, axis=1))
+    probabilities = bundle.stack.probability(logits(bundle.models, values, threads))
     return store.patches(split)["id"].tolist(), probabilities
