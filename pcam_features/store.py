@@ -372,6 +372,11 @@ def read_manifest(path: Path) -> dict[str, Any]:
             if not may_be_stored(name, family):  # names become paths: only those we know
                 raise ValueError(f"unknown family {name!r}")
             int(family["version"])
+            columns = family["columns"]
+            if not isinstance(columns, list) or not all(isinstance(one, str) for one in columns):
+                raise ValueError(f"columns of {name}")
+            if len({"id", *columns}) != 1 + len(columns):
+                raise ValueError(f"a column of {name} is there twice")
         for name, split in manifest["splits"].items():
             safe = name not in ("", ".", "..") and not {"/", "\\", "\0"} & set(name)
             rows = split["rows"]
@@ -379,7 +384,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
                 raise ValueError(f"split {name!r}")
             str(split["fingerprint"]["ids"])
             for family, entry in split["families"].items():
-                bool(entry["complete"]), list(manifest["families"][family]["columns"])
+                bool(entry["complete"]), manifest["families"][family]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(f"feature store manifest {path / MANIFEST} is damaged ({error}).") from None
     return manifest

@@ -141,6 +141,18 @@ def test_mechanics_parts_of_other_types_are_not_read(
         opened.patches("train") if table == "patches" else opened.features("train", table)
 
 
+@pytest.mark.parametrize("columns", [[1], [None, []], "ab", {"a": 1}, ["a", "a"], ["id"], None])
+def test_mechanics_manifests_with_strange_columns_are_refused(
+    columns: object, store_folder: Path, tmp_path: Path
+) -> None:
+    store = Path(shutil.copytree(store_folder, tmp_path / "store"))
+    manifest = json.loads((store / "manifest.json").read_text())
+    manifest["families"]["lbp"]["columns"] = columns
+    (store / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=r"is damaged \(.*column"):
+        open_store(store)
+
+
 @pytest.mark.parametrize("value", [np.nan, -np.inf])
 def test_mechanics_what_is_not_finite_is_not_stored(
     value: float, synthetic_folder: Path, tmp_path: Path

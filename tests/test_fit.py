@@ -13,13 +13,13 @@ import xgboost
 from conftest import FITTED, Result
 from scipy.optimize import minimize
 from scipy.special import expit
-from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.metrics import adjusted_mutual_info_score, log_loss, roc_auc_score
 from sklearn.metrics.pairwise import rbf_kernel
 
 from pcam_features.engine import cpu
 from pcam_features.families.catalog import FAMILIES, chosen, measurer
 from pcam_features.learn import fit
-from pcam_features.learn.folds import fingerprint, make_folds, near_duplicates
+from pcam_features.learn.folds import PSEUDO_SLIDES, Looks, looks_of, make_folds, near_duplicates
 from pcam_features.learn.leakage import random_split_auc
 from pcam_features.learn.models import GROUPS, groups_of
 from pcam_features.sources.detect import open_source
@@ -119,7 +119,7 @@ def test_oracle_near_duplicates_are_those_of_the_real_patches(pcam_folder: Path)
     train = source.splits["train"]
     truth = pd.Series(train.slides[:5000])
     color = measurer(chosen("color"), cpu)(train.read(0, 5000), ["color"])["color"]
-    found = pd.Series(near_duplicates(fingerprint(color, FAMILIES["color"].columns)))
+    found = pd.Series(near_duplicates(looks_of(color, FAMILIES["color"].columns).copies))
     pairs = {
         name: {tuple(rows) for rows in by.groupby(by).groups.values() if len(rows) > 1}
         for name, by in (("truth", truth), ("found", found))
@@ -130,11 +130,45 @@ def test_oracle_near_duplicates_are_those_of_the_real_patches(pcam_folder: Path)
     assert agreed / len(pairs["found"]) > 0.9  # the others are hard to tell apart by eye
 
 
+@pytest.mark.real
+def test_oracle_pseudo_slides_tell_of_the_slides_that_are_known(kaggle_folder: Path) -> None:
+    source, _ = open_source(str(kaggle_folder), slides=str(kaggle_folder / "slides.csv"))
+    train = source.splits["train"]
+    color = measurer(chosen("color"), cpu)(train.read(0, len(train)), ["color"])["color"]
+    assert train.labels is not None
+    table = patches([None] * len(train), train.labels)
+    folds = make_folds(table, 5, 0, looks_of(color, FAMILIES["color"].columns))
+    assert f"{PSEUDO_SLIDES} pseudo-slides" in folds.protocol
+    assert folds.group.max() + 1 == PSEUDO_SLIDES
+    known = np.array([slide is not None for slide in train.slides])
+    slides = np.array([str(slide) for slide in train.slides])
+    # Adjusted for chance: 0 for groups dealt at random, whatever their number.
+    assert adjusted_mutual_info_score(slides[known], folds.group[known]) > 0.15
+    assert adjusted_mutual_info_score(train.labels, folds.group) < 0.15  # not what patches show
+
+
+def test_mechanics_pseudo_slides_split_no_copies_and_join_no_slides() -> None:
+    rng = np.random.default_rng(0)
+    look = rng.normal(size=(6, 8))[rng.integers(0, 6, 300)] + rng.normal(size=(300, 8)) / 10
+    looks = Looks(np.tile(rng.normal(size=(300, 5)), (2, 1)), np.tile(look, (2, 1)))
+    slides: list[str | None] = [f"s{k % 4}" for k in range(40)] + [None] * 560
+    folds = make_folds(patches(slides, np.tile([0, 1], 300)), 5, 0, looks)
+    np.testing.assert_array_equal(folds.group[:300], folds.group[300:])
+    of_slides = [set(folds.group[:40][k::4]) for k in range(4)]
+    assert [len(groups) for groups in of_slides] == [1] * 4
+    assert len(set.union(*of_slides)) == 4
+    assert not set.union(*of_slides) & set(folds.group[40:300])
+    assert "40 patches grouped by slide, 560 patches of unknown slide" in folds.protocol
+    assert "13 pseudo-slides" in folds.protocol
+    few = make_folds(patches([None] * 80, np.tile([0, 1], 40)), 5, 0, Looks(look[:80], look[:80]))
+    assert "near-duplicates" in few.protocol  # 20 patches each would make four
+
+
 def test_mechanics_a_copy_of_a_patch_joins_its_slide(synthetic_batch: np.ndarray) -> None:
     batch = np.concatenate([synthetic_batch, synthetic_batch])
     color = measurer(chosen("color"), cpu)(batch, ["color"])["color"]
     slides: list[str | None] = [f"s{k % 8}" for k in range(24)] + [None] * 24
-    look = fingerprint(color, FAMILIES["color"].columns)
+    look = looks_of(color, FAMILIES["color"].columns)
     folds = make_folds(patches(slides, np.tile([0, 1], 24)), 4, 0, look)
     np.testing.assert_array_equal(folds.group[:24], folds.group[24:])
     assert folds.group.max() + 1 == 8
@@ -156,7 +190,7 @@ def test_mechanics_copies_of_unknown_slide_stay_in_one_fold(synthetic_batch: np.
     batch = np.concatenate([synthetic_batch, turned, synthetic_batch])
     color = measurer(chosen("color"), cpu)(np.ascontiguousarray(batch), ["color"])["color"]
     table = patches([None] * 72, np.tile([0, 1], 36))
-    folds = make_folds(table, 4, 0, fingerprint(color, FAMILIES["color"].columns))
+    folds = make_folds(table, 4, 0, looks_of(color, FAMILIES["color"].columns))
     for k in range(24):
         assert len(set(folds.fold[[k, k + 24, k + 48]])) == 1
     assert folds.group.max() + 1 == 24

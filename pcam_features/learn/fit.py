@@ -19,7 +19,7 @@ from ..store import Store
 from . import boosting, rbf
 from .bundle import STACK, Bundle, write
 from .bundle import VERSION as BUNDLE_VERSION
-from .folds import Folds, fingerprint, make_folds
+from .folds import Folds, looks_of, make_folds
 from .leakage import gap, random_split_auc
 from .models import (
     KERNEL,
@@ -117,7 +117,7 @@ def fit(
     look = None
     if "color" in store.families(split):
         columns = store.manifest["families"]["color"]["columns"]
-        look = fingerprint(store.features(split, "color"), columns)
+        look = looks_of(store.features(split, "color"), columns)
     dealt = make_folds(patches, folds, seed, look)
     labels = patches["label"].to_numpy(np.int8)
     values = {name: store.features(split, name) for name in families}
