@@ -3,6 +3,8 @@ for twice the time, since there it stands alone."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xgboost
 
@@ -14,8 +16,5 @@ PARAMETERS = boosting.PARAMETERS | {"eta": 0.06, "subsample": 0.7, "max_bin": 64
 
 def train(values: np.ndarray, labels: np.ndarray, *, threads: int, seed: int = 0) -> xgboost.Booster:
     """A booster for float32 values (rows, columns) and labels of 0 and 1."""
-    bins = PARAMETERS["max_bin"]
-    matrix = xgboost.QuantileDMatrix(values, labels, max_bin=bins, nthread=threads)
-    return xgboost.train(
-        PARAMETERS | {"nthread": threads, "seed": seed}, matrix, num_boost_round=ROUNDS
-    )
+    how: dict[str, Any] = {"rounds": ROUNDS, "parameters": PARAMETERS}
+    return boosting.train(values, labels, device="cpu", threads=threads, seed=seed, **how)

@@ -142,7 +142,7 @@ def extract(
     """Compute features of patches into a Parquet store; run again to go on where it stopped."""
     from .engine.devices import choose
     from .extract import extract as run
-    from .extract import families_named, forecast, kernels_in, networks_off_card
+    from .extract import families_named, forecast, kernels_in, left_to_cpu
     from .extract import verify as check
     from .sources.detect import open_source
 
@@ -150,7 +150,7 @@ def extract(
     wanted = families_named(families, given | {"precision": precision, "runtime": runtime})
     target, why = choose(device)
     console.say(why)
-    for name in networks_off_card(wanted) if Device.cuda == target.NAME else ():
+    for name in left_to_cpu(wanted, target.NAME):
         console.say(f"{name} is embedded by the CPU all the same; --runtime cuda takes the card")
     opened, slides_from = open_source(source, kind=kind, slides=slides, positive=positive)
     console.say(slides_from)

@@ -10,7 +10,7 @@ import importlib.util
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from statistics import median
@@ -29,7 +29,7 @@ VERSIONS = ("numpy", "numba", "xgboost")
 PATCHES, TIMED_PATCHES, REPEATS = 8, 512, 3
 # A card fuses multiply and add, and its library functions differ in the last bits of a double.
 PARITY: dict[str, float] = {"rtol": 1e-5, "atol": 1e-6}
-RUNTIMES: dict[str, float] = {"rtol": 1e-4, "atol": 1e-4}  # they add up in another order
+BETWEEN_RUNTIMES: dict[str, float] = {"rtol": 1e-4, "atol": 1e-4}  # they add up in another order
 
 
 class Verdict(StrEnum):
@@ -54,8 +54,17 @@ def worst(found: np.ndarray, expected: np.ndarray, rtol: float, atol: float) -> 
     return float((np.abs(found - expected) / (atol + rtol * np.abs(expected))).max())
 
 
-def judge(name: str, columns: list[str], by_column: np.ndarray, beside: str) -> Check:
-    """PASS if no column differs by more than it may; `by_column` is what `worst` says of each."""
+def judge(
+    name: str,
+    columns: Sequence[str],
+    found: np.ndarray,
+    expected: np.ndarray,
+    tolerance: dict[str, float],
+    beside: str,
+) -> Check:
+    """PASS if no column of what was found (rows, columns) differs by more than it may."""
+    pairs = zip(found.T, expected.T, strict=True)
+    by_column = np.array([worst(one, other, **tolerance) for one, other in pairs])
     k = int(by_column.argmax())
     if by_column[k] <= 1:
         return Check(name, Verdict.PASS, f"{len(columns):,} columns equal {beside}")
@@ -68,11 +77,9 @@ def check_card(name: str, target: Target, batch: np.ndarray) -> Check:
     family = FAMILIES[name]
     on_card, on_cpu = measurer([family], target), measurer([family], cpu)
     found, expected = on_card(batch, [name])[name], on_cpu(batch, [name])[name]
-    columns = list(family.columns)
-    by_column = np.array([worst(found[:, k], expected[:, k], **PARITY) for k in range(len(columns))])
     many = np.concatenate([batch] * (TIMED_PATCHES // len(batch)))
     card_ms, cpu_ms = (milliseconds(measure, many, name) for measure in (on_card, on_cpu))
-    check = judge(name, columns, by_column, "the CPU's")
+    check = judge(name, family.columns, found, expected, PARITY, "the CPU's")
     timing = f"{card_ms:.3f} ms a patch, one CPU core {cpu_ms:.3f} ms"
     return Check(name, check.verdict, f"{check.detail}; {timing}")
 
@@ -102,13 +109,8 @@ def check_cpu(name: str, batch: np.ndarray) -> Check:
         expected.append(reference.features(named))
     columns = list(expected[0])
     at = [family.columns.index(column) for column in columns]
-    by_column = np.array(
-        [
-            worst(found[:, k], np.array([one[column] for one in expected]), **reference.TOLERANCE)
-            for k, column in zip(at, columns, strict=True)
-        ]
-    )
-    return judge(name, columns, by_column, reference.LIBRARY)
+    wanted = np.array([[one[column] for column in columns] for one in expected])
+    return judge(name, columns, found[:, at], wanted, reference.TOLERANCE, reference.LIBRARY)
 
 
 def check_embeddings(batch: np.ndarray) -> Check:
@@ -123,9 +125,7 @@ def check_embeddings(batch: np.ndarray) -> Check:
     found, expected = (
         encoder.measurer(batch.shape[1:3], 1)(batch) for encoder in (first, open_encoder(runtime=other))
     )
-    columns = list(first.columns)
-    by_column = np.array([worst(found[:, k], expected[:, k], **RUNTIMES) for k in range(len(columns))])
-    return judge(CNN, columns, by_column, f"those of {other}")
+    return judge(CNN, first.columns, found, expected, BETWEEN_RUNTIMES, f"those of {other}")
 
 
 def check_cache() -> Check:

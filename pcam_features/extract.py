@@ -61,9 +61,9 @@ def kernels_in(families: Sequence[Family | Embedding]) -> list[Kernel]:
     return kernels_of(by_hand) if by_hand else []
 
 
-def networks_off_card(families: Sequence[Family | Embedding]) -> list[str]:
-    """The embeddings among these that the CPU computes, by name."""
-    return [f.name for f in families if not isinstance(f, Family) and f.facts["runtime"] != "cuda"]
+def left_to_cpu(families: Sequence[Family | Embedding], device: str) -> list[str]:
+    """The families that the CPU computes although kernels run on another device, by name."""
+    return [family.name for family in families if device != family.computed_on(device) == "cpu"]
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,7 @@ class Stored(Protocol):
     @property
     def columns(self) -> tuple[str, ...]: ...
     def described(self) -> dict[str, Any]: ...
+    def computed_on(self, device: str) -> str: ...
 
 
 def part_path(store: Path, split: str, table: str, part: int) -> Path:
@@ -122,8 +123,7 @@ def plan(
         known = _plan_split(path, manifest, source, split)
         for family in families:
             made = known["families"].setdefault(family.name, {"devices": [], "complete": False})
-            encoder = manifest["families"][family.name].get("encoder")
-            where = device if encoder is None else "cuda" if encoder["runtime"] == "cuda" else "cpu"
+            where = family.computed_on(device)
             if not made["complete"] and where not in made["devices"]:
                 made["devices"].append(where)
     return manifest
@@ -152,7 +152,8 @@ def _plan_split(path: Path, manifest: dict[str, Any], source: Source, split: Spl
         "families": {},
     }
     known: dict[str, Any] = manifest["splits"].setdefault(split.name, entry)
-    if known["fingerprint"] == replace(split, slides=[None] * len(split)).fingerprint():
+    without = replace(split, slides=[None] * len(split))
+    if known["fingerprint"] != now and known["fingerprint"] == without.fingerprint():
         known["fingerprint"] = now
     if known["rows"] != len(split):
         raise InputError(

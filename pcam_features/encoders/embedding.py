@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from ..errors import InputError
-from .runtimes import Run
+from .runtimes import CARD, Run
 
 TURNS = (cv2.ROTATE_90_COUNTERCLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE)
 SIZES = (32, 1024)  # pixels, the least and the most that make sense
@@ -109,6 +109,10 @@ class Embedding:
     def described(self) -> dict[str, Any]:
         """What a store's manifest says of it."""
         return {"version": self.version, "columns": list(self.columns), "encoder": self.facts}
+
+    def computed_on(self, device: str) -> str:
+        """The device that computes it when kernels run on `device`: its runtime's own."""
+        return "cuda" if self.facts["runtime"] == CARD else "cpu"
 
     def measurer(self, source: tuple[int, int], threads: int) -> Callable[[np.ndarray], np.ndarray]:
         """What embeds uint8 (N, *source, 3) as float32 (N, columns); for `threads` at once."""

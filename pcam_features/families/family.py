@@ -54,6 +54,10 @@ class Family:
         """What a store's manifest says of it."""
         return {"version": self.version, "columns": list(self.columns)}
 
+    def computed_on(self, device: str) -> str:
+        """The device that computes it when kernels run on `device`: the same."""
+        return device
+
     def feature(self, column: str) -> Feature:
         """The feature that a column is of. Raises KeyError for a column of another family."""
         return {feature.name: feature for feature in self.features}[column.split("__")[1]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 # XGBoost's threads spin while they wait; on a machine that others use, that halves its speed.
@@ -26,12 +27,19 @@ PARAMETERS: dict[str, Any] = {
 
 
 def train(
-    values: np.ndarray, labels: np.ndarray, *, device: str, threads: int, seed: int
+    values: np.ndarray,
+    labels: np.ndarray,
+    *,
+    device: str,
+    threads: int,
+    seed: int,
+    rounds: int = ROUNDS,
+    parameters: Mapping[str, Any] = PARAMETERS,
 ) -> xgboost.Booster:
     """A booster for float32 values (rows, columns) and labels of 0 and 1."""
-    parameters = PARAMETERS | {"device": device, "nthread": threads, "seed": seed}
-    matrix = xgboost.QuantileDMatrix(values, labels, max_bin=PARAMETERS["max_bin"], nthread=threads)
-    return xgboost.train(parameters, matrix, num_boost_round=ROUNDS)
+    given = dict(parameters) | {"device": device, "nthread": threads, "seed": seed}
+    matrix = xgboost.QuantileDMatrix(values, labels, max_bin=given["max_bin"], nthread=threads)
+    return xgboost.train(given, matrix, num_boost_round=rounds)
 
 
 def logit(booster: xgboost.Booster, values: np.ndarray, *, threads: int) -> np.ndarray:

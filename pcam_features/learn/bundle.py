@@ -68,21 +68,25 @@ def write(
 ) -> None:
     """Write the whole bundle, or nothing. Raises InputError if `path` exists."""
     with whole_folder(path, overwrite=overwrite, what="model", mark=MANIFEST, key=KEY) as folder:
-        files_of: list[Path] = []
+        made: list[Path] = []
         for name, (group, _, _) in base_models(list(bundle.manifest["families"])).items():
-            model = bundle.models[name]
-            (folder / group).mkdir(exist_ok=True)
-            if isinstance(model, Rbf):
-                for part, array in model.as_arrays().items():
-                    files_of.append(array_path(folder, group, part))
-                    np.save(files_of[-1], array, allow_pickle=False)
-                continue
-            files_of.append(booster_path(folder, group))
-            files_of[-1].write_bytes(bytes(model.save_raw("ubj")))
-        checksums = {key(folder, file): sha256(file.read_bytes()) for file in files_of}
+            made += _write_model(folder, group, bundle.models[name])
+        checksums = {listed_as(folder, file): sha256(file.read_bytes()) for file in made}
         folds.to_parquet(folder / "folds.parquet", index=False)
         out_of_fold.to_parquet(folder / OUT_OF_FOLD, index=False)
         write_json(folder / MANIFEST, bundle.manifest | {"sha256": checksums})
+
+
+def _write_model(folder: Path, group: str, model: Model) -> list[Path]:
+    """Write a base model of a group; the files that were made."""
+    (folder / group).mkdir(exist_ok=True)
+    if not isinstance(model, Rbf):
+        file = booster_path(folder, group)
+        file.write_bytes(bytes(model.save_raw("ubj")))
+        return [file]
+    for name, array in model.as_arrays().items():
+        np.save(array_path(folder, group, name), array, allow_pickle=False)
+    return [array_path(folder, group, name) for name in ARRAYS]
 
 
 def read(path: Path) -> Bundle:
@@ -125,7 +129,7 @@ def read(path: Path) -> Bundle:
     return Bundle(manifest, opened, stack)
 
 
-def key(path: Path, file: Path) -> str:
+def listed_as(path: Path, file: Path) -> str:
     """What a file of a bundle is called in its list of checksums."""
     return file.relative_to(path).as_posix()
 
@@ -138,8 +142,10 @@ def _content(path: Path, file: Path, checksums: dict[str, str]) -> bytes:
         content = file.read_bytes()
     except OSError as error:
         raise InputError(f"model {path}: {file.name} cannot be read: {error.strerror}.") from None
-    if sha256(content) != checksums[key(path, file)]:
-        raise InputError(f"model {path} is damaged: {key(path, file)} does not have its checksum.")
+    if sha256(content) != checksums[listed_as(path, file)]:
+        raise InputError(
+            f"model {path} is damaged: {listed_as(path, file)} does not have its checksum."
+        )
     return content
 
 

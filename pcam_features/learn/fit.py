@@ -23,14 +23,14 @@ from .folds import Folds, looks_of, make_folds
 from .leakage import gap, random_split_auc
 from .models import (
     KERNEL,
-    TREES,
+    KINDS,
     How,
     Model,
     Values,
     base_models,
+    fold_logits,
     groups_of,
     join,
-    logit,
     model_name,
     train,
 )
@@ -73,21 +73,18 @@ def train_models(
 ) -> tuple[dict[str, Model], np.ndarray]:
     """Each base model trained on everything, and the log-odds (rows, models) each gave out of fold."""
     how: How = {"device": device, "threads": threads, "seed": seed}
-    logits: dict[str, np.ndarray] = {name: np.empty(len(labels)) for name in base_models(list(values))}
-    trained = {}
+    logits, trained = [], {}
     for group, parts in groups_of(list(values)).items():
         matrix = join(values, parts)
-        for k in range(folds.count):
-            held_out = folds.fold == k
-            rows, scored, truth = matrix[~held_out], matrix[held_out], labels[~held_out]
-            for kind in (TREES, KERNEL):
-                model = train(kind, rows, truth, **how)
-                logits[model_name(group, kind)][held_out] = logit(model, scored, threads)
-                progress(len(parts))
-        for kind in (TREES, KERNEL):
+
+        def advance(weight: int = len(parts)) -> None:
+            progress(weight)
+
+        for kind in KINDS:
+            logits.append(fold_logits(kind, matrix, labels, folds.fold, how, advance))
             trained[model_name(group, kind)] = train(kind, matrix, labels, **how)
-            progress(len(parts))
-    return trained, np.stack(list(logits.values()), axis=1)
+            advance()
+    return trained, np.stack(logits, axis=1)
 
 
 def steps(families: list[str], folds: int) -> int:
@@ -124,6 +121,7 @@ def fit(
     trained, logits = train_models(
         values, labels, dealt, device=device, threads=threads, seed=seed, progress=progress
     )
+    models = tuple(trained)
     at_random = random_split_auc(
         join(values, families),
         labels,
@@ -131,7 +129,6 @@ def fit(
         seed=seed,
         progress=lambda: progress(len(families)),
     )
-    models = tuple(trained)
     stack = fit_stack(models, logits, labels)
     stacked = out_of_fold(models, logits, labels, dealt.fold)
     probabilities = np.column_stack([expit(logits), stacked])
@@ -150,7 +147,7 @@ def fit(
         | {KERNEL: {"width": rbf.WIDTH, "penalty": rbf.PENALTY, "clip": rbf.CLIP}},
         "stack": stack.as_dict(),
         "out_of_fold_auc": dict(zip((*models, STACK), (s.as_dict() for s in scores), strict=True)),
-        "leakage": gap(auc(labels, logits[:, -1]), at_random, models[-1]),
+        "leakage": gap(auc(labels, logits[:, -1]), at_random, models[-1]),  # the kernel on all
         "device": device,
         "threads": threads,
         "versions": {"python": platform.python_version()} | {n: version(n) for n in LIBRARIES},

@@ -135,7 +135,7 @@ def make_groups(
         how = (
             f"grouped into {count} pseudo-slides by stain and light"
             if count
-            else ("grouped by near-duplicates")
+            else "grouped by near-duplicates"
         )
     return group, (
         f"{some}{unknown:,} patches of unknown slide {how}: patches of one slide may be in "

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..evaluate.intervals import auc
-from . import rbf
+from .models import KERNEL, How, fold_logits
 
 
 def random_split_auc(
@@ -28,13 +28,12 @@ def random_split_auc(
     random, stratified by label, as if slides were not known."""
     from sklearn.model_selection import StratifiedKFold
 
-    logits = np.empty(len(labels))
+    fold = np.empty(len(labels), np.int16)
     splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    for rest, held_out in splitter.split(labels, labels):
-        model = rbf.train(values[rest], labels[rest], seed)
-        logits[held_out] = rbf.logit(model, values[held_out])
-        progress()
-    return auc(labels, logits)
+    for k, (_, held_out) in enumerate(splitter.split(labels, labels)):
+        fold[held_out] = k
+    how: How = {"device": "cpu", "threads": 1, "seed": seed}
+    return auc(labels, fold_logits(KERNEL, values, labels, fold, how, progress))
 
 
 def gap(across: float, at_random: float, model: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Groups are what a pathologist would tell apart: color, texture, nuclei; and each
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypedDict
 
 import numpy as np
@@ -13,13 +14,16 @@ import xgboost
 from ..families.catalog import FAMILIES
 from . import boosting, rbf
 
-GROUPS = {  # of the hand-made families; those named nowhere are texture
+GROUPS = {  # of the hand-made families
     "color": ("color", "stain", "strata"),
-    "texture": tuple(n for n in FAMILIES if n not in ("color", "stain", "strata", "nuclei")),
+    "texture": (
+        *("glcm", "glrlm", "glszm", "lbp", "wavelet", "spectrum"),
+        *("filters", "gradient", "granulometry"),
+    ),
     "nuclei": ("nuclei",),
 }
 ALL = "all"  # the group of every family
-TREES, KERNEL = "trees", "kernel"
+KINDS = TREES, KERNEL = "trees", "kernel"
 Model = xgboost.Booster | rbf.Rbf
 Values = dict[str, np.ndarray]  # of each family, float32 (rows, columns)
 
@@ -47,7 +51,7 @@ def base_models(families: list[str]) -> dict[str, tuple[str, str, list[str]]]:
     return {
         model_name(group, kind): (group, kind, parts)
         for group, parts in groups_of(families).items()
-        for kind in (TREES, KERNEL)
+        for kind in KINDS
     }
 
 
@@ -74,12 +78,29 @@ def logit(model: Model, values: np.ndarray, threads: int) -> np.ndarray:
 
 def logits(models: dict[str, Model], values: Values, threads: int) -> np.ndarray:
     """Log-odds (rows, models) that the base models give to rows of the families' values."""
-    found, joined, matrix = [], [""], np.empty((0, 0), np.float32)
-    for name, (_, _, parts) in base_models(list(values)).items():
-        if parts != joined:
-            joined, matrix = parts, join(values, parts)
-        found.append(logit(models[name], matrix, threads))
+    found = []
+    for group, parts in groups_of(list(values)).items():
+        matrix = join(values, parts)
+        found += [logit(models[model_name(group, kind)], matrix, threads) for kind in KINDS]
     return np.stack(found, axis=1)
+
+
+def fold_logits(
+    kind: str,
+    values: np.ndarray,
+    labels: np.ndarray,
+    fold: np.ndarray,
+    how: How,
+    progress: Callable[[], None] = lambda: None,
+) -> np.ndarray:
+    """Log-odds (rows,) that a kind of model gives to each fold's rows when trained on the others."""
+    found = np.empty(len(labels))
+    for k in np.unique(fold):
+        held_out = fold == k
+        model = train(kind, values[~held_out], labels[~held_out], **how)
+        found[held_out] = logit(model, values[held_out], how["threads"])
+        progress()
+    return found
 
 
 def width(model: Model) -> int:
