@@ -129,8 +129,12 @@ def write(splits: dict[str, Split], folder: Path, normalize: Normalize) -> None:
 
 
 def score(stores: list[Path], threads: int) -> list[dict[str, Any]]:
+    from thorough import train
+
     from pcam_features.evaluate.intervals import auc
-    from pcam_features.learn.models import ALL, RBF, join, logit, train
+    from pcam_features.learn import rbf
+    from pcam_features.learn.models import KERNEL, TREES, logit
+    from pcam_features.learn.values import of_arrays
     from pcam_features.store import open_store
 
     first: dict[str, np.ndarray] = {}
@@ -138,15 +142,18 @@ def score(stores: list[Path], threads: int) -> list[dict[str, Any]]:
     for path in stores:
         store = open_store(path)
         values = {
-            split: join({name: store.features(split, name) for name in FAMILIES}, list(FAMILIES))
+            split: np.concatenate([store.features(split, name) for name in FAMILIES], axis=1)
             for split in ("train", "valid")
         }
         labels, truth = (store.patches(split)["label"].to_numpy() for split in values)
-        scores = {}
-        for name in (ALL, RBF):
-            model = train(name, values["train"], labels, device="cpu", threads=threads, seed=0)
+        scores: dict[str, Any] = {}
+        whole = of_arrays({"all": values["train"]})
+        one_fold = np.zeros(len(labels), np.int16)
+        kernel = rbf.train(rbf.prepare(whole, ["all"], labels, one_fold, seed=0))
+        trees = train(values["train"], labels, threads=threads)
+        for name, model in ((TREES, trees), (KERNEL, kernel)):
             scores[name] = logit(model, values["valid"], threads)
-        scores["both"] = scores[ALL] / scores[ALL].std() + scores[RBF] / scores[RBF].std()
+        scores["both"] = sum(each / each.std() for each in scores.values())
         first = first or scores
         row = {name: auc(truth, each) for name, each in scores.items()}
         row["both and the first store's both"] = auc(truth, scores["both"] + first["both"])

@@ -17,4 +17,5 @@ PARAMETERS = boosting.PARAMETERS | {"eta": 0.06, "subsample": 0.7, "max_bin": 64
 def train(values: np.ndarray, labels: np.ndarray, *, threads: int, seed: int = 0) -> xgboost.Booster:
     """A booster for float32 values (rows, columns) and labels of 0 and 1."""
     how: dict[str, Any] = {"rounds": ROUNDS, "parameters": PARAMETERS}
-    return boosting.train(values, labels, device="cpu", threads=threads, seed=seed, **how)
+    matrix = xgboost.QuantileDMatrix(values, labels, max_bin=PARAMETERS["max_bin"], nthread=threads)
+    return boosting.train(matrix, device="cpu", threads=threads, seed=seed, **how)

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from . import __version__, console, show
-from .choices import FOLDS, RESAMPLES, Device, Kind
+from . import __version__, console, model_commands, show
+from .choices import Device, Kind
 from .errors import PcamError
-
-if TYPE_CHECKING:
-    from .store import Store
-
+from .options import (
+    DeviceOption,
+    FamiliesOption,
+    JsonOption,
+    OverwriteOption,
+    SeedOption,
+    SlidesOption,
+    ThreadsOption,
+    complete_family,
+    cores,
+)
 
 app = typer.Typer(
     name="pcam",
@@ -25,39 +32,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto says what it chose.")]
-ThreadsOption = Annotated[int, typer.Option(min=0, max=1024, help="Threads; 0 is one for each core.")]
 ENCODER_HELP = (
     "What --families cnn embeds with: efficientnet_lite0, _lite1, _lite2, FILE.onnx or "
     "timm:NAME[:WEIGHTS]. Default: efficientnet_lite0."
 )
-SLIDES_HELP = "CSV with id and slide (or wsi, or COLUMN)."
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-OverwriteOption = Annotated[bool, typer.Option(help="Replace what is there.")]
-
-
-def complete_family(incomplete: str) -> list[str]:
-    """The families that the last of a comma-separated list may become."""
-    from .families.catalog import ALL, CNN, FAMILIES
-
-    before, comma, last = incomplete.rpartition(",")
-    return [before + comma + name for name in (*FAMILIES, ALL, CNN) if name.startswith(last)]
-
-
-FamiliesOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Families, comma-separated; cnn is embeddings. Default: all (by hand).",
-        autocompletion=complete_family,
-    ),
-]
-SeedOption = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of everything random.")]
-
-
-def cores(threads: int) -> int:
-    import joblib
-
-    return threads or joblib.cpu_count()
 
 
 def show_version(wanted: bool) -> None:
@@ -108,10 +86,7 @@ def extract(
     device: DeviceOption = Device.auto,
     threads: ThreadsOption = 0,
     split: Annotated[str | None, typer.Option(help="Splits, comma-separated. Default: all.")] = None,
-    slides: Annotated[
-        str | None,
-        typer.Option(metavar="FILE[:COLUMN]", help=SLIDES_HELP),
-    ] = None,
+    slides: SlidesOption = None,
     kind: Annotated[
         Kind | None, typer.Option(help="The source's layout. Default: told from the path.")
     ] = None,
@@ -181,128 +156,8 @@ def extract(
     show.extraction(plan, features, dry_run)
 
 
-@app.command(epilog="Example: pcam fit features model --folds 5")
-def fit(
-    features: Annotated[Path, typer.Argument(help="The feature store.")],
-    model: Annotated[Path, typer.Argument(help="The model to make, a folder.")],
-    split: Annotated[str, typer.Option(help="The split to learn from.")] = "train",
-    families: Annotated[
-        str | None,
-        typer.Option(
-            help="Families, comma-separated; all: by hand, cnn: embeddings. Default: all there are.",
-            autocompletion=complete_family,
-        ),
-    ] = None,
-    folds: Annotated[int, typer.Option(min=2, max=100, help="Folds across slides.")] = FOLDS,
-    device: DeviceOption = Device.auto,
-    threads: ThreadsOption = 0,
-    seed: SeedOption = 0,
-    overwrite: OverwriteOption = False,
-    json: JsonOption = False,
-) -> None:
-    """Train XGBoost per family and on all, and a kernel model; stack them, scored across slides."""
-    from .engine.devices import choose
-    from .learn import fit as learning
-    from .learn.bundle import check_free
-    from .store import open_store
-
-    store = open_store(features)
-    check_free(model, overwrite=overwrite)
-    names = learning.families_to_use(store, split, families)
-    target, why = choose(device)
-    console.say(why)
-    with console.progress("fit", learning.steps(names, folds), "steps") as advance:
-        bundle = learning.fit(
-            store,
-            model,
-            split=split,
-            families=names,
-            folds=folds,
-            device=target.NAME,
-            threads=cores(threads),
-            seed=seed,
-            overwrite=overwrite,
-            progress=advance,
-        )
-    show.scores(bundle, model, json)
-
-
-def predicted(model: Path, store: Store, split: str, threads: int) -> tuple[list[str], Any]:
-    from .learn.bundle import read
-    from .learn.predict import fitted_on, out_of_fold
-    from .learn.predict import predict as run
-
-    bundle = read(model)
-    if fitted_on(bundle, store, split):
-        console.say("the model was fitted on these patches: these are its out-of-fold predictions")
-        return out_of_fold(model, store, split)
-    return run(bundle, store, split, cores(threads))
-
-
-@app.command(epilog="Example: pcam predict model features valid.csv --split valid")
-def predict(
-    model: Annotated[Path, typer.Argument(help="The fitted model.")],
-    features: Annotated[Path, typer.Argument(help="The feature store.")],
-    out: Annotated[Path, typer.Argument(help="The CSV to write: id,label with a probability.")],
-    split: Annotated[str, typer.Option(help="The split to predict.")] = "test",
-    threads: ThreadsOption = 0,
-) -> None:
-    """Predict the probability of tumor for each patch of a split."""
-    from .evaluate.predictions import write_predictions
-    from .store import open_store
-
-    ids, probabilities = predicted(model, open_store(features), split, threads)
-    write_predictions(out, ids, probabilities)
-    console.say(f"{out}: {len(ids):,} predictions")
-
-
-@app.command(epilog="Example: pcam submit model features submission.csv --sample sample_submission.csv")
-def submit(
-    model: Annotated[Path, typer.Argument(help="The fitted model.")],
-    features: Annotated[Path, typer.Argument(help="The feature store.")],
-    submission: Annotated[Path, typer.Argument(help="The CSV to write.")],
-    sample: Annotated[
-        Path | None, typer.Option(help="sample_submission.csv: whose ids, in whose order.")
-    ] = None,
-    split: Annotated[str, typer.Option(help="The split to predict.")] = "test",
-    threads: ThreadsOption = 0,
-) -> None:
-    """Write a Kaggle submission: exactly the sample's ids, in its order."""
-    from .store import open_store
-    from .submit import submit as run
-
-    ids, probabilities = predicted(model, open_store(features), split, threads)
-    rows, left_out = run(submission, ids, probabilities, sample)
-    extra = f"; {left_out:,} predictions are not in the sample" if left_out else ""
-    console.say(f"{submission}: {rows:,} rows{extra}")
-
-
-@app.command(epilog="Example: pcam compare truth.csv classical.csv network.csv --slides slides.csv")
-def compare(
-    truth: Annotated[Path, typer.Argument(help="CSV of id,label with 0 and 1.")],
-    predictions: Annotated[list[Path], typer.Argument(help="CSVs of id,label with a probability.")],
-    slides: Annotated[
-        str | None,
-        typer.Option(metavar="FILE[:COLUMN]", help=SLIDES_HELP),
-    ] = None,
-    resamples: Annotated[
-        int, typer.Option(min=100, help="Draws of slides for the intervals.")
-    ] = RESAMPLES,
-    seed: SeedOption = 0,
-    json: JsonOption = False,
-) -> None:
-    """Compare predictions: AUC and paired differences, with DeLong and slide-resampled intervals."""
-    from .evaluate.compare import compare as run
-    from .evaluate.compare import read_all
-    from .sources.slides import read_slides
-
-    ids, labels, scores = read_all(truth, predictions)
-    known = None if slides is None else read_slides(slides)
-    result = run(ids, labels, scores, known, resamples=resamples, seed=seed)
-    if json:
-        console.as_json(result)
-        return
-    show.comparison(result)
+for function, example in model_commands.COMMANDS.items():
+    app.command(epilog=f"Example: {example}")(function)
 
 
 @app.command(epilog="Example: pcam demo demo --patches 2000")

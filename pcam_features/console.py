@@ -18,7 +18,12 @@ def say(message: str) -> None:
 
 def error(message: str) -> None:
     """What strangers' files hold may be in it, so nothing that steers a terminal is printed."""
-    say("error: " + "".join(one if one.isprintable() else " " for one in message))
+    say("error: " + printable(message.replace("\n", " ")))
+
+
+def printable(text: str) -> str:
+    """A text without anything that steers a terminal."""
+    return "".join(one if one.isprintable() or one == "\n" else " " for one in text)
 
 
 def data(text: str) -> None:
@@ -46,6 +51,23 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], text: bool = Fa
     if not console.is_terminal:  # a pipe has no width that a table would have to fit
         console = Console(highlight=False, markup=False, width=200)
     console.print(made)
+
+
+def picture(pixels: Any) -> None:
+    """A small picture, uint8 (rows, columns, 3), in half blocks; nothing where stdout is no terminal
+    that shows colors."""
+    from rich.console import Console
+    from rich.style import Style
+    from rich.text import Text
+
+    console = Console()
+    if not console.is_terminal or console.color_system not in ("256", "truecolor"):
+        return
+    for above, below in zip(pixels[::2].tolist(), pixels[1::2].tolist(), strict=True):
+        line = Text()
+        for (r, g, b), (s, h, c) in zip(above, below, strict=True):
+            line.append("▀", Style.parse(f"rgb({r},{g},{b}) on rgb({s},{h},{c})"))
+        console.print(line)
 
 
 @contextmanager

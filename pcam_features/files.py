@@ -93,15 +93,20 @@ def whole_folder(path: Path, *, overwrite: bool, what: str, mark: str, key: str)
     """
     check_free(path, overwrite=overwrite, what=what, mark=mark, key=key)
     temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
-    old = path.with_name(f"{path.name}.{os.getpid()}.old")
     try:
         temporary.mkdir(parents=True)
         yield temporary
-        if path.exists():
-            os.replace(path, old)
-        os.replace(temporary, path)
+        replace_folder(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def replace_folder(whole: Path, path: Path) -> None:
+    """Give a folder the name `path`, in the place of what is there."""
+    old = path.with_name(f"{path.name}.{os.getpid()}.old")
+    if path.exists():
+        os.replace(path, old)
+    os.replace(whole, path)
     shutil.rmtree(old, ignore_errors=True)
 
 

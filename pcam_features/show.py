@@ -24,28 +24,67 @@ def extraction(plan: dict[str, Any], features: Path, dry_run: bool) -> None:
     )
 
 
-def scores(bundle: Bundle, model: Path, json: bool) -> None:
-    from .evaluate.intervals import LEVEL
+SAID = (
+    *("source", "folds", "seed", "out_of_fold_auc", "candidates", "stack", "calibration", "leakage"),
+    *("importance", "settings", "search", "device", "threads", "versions"),
+)
+CHOICES = {"best": "the best model alone", "mean": "the mean of all", "stack": "the stack"}
 
+
+def scores(bundle: Bundle, model: Path, json: bool) -> None:
+    """What a fit has come to."""
     manifest = bundle.manifest
     if json:
-        wanted = ("source", "folds", "out_of_fold_auc", "stack", "leakage", "device", "versions")
-        console.as_json({"model": str(model)} | {name: manifest[name] for name in wanted})
+        console.as_json({"model": str(model)} | said(manifest))
         return
+    score_table(manifest)
+    for sentence in findings(manifest):
+        console.say(sentence)
+    console.say(f"model: {model}")
+
+
+def said(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What of a manifest is for people and their scripts."""
+    return {name: manifest[name] for name in SAID if name in manifest}
+
+
+def score_table(manifest: dict[str, Any]) -> None:
+    from .evaluate.intervals import LEVEL
+
+    weights = manifest["stack"]["weights"]
     console.table(
-        ("model", "out-of-fold AUC", f"{LEVEL:.0%} interval", "weight in stack"),
+        ("model", "out-of-fold AUC", f"{LEVEL:.0%} interval", "weight"),
         [
-            (name, f"{s['value']:.4f}", span(s), f"{manifest['stack']['weights'].get(name, 1):.2f}")
+            (name, f"{s['value']:.4f}", span(s), f"{weights[name]:.2f}" if name in weights else "")
             for name, s in manifest["out_of_fold_auc"].items()
         ],
     )
-    console.say(f"folds: {manifest['folds']['count']}, {manifest['folds']['protocol']}")
+
+
+def findings(manifest: dict[str, Any]) -> list[str]:
+    """In sentences: what the models are combined by, calibration, the search, the leakage gap."""
+    said = []
+    candidates, choice = manifest["candidates"], manifest["stack"]["choice"]
+    if len(candidates) > 1:
+        each = ", ".join(f"{CHOICES[name]} {auc:.4f}" for name, auc in candidates.items())
+        simpler = ": stacking does not help" if choice != "stack" else ""
+        said.append(f"taken: {CHOICES[choice]}{simpler} (AUC across folds: {each})")
+    before, after = manifest["calibration"]["before"], manifest["calibration"]["after"]
+    names = {"brier": "Brier score", "log_loss": "log loss", "ece": "calibration error"}
+    each = ", ".join(f"{name} {before[k]:.4f} to {after[k]:.4f}" for k, name in names.items())
+    said.append(f"calibration, out of fold: {each}")
+    for kind, found in manifest.get("search", {}).items():
+        verb = "taken" if found["taken"] else "not taken"
+        said.append(
+            f"search for {kind}: AUC {found['default']:.4f} with nothing set, {found['best']:.4f} at "
+            f"best, {found['nested']:.4f} where it was not chosen: {verb}"
+        )
     leak = manifest["leakage"]
-    console.say(
+    said.append(
         f"leakage gap: {leak['model']} has an AUC of {leak['auc']:.4f} in these folds, and would have "
         f"had {leak['auc_at_random']:.4f} in folds dealt at random ({leak['gap']:+.4f})"
     )
-    console.say(f"model: {model}")
+    return said
 
 
 def span(estimate: dict[str, float], sign: str = "") -> str:
@@ -132,3 +171,21 @@ def features(name: str | None) -> None:
     else:
         for key, value in describe.rows(name)[0].items():
             console.data(f"{key}: {value}")
+
+
+def explanation(found: dict[str, Any]) -> None:
+    """The columns that moved a patch."""
+    console.table(
+        ("column", "value", "usual", "deviations", "log-odds"),
+        [
+            (
+                one["column"],
+                f"{one['value']:.4g} {one['unit']}",
+                f"{one['usual']:.4g}",
+                f"{one['deviations']:+.1f}",
+                f"{one['contribution']:+.3f}",
+            )
+            for one in found["columns"]
+        ],
+    )
+    console.data(f"all other columns: {found['others']:+.3f}; the usual patch: {found['start']:+.3f}")

@@ -68,6 +68,11 @@ def part_span(part: int, rows: int) -> tuple[int, int]:
     return part * PART_ROWS, min((part + 1) * PART_ROWS, rows)
 
 
+def parts_of(rows: np.ndarray) -> np.ndarray:
+    """The part that each row is in."""
+    return rows // PART_ROWS
+
+
 def new_manifest(source: Source) -> dict[str, Any]:
     return {
         KEY: VERSION,
@@ -299,32 +304,43 @@ class Store:
             }
         )
 
+    def check_finished(self, split: str, families: Iterable[str]) -> None:
+        """Raises InputError unless the families are finished in a split."""
+        finished = self.families(split)
+        for family in families:
+            if family not in finished:
+                raise InputError(
+                    f"feature store {self.path} has no finished {family} features in split {split!r} "
+                    f"(finished: {', '.join(finished) or 'none'}); run pcam extract again, and let it "
+                    "end."
+                )
+
     def features(self, split: str, family: str) -> np.ndarray:
         """A family's values, float32 (rows, columns), in the manifest's order of columns.
 
         Raises InputError if the family is not finished, or its parts are not what they should be.
         """
+        self.check_finished(split, [family])
         entry = self._split(split)
-        if family not in self.families(split):
-            have = ", ".join(self.families(split)) or "none"
-            raise InputError(
-                f"feature store {self.path} has no finished {family} features in split {split!r} "
-                f"(finished: {have}); run pcam extract again, and let it end."
-            )
         columns = self.manifest["families"][family]["columns"]
-        parts = range(part_count(entry["rows"]))
-        if not all(part_path(self.path, split, family, part).is_file() for part in parts):
-            raise InputError(f"a part of {family} in {self.path} is missing; run pcam extract again.")
         values = np.empty((entry["rows"], len(columns)), np.float32)
-        for part in parts:
-            table = self._read(split, family, part, entry["rows"])
-            ids = self._read(split, PATCHES, part, entry["rows"])["id"]
-            path = part_path(self.path, split, family, part)
-            if not table["id"].equals(ids):
-                raise InputError(f"{path} does not belong to its store; extract with --overwrite.")
-            start, stop = part_span(part, entry["rows"])
-            for k, name in enumerate(columns):
-                values[start:stop, k] = table[name].to_numpy()
+        for part in range(part_count(entry["rows"])):
+            values[slice(*part_span(part, entry["rows"]))] = self.part(split, family, part)
+        return values
+
+    def part(self, split: str, family: str, part: int) -> np.ndarray:
+        """A part of a family's values, float32 (rows, columns). Raises InputError as `features`."""
+        rows = self._split(split)["rows"]
+        path = part_path(self.path, split, family, part)
+        if not path.is_file():
+            raise InputError(f"a part of {family} in {self.path} is missing; run pcam extract again.")
+        table = self._read(split, family, part, rows)
+        if not table["id"].equals(self._read(split, PATCHES, part, rows)["id"]):
+            raise InputError(f"{path} does not belong to its store; extract with --overwrite.")
+        columns = self.manifest["families"][family]["columns"]
+        values = np.empty((table.num_rows, len(columns)), np.float32)
+        for k, name in enumerate(columns):
+            values[:, k] = table[name].to_numpy()
         if not np.isfinite(values).all():
             raise InputError(
                 f"{family} features of {self.path} hold NaN or infinity; extract with --overwrite."

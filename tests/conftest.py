@@ -129,19 +129,18 @@ def store_folder(synthetic_folder: Path, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="session")
 def model_folder(store_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small model fitted on `store_folder`."""
-    from pcam_features.learn.fit import fit
+    from pcam_features.learn.fit import deal, fit
+    from pcam_features.learn.training import How
     from pcam_features.store import open_store
 
     folder = tmp_path_factory.mktemp("models") / "model"
+    store = open_store(store_folder)
     fit(
-        open_store(store_folder),
+        store,
         folder,
         split="train",
         families=list(FITTED),
-        folds=3,
-        device="cpu",
-        threads=2,
-        seed=0,
-        overwrite=False,
+        folds=deal(store, "train", 3, 0),
+        how=How("cpu", threads=2, seed=0),
     )
     return folder

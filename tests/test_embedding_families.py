@@ -45,12 +45,13 @@ def store(synthetic_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.fixture(scope="module")
 def model(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from pcam_features.learn.fit import families_to_use, fit
+    from pcam_features.learn.fit import deal, families_to_use, fit
+    from pcam_features.learn.training import How
 
     folder, opened = tmp_path_factory.mktemp("models") / "model", open_store(store)
     names = families_to_use(opened, "train", "color,cnn")
-    how = {"split": "train", "families": names, "folds": 3, "device": "cpu", "threads": 2, "seed": 0}
-    fit(opened, folder, overwrite=False, **how)  # type: ignore[arg-type]
+    folds = deal(opened, "train", 3, 0)
+    fit(opened, folder, split="train", families=names, folds=folds, how=How("cpu", 2, 0))
     return folder
 
 

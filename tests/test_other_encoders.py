@@ -104,7 +104,7 @@ def test_mechanics_an_onnx_file_goes_all_the_way(
     assert pcam(*command).code == 0
     table = pd.read_parquet(tmp_path / "f" / "train" / "my_net_v2_48px")
     assert table.shape == (240, 1 + 4 * 4)
-    assert pcam("fit", tmp_path / "f", tmp_path / "m", "--folds", 2, "--threads", 1).code == 0
+    assert pcam("fit", tmp_path / "f", tmp_path / "m", "--folds", 3, "--threads", 1).code == 0
     assert pcam("predict", tmp_path / "m", tmp_path / "f", tmp_path / "p.csv").code == 0
 
 

@@ -9,6 +9,7 @@ from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.preprocessing import KernelCenterer, StandardScaler
 
 from pcam_features.learn import rbf
+from pcam_features.learn.values import of_arrays
 
 
 def data(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -23,6 +24,11 @@ def by_scikit_learn(values: np.ndarray) -> np.ndarray:
     return np.clip(scaled, -rbf.CLIP, rbf.CLIP)
 
 
+def trained(values: np.ndarray, labels: np.ndarray, seed: int = 0) -> rbf.Rbf:
+    one_fold = np.zeros(len(labels), np.int16)
+    return rbf.train(rbf.prepare(of_arrays({"x": values}), ["x"], labels, one_fold, seed=seed))
+
+
 def probability(model: rbf.Rbf, values: np.ndarray) -> np.ndarray:
     return (rbf.logit(model, values) + 2) / 4
 
@@ -30,7 +36,7 @@ def probability(model: rbf.Rbf, values: np.ndarray) -> np.ndarray:
 def test_oracle_likeness_is_scikit_learns() -> None:
     rows = by_scikit_learn(data(50)[0]).astype(np.float32)
     expected = rbf_kernel(rows, rows[:20], gamma=rbf.WIDTH / rows.shape[1])
-    np.testing.assert_allclose(rbf.likeness(rows, rows[:20]), expected, atol=2e-6)
+    np.testing.assert_allclose(rbf.likeness(rows, rows[:20], rbf.WIDTH), expected, atol=2e-6)
 
 
 def test_oracle_with_every_row_a_landmark_it_is_kernel_ridge_regression() -> None:
@@ -41,7 +47,7 @@ def test_oracle_with_every_row_a_landmark_it_is_kernel_ridge_regression() -> Non
     among = centerer.fit_transform(rbf_kernel(rows, gamma=gamma))
     ridge = KernelRidge(alpha=rbf.PENALTY, kernel="precomputed").fit(among, labels - labels.mean())
     expected = labels.mean() + ridge.predict(centerer.transform(rbf_kernel(new, rows, gamma=gamma)))
-    found = probability(rbf.train(values, labels, seed=0), others)
+    found = probability(trained(values, labels), others)
     assert expected.std() > 0.2
     np.testing.assert_allclose(found, expected, atol=2e-3)
 
@@ -50,9 +56,8 @@ def test_oracle_with_fewer_landmarks_it_is_penalized_least_squares(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(rbf, "LANDMARKS", 60)
-    monkeypatch.setattr(rbf, "BLOCK", 128)
     (values, labels), (others, _) = data(400), data(100, seed=1)
-    model = rbf.train(values, labels, seed=0)
+    model = trained(values, labels)
     assert model.landmarks.shape == (60, 7)
     landmarks = model.landmarks.astype(float)
     gamma = rbf.WIDTH / values.shape[1]
@@ -69,7 +74,7 @@ def test_invariant_constant_and_repeated_columns_and_rows_do_no_harm() -> None:
     values, labels = data(200)
     twice = np.concatenate([values, values])
     wide = np.column_stack([twice, twice, np.full(400, 0.1, np.float32), np.zeros(400, np.float32)])
-    found = rbf.logit(rbf.train(wide, np.concatenate([labels, labels]), seed=0), wide)
+    found = rbf.logit(trained(wide, np.concatenate([labels, labels])), wide)
     assert np.isfinite(found).all()
     np.testing.assert_allclose(found[:200], found[200:], atol=1e-3)
     assert ((found[:200] > 0) == labels).mean() > 0.8
@@ -90,14 +95,13 @@ def test_invariant_landmarks_on_a_line_or_almost_copies_do_no_harm(what: str) ->
         values = np.repeat(values[: rows // 35], 35, axis=0) + rng.normal(0, 1e-3, (rows, 100))
         labels = (values[:, 0] > 0).astype(np.int8)
     table = values.astype(np.float32)
-    found = rbf.logit(rbf.train(table, labels, seed=0), table)
+    found = rbf.logit(trained(table, labels), table)
     assert ((found > 0) == labels).mean() > 0.8
 
 
-def test_oracle_mean_and_scale_are_numpys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rbf, "BLOCK", 64)
+def test_oracle_mean_and_scale_are_numpys() -> None:
     values = np.column_stack([data(200)[0], np.full(200, 7, np.float32), data(200)[0][:, :1] * 1e4])
-    mean, scale = rbf.mean_and_scale(values.astype(np.float32))
+    mean, scale = rbf.moments(np.array_split(values.astype(np.float32), 4))
     np.testing.assert_allclose(mean, values.mean(axis=0, dtype=float), rtol=1e-6)
     expected = values.std(axis=0, dtype=float)
     np.testing.assert_allclose(scale, np.where(expected > 0, expected, 1), rtol=1e-6)
@@ -105,7 +109,7 @@ def test_oracle_mean_and_scale_are_numpys(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_mechanics_arrays_give_the_same_model() -> None:
     values, labels = data(100)
-    model = rbf.train(values, labels, seed=3)
+    model = trained(values, labels, seed=3)
     again = rbf.Rbf.from_arrays(**model.as_arrays())
     np.testing.assert_array_equal(rbf.logit(again, values), rbf.logit(model, values))
     assert rbf.logit(model, values[:0]).shape == (0,)

@@ -3,15 +3,16 @@
 manifest.json            what it was fitted on and how, the stack, scores, checksums
 <group>/trees.ubj        XGBoost's own format
 <group>/landmarks.npy    float32 rows: each column's mean, its scale, then standardized landmarks
-<group>/weights.npy      float64: the intercept, then a weight for each landmark
+<group>/weights.npy      float64: the intercept, the width, then a weight for each landmark
 folds.parquet            id, label, slide, group, fold
 out_of_fold.parquet      id and each model's probability, the stack's as `stack`
+importance.parquet       column, family, gain, contribution
+search.sqlite            the trials of a search, if there was one
 """
 
 from __future__ import annotations
 
 import json
-import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,16 +25,15 @@ import xgboost
 from .. import files
 from ..errors import InputError
 from ..families.catalog import may_be_stored
-from ..files import read_json, sha256, whole_folder, write_json
+from ..files import read_json, sha256, whole_file, write_json
 from .models import KERNEL, TREES, Model, base_models, width
 from .rbf import Rbf
 from .stack import Stack
 
-VERSION = 2  # 1 had a booster for each family
+VERSION = 3  # 2 had no calibration, 1 a booster for each family
 MANIFEST = "manifest.json"
 KEY = "bundle_version"
-STACK = "stack"
-OUT_OF_FOLD = "out_of_fold.parquet"
+OUT_OF_FOLD, IMPORTANCE = "out_of_fold.parquet", "importance.parquet"
 LARGEST_FILE = 1 << 28  # bytes; landmarks of 5,000 columns take a quarter
 ARRAYS = {"landmarks": "<f4", "weights": "<f8"}
 
@@ -58,35 +58,46 @@ def check_free(path: Path, *, overwrite: bool) -> None:
     files.check_free(path, overwrite=overwrite, what="model", mark=MANIFEST, key=KEY)
 
 
-def write(
-    path: Path,
-    bundle: Bundle,
-    folds: pd.DataFrame,
-    out_of_fold: pd.DataFrame,
-    *,
-    overwrite: bool,
-) -> None:
-    """Write the whole bundle, or nothing. Raises InputError if `path` exists."""
-    with whole_folder(path, overwrite=overwrite, what="model", mark=MANIFEST, key=KEY) as folder:
-        made: list[Path] = []
-        for name, (group, _, _) in base_models(list(bundle.manifest["families"])).items():
-            made += _write_model(folder, group, bundle.models[name])
-        checksums = {listed_as(folder, file): sha256(file.read_bytes()) for file in made}
-        folds.to_parquet(folder / "folds.parquet", index=False)
-        out_of_fold.to_parquet(folder / OUT_OF_FOLD, index=False)
-        write_json(folder / MANIFEST, bundle.manifest | {"sha256": checksums})
+def model_files(folder: Path, group: str, kind: str) -> list[Path]:
+    if kind == KERNEL:
+        return [array_path(folder, group, name) for name in ARRAYS]
+    return [booster_path(folder, group)]
 
 
-def _write_model(folder: Path, group: str, model: Model) -> list[Path]:
-    """Write a base model of a group; the files that were made."""
-    (folder / group).mkdir(exist_ok=True)
+def write_model(folder: Path, group: str, model: Model) -> None:
+    """Write a base model of a group, each file whole or not at all."""
     if not isinstance(model, Rbf):
-        file = booster_path(folder, group)
-        file.write_bytes(bytes(model.save_raw("ubj")))
-        return [file]
+        with whole_file(booster_path(folder, group)) as temporary:
+            temporary.write_bytes(bytes(model.save_raw("ubj")))
+        return
     for name, array in model.as_arrays().items():
-        np.save(array_path(folder, group, name), array, allow_pickle=False)
-    return [array_path(folder, group, name) for name in ARRAYS]
+        with whole_file(array_path(folder, group, name)) as temporary, temporary.open("wb") as stream:
+            np.save(stream, array, allow_pickle=False)
+
+
+def read_model(folder: Path, group: str, kind: str) -> Model:
+    """A base model. Raises InputError or ValueError if its files hold anything else."""
+    contents = [_content(folder, file) for file in model_files(folder, group, kind)]
+    if kind == TREES:
+        return _booster(folder, group, contents[0])
+    arrays = [_array(c, dtype) for c, dtype in zip(contents, ARRAYS.values(), strict=True)]
+    return Rbf.from_arrays(*arrays)
+
+
+def write_table(folder: Path, name: str, table: pd.DataFrame) -> None:
+    with whole_file(folder / name) as temporary:
+        table.to_parquet(temporary, index=False)
+
+
+def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """Write what makes a folder a bundle, once all else is there."""
+    made = [
+        file
+        for group, kind, _ in base_models(list(manifest["families"])).values()
+        for file in model_files(folder, group, kind)
+    ]
+    checksums = {listed_as(folder, file): sha256(file.read_bytes()) for file in made}
+    write_json(folder / MANIFEST, manifest | {"sha256": checksums})
 
 
 def read(path: Path) -> Bundle:
@@ -107,17 +118,11 @@ def read(path: Path) -> Bundle:
         if unknown or not families:
             raise InputError(f"model {path} needs families this pcam does not know: {unknown}.")
         models = base_models(families)
-        stack = Stack(
-            tuple(models),
-            tuple(float(manifest["stack"]["weights"][name]) for name in models),
-            float(manifest["stack"]["intercept"]),
-        )
-        if not all(math.isfinite(w) for w in (*stack.weights, stack.intercept)):
-            raise ValueError("a weight of the stack is not finite")
-        sums = manifest["sha256"]
+        stack = Stack.from_dict(manifest["stack"], tuple(models))
         opened: dict[str, Model] = {}
         for name, (group, kind, parts) in models.items():
-            opened[name] = (_rbf if kind == KERNEL else _booster)(path, group, sums)
+            check_sums(path, model_files(path, group, kind), manifest["sha256"])
+            opened[name] = read_model(path, group, kind)
             columns = sum(len(manifest["families"][part]["columns"]) for part in parts)
             if width(opened[name]) != columns:
                 raise ValueError(f"model {name} does not take {columns} columns")
@@ -134,24 +139,24 @@ def listed_as(path: Path, file: Path) -> str:
     return file.relative_to(path).as_posix()
 
 
-def _content(path: Path, file: Path, checksums: dict[str, str]) -> bytes:
-    """What a file of the bundle at `path` holds, if it has its checksum and a sane size."""
+def check_sums(path: Path, parts: list[Path], checksums: dict[str, str]) -> None:
+    for file in parts:
+        name = listed_as(path, file)
+        if sha256(_content(path, file)) != checksums[name]:
+            raise InputError(f"model {path} is damaged: {name} does not have its checksum.")
+
+
+def _content(path: Path, file: Path) -> bytes:
+    """What a file of the bundle at `path` holds, if it has a sane size."""
     try:
         if file.stat().st_size > LARGEST_FILE:
             raise InputError(f"model {path}: {file.name} is too large to be part of a model.")
-        content = file.read_bytes()
+        return file.read_bytes()
     except OSError as error:
         raise InputError(f"model {path}: {file.name} cannot be read: {error.strerror}.") from None
-    if sha256(content) != checksums[listed_as(path, file)]:
-        raise InputError(
-            f"model {path} is damaged: {listed_as(path, file)} does not have its checksum."
-        )
-    return content
 
 
-def _booster(path: Path, group: str, checksums: dict[str, str]) -> xgboost.Booster:
-    file = booster_path(path, group)
-    content = _content(path, file, checksums)
+def _booster(path: Path, group: str, content: bytes) -> xgboost.Booster:
     try:
         if not content.startswith(b"{"):  # XGBoost ends the whole process on an empty file
             raise ValueError("no object")
@@ -159,7 +164,8 @@ def _booster(path: Path, group: str, checksums: dict[str, str]) -> xgboost.Boost
         check_trees(json.loads(booster.save_raw("json")), booster.num_features())
         return booster
     except (KeyError, TypeError, ValueError, xgboost.core.XGBoostError):
-        raise InputError(f"model {path}: {file.name} is not an XGBoost model.") from None
+        name = booster_path(path, group).name
+        raise InputError(f"model {path}: {name} is not an XGBoost model.") from None
 
 
 def check_trees(model: dict[str, Any], columns: int) -> None:
@@ -190,15 +196,6 @@ def check_trees(model: dict[str, Any], columns: int) -> None:
                 raise ValueError("a tree whose nodes point elsewhere")
         if ((asked < 0) | (asked >= columns))[inner].any():
             raise ValueError("a tree that asks for a column there is not")
-
-
-def _rbf(path: Path, group: str, checksums: dict[str, str]) -> Rbf:
-    return Rbf.from_arrays(
-        **{
-            name: _array(_content(path, array_path(path, group, name), checksums), dtype)
-            for name, dtype in ARRAYS.items()
-        }
-    )
 
 
 def _array(content: bytes, dtype: str) -> np.ndarray:

@@ -1,11 +1,13 @@
-"""Fitting: models out of fold across slides, a stack on top, and the scores they earned."""
+"""Fitting: models out of fold across slides, what they say together, and the scores that earned."""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,30 +15,22 @@ from scipy.special import expit
 
 from .. import __version__
 from ..errors import InputError
+from ..evaluate.calibration import calibration
 from ..evaluate.intervals import Estimate, auc, percentile_interval, resampled_aucs
 from ..families.catalog import ALL, CNN, FAMILIES, listed
 from ..store import Store
-from . import boosting, rbf
-from .bundle import STACK, Bundle, write
-from .bundle import VERSION as BUNDLE_VERSION
+from . import bundle, memory, stack
+from .explain import importance
+from .folds import TABLE as FOLD_TABLE
 from .folds import Folds, looks_of, make_folds
-from .leakage import gap, random_split_auc
-from .models import (
-    KERNEL,
-    KINDS,
-    How,
-    Model,
-    Values,
-    base_models,
-    fold_logits,
-    groups_of,
-    join,
-    model_name,
-    train,
-)
-from .stack import fit_stack, out_of_fold
+from .leakage import gap
+from .training import How, Settings, at_random, steps, train_models
+from .values import Values, stored
+from .work import KEY as PLAN_KEY
+from .work import Work, open_work
 
-LIBRARIES = ("numpy", "xgboost", "scikit-learn", "numba")
+LIBRARIES = ("numpy", "scipy", "xgboost", "scikit-learn", "numba")
+PLAN_VERSION = 1
 
 
 def families_to_use(store: Store, split: str, names: str | None) -> list[str]:
@@ -61,36 +55,26 @@ def families_to_use(store: Store, split: str, names: str | None) -> list[str]:
     return [name for name in finished if name in wanted or not wanted]
 
 
-def train_models(
-    values: Values,
-    labels: np.ndarray,
-    folds: Folds,
-    *,
-    device: str,
-    threads: int,
-    seed: int,
-    progress: Callable[[int], None],
-) -> tuple[dict[str, Model], np.ndarray]:
-    """Each base model trained on everything, and the log-odds (rows, models) each gave out of fold."""
-    how: How = {"device": device, "threads": threads, "seed": seed}
-    logits, trained = [], {}
-    for group, parts in groups_of(list(values)).items():
-        matrix = join(values, parts)
-
-        def advance(weight: int = len(parts)) -> None:
-            progress(weight)
-
-        for kind in KINDS:
-            logits.append(fold_logits(kind, matrix, labels, folds.fold, how, advance))
-            trained[model_name(group, kind)] = train(kind, matrix, labels, **how)
-            advance()
-    return trained, np.stack(logits, axis=1)
+def deal(
+    store: Store, split: str, count: int, seed: int, groups: tuple[str, dict[str, str]] | None = None
+) -> Folds:
+    """Folds of a split by slide, or by `groups`: what these are, and the group of each id."""
+    patches = store.patches(split)
+    unit = "slide"
+    if groups is not None:
+        unit, known = groups
+        patches["slide"] = pd.Series([known.get(i) for i in patches["id"]], dtype=object)
+        if not patches["slide"].notna().any():
+            raise InputError("none of the patches is in the table of --groups; is it the right one?")
+    look = None
+    if "color" in store.families(split):
+        columns = store.manifest["families"]["color"]["columns"]
+        look = looks_of(store.features(split, "color"), columns)
+    return make_folds(patches, count, seed, look, unit)
 
 
-def steps(families: list[str], folds: int) -> int:
-    """What `progress` counts: the models that a fit trains, each as much as it has families."""
-    trained = sum(len(parts) for _, _, parts in base_models(families).values()) * (folds + 1)
-    return trained + len(families) * folds  # these for the leakage gap
+def versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
 
 
 def fit(
@@ -99,66 +83,112 @@ def fit(
     *,
     split: str,
     families: list[str],
-    folds: int,
-    device: str,
-    threads: int,
-    seed: int,
-    overwrite: bool,
+    folds: Folds,
+    how: How,
+    limit: int | None = None,
+    trials: int = 0,
+    overwrite: bool = False,
     progress: Callable[[int], None] = lambda done: None,
-) -> Bundle:
-    """Fit a bundle on a split's features and write it to `path`, whole or not at all.
+) -> bundle.Bundle:
+    """Fit a model on a split's features in `path`, whole or not at all; what a fit with the same
+    arguments has finished before it was stopped is not done again.
 
-    Raises InputError for labels or slides that allow no honest estimate.
+    `limit` is the memory for features, in bytes: half of the machine's unless it is given.
     """
-    patches = store.patches(split)
-    look = None
-    if "color" in store.families(split):
-        columns = store.manifest["families"]["color"]["columns"]
-        look = looks_of(store.features(split, "color"), columns)
-    dealt = make_folds(patches, folds, seed, look)
-    labels = patches["label"].to_numpy(np.int8)
-    values = {name: store.features(split, name) for name in families}
-    trained, logits = train_models(
-        values, labels, dealt, device=device, threads=threads, seed=seed, progress=progress
-    )
-    models = tuple(trained)
-    at_random = random_split_auc(
-        join(values, families),
-        labels,
-        folds=dealt.count,
-        seed=seed,
-        progress=lambda: progress(len(families)),
-    )
-    stack = fit_stack(models, logits, labels)
-    stacked = out_of_fold(models, logits, labels, dealt.fold)
-    probabilities = np.column_stack([expit(logits), stacked])
-    scores = score(labels, probabilities.T, dealt.group, seed)
     entry = store.manifest["splits"][split]
-    manifest = {
-        "bundle_version": BUNDLE_VERSION,
+    known = {name: store.manifest["families"][name] for name in families}
+    columns = sum(len(one["columns"]) for one in known.values())
+    keep, bins = memory.fits(
+        entry["rows"], columns, limit or int(memory.SHARE * memory.machine_bytes())
+    )
+    values = stored(store, split, families, keep=keep)
+    how = replace(how, on_disk=not bins)
+    plan = {
+        PLAN_KEY: PLAN_VERSION,
         "pcam_version": __version__,
         "source": store.manifest["source"]
-        | {"split": split, "rows": len(labels), "fingerprint": entry["fingerprint"]},
-        "families": {name: store.manifest["families"][name] for name in families},
-        "folds": {"count": dealt.count, "groups": int(dealt.group.max()) + 1, "seed": seed}
-        | {"protocol": dealt.protocol},
-        "parameters": boosting.PARAMETERS
-        | {"rounds": boosting.ROUNDS, "seed": seed}
-        | {KERNEL: {"width": rbf.WIDTH, "penalty": rbf.PENALTY, "clip": rbf.CLIP}},
-        "stack": stack.as_dict(),
-        "out_of_fold_auc": dict(zip((*models, STACK), (s.as_dict() for s in scores), strict=True)),
-        "leakage": gap(auc(labels, logits[:, -1]), at_random, models[-1]),  # the kernel on all
-        "device": device,
-        "threads": threads,
-        "versions": {"python": platform.python_version()} | {n: version(n) for n in LIBRARIES},
+        | {"split": split, "rows": entry["rows"], "fingerprint": entry["fingerprint"]},
+        "families": known,
+        "folds": {"count": folds.count, "groups": int(folds.group.max()) + 1}
+        | {"protocol": folds.protocol, "fingerprint": folds.fingerprint()},
+        "seed": how.seed,
+        "trials": trials,
+        "device": how.device,
+        "versions": versions(),
     }
-    fold_table = patches.assign(label=labels, group=dealt.group, fold=dealt.fold)
-    predicted = pd.DataFrame(
-        {"id": patches["id"]} | dict(zip((*models, STACK), probabilities.T, strict=True))
-    )
-    bundle = Bundle(manifest, trained, stack)
-    write(path, bundle, fold_table, predicted, overwrite=overwrite)
-    return bundle
+    with open_work(path, plan, overwrite=overwrite) as work:
+        labels = store.patches(split)["label"].to_numpy(np.int8)
+        settings, searched = Settings(), None
+        if trials:
+            from .search import search
+
+            settings, searched = search(
+                work, values, labels, folds, how, trials, lambda: progress(len(families))
+            )
+        names = {name: one["columns"] for name, one in known.items()}
+        manifest, made = learn(work, values, labels, folds, how, settings, names, progress)
+        patches = store.patches(split)
+        bundle.write_table(
+            work.folder,
+            FOLD_TABLE,
+            patches.assign(label=labels, group=folds.group, fold=folds.fold),
+        )
+        bundle.write_table(
+            work.folder, bundle.OUT_OF_FOLD, pd.DataFrame({"id": patches["id"]} | made["predicted"])
+        )
+        bundle.write_table(work.folder, bundle.IMPORTANCE, made["importance"])
+        plan.pop(PLAN_KEY)
+        plan["source"]["positive"] = int(labels.sum())
+        whole = {bundle.KEY: bundle.VERSION} | plan | {"threads": how.threads} | manifest
+        if searched:
+            whole["search"] = searched
+        bundle.write_manifest(work.folder, whole)
+    return bundle.Bundle(whole, made["models"], made["stack"])
+
+
+def learn(
+    work: Work,
+    values: Values,
+    labels: np.ndarray,
+    folds: Folds,
+    how: How,
+    settings: Settings,
+    names_of: dict[str, list[str]],
+    progress: Callable[[int], None],
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a manifest says of models with these settings, and the models, their stack, their
+    out-of-fold predictions and the importance of columns."""
+    trained, logits = train_models(work, values, labels, folds.fold, how, settings, progress)
+    models = tuple(trained)
+    random_auc = at_random(work, values, labels, folds.count, how, settings)
+    progress(len(values.families))
+    together, candidates = stack.fit_stack(models, logits, labels, folds.fold)
+    before, after = stack.out_of_fold(logits, labels, folds.fold)
+    probabilities = np.column_stack([expit(logits), after])
+    names = (*models, stack.STACK)
+    scores = score(labels, probabilities.T, folds.group, how.seed)
+    table, of_families = importance(trained, together, values, names_of)
+    manifest = {
+        "settings": {
+            "trees": settings.trees | {"rounds": settings.rounds},
+            "kernel": {"width": settings.width, "penalty": settings.penalty},
+        },
+        "stack": together.as_dict(),
+        "candidates": candidates,
+        "out_of_fold_auc": dict(zip(names, (s.as_dict() for s in scores), strict=True)),
+        "calibration": {
+            "before": calibration(labels, before),
+            "after": calibration(labels, after),
+        },
+        "leakage": gap(auc(labels, logits[:, -1]), random_auc, models[-1]),  # the kernel on all
+        "importance": of_families,
+    }
+    return manifest, {
+        "models": trained,
+        "stack": together,
+        "predicted": dict(zip(names, probabilities.T, strict=True)),
+        "importance": table,
+    }
 
 
 def score(
@@ -170,3 +200,6 @@ def score(
         percentile_interval(auc(labels, row), drawn)
         for row, drawn in zip(probabilities, draws, strict=True)
     ]
+
+
+__all__ = ["deal", "families_to_use", "fit", "steps"]

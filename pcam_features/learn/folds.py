@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,12 @@ from threadpoolctl import threadpool_limits
 
 from ..errors import InputError
 from ..evaluate.intervals import group_codes
+from ..files import LARGEST_TABLE, check_ids, read_table, sha256
+from ..store import LARGEST_ROWS
 
+LEAST_FOLDS = 3  # one is scored by models of the others, which were chosen across two or more
+MOST_FOLDS = 20
+TABLE = "folds.parquet"  # of a model
 SMALL = 4  # patches a slide: with fewer on average, what is called a slide is hardly one
 PSEUDO_SLIDES = 15  # by what they foretell of new slides: see DECISIONS.md
 LEAST = 20  # patches, or clusters of near-duplicates, that a pseudo-slide has on average
@@ -35,6 +41,9 @@ class Folds:
     fold: np.ndarray
     count: int
     protocol: str
+
+    def fingerprint(self) -> str:
+        return sha256(np.stack([self.group, self.fold]).astype("<i8").tobytes())
 
 
 @dataclass(frozen=True)
@@ -113,10 +122,10 @@ def group_unknown(
 
 
 def make_groups(
-    patches: pd.DataFrame, looks: Looks | None, folds: int, seed: int
+    patches: pd.DataFrame, looks: Looks | None, folds: int, seed: int, unit: str
 ) -> tuple[np.ndarray, str]:
-    """A group for each patch, its slide or else a pseudo-slide; and in words what stands between
-    training and scored patches, and what that means for an estimate.
+    """A group for each patch, its slide (or what else `unit` says that the column holds) or else a
+    pseudo-slide; and in words what stands between training and scored patches, and what that means.
 
     A copy of a patch of known slide joins that slide. Without looks a patch of unknown slide is alone.
     """
@@ -126,8 +135,8 @@ def make_groups(
     if not unknown:
         small = groups > len(patches) / SMALL
         hardly = ": hardly more than a patch each, so expect less on new slides" if small else ""
-        return group, f"grouped by slide: {groups:,} slides, none in two folds{hardly}"
-    some = f"{known:,} patches grouped by slide, " if known else ""
+        return group, f"grouped by {unit}: {groups:,} {unit}s, none in two folds{hardly}"
+    some = f"{known:,} patches grouped by {unit}, " if known else ""
     how = "each taken alone (no color features to find near-duplicates by)"
     if looks is not None:
         missing = patches["slide"].fillna("").to_numpy() == ""
@@ -138,45 +147,120 @@ def make_groups(
             else "grouped by near-duplicates"
         )
     return group, (
-        f"{some}{unknown:,} patches of unknown slide {how}: patches of one slide may be in "
-        "two folds, so expect less on new slides, and true intervals wider"
+        f"{some}{unknown:,} patches of unknown {unit} {how}: patches of one {unit} may be in "
+        f"two folds, so expect less on new {unit}s, and true intervals wider"
     )
 
 
-def make_folds(patches: pd.DataFrame, count: int, seed: int, looks: Looks | None = None) -> Folds:
+def make_folds(
+    patches: pd.DataFrame, count: int, seed: int, looks: Looks | None = None, unit: str = "slide"
+) -> Folds:
     """Folds by group (see `make_groups`), stratified by label.
 
-    Raises InputError for one class only, fewer groups than folds, or a class that too few groups
-    hold for each fold to be trained without its own.
+    Raises InputError for one class only, fewer groups than folds, or groups that cannot be dealt so
+    that both classes are left to train on.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
-    labels = patches["label"].to_numpy()
-    if np.isnan(labels).any():
-        raise InputError("these patches have no labels to learn from; fit on a labeled split.")
-    if np.unique(labels).size < 2:
-        raise InputError(f"all labels are {labels[0]:.0f}; a model needs patches of both classes.")
-    group, protocol = make_groups(patches, looks, count, seed)
+    labels = known_labels(patches)
+    group, protocol = make_groups(patches, looks, count, seed, unit)
     groups = int(group.max()) + 1
     if groups < count:
         raise InputError(
-            f"there are {groups} slides for {count} folds; give more slides, or fewer --folds."
+            f"there are {groups} {unit}s for {count} folds; give more {unit}s, or fewer --folds."
         )
     for label in (0, 1):
         holding = np.unique(group[labels == label]).size
-        if holding < 2 or (labels == label).sum() < count:
+        if holding < LEAST_FOLDS or (labels == label).sum() < count:
             raise InputError(
-                f"label {label} has {int((labels == label).sum())} patches of {holding} slide(s), too "
-                f"few for {count} folds; give more patches and slides, or fewer --folds."
+                f"label {label} has {int((labels == label).sum())} patches of {holding} {unit}(s), too "
+                f"few for {count} folds; give more patches and {unit}s, or fewer --folds."
             )
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     fold = np.empty(len(labels), np.int16)
     for k, (_, held_out) in enumerate(splitter.split(labels, labels, group)):
         fold[held_out] = k
-    for k in range(count):
-        if np.unique(labels[fold != k]).size < 2 or not (fold == k).any():
-            raise InputError(
-                f"{groups} slides cannot be dealt into {count} folds with both classes left to "
-                "train on; use fewer --folds."
-            )
+    if not is_sound(fold, labels, count):
+        raise InputError(
+            f"{groups} {unit}s cannot be dealt into {count} folds with both classes left to train on; "
+            "use other --folds, or another --seed."
+        )
     return Folds(group, fold, count, protocol)
+
+
+def known_labels(patches: pd.DataFrame) -> np.ndarray:
+    """Labels of 0 and 1. Raises InputError if some are not known, or all are the same."""
+    labels = patches["label"].to_numpy()
+    if np.isnan(labels).any():
+        raise InputError("these patches have no labels to learn from; fit on a labeled split.")
+    if np.unique(labels).size < 2:
+        raise InputError(f"all labels are {labels[0]:.0f}; a model needs patches of both classes.")
+    return np.asarray(labels)
+
+
+def is_sound(fold: np.ndarray, labels: np.ndarray, count: int) -> bool:
+    """Whether each of the folds has patches, and both classes are left without any two of them: one is
+    scored, by a stack that was chosen without the other."""
+    held = [np.bincount(fold[labels == label], minlength=count) > 0 for label in (0, 1)]
+    return bool(np.all(np.bincount(fold, minlength=count) > 0)) and all(
+        holding.sum() >= LEAST_FOLDS for holding in held
+    )
+
+
+def read_folds(path: Path, patches: pd.DataFrame) -> Folds:
+    """The folds of a model, or of a CSV or Parquet file with `id`, `fold` and perhaps `group` (whole
+    numbers), for the same patches in any order; without `group` a fold is one.
+
+    Raises InputError for anything else, for folds that share a group, and as `make_folds`.
+    """
+    table = read_fold_table(path / TABLE if path.is_dir() else path)
+    labels = known_labels(patches)
+    place = pd.Series(np.arange(len(table)), index=table["id"])
+    if set(place.index) != set(patches["id"]):
+        raise InputError(f"folds {path} are of other patches than these; make them anew.")
+    order = place[patches["id"]].to_numpy()
+    fold = np.unique(table["fold"].to_numpy()[order], return_inverse=True)[1].astype(np.int16)
+    names = table["group"] if "group" in table else table["fold"]
+    group = np.unique(names.to_numpy()[order], return_inverse=True)[1]
+    count = int(fold.max()) + 1
+    if pd.Series(fold).groupby(group).nunique().max() > 1:
+        raise InputError(f"folds {path} have a group in two folds; make them anew.")
+    if not LEAST_FOLDS <= count <= MOST_FOLDS or not is_sound(fold, labels, count):
+        raise InputError(
+            f"folds {path} are {count}; {LEAST_FOLDS} to {MOST_FOLDS} are needed, both classes in "
+            f"at least {LEAST_FOLDS}."
+        )
+    return Folds(group, fold, count, f"{len(np.unique(group)):,} groups as dealt in {path}")
+
+
+def read_fold_table(path: Path) -> pd.DataFrame:
+    """`id`, `fold` and perhaps `group` as whole numbers. Raises InputError."""
+    if path.suffix != ".parquet":
+        table = read_table(path, ("id", "fold"), "folds")
+    else:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            found = pq.ParquetFile(path)
+            schema = found.schema_arrow
+            plain = all(
+                pa.types.is_integer(field.type)
+                or pa.types.is_string(field.type)
+                or pa.types.is_large_string(field.type)
+                for field in schema
+                if field.name in ("id", "fold", "group")
+            )
+            if not plain or not {"id", "fold"} <= set(schema.names):
+                raise InputError(f"folds {path} have no columns id and fold.")
+            if found.metadata.num_rows > LARGEST_ROWS or path.stat().st_size > LARGEST_TABLE:
+                raise InputError(f"folds {path} are too many to be of one data set.")
+            table = found.read(["id", "fold", *({"group"} & set(schema.names))]).to_pandas()
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(f"folds {path} cannot be read: {' '.join(str(error).split())}.") from None
+    try:
+        numbers = {k: table[k].astype("int64") for k in ("fold", "group") if k in table}
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"folds {path} are not whole numbers; make them anew.") from None
+    check_ids(table["id"].tolist(), f"folds {path}")
+    return pd.DataFrame({"id": table["id"]} | numbers)

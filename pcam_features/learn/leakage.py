@@ -7,33 +7,37 @@ strategies for data with temporal, spatial, hierarchical, or phylogenetic struct
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..evaluate.intervals import auc
-from .models import KERNEL, How, fold_logits
+from . import rbf
+from .values import Values
 
 
 def random_split_auc(
-    values: np.ndarray,
+    values: Values,
+    families: Sequence[str],
     labels: np.ndarray,
     *,
     folds: int,
     seed: int,
-    progress: Callable[[], None] = lambda: None,
+    width: float = rbf.WIDTH,
+    penalty: float = rbf.PENALTY,
+    xp: Any = np,
 ) -> float:
-    """The kernel model's out-of-fold AUC on float32 values (rows, columns) where folds are dealt at
-    random, stratified by label, as if slides were not known."""
+    """The kernel model's out-of-fold AUC where folds are dealt at random, stratified by label, as if
+    slides were not known."""
     from sklearn.model_selection import StratifiedKFold
 
     fold = np.empty(len(labels), np.int16)
     splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
     for k, (_, held_out) in enumerate(splitter.split(labels, labels)):
         fold[held_out] = k
-    how: How = {"device": "cpu", "threads": 1, "seed": seed}
-    return auc(labels, fold_logits(KERNEL, values, labels, fold, how, progress))
+    ready = rbf.prepare(values, families, labels, fold, seed=seed, width=width, xp=xp)
+    return auc(labels, rbf.across(ready, values, families, fold, penalty=penalty, xp=xp))
 
 
 def gap(across: float, at_random: float, model: str) -> dict[str, Any]:

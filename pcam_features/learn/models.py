@@ -5,14 +5,12 @@ Groups are what a pathologist would tell apart: color, texture, nuclei; and each
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypedDict
-
 import numpy as np
 import xgboost
 
 from ..families.catalog import FAMILIES
 from . import boosting, rbf
+from .values import Values
 
 GROUPS = {  # of the hand-made families
     "color": ("color", "stain", "strata"),
@@ -25,13 +23,6 @@ GROUPS = {  # of the hand-made families
 ALL = "all"  # the group of every family
 KINDS = TREES, KERNEL = "trees", "kernel"
 Model = xgboost.Booster | rbf.Rbf
-Values = dict[str, np.ndarray]  # of each family, float32 (rows, columns)
-
-
-class How(TypedDict):
-    device: str
-    threads: int
-    seed: int
 
 
 def groups_of(families: list[str]) -> dict[str, list[str]]:
@@ -55,20 +46,6 @@ def base_models(families: list[str]) -> dict[str, tuple[str, str, list[str]]]:
     }
 
 
-def join(values: Values, parts: list[str]) -> np.ndarray:
-    """The columns of some families side by side, float32 (rows, columns)."""
-    return values[parts[0]] if len(parts) == 1 else np.concatenate([values[p] for p in parts], 1)
-
-
-def train(
-    kind: str, values: np.ndarray, labels: np.ndarray, *, device: str, threads: int, seed: int
-) -> Model:
-    """A base model of a kind, for float32 values (rows, columns) and labels of 0 and 1."""
-    if kind == KERNEL:
-        return rbf.train(values, labels, seed)
-    return boosting.train(values, labels, device=device, threads=threads, seed=seed)
-
-
 def logit(model: Model, values: np.ndarray, threads: int) -> np.ndarray:
     """Log-odds of label 1 for each row, float64."""
     if isinstance(model, rbf.Rbf):
@@ -77,29 +54,15 @@ def logit(model: Model, values: np.ndarray, threads: int) -> np.ndarray:
 
 
 def logits(models: dict[str, Model], values: Values, threads: int) -> np.ndarray:
-    """Log-odds (rows, models) that the base models give to rows of the families' values."""
-    found = []
-    for group, parts in groups_of(list(values)).items():
-        matrix = join(values, parts)
-        found += [logit(models[model_name(group, kind)], matrix, threads) for kind in KINDS]
-    return np.stack(found, axis=1)
-
-
-def fold_logits(
-    kind: str,
-    values: np.ndarray,
-    labels: np.ndarray,
-    fold: np.ndarray,
-    how: How,
-    progress: Callable[[], None] = lambda: None,
-) -> np.ndarray:
-    """Log-odds (rows,) that a kind of model gives to each fold's rows when trained on the others."""
-    found = np.empty(len(labels))
-    for k in np.unique(fold):
-        held_out = fold == k
-        model = train(kind, values[~held_out], labels[~held_out], **how)
-        found[held_out] = logit(model, values[held_out], how["threads"])
-        progress()
+    """Log-odds (rows, models) that the base models give to patches."""
+    known = base_models(values.families)
+    found = np.empty((values.rows, len(known)))
+    where = values.places()
+    for rows, block in values.blocks(values.families):
+        for k, (name, (_, _, parts)) in enumerate(known.items()):
+            columns = np.concatenate([where[part] for part in parts])
+            own = block if len(columns) == block.shape[1] else block[:, columns]
+            found[rows, k] = logit(models[name], own, threads)
     return found
 
 

@@ -13,8 +13,10 @@ import pyarrow.parquet as pq
 from ..errors import InputError
 from ..families.catalog import FAMILIES
 from ..store import Store, differences
-from .bundle import OUT_OF_FOLD, STACK, Bundle
+from .bundle import OUT_OF_FOLD, Bundle
 from .models import logits
+from .stack import STACK
+from .values import stored
 
 # Of `pcam extract`, for an encoder of ours: what its facts in a manifest are called.
 OPTIONS = ("encoder", "size", "depths", "pools", "views", "precision", "runtime")
@@ -82,6 +84,7 @@ def out_of_fold(path: Path, store: Store, split: str) -> tuple[list[str], np.nda
 def predict(bundle: Bundle, store: Store, split: str, threads: int) -> tuple[list[str], np.ndarray]:
     """The ids of a split and their probabilities of tumor, in the store's order."""
     check_features(bundle, store)
-    values = {name: store.features(split, name) for name in bundle.manifest["families"]}
+    store.check_finished(split, bundle.manifest["families"])
+    values = stored(store, split, list(bundle.manifest["families"]), keep=False)
     probabilities = bundle.stack.probability(logits(bundle.models, values, threads))
     return store.patches(split)["id"].tolist(), probabilities

@@ -10,10 +10,14 @@ machines", NIPS 2000.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
+
+from .values import Values
 
 LANDMARKS = 3000
 WIDTH = 1 / 3  # exp(-WIDTH d²), d² being the mean over columns of squared differences
@@ -26,103 +30,209 @@ JITTER = 1e-12  # of all squares, added to each: landmarks may be copies, or lie
 @dataclass(frozen=True)
 class Rbf:
     """`mean`, `scale`: float32 (columns,); `landmarks`: float32 (n, columns), standardized;
-    `weights`: float64 (n,) of the likeness to each; `intercept`."""
+    `weights`: float64 (n,) of the likeness to each; `intercept`; `width` as WIDTH."""
 
     mean: np.ndarray
     scale: np.ndarray
     landmarks: np.ndarray
     weights: np.ndarray
     intercept: float
+    width: float
 
     def as_arrays(self) -> dict[str, np.ndarray]:
-        """What is kept of it: mean, scale and landmarks as rows; intercept and weights."""
+        """What is kept of it: mean, scale and landmarks as rows; intercept, width and weights."""
         return {
             "landmarks": np.vstack([self.mean, self.scale, self.landmarks]),
-            "weights": np.append(self.intercept, self.weights),
+            "weights": np.append([self.intercept, self.width], self.weights),
         }
 
     @classmethod
     def from_arrays(cls, landmarks: np.ndarray, weights: np.ndarray) -> Rbf:
         """Raises ValueError if the arrays are no such model's."""
-        if landmarks.ndim != 2 or weights.shape != (len(landmarks) - 1,) or len(weights) < 2:
+        if landmarks.ndim != 2 or weights.shape != (len(landmarks),) or len(weights) < 3:
             raise ValueError("landmarks and weights do not go together")
         if not (np.isfinite(landmarks).all() and np.isfinite(weights).all()):
             raise ValueError("a number of the kernel model is not finite")
-        if (landmarks[1] <= 0).any() or (np.abs(landmarks[2:]) > CLIP).any():
+        if (landmarks[1] <= 0).any() or (np.abs(landmarks[2:]) > CLIP).any() or weights[1] <= 0:
             raise ValueError("a scale or a landmark of the kernel model is out of range")
-        return cls(landmarks[0], landmarks[1], landmarks[2:], weights[1:], float(weights[0]))
+        intercept, width = map(float, weights[:2])
+        return cls(landmarks[0], landmarks[1], landmarks[2:], weights[2:], intercept, width)
 
 
-def mean_and_scale(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def moments(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Each column's mean and standard deviation, float32 (columns,), and 1 for a constant's.
 
-    In blocks of rows, as NumPy would make a float64 copy of all of them.
+    Blocks of rows are merged as in T. F. Chan, G. H. Golub and R. J. LeVeque, "Updating formulae and
+    a pairwise algorithm for computing sample variances", 1979.
     """
-    blocks = range(0, len(values), BLOCK)
-    mean = sum(values[k : k + BLOCK].sum(axis=0, dtype=np.float64) for k in blocks) / len(values)
-    squares = sum(((values[k : k + BLOCK] - mean) ** 2).sum(axis=0) for k in blocks)
-    scale = np.sqrt(squares / len(values))
+    rows, mean, squares = 0, np.zeros(1), np.zeros(1)
+    for block in blocks:
+        exact = block.astype(np.float64)
+        own = exact.mean(axis=0)
+        exact -= own
+        apart = own - mean
+        total = rows + len(block)
+        squares = squares + np.einsum("ij,ij->j", exact, exact) + apart**2 * rows * len(block) / total
+        mean = mean + apart * len(block) / total
+        rows = total
+    scale = np.sqrt(squares / rows)
     scale[scale <= 1e-6 * np.abs(mean)] = 1  # constant, but for rounding
-    return np.asarray(mean, np.float32), np.asarray(scale, np.float32)
+    return mean.astype(np.float32), scale.astype(np.float32)
 
 
-def standardize(values: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
+def standardize(values: Any, mean: Any, scale: Any) -> Any:
     """Columns in deviations from their mean, within CLIP; float32, as `values` are."""
-    found: np.ndarray = (values - mean) / scale
+    found = (values - mean) / scale
     np.clip(found, -CLIP, CLIP, out=found)
     return found
 
 
-def likeness(rows: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """exp(-WIDTH d²) of each row to each landmark (rows, landmarks), in the precision of both.
+def likeness(rows: Any, landmarks: Any, width: float) -> Any:
+    """exp(-width d²) of each row to each landmark (rows, landmarks), in the precision of both.
 
-    Matches `sklearn.metrics.pairwise.rbf_kernel` with gamma = WIDTH / columns.
+    Matches `sklearn.metrics.pairwise.rbf_kernel` with gamma = width / columns.
+    Both are arrays of NumPy, or of CuPy.
     """
     found = rows @ landmarks.T
     found *= -2
     found += np.einsum("ij,ij->i", rows, rows)[:, None]
     found += np.einsum("ij,ij->i", landmarks, landmarks)
     np.maximum(found, 0, out=found)
-    found *= -WIDTH / rows.shape[1]
-    return np.asarray(np.exp(found, out=found))
+    found *= -width / rows.shape[1]
+    return np.exp(found, out=found)
 
 
-def train(values: np.ndarray, labels: np.ndarray, seed: int) -> Rbf:
-    """Fit to float32 values (rows, columns) and labels of 0 and 1; the label's mean is not penalized.
+@dataclass(frozen=True)
+class Sums:
+    """What some patches add to least squares on likenesses to landmarks, less what is `usual`."""
 
-    Minimizes sum (label - intercept - K w)² + PENALTY wᵀ L w, K being likenesses to landmarks and
-    L those among landmarks. Matches `sklearn.kernel_approximation.Nystroem` before `Ridge`.
+    squares: np.ndarray  # float64 (landmarks, landmarks)
+    sums: np.ndarray  # (landmarks,)
+    with_labels: np.ndarray  # (landmarks,)
+    rows: int
+    positive: int
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Landmarks, and each fold's sums: all that models need to know of the patches."""
+
+    mean: np.ndarray
+    scale: np.ndarray
+    landmarks: np.ndarray
+    landmark_fold: np.ndarray
+    usual: np.ndarray  # float32: each landmark's mean likeness to all of them
+    among: np.ndarray  # float64: the likeness of landmarks to each other
+    folds: list[Sums]
+    width: float
+
+
+def prepare(
+    values: Values,
+    families: Sequence[str],
+    labels: np.ndarray,
+    fold: np.ndarray,
+    *,
+    seed: int,
+    width: float = WIDTH,
+    xp: Any = np,
+) -> Prepared:
+    """Draw landmarks from all patches and add up each fold (0 … n-1), in three passes.
+
+    Likenesses are computed where `xp` keeps its arrays: NumPy or CuPy.
     """
-    mean, scale = mean_and_scale(values)
-    count = min(LANDMARKS, len(values))
-    chosen = np.sort(np.random.default_rng(seed).choice(len(values), count, replace=False))
-    landmarks = standardize(values[chosen], mean, scale)
-    among = likeness(landmarks.astype(np.float64), landmarks.astype(np.float64))
+    count = min(LANDMARKS, values.rows)
+    drawn = np.sort(np.random.default_rng(seed).choice(values.rows, count, replace=False))
+    mean, scale = moments(block for _, block in values.blocks(families))
+    landmarks = standardize(values.take(families, drawn), mean, scale)
+    exact = landmarks.astype(np.float64)
+    among = likeness(exact, exact, width)
     usual = among.mean(axis=0).astype(np.float32)
-    squares, sums, with_labels = np.zeros((count, count)), np.zeros(count), np.zeros(count)
-    for start in range(0, len(values), BLOCK):
-        block = slice(start, start + BLOCK)
-        # Their eigenvalues span ten powers of ten: in float32 the products of likenesses are useless.
-        like = (likeness(standardize(values[block], mean, scale), landmarks) - usual).astype(np.float64)
-        squares += like.T @ like
-        sums += like.sum(axis=0)
-        with_labels += like.T @ labels[block]
-    share = float(labels.mean())
-    squares -= np.outer(sums, sums) / len(values)
-    squares += PENALTY * among
-    squares[np.diag_indices(count)] += JITTER * np.trace(squares)
-    weights = cho_solve(cho_factor(squares, overwrite_a=True), with_labels - share * sums)
-    intercept = share - (sums / len(values) + usual) @ weights
-    return Rbf(mean, scale, landmarks, weights, float(intercept))
+    there = tuple(xp.asarray(one) for one in (mean, scale, landmarks, usual))
+    folds = int(fold.max()) + 1
+    squares = [xp.zeros((count, count)) for _ in range(folds)]
+    sums, with_labels = np.zeros((folds, count)), np.zeros((folds, count))
+    for rows, block in values.blocks(families):
+        rows_like = likeness(standardize(xp.asarray(block), *there[:2]), there[2], width)
+        for k in np.unique(fold[rows]):
+            own = np.flatnonzero(fold[rows] == k)
+            # Their eigenvalues span ten powers of ten: in float32 products of likenesses are useless.
+            like = (rows_like[xp.asarray(own)] - there[3]).astype(np.float64)
+            squares[k] += like.T @ like
+            sums[k] += to_host(like.sum(axis=0))
+            with_labels[k] += to_host(like.T @ xp.asarray(labels[rows][own], np.float64))
+    added = [
+        Sums(to_host(squares[k]), sums[k], with_labels[k], len(of), int(of.sum()))
+        for k, of in ((k, labels[fold == k]) for k in range(folds))
+    ]
+    return Prepared(mean, scale, landmarks, fold[drawn], usual, among, added, width)
+
+
+def to_host(array: Any) -> np.ndarray:
+    return np.asarray(array.get() if hasattr(array, "get") else array)
+
+
+def solve(ready: Prepared, penalty: float, without: int | None = None) -> tuple[np.ndarray, float]:
+    """Weights (landmarks,) and intercept from all folds, or from all `without` one.
+
+    Minimizes sum (label - intercept - K w)² + penalty wᵀ L w, K being likenesses to landmarks and
+    L those among landmarks. Matches `sklearn.kernel_approximation.Nystroem` before `Ridge`. Landmarks
+    from the fold that is left out have no weight.
+    """
+    kept = np.flatnonzero(ready.landmark_fold != (-1 if without is None else without))
+    used = [one for k, one in enumerate(ready.folds) if k != without]
+    rows = sum(one.rows for one in used)
+    share = sum(one.positive for one in used) / rows
+    square = np.ix_(kept, kept)
+    squares: np.ndarray = sum((one.squares[square] for one in used), np.zeros((len(kept),) * 2))
+    sums = np.sum([one.sums[kept] for one in used], axis=0)
+    squares -= np.outer(sums, sums) / rows
+    squares += penalty * ready.among[square]
+    squares[np.diag_indices(len(kept))] += JITTER * np.trace(squares)
+    towards = np.sum([one.with_labels[kept] for one in used], axis=0) - share * sums
+    weights = np.zeros(len(ready.landmarks))
+    weights[kept] = cho_solve(cho_factor(squares, overwrite_a=True), towards)
+    return weights, float(share - (sums / rows + ready.usual[kept]) @ weights[kept])
+
+
+def train(ready: Prepared, penalty: float = PENALTY) -> Rbf:
+    """The model of all patches."""
+    weights, intercept = solve(ready, penalty)
+    return Rbf(ready.mean, ready.scale, ready.landmarks, weights, intercept, ready.width)
+
+
+def across(
+    ready: Prepared,
+    values: Values,
+    families: Sequence[str],
+    fold: np.ndarray,
+    *,
+    penalty: float = PENALTY,
+    xp: Any = np,
+) -> np.ndarray:
+    """Log-odds (rows,) of each fold's patches by the model of the others, float64."""
+    solved = [solve(ready, penalty, k) for k in range(len(ready.folds))]
+    weights = xp.asarray(np.stack([weights for weights, _ in solved], axis=1))
+    intercepts = np.array([intercept for _, intercept in solved])
+    there = tuple(xp.asarray(one) for one in (ready.mean, ready.scale, ready.landmarks))
+    found = np.empty(values.rows)
+    for rows, block in values.blocks(families):
+        like = likeness(standardize(xp.asarray(block), *there[:2]), there[2], ready.width)
+        by_each = to_host(like @ weights) + intercepts
+        found[rows] = log_odds(by_each[np.arange(len(by_each)), fold[rows]])
+    return found
+
+
+def log_odds(probability: np.ndarray) -> np.ndarray:
+    """What is fitted to labels of 0 and 1 is a probability p; near a half its log-odds are 4 p - 2."""
+    return 4 * probability - 2
 
 
 def logit(model: Rbf, values: np.ndarray) -> np.ndarray:
-    """Log-odds of label 1 for each row of float32 values, float64.
-
-    What is fitted to labels of 0 and 1 is a probability p; near a half its log-odds are 4 p - 2.
-    """
+    """Log-odds of label 1 for each row of float32 values, float64."""
     scores = np.empty(len(values))
     for start in range(0, len(values), BLOCK):
         rows = standardize(values[start : start + BLOCK], model.mean, model.scale)
-        scores[start : start + BLOCK] = likeness(rows, model.landmarks) @ model.weights
-    return 4 * (scores + model.intercept) - 2
+        like = likeness(rows, model.landmarks, model.width)
+        scores[start : start + BLOCK] = like @ model.weights
+    return log_odds(scores + model.intercept)

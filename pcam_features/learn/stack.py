@@ -1,7 +1,11 @@
-"""The stack: a non-negative logistic regression on the base models' log-odds."""
+"""What the base models say together: their mean, the best of them alone, or a stack, whichever ranks
+patches of other slides best. A stack is a logistic regression on the models' log-odds with no weight
+below zero. Then a calibration turns log-odds into probabilities.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,54 +13,152 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from ..evaluate.intervals import auc
+
+MEAN, BEST, STACK = CHOICES = "mean", "best", "stack"  # from the simplest on
+Weights = tuple[np.ndarray, float]  # one a model, and an intercept
+
 
 @dataclass(frozen=True)
 class Stack:
-    """Probability = expit(intercept + weights · logits)."""
+    """Log-odds are intercept + weights · logits; `low`, `high` and `shift` calibrate them."""
 
     models: tuple[str, ...]
+    choice: str
     weights: tuple[float, ...]
     intercept: float
+    low: float
+    high: float
+    shift: float
 
     def probability(self, logits: np.ndarray) -> np.ndarray:
         """Probabilities, float64 (rows,), from log-odds (rows, models)."""
-        return np.asarray(expit(logits @ np.array(self.weights) + self.intercept), np.float64)
+        together = logits @ np.array(self.weights) + self.intercept
+        return calibrated(together, self.low, self.high, self.shift)
 
     def as_dict(self) -> dict[str, Any]:
         return {
+            "choice": self.choice,
             "weights": dict(zip(self.models, self.weights, strict=True)),
             "intercept": self.intercept,
+            "calibration": {"low": self.low, "high": self.high, "shift": self.shift},
         }
 
+    @classmethod
+    def from_dict(cls, found: dict[str, Any], models: tuple[str, ...]) -> Stack:
+        """Raises KeyError, TypeError or ValueError if it is not one for these models."""
+        curve = found["calibration"]
+        weights = tuple(float(found["weights"][name]) for name in models)
+        numbers = [float(n) for n in (found["intercept"], curve["low"], curve["high"], curve["shift"])]
+        if not np.isfinite([*weights, *numbers]).all() or found["choice"] not in CHOICES:
+            raise ValueError("a weight of the stack is not finite")
+        return cls(models, found["choice"], weights, *numbers)
 
-def fit_stack(models: tuple[str, ...], logits: np.ndarray, labels: np.ndarray) -> Stack:
-    """Logistic regression on out-of-fold log-odds (rows, models), with an L2 penalty of half the
-    weights' squares and no negative weights: a model may not count against itself. One model
-    alone is left as it is."""
-    if len(models) == 1:
-        return Stack(models, (1.0,), 0.0)
 
-    def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
-        weights = values[:-1]
-        total = logits @ weights + values[-1]
+def logistic(values: np.ndarray, labels: np.ndarray) -> Weights:
+    """Logistic regression on (rows, columns) with an L2 penalty of half the weights' squares and no
+    weight below zero: a model may not count against itself."""
+    columns = values.shape[1]
+
+    def loss(point: np.ndarray) -> tuple[float, np.ndarray]:
+        weights = point[:-1]
+        total = values @ weights + point[-1]
         wrong = expit(total) - labels
-        slope = np.append(logits.T @ wrong + weights, wrong.sum())
+        slope = np.append(values.T @ wrong + weights, wrong.sum())
         likelihood = np.logaddexp(0, np.where(labels == 1, -total, total)).sum()
         return float(likelihood + weights @ weights / 2), slope
 
-    start = np.append(np.full(len(models), 1 / len(models)), 0.0)
-    bounds = [(0, None)] * len(models) + [(None, None)]
+    start = np.append(np.full(columns, 1 / columns), 0.0)
+    bounds = [(0, None)] * columns + [(None, None)]
     options = {"ftol": 1e-12, "gtol": 1e-8}
     found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
-    return Stack(models, tuple(float(w) for w in found[:-1]), float(found[-1]))
+    return found[:-1], float(found[-1])
+
+
+def best(logits: np.ndarray, labels: np.ndarray) -> Weights:
+    """The model of the highest AUC alone."""
+    weights = np.zeros(logits.shape[1])
+    weights[np.argmax([auc(labels, column) for column in logits.T])] = 1
+    return weights, 0.0
+
+
+def mean(logits: np.ndarray, labels: np.ndarray) -> Weights:
+    return np.full(logits.shape[1], 1 / logits.shape[1]), 0.0
+
+
+CANDIDATES: dict[str, Callable[[np.ndarray, np.ndarray], Weights]] = {
+    MEAN: mean,
+    BEST: best,
+    STACK: logistic,
+}
+
+
+def across(
+    candidate: Callable[[np.ndarray, np.ndarray], Weights],
+    logits: np.ndarray,
+    labels: np.ndarray,
+    fold: np.ndarray,
+) -> np.ndarray:
+    """Log-odds (rows,) of each fold by a candidate fitted on the other folds."""
+    found = np.empty(len(labels))
+    for k in np.unique(fold):
+        weights, intercept = candidate(logits[fold != k], labels[fold != k])
+        found[fold == k] = logits[fold == k] @ weights + intercept
+    return found
+
+
+def choose(logits: np.ndarray, labels: np.ndarray, fold: np.ndarray) -> tuple[str, dict[str, float]]:
+    """The candidate of the highest AUC out of fold, the simplest of several; and each one's AUC."""
+    aucs = {
+        name: auc(labels, across(candidate, logits, labels, fold))
+        for name, candidate in CANDIDATES.items()
+    }
+    return max(aucs, key=lambda name: aucs[name]), aucs
+
+
+def curve(together: np.ndarray) -> np.ndarray:
+    """Of log-odds (rows,), what a calibration is linear in (rows, 2): ln p and -ln(1 - p).
+
+    Source: M. Kull, T. Silva Filho and P. Flach, "Beta calibration", AISTATS 2017.
+    """
+    return np.stack([-np.logaddexp(0, -together), np.logaddexp(0, together)], axis=1)
+
+
+def calibrated(together: np.ndarray, low: float, high: float, shift: float) -> np.ndarray:
+    """Probabilities (rows,) of log-odds: beta calibration, which never changes their order."""
+    return np.asarray(expit(curve(together) @ np.array([low, high]) + shift), np.float64)
+
+
+def calibrate(together: np.ndarray, labels: np.ndarray) -> tuple[float, float, float]:
+    """The `low`, `high` and `shift` that make log-odds (rows,) of unseen patches calibrated."""
+    (low, high), shift = logistic(curve(together), labels)
+    return float(low), float(high), shift
+
+
+def fit_stack(
+    models: tuple[str, ...],
+    logits: np.ndarray,
+    labels: np.ndarray,
+    fold: np.ndarray,
+) -> tuple[Stack, dict[str, float]]:
+    """The combination of out-of-fold log-odds (rows, models) and its calibration; and the AUC of
+    each candidate out of fold."""
+    choice, aucs = choose(logits, labels, fold)
+    weights, intercept = CANDIDATES[choice](logits, labels)
+    calibration = calibrate(across(CANDIDATES[choice], logits, labels, fold), labels)
+    return Stack(models, choice, tuple(map(float, weights)), intercept, *calibration), aucs
 
 
 def out_of_fold(
-    models: tuple[str, ...], logits: np.ndarray, labels: np.ndarray, fold: np.ndarray
-) -> np.ndarray:
-    """Each fold's probabilities by a stack fitted on the other folds, with the base models' folds."""
-    result = np.empty(len(labels))
+    logits: np.ndarray, labels: np.ndarray, fold: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Each fold's probabilities (rows,) by all of `fit_stack` (choice, weights and calibration) done
+    on the other folds; and what they would be without calibration."""
+    before, after = np.empty(len(labels)), np.empty(len(labels))
+    models = tuple(str(k) for k in range(logits.shape[1]))
     for k in np.unique(fold):
-        stack = fit_stack(models, logits[fold != k], labels[fold != k])
-        result[fold == k] = stack.probability(logits[fold == k])
-    return result
+        rest, own = fold != k, fold == k
+        stack, _ = fit_stack(models, logits[rest], labels[rest], fold[rest])
+        before[own] = expit(logits[own] @ np.array(stack.weights) + stack.intercept)
+        after[own] = stack.probability(logits[own])
+    return before, after

@@ -1,0 +1,200 @@
+"""One patch explained: its picture, its probability, and the columns that moved it."""
+
+from __future__ import annotations
+
+import base64
+import io
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from .choices import Kind
+from .engine.regions import CENTER, PATCH_SIZE
+from .errors import InputError
+from .families.catalog import FAMILIES
+from .learn.bundle import Bundle
+from .learn.explain import contributions
+from .learn.predict import check_features, fitted_on
+from .learn.rbf import Rbf
+from .learn.stack import calibrated
+from .learn.values import stored
+from .store import Store
+
+SHOWN = 10  # columns
+
+
+def find(store: Store, patch: str, split: str | None) -> tuple[str, int]:
+    """The split and row of a patch. Raises InputError if the store does not hold it."""
+    for name in store.splits if split is None else [split]:
+        ids = store.patches(name)["id"].tolist()
+        if patch in ids:
+            return name, ids.index(patch)
+    where = "" if split is None else f", split {split!r}"
+    raise InputError(f"{store.path}{where} has no patch {patch!r}; give one of its ids.")
+
+
+def explain(bundle: Bundle, store: Store, patch: str, split: str | None) -> dict[str, Any]:
+    """What the model says of a patch and why: log-odds add up, from `start` by `columns` and `others`
+    to what is calibrated to `probability`.
+
+    Raises InputError if the patch is not in the store, or its features are not the model's.
+    """
+    check_features(bundle, store)
+    split, row = find(store, patch, split)
+    families = list(bundle.manifest["families"])
+    store.check_finished(split, families)
+    values = stored(store, split, families, keep=True)
+    moved, start = contributions(bundle.models, bundle.stack, values, np.array([row]))
+    of_patch = values.take(families, np.array([row]))[0]
+    last = list(bundle.models.values())[-1]
+    assert isinstance(last, Rbf)  # of all families: it knows what is usual
+    names = [c for family in families for c in bundle.manifest["families"][family]["columns"]]
+    order = np.argsort(-np.abs(moved[0]), kind="stable")[:SHOWN]
+    stack = bundle.stack
+    together = np.array([start, start + moved[0].sum()])
+    before, probability = calibrated(together, stack.low, stack.high, stack.shift)
+    label = store.patches(split)["label"][row]
+    return {
+        "id": patch,
+        "split": split,
+        "row": row,
+        "label": None if np.isnan(label) else int(label),
+        "seen_in_training": fitted_on(bundle, store, split),
+        "probability": float(probability),
+        "probability_of_the_usual_patch": float(before),
+        "start": float(start),
+        "columns": [
+            {
+                "column": names[k],
+                "contribution": float(moved[0, k]),
+                "value": float(of_patch[k]),
+                "usual": float(last.mean[k]),
+                "deviations": float((of_patch[k] - last.mean[k]) / last.scale[k]),
+                **plainly(names[k]),
+            }
+            for k in order
+        ],
+        "others": float(moved[0].sum() - moved[0, order].sum()),
+    }
+
+
+def plainly(column: str) -> dict[str, str]:
+    """The meaning and unit of a column."""
+    family = FAMILIES.get(column.split("__", maxsplit=1)[0])
+    if family is None or column not in family.columns:
+        return {"meaning": "a channel of a network", "unit": "activation"}
+    feature = family.feature(column)
+    return {"meaning": feature.meaning, "unit": feature.unit}
+
+
+def picture(store: Store, split: str, row: int, source: str | None) -> np.ndarray:
+    """A patch, uint8 (96, 96, 3), from `source`, or from where its features were measured.
+
+    Raises InputError unless the source is of the kind, and has the ids, that the store says.
+    """
+    from .sources.detect import open_source
+
+    known = store.manifest["source"]
+    kind = next((one for one in Kind if one == known["kind"]), None)
+    opened, _ = open_source(source or str(known["path"]), kind=None if source else kind, slides="none")
+    found = opened.splits.get(split)
+    wanted = store.manifest["splits"][split]["fingerprint"]["ids"]
+    if found is None or found.fingerprint()["ids"] != wanted:
+        raise InputError(f"{opened.path} has other patches than {store.path} was made from.")
+    pixels: np.ndarray = found.read(row, row + 1)[0]
+    return pixels
+
+
+def sentence(found: dict[str, Any]) -> str:
+    truth = {None: "of unknown label", 0: "labeled normal", 1: "labeled tumor"}[found["label"]]
+    seen = "; the model has learned from it" if found["seen_in_training"] else ""
+    return (
+        f"{found['id']} ({found['split']}, {truth}): probability of tumor {found['probability']:.3f}, "
+        f"of the usual patch {found['probability_of_the_usual_patch']:.3f}{seen}"
+    )
+
+
+def png(patch: np.ndarray) -> str:
+    """A picture as a data URI."""
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(patch).save(stream, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>pcam explain: {id}</title>
+<style>
+:root {{ color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }}
+body {{ max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
+figure {{ position: relative; width: 288px; margin: 1rem 0; }}
+figure img {{ width: 288px; height: 288px; image-rendering: pixelated; display: block; }}
+figure span {{ position: absolute; left: {edge}%; top: {edge_px}px; width: {side}%;
+  height: {side_px}px; box-sizing: border-box; border: 2px solid #ffd400; }}
+table {{ border-collapse: collapse; width: 100%; }}
+th, td {{ text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #8886; }}
+td {{ vertical-align: top; }}
+td.bar {{ width: 30%; min-width: 8rem; }}
+td.bar div {{ height: 1rem; }}
+.up {{ background: #c2410c; margin-left: 50%; }}
+.down {{ background: #1d6fb8; float: right; margin-right: 50%; }}
+code {{ overflow-wrap: anywhere; }}
+</style>
+</head>
+<body>
+<h1>What moved this patch</h1>
+<p>{sentence}.</p>
+{figure}
+<table>
+<caption>The {count} columns that moved it most, in log-odds. To the right: toward tumor.</caption>
+<thead><tr><th scope="col">column</th><th scope="col">value</th><th scope="col">usual</th>
+<th scope="col">log-odds</th><th scope="col"><span aria-hidden="true">− 0 +</span></th></tr></thead>
+<tbody>
+{rows}
+</tbody>
+</table>
+<p>All other columns together: {others:+.3f}. Not a medical device.</p>
+</body>
+</html>
+"""
+
+
+def page(found: dict[str, Any], patch: np.ndarray | None) -> str:
+    """The explanation as an HTML file that needs nothing else."""
+    largest = max(abs(one["contribution"]) for one in found["columns"]) or 1.0
+    rows = []
+    for one in found["columns"]:
+        share = 50 * abs(one["contribution"]) / largest
+        style = "up" if one["contribution"] > 0 else "down"
+        rows.append(
+            f"<tr><td><code>{escape(one['column'])}</code><br>{escape(one['meaning'])}</td>"
+            f"<td>{one['value']:.4g} {escape(one['unit'])}</td>"
+            f"<td>{one['usual']:.4g} ({one['deviations']:+.1f} deviations)</td>"
+            f"<td>{one['contribution']:+.3f}</td>"
+            f'<td class="bar"><div class="{style}" style="width:{share:.1f}%"></div></td></tr>'
+        )
+    figure = "<p>(No picture.)</p>"
+    if patch is not None:
+        figure = (
+            f'<figure><img src="{png(patch)}" alt="The patch"><span></span>'
+            "<figcaption>The square is the center, where the label is decided.</figcaption></figure>"
+        )
+    start, stop = CENTER
+    return PAGE.format(
+        id=escape(found["id"]),
+        sentence=escape(sentence(found)),
+        figure=figure,
+        rows="\n".join(rows),
+        count=len(rows),
+        others=found["others"],
+        edge=100 * start / PATCH_SIZE,
+        edge_px=288 * start / PATCH_SIZE,
+        side=100 * (stop - start) / PATCH_SIZE,
+        side_px=288 * (stop - start) / PATCH_SIZE,
+    )

@@ -1,0 +1,77 @@
+"""The features that models learn from, a block of patches at a time: memory need not hold them all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from ..store import Store, part_count, part_span, parts_of
+
+Blocks = Iterator[tuple[slice, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Values:
+    """Families' features of some patches: `part(family, k)` is float32 (rows of part k, columns)."""
+
+    rows: int
+    widths: dict[str, int]  # columns of each family
+    part: Callable[[str, int], np.ndarray]
+
+    @property
+    def families(self) -> list[str]:
+        return list(self.widths)
+
+    def width(self, families: Sequence[str]) -> int:
+        return sum(self.widths[name] for name in families)
+
+    def places(self) -> dict[str, np.ndarray]:
+        """Where each family's columns are among those of all."""
+        ends = np.cumsum([0, *self.widths.values()])
+        return {name: np.arange(ends[k], ends[k + 1]) for k, name in enumerate(self.widths)}
+
+    def blocks(self, families: Sequence[str]) -> Blocks:
+        """Blocks of the families' columns side by side, each with the rows it is of."""
+        for k in range(part_count(self.rows)):
+            yield slice(*part_span(k, self.rows)), self.block(families, k)
+
+    def block(self, families: Sequence[str], k: int) -> np.ndarray:
+        parts = [self.part(name, k) for name in families]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+    def take(self, families: Sequence[str], wanted: np.ndarray) -> np.ndarray:
+        """Some rows, given in ascending order, float32 (wanted, columns); no other parts are read."""
+        of_part = parts_of(wanted)
+        return np.concatenate(
+            [
+                self.block(families, k)[wanted[of_part == k] - part_span(k, self.rows)[0]]
+                for k in np.unique(of_part).tolist()
+            ]
+        )
+
+
+def stored(store: Store, split: str, families: Sequence[str], *, keep: bool) -> Values:
+    """The features of a split's patches, read part by part, each time anew unless `keep`.
+
+    Raises InputError, when it is read, if a part is not what it should be.
+    """
+    widths = {name: len(store.manifest["families"][name]["columns"]) for name in families}
+    rows = store.manifest["splits"][split]["rows"]
+
+    def part(family: str, k: int) -> np.ndarray:
+        return store.part(split, family, k)
+
+    return Values(rows, widths, cache(part) if keep else part)
+
+
+def of_arrays(arrays: dict[str, np.ndarray]) -> Values:
+    """Features that are in memory: for each family float32 (rows, columns)."""
+    rows = len(next(iter(arrays.values())))
+    return Values(
+        rows,
+        {name: array.shape[1] for name, array in arrays.items()},
+        lambda family, k: arrays[family][slice(*part_span(k, rows))],
+    )

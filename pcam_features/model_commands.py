@@ -1,0 +1,250 @@
+"""The commands that make and use models: parse, call, print."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from . import console, show
+from .choices import FOLDS, RESAMPLES, Device
+from .errors import InputError
+from .options import (
+    DeviceOption,
+    JsonOption,
+    OverwriteOption,
+    SeedOption,
+    SlidesOption,
+    ThreadsOption,
+    complete_family,
+    cores,
+)
+
+if TYPE_CHECKING:
+    from .store import Store
+
+FOLDS_HELP = f"Folds across slides. Default: {FOLDS}."
+ModelArgument = Annotated[Path, typer.Argument(help="The fitted model.")]
+FeaturesArgument = Annotated[Path, typer.Argument(help="The feature store.")]
+
+
+def fit(
+    features: FeaturesArgument,
+    model: Annotated[Path, typer.Argument(help="The model to make, a folder.")],
+    split: Annotated[str, typer.Option(help="The split to learn from.")] = "train",
+    families: Annotated[
+        str | None,
+        typer.Option(
+            help="Families, comma-separated; all: by hand, cnn: embeddings. Default: all there are.",
+            autocompletion=complete_family,
+        ),
+    ] = None,
+    folds: Annotated[int | None, typer.Option(min=3, max=20, help=FOLDS_HELP)] = None,
+    folds_from: Annotated[
+        Path | None,
+        typer.Option(help="Folds of another model, or a CSV or Parquet file with id, fold, group."),
+    ] = None,
+    groups: Annotated[
+        str | None,
+        typer.Option(metavar="FILE[:COLUMN]", help="CSV of what to keep together instead of slides."),
+    ] = None,
+    trials: Annotated[
+        int, typer.Option(min=0, max=10_000, help="Trials of a search for better settings, by kind.")
+    ] = 0,
+    max_memory: Annotated[
+        float | None, typer.Option(min=0.1, help="GiB for features. Default: half of the machine's.")
+    ] = None,
+    device: DeviceOption = Device.auto,
+    threads: ThreadsOption = 0,
+    seed: SeedOption = 0,
+    overwrite: OverwriteOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Train XGBoost and a kernel model per group of families; stack them, scored across slides.
+
+    A fit that was stopped goes on where it was: run it again.
+    """
+    from .engine.devices import choose
+    from .learn import fit as learning
+    from .learn.bundle import check_free
+    from .learn.folds import read_folds
+    from .learn.training import How, steps
+    from .sources.slides import read_slides
+    from .store import open_store
+
+    if folds_from is not None and (folds is not None or groups is not None):
+        raise InputError("--folds-from says it all; leave out --folds and --groups.")
+    store = open_store(features)
+    check_free(model, overwrite=overwrite)
+    names = learning.families_to_use(store, split, families)
+    target, why = choose(device)
+    console.say(why)
+    if folds_from is not None:
+        dealt = read_folds(folds_from, store.patches(split))
+    else:
+        known = None if groups is None else (unit_of(groups), read_slides(groups))
+        dealt = learning.deal(store, split, folds or FOLDS, seed, known)
+    console.say(f"folds: {dealt.count}, {dealt.protocol}")
+    with console.progress("fit", steps(names, dealt.count, trials), "steps") as advance:
+        bundle = learning.fit(
+            store,
+            model,
+            split=split,
+            families=names,
+            folds=dealt,
+            how=How(target.NAME, cores(threads), seed),
+            limit=None if max_memory is None else int(max_memory * 2**30),
+            trials=trials,
+            overwrite=overwrite,
+            progress=advance,
+        )
+    show.scores(bundle, model, json)
+
+
+def unit_of(spec: str) -> str:
+    """What a table's groups are called: the column that was named, or slides."""
+    from .sources.slides import parse
+
+    return parse(spec)[1] or "slide"
+
+
+def predicted(model: Path, store: Store, split: str, threads: int) -> tuple[list[str], Any]:
+    from .learn.bundle import read
+    from .learn.predict import fitted_on, out_of_fold
+    from .learn.predict import predict as run
+
+    bundle = read(model)
+    if fitted_on(bundle, store, split):
+        console.say("the model was fitted on these patches: these are its out-of-fold predictions")
+        return out_of_fold(model, store, split)
+    return run(bundle, store, split, cores(threads))
+
+
+def predict(
+    model: ModelArgument,
+    features: FeaturesArgument,
+    out: Annotated[Path, typer.Argument(help="The CSV to write: id,label with a probability.")],
+    split: Annotated[str, typer.Option(help="The split to predict.")] = "test",
+    threads: ThreadsOption = 0,
+) -> None:
+    """Predict the probability of tumor for each patch of a split."""
+    from .evaluate.predictions import write_predictions
+    from .store import open_store
+
+    ids, probabilities = predicted(model, open_store(features), split, threads)
+    write_predictions(out, ids, probabilities)
+    console.say(f"{out}: {len(ids):,} predictions")
+
+
+def submit(
+    model: ModelArgument,
+    features: FeaturesArgument,
+    submission: Annotated[Path, typer.Argument(help="The CSV to write.")],
+    sample: Annotated[
+        Path | None, typer.Option(help="sample_submission.csv: whose ids, in whose order.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="The split to predict.")] = "test",
+    threads: ThreadsOption = 0,
+) -> None:
+    """Write a Kaggle submission: exactly the sample's ids, in its order."""
+    from .store import open_store
+    from .submit import submit as run
+
+    ids, probabilities = predicted(model, open_store(features), split, threads)
+    rows, left_out = run(submission, ids, probabilities, sample)
+    extra = f"; {left_out:,} predictions are not in the sample" if left_out else ""
+    console.say(f"{submission}: {rows:,} rows{extra}")
+
+
+def compare(
+    truth: Annotated[Path, typer.Argument(help="CSV of id,label with 0 and 1.")],
+    predictions: Annotated[list[Path], typer.Argument(help="CSVs of id,label with a probability.")],
+    slides: SlidesOption = None,
+    resamples: Annotated[
+        int, typer.Option(min=100, help="Draws of slides for the intervals.")
+    ] = RESAMPLES,
+    seed: SeedOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Compare predictions: AUC and paired differences, with DeLong and slide-resampled intervals."""
+    from .evaluate.compare import compare as run
+    from .evaluate.compare import read_all
+    from .sources.slides import read_slides
+
+    ids, labels, scores = read_all(truth, predictions)
+    known = None if slides is None else read_slides(slides)
+    result = run(ids, labels, scores, known, resamples=resamples, seed=seed)
+    if json:
+        console.as_json(result)
+        return
+    show.comparison(result)
+
+
+def explain(
+    model: ModelArgument,
+    features: FeaturesArgument,
+    patch: Annotated[str, typer.Option("--id", help="The patch.")],
+    split: Annotated[str | None, typer.Option(help="Its split. Default: whichever has it.")] = None,
+    source: Annotated[
+        str | None, typer.Option(help="Where its picture is. Default: as when it was measured.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="An HTML file to write, with the picture.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Show one patch: its picture, its probability, and the ten columns that moved it most."""
+    from .explain import explain as run
+    from .explain import page, picture, sentence
+    from .files import write_text
+    from .learn.bundle import read
+    from .store import open_store
+
+    store = open_store(features)
+    found = run(read(model), store, patch, split)
+    pixels = None
+    try:
+        pixels = picture(store, found["split"], found["row"], source)
+    except InputError as error:
+        if source is not None:
+            raise
+        console.say(f"no picture: {error} --source says where it is")
+    if out is not None:
+        write_text(out, page(found, pixels))
+        console.say(f"page: {out}")
+    if json:
+        console.as_json(found)
+        return
+    if pixels is not None:
+        console.picture(pixels)
+    console.data(sentence(found))
+    show.explanation(found)
+
+
+def model(
+    path: Annotated[Path, typer.Argument(metavar="MODEL", help="The fitted model.")],
+    json: JsonOption = False,
+) -> None:
+    """Print a model's card: data, protocol, scores, what it goes by, and what it is not for."""
+    from .card import card
+    from .learn.bundle import read
+
+    manifest = read(path).manifest
+    if json:
+        console.as_json(show.said(manifest))
+        return
+    try:
+        text = card(manifest)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"model {path} is damaged (no {error} for its card); fit it anew.") from None
+    console.data(console.printable(text))
+
+
+COMMANDS: dict[Callable[..., None], str] = {
+    fit: "pcam fit features model --folds 5",
+    predict: "pcam predict model features valid.csv --split valid",
+    submit: "pcam submit model features submission.csv --sample sample_submission.csv",
+    compare: "pcam compare truth.csv classical.csv network.csv --slides slides.csv",
+    explain: "pcam explain model features --id 00001b2b5609af42ab0ab276dd4cd41c3e7745b5 --out why.html",
+    model: "pcam model model",
+}

@@ -1,0 +1,185 @@
+"""Features come in blocks, from memory or disk, and models learn the same from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xgboost
+from sklearn.metrics import roc_auc_score
+
+from pcam_features.learn import boosting, memory, rbf
+from pcam_features.learn.values import of_arrays, stored
+from pcam_features.store import open_store
+
+ROWS = 5000  # three parts of a store
+
+
+def arrays() -> tuple[dict[str, np.ndarray], np.ndarray]:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(ROWS, 30)).astype(np.float32)
+    labels = (values[:, 0] + values[:, 20] ** 2 + rng.normal(0, 0.5, ROWS) > 1).astype(np.int8)
+    return {"a": values[:, :10], "b": values[:, 10:]}, labels
+
+
+def booster(pages: Path | None, within: np.ndarray) -> tuple[xgboost.Booster, np.ndarray]:
+    known, labels = arrays()
+    values = of_arrays(known)
+    matrix = boosting.binned(values, ["a", "b"], labels, within, threads=2, pages=pages)
+    assert pages is None or any(pages.parent.iterdir()), "nothing is on disk: nothing is tested"
+    made = boosting.train(matrix, device="cpu", threads=2, seed=0, rounds=40)
+    return made, boosting.margins(made, values, ["a", "b"], ~within, threads=2)
+
+
+def test_oracle_blocks_are_the_stores_tables(store_folder: Path) -> None:
+    import pandas as pd
+
+    for keep in (False, True):
+        values = stored(open_store(store_folder), "train", ["color", "lbp"], keep=keep)
+        tables = [pd.read_parquet(store_folder / "train" / name) for name in ("color", "lbp")]
+        expected = np.concatenate([t.drop(columns="id").to_numpy() for t in tables], axis=1)
+        found = np.concatenate([block for _, block in values.blocks(["color", "lbp"])])
+        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(values.take(["lbp"], np.array([3, 99])), expected[[3, 99], 364:])
+        assert values.places()["lbp"][0] == 364
+
+
+def test_invariant_rows_are_taken_across_parts() -> None:
+    known, _ = arrays()
+    wanted = np.array([0, 2047, 2048, 4999])
+    found = of_arrays(known).take(["b", "a"], wanted)
+    np.testing.assert_array_equal(found, np.concatenate([known["b"], known["a"]], axis=1)[wanted])
+
+
+def test_oracle_trees_from_blocks_are_xgboosts_from_one_array() -> None:
+    known, labels = arrays()
+    within = np.arange(ROWS) % 3 > 0
+    made, margins = booster(None, within)
+    whole = np.concatenate([known["a"], known["b"]], axis=1)
+    matrix = xgboost.QuantileDMatrix(whole[within], labels[within], max_bin=32)
+    parameters = boosting.PARAMETERS | {"nthread": 2, "seed": 0}
+    expected = xgboost.train(parameters, matrix, num_boost_round=40)
+    held_out = xgboost.DMatrix(whole[~within])
+    np.testing.assert_allclose(
+        margins[:, -1], expected.predict(held_out, output_margin=True), atol=1e-4
+    )
+    np.testing.assert_allclose(
+        margins[:, 0],
+        expected.predict(held_out, output_margin=True, iteration_range=(0, 20)),
+        atol=1e-4,
+    )
+    assert boosting.counts(40).tolist() == [20, 40]
+    assert roc_auc_score(labels[~within], margins[:, -1]) > 0.8
+    assert made.num_features() == 30
+
+
+def test_parity_trees_from_disk_are_trees_from_memory(tmp_path: Path) -> None:
+    within = np.arange(ROWS) % 3 > 0
+    in_memory, expected = booster(None, within)
+    on_disk, found = booster(tmp_path / "pages", within)
+    assert not any(tmp_path.iterdir())  # XGBoost takes its files away
+    np.testing.assert_array_equal(found, expected)
+    assert on_disk.save_raw("ubj") == in_memory.save_raw("ubj")
+
+
+def test_oracle_folds_of_the_kernel_model_are_models_without_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rbf, "LANDMARKS", 200)
+    known, labels = arrays()
+    values, fold = of_arrays(known), (np.arange(ROWS) % 4).astype(np.int16)
+    ready = rbf.prepare(values, ["a", "b"], labels, fold, seed=0)
+    found = rbf.across(ready, values, ["a", "b"], fold)
+    whole = np.concatenate([known["a"], known["b"]], axis=1)
+    for k in range(4):
+        kept = ready.landmark_fold != k  # no patch of the fold is a landmark of its model
+        rows = rbf.standardize(whole, ready.mean, ready.scale)
+        like = rbf.likeness(rows, ready.landmarks[kept], rbf.WIDTH).astype(float)
+        among = ready.among[np.ix_(kept, kept)]
+        own = fold == k
+        centered = like[~own] - like[~own].mean(axis=0)
+        wrong = labels[~own] - labels[~own].mean()
+        squares = centered.T @ centered + rbf.PENALTY * among
+        weights = np.linalg.lstsq(squares, centered.T @ wrong, rcond=1e-12)[0]
+        expected = (like[own] - like[~own].mean(axis=0)) @ weights + labels[~own].mean()
+        np.testing.assert_allclose(found[own], rbf.log_odds(expected), atol=0.02)
+        assert roc_auc_score(labels[own], found[own]) > 0.8
+
+
+def test_invariant_labels_of_a_fold_have_no_part_in_its_scores(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rbf, "LANDMARKS", 200)
+    known, labels = arrays()
+    values, fold = of_arrays(known), (np.arange(ROWS) % 4).astype(np.int16)
+    changed = np.where(fold == 2, 1 - labels, labels)
+    found = [
+        rbf.across(rbf.prepare(values, ["a"], given, fold, seed=0), values, ["a"], fold)
+        for given in (labels, changed)
+    ]
+    np.testing.assert_array_equal(found[0][fold == 2], found[1][fold == 2])
+    assert not np.allclose(found[0][fold != 2], found[1][fold != 2])
+
+
+def test_invariant_tree_counts_are_not_chosen_by_what_they_are_scored_on() -> None:
+    rng = np.random.default_rng(0)
+    labels, fold = rng.integers(0, 2, 300), np.arange(300) % 3
+    margins = rng.normal(size=(300, 5)) + labels[:, None] * np.array([0, 1, 3, 1, 0])
+    found, count = boosting.across_counts(labels, fold, margins, 100)
+    assert count == 60
+    np.testing.assert_array_equal(found, margins[:, 2])
+    spoilt = np.where((fold == 1)[:, None], margins[:, [2, 1, 0, 3, 4]], margins)
+    found, _ = boosting.across_counts(labels, fold, spoilt, 100)
+    np.testing.assert_array_equal(found[fold == 1], spoilt[fold == 1, 2])
+
+
+class OnCard(np.ndarray):
+    """Memory of the host in the place of a card's."""
+
+    def get(self) -> np.ndarray:
+        return self.view(np.ndarray)
+
+
+class Card:
+    """What of CuPy the models call."""
+
+    @staticmethod
+    def asarray(array: np.ndarray, dtype: type | None = None) -> OnCard:
+        return np.asarray(array, dtype).view(OnCard)
+
+    @staticmethod
+    def zeros(shape: tuple[int, ...]) -> OnCard:
+        return np.zeros(shape).view(OnCard)
+
+
+def test_parity_models_computed_where_a_card_keeps_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
+    known, labels = arrays()
+    values, fold = of_arrays(known), (np.arange(ROWS) % 4).astype(np.int16)
+    monkeypatch.setattr(rbf, "LANDMARKS", 200)
+    found = []
+    for xp in (np, Card):
+        ready = rbf.prepare(values, ["b"], labels, fold, seed=0, xp=xp)
+        found.append(rbf.across(ready, values, ["b"], fold, xp=xp))
+        assert type(found[-1]) is type(ready.landmarks) is np.ndarray
+    np.testing.assert_array_equal(*found)
+    given: list[type] = []
+    whole = xgboost.QuantileDMatrix
+
+    def taken(blocks: xgboost.DataIter, **how: int) -> xgboost.DMatrix:
+        blocks.reset()
+        while blocks.next(lambda data, label: given.append(type(data))):
+            pass
+        return whole(blocks, **how)
+
+    monkeypatch.setattr(xgboost, "QuantileDMatrix", taken)
+    boosting.binned(values, ["a", "b"], labels, fold > 0, threads=1, xp=Card)
+    assert given == [OnCard] * 3  # parts of the store, as they came
+
+
+@pytest.mark.parametrize(
+    ("gib", "expected"), [(64, (True, True)), (12, (False, True)), (2, (False, False))]
+)
+def test_mechanics_what_stays_in_memory(gib: int, expected: tuple[bool, bool]) -> None:
+    assert memory.fits(220_025, 10_000, gib << 30) == expected
+    assert 1 << 28 < memory.machine_bytes() < 1 << 50
