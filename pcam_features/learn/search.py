@@ -130,8 +130,8 @@ def run(
         study.sampler = optuna.samplers.TPESampler(
             seed=(seed + ended) % 2**32, n_startup_trials=STARTED, multivariate=True
         )
-    if not ended:
-        study.enqueue_trial(parameters(Settings(), kind), skip_if_exists=True)
+    if not ended and not study.get_trials(states=[optuna.trial.TrialState.WAITING]):
+        study.enqueue_trial(parameters(Settings(), kind))
     trial = study.ask(DISTRIBUTIONS[kind])
     settings = with_parameters(Settings(), kind, trial.params)
     scores: list[float] = []
