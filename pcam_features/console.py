@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -46,7 +49,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], text: bool = Fa
         left = k == 0 or text
         made.add_column(column, justify="left" if left else "right", no_wrap=k == 0 or not text)
     for row in rows:
-        made.add_row(*row)
+        made.add_row(*map(printable, row))
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:  # a pipe has no width that a table would have to fit
         console = Console(highlight=False, markup=False, width=200)
@@ -68,6 +71,26 @@ def picture(pixels: Any) -> None:
         for (r, g, b), (s, h, c) in zip(above, below, strict=True):
             line.append("▀", Style.parse(f"rgb({r},{g},{b}) on rgb({s},{h},{c})"))
         console.print(line)
+
+
+@contextmanager
+def stops_at_once(message: str) -> Iterator[None]:
+    """Ctrl-C ends the process with a message: inside XGBoost's calls back to Python an exception is
+    lost, or breaks what calls. Only for work that is kept as it is done."""
+
+    def stop(number: int, frame: object) -> None:
+        show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""
+        say(f"{show_cursor}\n{message}")
+        os._exit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # where nobody can ask for it
+        return
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

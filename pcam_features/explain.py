@@ -54,6 +54,8 @@ def explain(bundle: Bundle, store: Store, patch: str, split: str | None) -> dict
     stack = bundle.stack
     together = np.array([start, start + moved[0].sum()])
     before, probability = calibrated(together, stack.low, stack.high, stack.shift)
+    if not np.isfinite([*together, before, probability]).all():
+        raise InputError("the model's numbers have no end; it is damaged, fit it anew.")
     label = store.patches(split)["label"][row]
     return {
         "id": patch,

@@ -119,10 +119,14 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
 def read_json(path: Path, what: str) -> dict[str, Any]:
     """A JSON object. Raises InputError, naming `what` it should be, if there is none."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{what} {path} cannot be read: {error}.") from None
     if not isinstance(content, dict):
@@ -165,6 +169,6 @@ def check_ids(ids: list[str], where: str) -> None:
     """Raises InputError if an id is empty or stands twice."""
     if len(set(ids)) != len(ids):
         ((twice, _),) = Counter(ids).most_common(1)
-        raise InputError(f"{where} has the id {twice} more than once.")
+        raise InputError(f"{where} has the id {twice[:100]} more than once.")
     if "" in ids:
         raise InputError(f"{where} has an empty id in row {ids.index('') + 2}.")

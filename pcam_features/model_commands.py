@@ -54,7 +54,8 @@ def fit(
         int, typer.Option(min=0, max=10_000, help="Trials of a search for better settings, by kind.")
     ] = 0,
     max_memory: Annotated[
-        float | None, typer.Option(min=0.1, help="GiB for features. Default: half of the machine's.")
+        float | None,
+        typer.Option(min=0.1, max=1e6, help="GiB for features. Default: half of the machine's."),
     ] = None,
     device: DeviceOption = Device.auto,
     threads: ThreadsOption = 0,
@@ -87,7 +88,10 @@ def fit(
         known = None if groups is None else (unit_of(groups), read_slides(groups))
         dealt = learning.deal(store, split, folds or FOLDS, seed, known)
     console.say(f"folds: {dealt.count}, {dealt.protocol}")
-    with console.progress("fit", steps(names, dealt.count, trials), "steps") as advance:
+    with (
+        console.stops_at_once("stopped; run it again to go on from here"),
+        console.progress("fit", steps(names, dealt.count, trials), "steps") as advance,
+    ):
         bundle = learning.fit(
             store,
             model,
@@ -217,7 +221,7 @@ def explain(
         return
     if pixels is not None:
         console.picture(pixels)
-    console.data(sentence(found))
+    console.data(console.printable(sentence(found)))
     show.explanation(found)
 
 
@@ -235,7 +239,7 @@ def model(
         return
     try:
         text = card(manifest)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise InputError(f"model {path} is damaged (no {error} for its card); fit it anew.") from None
     console.data(console.printable(text))
 

@@ -79,6 +79,8 @@ def findings(manifest: dict[str, Any]) -> list[str]:
             f"search for {kind}: AUC {found['default']:.4f} with nothing set, {found['best']:.4f} at "
             f"best, {found['nested']:.4f} where it was not chosen: {verb}"
         )
+    if any(found["taken"] for found in manifest.get("search", {}).values()):
+        said.append("the scores are of settings chosen on these folds: expect a little less elsewhere")
     leak = manifest["leakage"]
     said.append(
         f"leakage gap: {leak['model']} has an AUC of {leak['auc']:.4f} in these folds, and would have "

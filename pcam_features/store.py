@@ -11,6 +11,7 @@ split once all its parts exist, which the manifest then says.
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from . import __version__
+from . import __version__, parquet
 from .errors import InputError, PcamError
 from .families.catalog import may_be_stored
 from .files import TEMPORARY, is_marked, read_json, whole_file, write_json
@@ -296,13 +297,25 @@ class Store:
         rows = self._split(split)["rows"]
         parts = [self._read(split, PATCHES, k, rows) for k in range(part_count(rows))]
         table = pa.concat_tables(parts)
+        labels = np.array(table["label"].to_pylist(), np.float64)
+        if not np.isin(labels[~np.isnan(labels)], (0, 1)).all():
+            raise InputError(f"{self.path} holds labels other than 0 and 1; extract with --overwrite.")
         return pd.DataFrame(
             {
                 "id": table["id"].to_pylist(),
-                "label": np.array(table["label"].to_pylist(), np.float64),
+                "label": labels,
                 "slide": pd.Series(table["slide"].to_pylist(), dtype=object),
             }
         )
+
+    def digest(self, split: str, families: Iterable[str]) -> str:
+        """SHA-256 of the files of some families' values."""
+        state = hashlib.sha256()
+        for family in families:
+            for part in range(part_count(self._split(split)["rows"])):
+                with part_path(self.path, split, family, part).open("rb") as file:
+                    state.update(hashlib.file_digest(file, "sha256").digest())
+        return state.hexdigest()
 
     def check_finished(self, split: str, families: Iterable[str]) -> None:
         """Raises InputError unless the families are finished in a split."""
@@ -358,14 +371,15 @@ class Store:
         path = part_path(self.path, split, table, part)
         start, stop = part_span(part, rows)
         try:
-            found = pq.ParquetFile(path)
-            schema = found.schema_arrow.remove_metadata()
-            if found.metadata.num_rows != stop - start or schema != self._schema(table):
+            wanted = self._schema(table)
+            text = [field.name for field in wanted if field.type == pa.string()]
+            found, schema = parquet.open_file(path, text)
+            if found.metadata.num_rows != stop - start or schema.remove_metadata() != wanted:
                 raise InputError(
                     f"{path} has not the rows and columns it should; extract with --overwrite."
                 )
-            return found.read()
-        except (OSError, pa.ArrowException) as error:
+            return parquet.read(found)
+        except (OSError, ValueError, pa.ArrowException) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"{path} cannot be read: {reason}; run pcam extract again.") from None
 
@@ -384,7 +398,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is not a feature store; put FEATURES and MODEL in the right order.")
     check_version(manifest, path)
     try:
-        str(manifest["source"]["kind"])
+        str(manifest["source"]["kind"]), str(manifest["source"]["path"])
         for name, family in manifest["families"].items():
             if not may_be_stored(name, family):  # names become paths: only those we know
                 raise ValueError(f"unknown family {name!r}")
@@ -395,7 +409,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
             if len({"id", *columns}) != 1 + len(columns):
                 raise ValueError(f"a column of {name} is there twice")
         for name, split in manifest["splits"].items():
-            safe = name not in ("", ".", "..") and not {"/", "\\", "\0"} & set(name)
+            safe = name not in ("", ".", "..") and not {"/", "\\"} & set(name) and name.isprintable()
             rows = split["rows"]
             if not safe or not isinstance(rows, int) or not 0 < rows < LARGEST_ROWS:
                 raise ValueError(f"split {name!r}")

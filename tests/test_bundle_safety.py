@@ -15,8 +15,9 @@ import xgboost
 from pcam_features.errors import InputError
 from pcam_features.families.catalog import FAMILIES
 from pcam_features.files import sha256
-from pcam_features.learn import bundle
+from pcam_features.learn import bundle, ubjson
 from pcam_features.learn.predict import how_to_extract
+from pcam_features.store import open_store
 
 
 def damaged(manifest: dict[str, object], change: str) -> dict[str, object]:
@@ -101,6 +102,70 @@ def test_mechanics_trees_that_lead_astray_are_refused(change: str, model_folder:
     TREES[change](model["learner"]["gradient_booster"]["model"]["trees"][-1])
     with pytest.raises(ValueError, match="a tree"):
         bundle.check_trees(model, booster.num_features())
+
+
+def deep(content: bytes) -> bytes:
+    return b"{L" + (1).to_bytes(8, "big") + b"a" + b"[" * 10**6
+
+
+HOSTILE: dict[str, Callable[[bytes], bytes]] = {
+    "nested without end": deep,
+    "text": lambda content: b'{"a":' + b"[" * 10**6,
+    "half": lambda content: content[: len(content) // 2],
+    "one byte short": lambda content: content[:-1],
+    "one byte more": lambda content: content + b"}",
+    "long array": lambda content: b"{i\x01a[$d#l\x40\x00\x00\x00" + bytes(64) + b"}",
+    "long key": lambda content: content[:1] + b"L" + (1 << 40).to_bytes(8, "big") + content[10:],
+    "negative": lambda content: content[:1] + b"i" + b"\xff" + content[10:],
+    "values without a number": lambda content: b"{i\x01a[$l}",
+    "unknown kind": lambda content: b"{i\x01aQ}",
+}
+
+
+@pytest.mark.parametrize("change", HOSTILE)
+def test_mechanics_files_that_xgboost_would_follow_anywhere_are_refused(
+    change: str, model_folder: Path
+) -> None:
+    content = bundle.booster_path(model_folder, "color").read_bytes()
+    ubjson.check(content)
+    hostile = HOSTILE[change](content)
+    assert hostile != content
+    with pytest.raises(ValueError, match=r"\w"):
+        ubjson.check(hostile)
+
+
+def test_oracle_ubjson_is_as_its_standard_says() -> None:
+    ubjson.check(b"{i\x01a[i\x01U\xffI\x00\x01Sl\x00\x00\x00\x02hiTFZ]i\x01b{i\x01cD12345678}}")
+    ubjson.check(b"{i\x01a[$d#i\x0212345678i\x01b[#i\x02Z[]}")
+    ubjson.check(b"{}")
+
+
+NUMBERS: dict[str, tuple[Callable[[dict[str, Any]], Any], tuple[object, ...]]] = {
+    "not a number": (lambda m: m.update(seed=float("nan")), ("model", "{model}", "--json")),
+    "beyond floats": (lambda m: m["leakage"].update(auc=10**400), ("model", "{model}")),
+    "without end": (
+        lambda m: m["stack"]["weights"].update(dict.fromkeys(m["stack"]["weights"], 1e308)),
+        ("explain", "{model}", "{store}", "--id", "{id}", "--json"),
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
+@pytest.mark.parametrize("change", NUMBERS)
+def test_mechanics_numbers_that_are_none_are_refused(
+    change: str, model_folder: Path, store_folder: Path, tmp_path: Path, pcam: Callable[..., Any]
+) -> None:
+    hostile = Path(shutil.copytree(model_folder, tmp_path / "model"))
+    manifest = json.loads((hostile / "manifest.json").read_text())
+    spoil, words = NUMBERS[change]
+    spoil(manifest)
+    (hostile / "manifest.json").write_text(json.dumps(manifest))
+    patch = open_store(store_folder).patches("test")["id"][0]
+    known = {"model": hostile, "store": store_folder, "id": patch}
+    result = pcam(*[str(word).format(**known) for word in words])
+    assert result.code == 2
+    assert "Traceback" not in result.err
+    assert result.out == ""
 
 
 @pytest.mark.parametrize("key", ["num_class", "num_target"])

@@ -237,6 +237,24 @@ def test_mechanics_one_class_only(pcam: Run, source: Path, tmp_path: Path) -> No
     assert not (tmp_path / "m").exists()
 
 
+def test_mechanics_labels_of_another_kind(pcam: Run, store_folder: Path, tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    store = Path(shutil.copytree(store_folder, tmp_path / "store"))
+    file = next((store / "train" / "patches").iterdir())
+    table = pq.read_table(file)
+    sevens = pa.array([7] * len(table), pa.int8())
+    pq.write_table(table.set_column(1, table.schema.field("label"), sevens), file)
+    refused(pcam("fit", store, tmp_path / "m"), "labels other than 0 and 1")
+    assert list(tmp_path.iterdir()) == [store]
+
+
+def test_mechanics_memory_without_end(pcam: Run, store_folder: Path, tmp_path: Path) -> None:
+    for word in ("inf", "nan", "0"):
+        assert pcam("fit", store_folder, tmp_path / "m", "--max-memory", word).code == 2
+
+
 def test_mechanics_fit_without_labels(pcam: Run, store_folder: Path, tmp_path: Path) -> None:
     refused(pcam("fit", store_folder, tmp_path / "m", "--split", "test"), "no labels")
 

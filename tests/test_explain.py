@@ -175,6 +175,36 @@ def test_mechanics_the_card_says_what_matters(pcam: Run, model_folder: Path) -> 
     assert {"source", "stack", "calibration", "importance", "versions"} <= set(manifest)
 
 
+def test_mechanics_strangers_names_do_not_steer_the_terminal(
+    pcam: Run, model_folder: Path, store_folder: Path, patch_id: str, tmp_path: Path
+) -> None:
+    import shutil
+
+    import pyarrow.parquet as pq
+
+    hostile = Path(shutil.copytree(model_folder, tmp_path / "model"))
+    store = Path(shutil.copytree(store_folder, tmp_path / "store"))
+
+    def renamed(name: str) -> str:
+        return name if name == "id" else f"\x1b[31m<script>{name}"
+
+    for file in (hostile / "manifest.json", store / "manifest.json"):
+        manifest = json.loads(file.read_text())
+        for family in FITTED:
+            known = manifest["families"][family]
+            known["columns"] = [renamed(name) for name in known["columns"]]
+        file.write_text(json.dumps(manifest))
+    for file in (file for family in FITTED for file in (store / "test" / family).iterdir()):
+        table = pq.read_table(file)
+        pq.write_table(table.rename_columns([renamed(name) for name in table.column_names]), file)
+    out = tmp_path / "why.html"
+    result = pcam("explain", hostile, store, "--id", patch_id, "--out", out)
+    assert result.code == 0, result.err
+    assert result.out.count("[31m<script>") == 10
+    assert "\x1b" not in result.out
+    assert "<script" not in out.read_text()
+
+
 def test_mechanics_a_strangers_card_does_not_steer_the_terminal(
     pcam: Run, model_folder: Path, tmp_path: Path
 ) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -267,3 +270,20 @@ def test_mechanics_an_existing_model_is_not_replaced_unasked(
     before = (model_folder / "manifest.json").read_bytes()
     assert pcam("fit", store_folder, model_folder).code == 2
     assert (model_folder / "manifest.json").read_bytes() == before
+
+
+def test_regression_threads_of_xgboost_wait_without_spinning() -> None:
+    code = "import pcam_features.learn.fit, os; print(os.environ['OMP_WAIT_POLICY'])"
+    without = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    early = """
+import os, sys
+class Look:
+    def find_spec(self, name, *rest):
+        if name == "xgboost":
+            print(os.environ.get("OMP_WAIT_POLICY"))
+sys.meta_path.insert(0, Look())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", early + code], env=without, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["passive", "passive"]  # as XGBoost is looked for, and after

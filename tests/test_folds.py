@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import Result
 
@@ -81,6 +83,32 @@ def test_mechanics_folds_that_are_not_sound_are_refused(
     with pytest.raises(InputError, match=change) as caught:
         read_folds(path, open_store(store_folder).patches("train"))
     assert str(path) in str(caught.value)
+
+
+def test_mechanics_parquet_by_other_hands(
+    table: pd.DataFrame, store_folder: Path, tmp_path: Path
+) -> None:
+    patches, path = open_store(store_folder).patches("train"), tmp_path / "folds.parquet"
+    table.set_index("id").to_parquet(path)
+    np.testing.assert_array_equal(read_folds(path, patches).fold, table["fold"])
+    arrays = [pa.array(table["id"], pa.string()), pa.array(table["fold"])]
+    pq.write_table(pa.table([*arrays, arrays[0]], ["id", "fold", "id"]), path)
+    with pytest.raises(InputError, match="two of them"):
+        read_folds(path, patches)
+    table.assign(fold=table["fold"] + 0.5).to_parquet(path)
+    with pytest.raises(InputError, match="whole numbers"):
+        read_folds(path, patches)
+
+
+def test_mechanics_a_long_text_in_every_row_is_not_written_out(
+    store_folder: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "folds.parquet"
+    ids = pa.DictionaryArray.from_arrays(pa.array(np.zeros(300, np.int32)), pa.array(["x" * 10**6]))
+    pq.write_table(pa.table({"id": ids, "fold": pa.array(range(300))}), path)
+    with pytest.raises(InputError, match="more than 1000 letters") as caught:
+        read_folds(path, open_store(store_folder).patches("train"))
+    assert len(str(caught.value)) < 300
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"\xff\xfe\x00", b"id,fold\na,1\n"])

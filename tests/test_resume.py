@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,11 +12,18 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import FITTED, Result
 from filelock import FileLock
 
+from pcam_features.errors import InputError, PcamError
+from pcam_features.learn import work
+from pcam_features.learn.fit import deal, fit
+from pcam_features.learn.training import How
 from pcam_features.learn.work import LOCK, PLAN, STEPS, unfinished
+from pcam_features.store import open_store
 
 Run = Callable[..., Result]
 
@@ -74,6 +82,97 @@ def test_mechanics_another_fit_is_not_mixed_in(store_folder: Path, pcam: Run, tm
     result = pcam(*command(store_folder, model, "--seed", "5", "--overwrite", "--json"))
     assert result.code == 0
     assert json.loads(result.out)["seed"] == 5
+
+
+def test_mechanics_ctrl_c_stops_at_once_and_loses_nothing(
+    store_folder: Path, pcam: Run, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    words = command(store_folder, model)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pcam_features", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not list((unfinished(model) / STEPS).glob("*.npy")) and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out == ""
+    assert err.endswith("stopped; run it again to go on from here\n")
+    assert "Traceback" not in err
+    assert pcam(*words).code == 0
+
+
+def test_mechanics_a_fit_that_is_killed_as_it_ends_only_gets_its_name(
+    model_folder: Path, store_folder: Path, pcam: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "model"
+
+    def killed(whole: Path, path: Path) -> None:
+        raise PcamError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(work, "replace_folder", killed)
+        assert pcam(*command(store_folder, model)).code == 1
+    assert not model.exists()
+    assert pcam(*command(store_folder, model)).code == 0
+    assert sorted(f.name for f in model.iterdir()) == sorted(f.name for f in model_folder.iterdir())
+
+
+def test_mechanics_what_appears_under_its_name_meanwhile_is_left(
+    store_folder: Path, tmp_path: Path
+) -> None:
+    model, store = tmp_path / "model", open_store(store_folder)
+    folds = deal(store, "train", 3, 0)
+
+    def appears(done: int) -> None:
+        model.mkdir(exist_ok=True)
+        (model / "thesis.txt").write_text("precious")
+
+    with pytest.raises(InputError, match="exists already"):
+        fit(
+            store,
+            model,
+            split="train",
+            families=["lbp"],
+            folds=folds,
+            how=How("cpu", 2, 0),
+            progress=appears,
+        )
+    assert (model / "thesis.txt").read_text() == "precious"
+    assert (unfinished(model) / "manifest.json").is_file()
+
+
+def test_mechanics_damaged_steps_are_made_anew(
+    model_folder: Path, store_folder: Path, pcam: Run, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    kill_after(8, store_folder, model)
+    for k, file in enumerate(sorted((unfinished(model) / STEPS).glob("*.npy"))):
+        file.write_bytes(b"" if k % 2 else file.read_bytes()[:90])
+    for file in (unfinished(model) / "color").iterdir():
+        file.write_bytes(file.read_bytes()[:200])
+    assert pcam(*command(store_folder, model)).code == 0
+    for name in ("out_of_fold.parquet", "color/trees.ubj", "color/landmarks.npy"):
+        assert (model / name).read_bytes() == (model_folder / name).read_bytes(), name
+
+
+def test_mechanics_features_that_changed_meanwhile_are_noticed(
+    store_folder: Path, pcam: Run, tmp_path: Path
+) -> None:
+    store, model = tmp_path / "store", tmp_path / "model"
+    shutil.copytree(store_folder, store)
+    kill_after(2, store, model)
+    file = next((store / "train" / "color").iterdir())
+    table = pq.read_table(file)
+    column = pa.array(table[1].to_numpy()[::-1].copy())
+    pq.write_table(table.set_column(1, table.column_names[1], column), file)
+    refused = pcam(*command(store, model))
+    assert refused.code == 2
+    assert "features" in refused.err.split("differs in ")[1]
 
 
 def test_mechanics_one_process_fits_a_model(store_folder: Path, pcam: Run, tmp_path: Path) -> None:

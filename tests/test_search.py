@@ -12,6 +12,7 @@ import pytest
 from conftest import Result
 from sklearn.metrics import roc_auc_score
 
+from pcam_features.errors import InputError, PcamError
 from pcam_features.learn import search
 from pcam_features.learn.folds import Folds
 from pcam_features.learn.models import KERNEL, TREES
@@ -143,6 +144,31 @@ def test_oracle_a_trial_is_worth_its_mean_auc_over_folds(tmp_path: Path) -> None
     ready = rbf.prepare(values, ["x"], labels, folds.fold, seed=0)
     expected = roc_auc_score(labels[fold == 1], rbf.across(ready, values, ["x"], folds.fold)[fold == 1])
     np.testing.assert_allclose(search.kernel_score(values, labels, folds, how)(Settings(), 1), expected)
+
+
+def test_mechanics_a_fold_of_one_class_is_left_out_of_a_search(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    known = of_arrays({"x": rng.normal(size=(ROWS, 4)).astype(np.float32)})
+    labels, fold = rng.integers(0, 2, ROWS).astype(np.int8), (np.arange(ROWS) % 4).astype(np.int16)
+    labels[fold == 3] = 0
+    folds, how = Folds(np.arange(ROWS), fold, 4, "each alone"), How("cpu", 2, 0)
+    _, found = search.search(Work(tmp_path), known, labels, folds, how, 1, lambda: None)
+    for kind in (TREES, KERNEL):
+        (trial,) = trials_of(tmp_path, kind)
+        assert len(trial.user_attrs[search.OF_FOLDS]) == 3
+        assert np.isfinite(found[kind]["nested"])
+    labels[fold > 0] = 0
+    with pytest.raises(InputError, match="two folds with both classes"):
+        search.search(Work(tmp_path), known, labels, folds, how, 1, lambda: None)
+
+
+def test_mechanics_a_damaged_search_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / search.FILE).write_bytes(b"not a database" * 100)
+    known = of_arrays({"x": np.zeros((30, 2), np.float32)})
+    labels, fold = np.tile([0, 1], 15).astype(np.int8), (np.arange(30) % 3).astype(np.int16)
+    folds, how = Folds(np.arange(30), fold, 3, "each alone"), How("cpu", 1, 0)
+    with pytest.raises(PcamError, match="search cannot use"):
+        search.search(Work(tmp_path), known, labels, folds, how, 1, lambda: None)
 
 
 def test_mechanics_fit_searches_and_says_what_it_found(

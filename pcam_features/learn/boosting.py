@@ -6,13 +6,9 @@ bins that held-out patches have a part in flatter the score (DECISIONS.md says b
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-# XGBoost's threads spin while they wait; on a machine that others use, that halves its speed.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import numpy as np
 import xgboost
@@ -130,7 +126,8 @@ def across_counts(
     labels: np.ndarray, fold: np.ndarray, margins: np.ndarray, rounds: int
 ) -> tuple[np.ndarray, int]:
     """Out-of-fold log-odds (rows,), each fold's after as many trees as are best for the other folds,
-    so that none is chosen by what it is scored on; and the count that is best for all."""
+    so that none is chosen by its own score; and the count that is best for all. (The boosters of other
+    folds have learned from this one, as everywhere where models are stacked across folds.)"""
     found = np.empty(len(labels))
     for k in np.unique(fold):
         own = fold == k

@@ -26,6 +26,7 @@ from .. import files
 from ..errors import InputError
 from ..families.catalog import may_be_stored
 from ..files import read_json, sha256, whole_file, write_json
+from . import ubjson
 from .models import KERNEL, TREES, Model, base_models, width
 from .rbf import Rbf
 from .stack import Stack
@@ -158,8 +159,7 @@ def _content(path: Path, file: Path) -> bytes:
 
 def _booster(path: Path, group: str, content: bytes) -> xgboost.Booster:
     try:
-        if not content.startswith(b"{"):  # XGBoost ends the whole process on an empty file
-            raise ValueError("no object")
+        ubjson.check(content)
         booster = xgboost.Booster(model_file=bytearray(content))
         check_trees(json.loads(booster.save_raw("json")), booster.num_features())
         return booster

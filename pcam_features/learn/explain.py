@@ -53,6 +53,7 @@ def of_kernel(model: rbf.Rbf, values: np.ndarray) -> tuple[np.ndarray, float]:
 
 def of_trees(model: xgboost.Booster, values: np.ndarray) -> tuple[np.ndarray, float]:
     """SHAP values (rows, columns) of a booster's log-odds, and what is expected without them."""
+    model.set_param({"device": "cpu"})
     found = model.predict(xgboost.DMatrix(values), pred_contribs=True).astype(np.float64)
     return found[:, :-1], float(found[0, -1])
 

@@ -18,11 +18,11 @@ from ..errors import InputError
 from ..evaluate.calibration import calibration
 from ..evaluate.intervals import Estimate, auc, percentile_interval, resampled_aucs
 from ..families.catalog import ALL, CNN, FAMILIES, listed
-from ..store import Store
+from ..store import Store, part_count
 from . import bundle, memory, stack
 from .explain import importance
+from .folds import LOOKED_AT, Folds, looks_of, make_folds
 from .folds import TABLE as FOLD_TABLE
-from .folds import Folds, looks_of, make_folds
 from .leakage import gap
 from .training import How, Settings, at_random, steps, train_models
 from .values import Values, stored
@@ -69,12 +69,14 @@ def deal(
     look = None
     if "color" in store.families(split):
         columns = store.manifest["families"]["color"]["columns"]
-        look = looks_of(store.features(split, "color"), columns)
+        wanted = [k for k, name in enumerate(columns) if name.startswith(LOOKED_AT)]
+        parts = (store.part(split, "color", k)[:, wanted] for k in range(part_count(len(patches))))
+        look = looks_of(np.concatenate(list(parts)), [columns[k] for k in wanted])
     return make_folds(patches, count, seed, look, unit)
 
 
-def versions() -> dict[str, str]:
-    return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
+def versions(*others: str) -> dict[str, str]:
+    return {"python": platform.python_version()} | {n: version(n) for n in (*LIBRARIES, *others)}
 
 
 def fit(
@@ -103,6 +105,7 @@ def fit(
     )
     values = stored(store, split, families, keep=keep)
     how = replace(how, on_disk=not bins)
+    store.check_finished(split, families)
     plan = {
         PLAN_KEY: PLAN_VERSION,
         "pcam_version": __version__,
@@ -111,10 +114,12 @@ def fit(
         "families": known,
         "folds": {"count": folds.count, "groups": int(folds.group.max()) + 1}
         | {"protocol": folds.protocol, "fingerprint": folds.fingerprint()},
+        "features": store.digest(split, families),
         "seed": how.seed,
         "trials": trials,
         "device": how.device,
-        "versions": versions(),
+        "threads": how.threads,
+        "versions": versions(*(["optuna"] if trials else [])),
     }
     with open_work(path, plan, overwrite=overwrite) as work:
         labels = store.patches(split)["label"].to_numpy(np.int8)
@@ -139,7 +144,7 @@ def fit(
         bundle.write_table(work.folder, bundle.IMPORTANCE, made["importance"])
         plan.pop(PLAN_KEY)
         plan["source"]["positive"] = int(labels.sum())
-        whole = {bundle.KEY: bundle.VERSION} | plan | {"threads": how.threads} | manifest
+        whole = {bundle.KEY: bundle.VERSION} | plan | manifest
         if searched:
             whole["search"] = searched
         bundle.write_manifest(work.folder, whole)

@@ -17,6 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 from threadpoolctl import threadpool_limits
 
+from .. import parquet
 from ..errors import InputError
 from ..evaluate.intervals import group_codes
 from ..files import LARGEST_TABLE, check_ids, read_table, sha256
@@ -30,6 +31,12 @@ PSEUDO_SLIDES = 15  # by what they foretell of new slides: see DECISIONS.md
 LEAST = 20  # patches, or clusters of near-duplicates, that a pseudo-slide has on average
 COMPONENTS = 8
 CLIP = 4.0  # deviations
+LOOKED_AT = (
+    "color__mean__patch_",
+    "color__deviation__patch_",
+    "color__p05__patch_",
+    "color__p95__patch_",
+)
 NEAR = 0.02  # a column's spread: all of the copies in PCam's training set, and next to no others
 
 
@@ -70,8 +77,8 @@ def looks_of(color: np.ndarray, columns: Sequence[str]) -> Looks:
         return np.asarray((values - values.mean(axis=0)) / np.where(spread > 0, spread, 1))
 
     return Looks(
-        copies=scaled("color__mean__patch_", "color__deviation__patch_"),
-        slide=scaled("color__p05__patch_", "color__p95__patch_"),
+        copies=scaled(*LOOKED_AT[:2]),
+        slide=scaled(*LOOKED_AT[2:]),
     )
 
 
@@ -235,32 +242,34 @@ def read_folds(path: Path, patches: pd.DataFrame) -> Folds:
 
 def read_fold_table(path: Path) -> pd.DataFrame:
     """`id`, `fold` and perhaps `group` as whole numbers. Raises InputError."""
-    if path.suffix != ".parquet":
-        table = read_table(path, ("id", "fold"), "folds")
+    if path.suffix == ".parquet":
+        table = read_fold_parquet(path)
     else:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            found = pq.ParquetFile(path)
-            schema = found.schema_arrow
-            plain = all(
-                pa.types.is_integer(field.type)
-                or pa.types.is_string(field.type)
-                or pa.types.is_large_string(field.type)
-                for field in schema
-                if field.name in ("id", "fold", "group")
-            )
-            if not plain or not {"id", "fold"} <= set(schema.names):
-                raise InputError(f"folds {path} have no columns id and fold.")
-            if found.metadata.num_rows > LARGEST_ROWS or path.stat().st_size > LARGEST_TABLE:
-                raise InputError(f"folds {path} are too many to be of one data set.")
-            table = found.read(["id", "fold", *({"group"} & set(schema.names))]).to_pandas()
-        except (OSError, pa.ArrowException) as error:
-            raise InputError(f"folds {path} cannot be read: {' '.join(str(error).split())}.") from None
+        table = read_table(path, ("id", "fold"), "folds")
     try:
         numbers = {k: table[k].astype("int64") for k in ("fold", "group") if k in table}
     except (TypeError, ValueError, OverflowError):
         raise InputError(f"folds {path} are not whole numbers; make them anew.") from None
     check_ids(table["id"].tolist(), f"folds {path}")
     return pd.DataFrame({"id": table["id"]} | numbers)
+
+
+def read_fold_parquet(path: Path) -> pd.DataFrame:
+    """The columns of a Parquet file of folds. Raises InputError for one that is not, or too large."""
+    import pyarrow as pa
+
+    try:
+        found, schema = parquet.open_file(path, ["id"])
+        wanted = [name for name in ("id", "fold", "group") if name in schema.names]
+        if not {"id", "fold"} <= set(wanted) or any(schema.names.count(name) > 1 for name in wanted):
+            raise InputError(f"folds {path} have no column id, or no column fold, or two of them.")
+        if not all(pa.types.is_integer(schema.field(name).type) for name in wanted[1:]):
+            raise InputError(f"folds {path} are not whole numbers; make them anew.")
+        if schema.field("id").type not in (pa.string(), pa.large_string()):
+            raise InputError(f"folds {path} have ids that are not text; make them anew.")
+        if found.metadata.num_rows > LARGEST_ROWS or path.stat().st_size > LARGEST_TABLE:
+            raise InputError(f"folds {path} are too many to be of one data set.")
+        table = parquet.read(found, wanted)
+    except (OSError, TypeError, ValueError, pa.ArrowException) as error:
+        raise InputError(f"folds {path} cannot be read: {' '.join(str(error).split())}.") from None
+    return pd.DataFrame({name: table[name].to_pylist() for name in wanted})

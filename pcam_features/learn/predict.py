@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from .. import parquet
 from ..errors import InputError
 from ..families.catalog import FAMILIES
 from ..store import Store, differences
@@ -71,10 +71,10 @@ def out_of_fold(path: Path, store: Store, split: str) -> tuple[list[str], np.nda
     """
     ids = store.patches(split)["id"].tolist()
     try:
-        table = pq.read_table(path / OUT_OF_FOLD, columns=["id", STACK])
+        table = parquet.read(parquet.open_file(path / OUT_OF_FOLD, ["id"])[0], ["id", STACK])
         found = table["id"].to_pylist()
         probabilities = np.asarray(table[STACK].to_numpy(), np.float64)
-    except (OSError, ValueError, KeyError, pa.ArrowException):
+    except (OSError, TypeError, ValueError, KeyError, pa.ArrowException):
         found = []
     if found != ids:
         raise InputError(f"model {path} is damaged: {OUT_OF_FOLD} is not of its patches; fit anew.")

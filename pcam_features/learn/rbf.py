@@ -77,7 +77,8 @@ def moments(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         rows = total
     scale = np.sqrt(squares / rows)
     scale[scale <= 1e-6 * np.abs(mean)] = 1  # constant, but for rounding
-    return mean.astype(np.float32), scale.astype(np.float32)
+    scale = scale.astype(np.float32)
+    return mean.astype(np.float32), np.where(scale > 0, scale, np.float32(1))
 
 
 def standardize(values: Any, mean: Any, scale: Any) -> Any:

@@ -19,7 +19,9 @@ import numpy as np
 import optuna
 import xgboost
 from sqlalchemy import URL
+from sqlalchemy.exc import SQLAlchemyError
 
+from ..errors import InputError, PcamError
 from ..evaluate.intervals import auc
 from . import boosting, rbf
 from .folds import Folds
@@ -116,7 +118,7 @@ def finish_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
 
 
 def run(
-    study: optuna.Study, kind: str, score: Score, count: int, trials: int, seed: int
+    study: optuna.Study, kind: str, score: Score, folds: list[int], trials: int, seed: int
 ) -> optuna.trial.FrozenTrial | None:
     """One more trial; None if there have been enough.
 
@@ -135,10 +137,10 @@ def run(
     trial = study.ask(DISTRIBUTIONS[kind])
     settings = with_parameters(Settings(), kind, trial.params)
     scores: list[float] = []
-    for k in range(count):
+    for k in folds:
         scores.append(score(settings, k))
         trial.report(float(np.mean(scores)), k)
-        if k + 1 < count and trial.should_prune():
+        if k != folds[-1] and trial.should_prune():
             return study.tell(trial, state=optuna.trial.TrialState.PRUNED)
     trial.set_user_attr(OF_FOLDS, scores)
     return study.tell(trial, float(np.mean(scores)))
@@ -157,7 +159,7 @@ def verdict(study: optuna.Study, kind: str) -> tuple[Settings, dict[str, Any]]:
     taken = nested > default
     settings = with_parameters(Settings(), kind, trials[best].params if taken else trials[0].params)
     return settings, {
-        "trials": len(study.get_trials()),
+        "trials": len(finish_trials(study)),
         "complete": len(trials),
         "default": default,
         "best": float(scores[best].mean()),
@@ -176,30 +178,44 @@ def search(
     trials: int,
     progress: Callable[[], None],
 ) -> tuple[Settings, dict[str, Any]]:
-    """The settings to fit with, and what a manifest says of the search; `progress` hears of trials."""
+    """The settings to fit with, and what a manifest says of the search; `progress` hears of trials.
+
+    Raises InputError if fewer than two folds hold both classes, as no other has an AUC.
+    """
+    scored = [k for k in range(folds.count) if np.unique(labels[folds.fold == k]).size == 2]
+    if len(scored) < 2:
+        raise InputError("a search needs two folds with both classes; leave out --trials.")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     url = URL.create("sqlite", database=str(work.folder / FILE))
-    storage = optuna.storages.RDBStorage(url.render_as_string())
-    settings, found = Settings(), {}
-    for kind in KINDS:
-        study = optuna.create_study(
-            storage=storage,
-            study_name=kind,
-            direction="maximize",
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTED),
-            load_if_exists=True,
-        )
-        score = (
-            tree_score(values, labels, folds, how, work)
-            if kind == TREES
-            else kernel_score(values, labels, folds, how)
-        )
-        for _ in range(len(finish_trials(study))):
-            progress()
-        while run(study, kind, score, folds.count, trials, how.seed) is not None:
-            progress()
-        best, found[kind] = verdict(study, kind)
-        settings = with_parameters(settings, kind, parameters(best, kind))
-    storage.remove_session()
-    storage.engine.dispose()
+    try:
+        storage = optuna.storages.RDBStorage(url.render_as_string())
+        settings, found = Settings(), {}
+        for kind in KINDS:
+            score = (
+                tree_score(values, labels, folds, how, work)
+                if kind == TREES
+                else kernel_score(values, labels, folds, how)
+            )
+            study = open_study(storage, kind)
+            for _ in range(len(finish_trials(study))):
+                progress()
+            while run(study, kind, score, scored, trials, how.seed) is not None:
+                progress()
+            best, found[kind] = verdict(study, kind)
+            settings = with_parameters(settings, kind, parameters(best, kind))
+        storage.remove_session()
+        storage.engine.dispose()
+    except (optuna.exceptions.OptunaError, SQLAlchemyError) as error:
+        reason = str(error).split("\n")[0]
+        raise PcamError(f"the search cannot use {work.folder / FILE}: {reason}") from None
     return settings, found
+
+
+def open_study(storage: optuna.storages.RDBStorage, kind: str) -> optuna.Study:
+    return optuna.create_study(
+        storage=storage,
+        study_name=kind,
+        direction="maximize",
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTED),
+        load_if_exists=True,
+    )

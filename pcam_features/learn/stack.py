@@ -152,8 +152,9 @@ def fit_stack(
 def out_of_fold(
     logits: np.ndarray, labels: np.ndarray, fold: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Each fold's probabilities (rows,) by all of `fit_stack` (choice, weights and calibration) done
-    on the other folds; and what they would be without calibration."""
+    """Each fold's probabilities (rows,) without calibration, and with it, by all of `fit_stack`
+    (choice, weights and calibration) done on the other folds. These folds' log-odds are of models that
+    have learned from this one: without that, there would be a model for each two folds."""
     before, after = np.empty(len(labels)), np.empty(len(labels))
     models = tuple(str(k) for k in range(logits.shape[1]))
     for k in np.unique(fold):

@@ -35,8 +35,11 @@ class Work:
         """The array of a step, made only if it is not there."""
         file = self.folder / STEPS / f"{name}.npy"
         if file.is_file():
-            kept: np.ndarray = np.load(file, allow_pickle=False)
-            return kept
+            try:
+                kept: np.ndarray = np.load(file, allow_pickle=False)
+                return kept
+            except (ValueError, EOFError):
+                pass  # damaged: made anew
         found = make()
         with whole_file(file) as temporary, temporary.open("wb") as stream:
             np.save(stream, found, allow_pickle=False)
@@ -45,7 +48,10 @@ class Work:
     def model(self, group: str, kind: str, make: Callable[[], Model]) -> Model:
         """The base model of a group, made only if it is not there."""
         if all(file.is_file() for file in bundle.model_files(self.folder, group, kind)):
-            return bundle.read_model(self.folder, group, kind)
+            try:
+                return bundle.read_model(self.folder, group, kind)
+            except (ValueError, InputError):
+                pass  # damaged: made anew
         found = make()
         bundle.write_model(self.folder, group, found)
         return found
@@ -70,8 +76,10 @@ def open_work(path: Path, plan: dict[str, Any], *, overwrite: bool) -> Iterator[
     """The folder in which the model `path` is made, with what an earlier fit of this plan has left.
 
     It becomes `path` at the end of the block; if that fails, it stays for the next try. Raises
-    InputError if it is of another plan, unless `overwrite`, and PcamError while another fit fills it.
+    InputError if it is of another plan or `path` exists, unless `overwrite`, and PcamError while
+    another fit fills it.
     """
+    bundle.check_free(path, overwrite=overwrite)
     folder = unfinished(path)
     if folder.exists() and not is_marked(folder, PLAN, KEY) and not is_bare(folder):
         raise InputError(
@@ -96,10 +104,12 @@ def open_work(path: Path, plan: dict[str, Any], *, overwrite: bool) -> Iterator[
             leftover.unlink()
         write_json(folder / PLAN, plan)
         yield Work(folder)
-        shutil.rmtree(folder / STEPS, ignore_errors=True)
-        for name in (PLAN, LOCK):
-            (folder / name).unlink(missing_ok=True)
-    replace_folder(folder, path)
+        bundle.check_free(path, overwrite=overwrite)  # once more: it took a while
+        replace_folder(folder, path)
+    # Only now: until it has its name, a fit that is killed goes on from here.
+    shutil.rmtree(path / STEPS, ignore_errors=True)
+    for name in (PLAN, LOCK):
+        (path / name).unlink(missing_ok=True)
 
 
 def is_bare(folder: Path) -> bool:
