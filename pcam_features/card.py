@@ -6,6 +6,7 @@ from typing import Any
 
 from .describe import table
 from .evaluate.intervals import LEVEL
+from .learn.explain import SAMPLE
 from .show import findings, span
 
 NOT_FOR = (
@@ -23,15 +24,16 @@ def card(manifest: dict[str, Any]) -> str:
     source, folds = manifest["source"], manifest["folds"]
     weights = manifest["stack"]["weights"]
     scores = [
-        (name, f"{one['value']:.4f}", span(one), f"{weights[name]:.2f}" if name in weights else "")
+        (name, f"{one['value']:.4f}", span(one), f"{weights[name]:.3f}" if name in weights else "")
         for name, one in manifest["out_of_fold_auc"].items()
     ]
+    trees = any(one["gain"] for one in manifest["importance"].values())
     families = [
         (
             name,
             f"{len(known['columns']):,}",
             f"{manifest['importance'][name]['contribution']:.3f}",
-            f"{manifest['importance'][name]['gain']:.1%}",
+            f"{manifest['importance'][name]['gain']:.1%}" if trees else "no trees in use",
         )
         for name, known in manifest["families"].items()
     ]
@@ -60,6 +62,8 @@ def card(manifest: dict[str, Any]) -> str:
             "",
             table(("family", "columns", "moves log-odds by", "gain of trees"), families),
             "",
+            "By how much a family moves the log-odds of a patch, up or down, is the mean over "
+            f"{SAMPLE:,} patches, or all if there are fewer. "
             "`importance.parquet` has the same of each column, `folds.parquet` the folds, "
             "`out_of_fold.parquet` what each model said.",
             "",

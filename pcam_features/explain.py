@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from .errors import InputError
 from .families.catalog import FAMILIES
 from .learn.bundle import Bundle
 from .learn.explain import contributions
-from .learn.predict import check_features, fitted_on
+from .learn.predict import check_features, fitted_on, out_of_fold
 from .learn.rbf import Rbf
 from .learn.stack import calibrated
 from .learn.values import stored
@@ -34,9 +35,9 @@ def find(store: Store, patch: str, split: str | None) -> tuple[str, int]:
     raise InputError(f"{store.path}{where} has no patch {patch!r}; give one of its ids.")
 
 
-def explain(bundle: Bundle, store: Store, patch: str, split: str | None) -> dict[str, Any]:
-    """What the model says of a patch and why: log-odds add up, from `start` by `columns` and `others`
-    to what is calibrated to `probability`.
+def explain(bundle: Bundle, path: Path, store: Store, patch: str, split: str | None) -> dict[str, Any]:
+    """What the model at `path` says of a patch and why: log-odds add up, from `start` by `columns` and
+    `others` to `sum`, which calibration turns into `probability`.
 
     Raises InputError if the patch is not in the store, or its features are not the model's.
     """
@@ -53,25 +54,27 @@ def explain(bundle: Bundle, store: Store, patch: str, split: str | None) -> dict
     order = np.argsort(-np.abs(moved[0]), kind="stable")[:SHOWN]
     stack = bundle.stack
     together = np.array([start, start + moved[0].sum()])
-    before, probability = calibrated(together, stack.low, stack.high, stack.shift)
-    if not np.isfinite([*together, before, probability]).all():
+    probability = calibrated(together[1:], stack.low, stack.high, stack.shift)[0]
+    if not np.isfinite([*together, probability]).all():
         raise InputError("the model's numbers have no end; it is damaged, fit it anew.")
     label = store.patches(split)["label"][row]
+    seen = fitted_on(bundle, store, split)
     return {
         "id": patch,
         "split": split,
         "row": row,
         "label": None if np.isnan(label) else int(label),
-        "seen_in_training": fitted_on(bundle, store, split),
+        "out_of_fold_probability": float(out_of_fold(path, store, split)[1][row]) if seen else None,
         "probability": float(probability),
-        "probability_of_the_usual_patch": float(before),
         "start": float(start),
+        "sum": float(together[1]),
+        "families": {family: float(moved[0, own].sum()) for family, own in values.places().items()},
         "columns": [
             {
                 "column": names[k],
                 "contribution": float(moved[0, k]),
                 "value": float(of_patch[k]),
-                "usual": float(last.mean[k]),
+                "training_mean": float(last.mean[k]),
                 "deviations": float((of_patch[k] - last.mean[k]) / last.scale[k]),
                 **plainly(names[k]),
             }
@@ -87,7 +90,7 @@ def plainly(column: str) -> dict[str, str]:
     if family is None or column not in family.columns:
         return {"meaning": "a channel of a network", "unit": "activation"}
     feature = family.feature(column)
-    return {"meaning": feature.meaning, "unit": feature.unit}
+    return {"meaning": feature.meaning, "unit": "" if feature.unit == "1" else feature.unit}
 
 
 def picture(store: Store, split: str, row: int, source: str | None) -> np.ndarray:
@@ -110,11 +113,28 @@ def picture(store: Store, split: str, row: int, source: str | None) -> np.ndarra
 
 def sentence(found: dict[str, Any]) -> str:
     truth = {None: "of unknown label", 0: "labeled normal", 1: "labeled tumor"}[found["label"]]
-    seen = "; the model has learned from it" if found["seen_in_training"] else ""
+    said, apart = f"probability of tumor {found['probability']:.3f}", found["out_of_fold_probability"]
+    if apart is not None:
+        said = (
+            f"probability of tumor {apart:.3f} out of fold; the model, which has learned from it, says "
+            f"{found['probability']:.3f}, and that is what is explained"
+        )
+    return f"{found['id']} ({found['split']}, {truth}): {said}"
+
+
+def adding_up(found: dict[str, Any]) -> str:
+    """How the columns come to the probability, in a sentence."""
+    shown = sum(one["contribution"] for one in found["columns"])
     return (
-        f"{found['id']} ({found['split']}, {truth}): probability of tumor {found['probability']:.3f}, "
-        f"of the usual patch {found['probability_of_the_usual_patch']:.3f}{seen}"
+        f"log-odds: {found['start']:+.3f} for the mean patch, {shown:+.3f} by these columns, "
+        f"{found['others']:+.3f} by all others: {found['sum']:+.3f}, calibrated to a probability of "
+        f"{found['probability']:.3f}"
     )
+
+
+def by_family(found: dict[str, Any]) -> str:
+    ordered = sorted(found["families"].items(), key=lambda one: -abs(one[1]))
+    return "by family: " + ", ".join(f"{name} {share:+.3f}" for name, share in ordered)
 
 
 def png(patch: np.ndarray) -> str:
@@ -155,13 +175,15 @@ code {{ overflow-wrap: anywhere; }}
 {figure}
 <table>
 <caption>The {count} columns that moved it most, in log-odds. To the right: toward tumor.</caption>
-<thead><tr><th scope="col">column</th><th scope="col">value</th><th scope="col">usual</th>
+<thead><tr><th scope="col">column</th><th scope="col">value</th><th scope="col">training mean</th>
 <th scope="col">log-odds</th><th scope="col"><span aria-hidden="true">− 0 +</span></th></tr></thead>
 <tbody>
 {rows}
 </tbody>
 </table>
-<p>All other columns together: {others:+.3f}. Not a medical device.</p>
+<p>{adding_up}.</p>
+<p>{by_family}.</p>
+<p>Not a medical device.</p>
 </body>
 </html>
 """
@@ -177,7 +199,7 @@ def page(found: dict[str, Any], patch: np.ndarray | None) -> str:
         rows.append(
             f"<tr><td><code>{escape(one['column'])}</code><br>{escape(one['meaning'])}</td>"
             f"<td>{one['value']:.4g} {escape(one['unit'])}</td>"
-            f"<td>{one['usual']:.4g} ({one['deviations']:+.1f} deviations)</td>"
+            f"<td>{one['training_mean']:.4g} ({one['deviations']:+.1f} deviations from it)</td>"
             f"<td>{one['contribution']:+.3f}</td>"
             f'<td class="bar"><div class="{style}" style="width:{share:.1f}%"></div></td></tr>'
         )
@@ -194,7 +216,8 @@ def page(found: dict[str, Any], patch: np.ndarray | None) -> str:
         figure=figure,
         rows="\n".join(rows),
         count=len(rows),
-        others=found["others"],
+        adding_up=escape(adding_up(found)),
+        by_family=escape(by_family(found)),
         edge=100 * start / PATCH_SIZE,
         edge_px=288 * start / PATCH_SIZE,
         side=100 * (stop - start) / PATCH_SIZE,

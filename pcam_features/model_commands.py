@@ -72,6 +72,7 @@ def fit(
     from .learn.bundle import check_free
     from .learn.folds import read_folds
     from .learn.training import How, steps
+    from .learn.work import kept_steps, unfinished
     from .sources.slides import read_slides
     from .store import open_store
 
@@ -88,6 +89,8 @@ def fit(
         known = None if groups is None else (unit_of(groups), read_slides(groups))
         dealt = learning.deal(store, split, folds or FOLDS, seed, known)
     console.say(f"folds: {dealt.count}, {dealt.protocol}")
+    if kept := kept_steps(model):
+        console.say(f"going on with {unfinished(model)}: {kept} steps of an earlier fit are kept")
     with (
         console.stops_at_once("stopped; run it again to go on from here"),
         console.progress("fit", steps(names, dealt.count, trials), "steps") as advance,
@@ -197,7 +200,7 @@ def explain(
     out: Annotated[Path | None, typer.Option(help="An HTML file to write, with the picture.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Show one patch: its picture, its probability, and the ten columns that moved it most."""
+    """Show one patch: its probability and the ten columns that moved it most; a picture with --out."""
     from .explain import explain as run
     from .explain import page, picture, sentence
     from .files import write_text
@@ -205,14 +208,14 @@ def explain(
     from .store import open_store
 
     store = open_store(features)
-    found = run(read(model), store, patch, split)
+    found = run(read(model), model, store, patch, split)
     pixels = None
     try:
         pixels = picture(store, found["split"], found["row"], source)
     except InputError as error:
         if source is not None:
             raise
-        console.say(f"no picture: {error} --source says where it is")
+        console.say(f"no picture: {error} --source DIR says where it is")
     if out is not None:
         write_text(out, page(found, pixels))
         console.say(f"page: {out}")

@@ -28,7 +28,11 @@ SAID = (
     *("source", "folds", "seed", "out_of_fold_auc", "candidates", "stack", "calibration", "leakage"),
     *("importance", "settings", "search", "device", "threads", "versions"),
 )
-CHOICES = {"best": "the best model alone", "mean": "the mean of all", "stack": "the stack"}
+CHOICES = {
+    "mean": "the mean of all",
+    "best": "the best single model, picked anew for each fold",
+    "stack": "a stack",
+}
 
 
 def scores(bundle: Bundle, model: Path, json: bool) -> None:
@@ -55,7 +59,7 @@ def score_table(manifest: dict[str, Any]) -> None:
     console.table(
         ("model", "out-of-fold AUC", f"{LEVEL:.0%} interval", "weight"),
         [
-            (name, f"{s['value']:.4f}", span(s), f"{weights[name]:.2f}" if name in weights else "")
+            (name, f"{s['value']:.4f}", span(s), f"{weights[name]:.3f}" if name in weights else "")
             for name, s in manifest["out_of_fold_auc"].items()
         ],
     )
@@ -63,29 +67,47 @@ def score_table(manifest: dict[str, Any]) -> None:
 
 def findings(manifest: dict[str, Any]) -> list[str]:
     """In sentences: what the models are combined by, calibration, the search, the leakage gap."""
-    said = []
-    candidates, choice = manifest["candidates"], manifest["stack"]["choice"]
-    if len(candidates) > 1:
-        each = ", ".join(f"{CHOICES[name]} {auc:.4f}" for name, auc in candidates.items())
-        simpler = ": stacking does not help" if choice != "stack" else ""
-        said.append(f"taken: {CHOICES[choice]}{simpler} (AUC across folds: {each})")
+    leak = manifest["leakage"]
+    return [
+        *combination(manifest),
+        calibrating(manifest),
+        *searched(manifest.get("search", {})),
+        f"leakage gap, measured on {leak['model']}: AUC {leak['auc']:.4f} in these folds, "
+        f"{leak['auc_at_random']:.4f} in folds dealt at random ({leak['gap']:+.4f})",
+    ]
+
+
+def combination(manifest: dict[str, Any]) -> list[str]:
+    aucs, choice = manifest["candidates"], manifest["stack"]["choice"]
+    weights: dict[str, float] = manifest["stack"]["weights"]
+    taken = max(weights, key=lambda name: weights[name]) if choice == "best" else CHOICES[choice]
+    each = ", ".join(f"{CHOICES[name]} {auc:.4f}" for name, auc in aucs.items())
+    simpler = "" if choice == "stack" else "; stacking does not help"
+    return [
+        f"combined is {taken}: AUC across folds of {each}{simpler}",
+        "combined's AUC in the table is with that choice and the calibration made anew for each fold: "
+        "the one to report",
+    ]
+
+
+def calibrating(manifest: dict[str, Any]) -> str:
     before, after = manifest["calibration"]["before"], manifest["calibration"]["after"]
     names = {"brier": "Brier score", "log_loss": "log loss", "ece": "calibration error"}
-    each = ", ".join(f"{name} {before[k]:.4f} to {after[k]:.4f}" for k, name in names.items())
-    said.append(f"calibration, out of fold: {each}")
-    for kind, found in manifest.get("search", {}).items():
-        verb = "taken" if found["taken"] else "not taken"
-        said.append(
-            f"search for {kind}: AUC {found['default']:.4f} with nothing set, {found['best']:.4f} at "
-            f"best, {found['nested']:.4f} where it was not chosen: {verb}"
-        )
-    if any(found["taken"] for found in manifest.get("search", {}).values()):
+    each = ", ".join(f"{name} {before[k]:.4f} → {after[k]:.4f}" for k, name in names.items())
+    plain = manifest["stack"]["calibration"] == {"low": 1, "high": 1, "shift": 0}
+    without = "; the model is left without, as it did not help" if plain else ""
+    return f"calibration across folds, lower is better, before → after: {each}{without}"
+
+
+def searched(search: dict[str, Any]) -> list[str]:
+    said = [
+        f"search for {kind} ({one['trials']} trials, mean AUC of folds, all families): defaults "
+        f"{one['default']:.4f}, best {one['best']:.4f}, best of the other folds {one['nested']:.4f}: "
+        + ("taken" if one["taken"] else "not taken")
+        for kind, one in search.items()
+    ]
+    if any(one["taken"] for one in search.values()):
         said.append("the scores are of settings chosen on these folds: expect a little less elsewhere")
-    leak = manifest["leakage"]
-    said.append(
-        f"leakage gap: {leak['model']} has an AUC of {leak['auc']:.4f} in these folds, and would have "
-        f"had {leak['auc_at_random']:.4f} in folds dealt at random ({leak['gap']:+.4f})"
-    )
     return said
 
 
@@ -177,17 +199,19 @@ def features(name: str | None) -> None:
 
 def explanation(found: dict[str, Any]) -> None:
     """The columns that moved a patch."""
+    from .explain import adding_up, by_family
+
     console.table(
-        ("column", "value", "usual", "deviations", "log-odds"),
+        ("column", "value", "training mean", "deviations from it", "log-odds"),
         [
             (
                 one["column"],
                 f"{one['value']:.4g} {one['unit']}",
-                f"{one['usual']:.4g}",
+                f"{one['training_mean']:.4g}",
                 f"{one['deviations']:+.1f}",
                 f"{one['contribution']:+.3f}",
             )
             for one in found["columns"]
         ],
     )
-    console.data(f"all other columns: {found['others']:+.3f}; the usual patch: {found['start']:+.3f}")
+    console.data(console.printable(f"{adding_up(found)}\n{by_family(found)}"))

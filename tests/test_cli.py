@@ -124,7 +124,7 @@ def test_mechanics_the_road_on_real_kaggle_patches(
     result = pcam("fit", features, model, "--families", "color,lbp", "--json")
     assert result.code == 0
     report = json.loads(result.out)
-    assert report["out_of_fold_auc"]["stack"]["value"] > 0.85
+    assert report["out_of_fold_auc"]["combined"]["value"] > 0.85
     assert "unknown slide" in report["folds"]["protocol"]
     sample = kaggle_folder / "sample_submission.csv"
     assert pcam("submit", model, features, out, "--sample", sample).code == 0

@@ -132,6 +132,10 @@ def test_mechanics_a_patch_is_explained(
     family, column = found["columns"][0]["column"].split("__")[0], found["columns"][0]["column"]
     stored_value = pd.read_parquet(store_folder / "test" / family).set_index("id")[column][patch_id]
     np.testing.assert_allclose(found["columns"][0]["value"], stored_value)
+    shown = sum(one["contribution"] for one in found["columns"])
+    np.testing.assert_allclose(found["start"] + shown + found["others"], found["sum"])
+    np.testing.assert_allclose(found["start"] + sum(found["families"].values()), found["sum"])
+    assert found["out_of_fold_probability"] is None
     text = out.read_text()
     assert text.count("<tr><td>") == 10
     assert "data:image/png;base64," in text
@@ -140,6 +144,17 @@ def test_mechanics_a_patch_is_explained(
     assert patch_id in spoken.out
     assert column in spoken.out
     assert f"{found['probability']:.3f}" in spoken.out
+
+
+def test_mechanics_of_a_training_patch_the_out_of_fold_probability_comes_first(
+    pcam: Run, model_folder: Path, store_folder: Path
+) -> None:
+    known = pd.read_parquet(model_folder / "out_of_fold.parquet")
+    patch, expected = known["id"][5], known["combined"][5]
+    found = json.loads(pcam("explain", model_folder, store_folder, "--id", patch, "--json").out)
+    np.testing.assert_allclose(found["out_of_fold_probability"], expected)
+    said = pcam("explain", model_folder, store_folder, "--id", patch).out
+    assert f"probability of tumor {expected:.3f} out of fold" in said
 
 
 def test_mechanics_the_picture_is_the_patch(store_folder: Path, synthetic_folder: Path) -> None:

@@ -183,7 +183,7 @@ def test_mechanics_patches_a_model_was_fitted_on_get_their_out_of_fold_predictio
     expected = pd.read_parquet(model_folder / "out_of_fold.parquet")
     found = pd.read_csv(tmp_path / "p.csv")
     assert found["id"].tolist() == expected["id"].tolist()
-    np.testing.assert_allclose(found["label"], expected["stack"], rtol=1e-12)
+    np.testing.assert_allclose(found["label"], expected["combined"], rtol=1e-12)
 
 
 def test_mechanics_copies_of_unknown_slide_stay_in_one_fold(synthetic_batch: np.ndarray) -> None:

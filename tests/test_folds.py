@@ -40,8 +40,18 @@ def test_mechanics_folds_are_used_again(
     found = read_folds(path, open_store(store_folder).patches("train"))
     np.testing.assert_array_equal(found.fold, table["fold"])
     assert found.count == 3
-    groups = table["fold"] if "without" in form else table["group"]
-    np.testing.assert_array_equal(found.group, groups)
+    np.testing.assert_array_equal(found.group, table["group"])
+    assert "more than one fold" not in found.protocol
+
+
+def test_mechanics_slides_in_two_folds_are_told_of(
+    store_folder: Path, table: pd.DataFrame, tmp_path: Path
+) -> None:
+    path = tmp_path / "folds.csv"
+    table[["id"]].assign(fold=np.arange(len(table)) % 3).to_csv(path, index=False)
+    found = read_folds(path, open_store(store_folder).patches("train"))
+    assert "12 of 12 known slides are in more than one fold" in found.protocol
+    np.testing.assert_array_equal(found.group, found.fold)
 
 
 def test_mechanics_a_fit_with_the_same_folds_is_the_same_fit(
@@ -135,10 +145,10 @@ def test_mechanics_groups_stand_in_for_slides(pcam: Run, store_folder: Path, tmp
     assert "grouped by center: 4 centers, none in two folds" in result.err
     table = pd.read_parquet(tmp_path / "model" / "folds.parquet")
     assert table.groupby(center)["fold"].nunique().max() == 1
-    pd.DataFrame({"id": ["nobody"], "center": ["c"]}).to_csv(groups, index=False)
+    pd.DataFrame({"id": patches["id"][1:], "center": "c"}).to_csv(groups, index=False)
     refused = pcam("fit", store_folder, tmp_path / "other", *options)
     assert refused.code == 2
-    assert "--groups" in refused.err
+    assert "1 of 240 patches are not in the table of --groups" in refused.err
 
 
 def test_mechanics_two_slides_of_a_class_are_too_few() -> None:

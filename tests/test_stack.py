@@ -55,6 +55,10 @@ def test_oracle_calibration_is_logistic_regression_on_ln_p_and_ln_1_minus_p() ->
     columns = np.stack([np.log(p), -np.log1p(-p)], axis=1)
     expected = LogisticRegression(C=1, tol=1e-10, max_iter=1000).fit(columns, labels)
     low, high, shift = stack.calibrate(together, labels)
+    assert stack.needs_calibration(together, labels, np.arange(ROWS) % 5)
+    noise = np.random.default_rng(1).normal(0, 1, 40)
+    fair = (np.random.default_rng(2).random(40) < expit(noise)).astype(np.int8)
+    assert not stack.needs_calibration(noise, fair, np.arange(40) % 5)  # too few to learn it from
     assert min(expected.coef_[0]) > 0
     np.testing.assert_allclose([low, high], expected.coef_[0], rtol=1e-3)
     np.testing.assert_allclose(shift, expected.intercept_[0], atol=1e-3)

@@ -5,7 +5,7 @@ manifest.json            what it was fitted on and how, the stack, scores, check
 <group>/landmarks.npy    float32 rows: each column's mean, its scale, then standardized landmarks
 <group>/weights.npy      float64: the intercept, the width, then a weight for each landmark
 folds.parquet            id, label, slide, group, fold
-out_of_fold.parquet      id and each model's probability, the stack's as `stack`
+out_of_fold.parquet      id and each model's probability, and that of all together, `combined`
 importance.parquet       column, family, gain, contribution
 search.sqlite            the trials of a search, if there was one
 """
@@ -34,6 +34,7 @@ from .stack import Stack
 VERSION = 3  # 2 had no calibration, 1 a booster for each family
 MANIFEST = "manifest.json"
 KEY = "bundle_version"
+UNFINISHED = ".unfinished"  # ends the name of a model in the making
 OUT_OF_FOLD, IMPORTANCE = "out_of_fold.parquet", "importance.parquet"
 LARGEST_FILE = 1 << 28  # bytes; landmarks of 5,000 columns take a quarter
 ARRAYS = {"landmarks": "<f4", "weights": "<f8"}
@@ -107,7 +108,9 @@ def read(path: Path) -> Bundle:
     Names of families become names of files, so only those that the catalog allows are taken.
     """
     if not (path / MANIFEST).is_file():
-        raise InputError(f"{path} is not a model (no {MANIFEST}); make one with pcam fit.")
+        begun = path.with_name(path.name + UNFINISHED)
+        hint = f"{begun} is: run its fit again" if begun.exists() else "make one with pcam fit"
+        raise InputError(f"{path} is not a model (no {MANIFEST}); {hint}.")
     manifest = read_json(path / MANIFEST, "model manifest")
     if KEY not in manifest:
         raise InputError(f"{path} is not a model; put MODEL and FEATURES in the right order.")

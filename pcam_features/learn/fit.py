@@ -21,7 +21,7 @@ from ..families.catalog import ALL, CNN, FAMILIES, listed
 from ..store import Store, part_count
 from . import bundle, memory, stack
 from .explain import importance
-from .folds import LOOKED_AT, Folds, looks_of, make_folds
+from .folds import LOOKED_AT, Folds, looks_of, make_folds, torn_slides
 from .folds import TABLE as FOLD_TABLE
 from .leakage import gap
 from .training import How, Settings, at_random, steps, train_models
@@ -60,19 +60,24 @@ def deal(
 ) -> Folds:
     """Folds of a split by slide, or by `groups`: what these are, and the group of each id."""
     patches = store.patches(split)
-    unit = "slide"
+    given, unit = patches, "slide"
     if groups is not None:
         unit, known = groups
-        patches["slide"] = pd.Series([known.get(i) for i in patches["id"]], dtype=object)
-        if not patches["slide"].notna().any():
-            raise InputError("none of the patches is in the table of --groups; is it the right one?")
+        missing = sum(i not in known for i in patches["id"])
+        if missing:
+            raise InputError(
+                f"{missing:,} of {len(patches):,} patches are not in the table of --groups; it has to "
+                "know all of them."
+            )
+        patches = patches.assign(slide=pd.Series([known[i] for i in patches["id"]], dtype=object))
     look = None
     if "color" in store.families(split):
         columns = store.manifest["families"]["color"]["columns"]
         wanted = [k for k, name in enumerate(columns) if name.startswith(LOOKED_AT)]
         parts = (store.part(split, "color", k)[:, wanted] for k in range(part_count(len(patches))))
         look = looks_of(np.concatenate(list(parts)), [columns[k] for k in wanted])
-    return make_folds(patches, count, seed, look, unit)
+    found = make_folds(patches, count, seed, look, unit)
+    return replace(found, protocol=found.protocol + torn_slides(given, found.fold))
 
 
 def versions(*others: str) -> dict[str, str]:
@@ -170,7 +175,7 @@ def learn(
     together, candidates = stack.fit_stack(models, logits, labels, folds.fold)
     before, after = stack.out_of_fold(logits, labels, folds.fold)
     probabilities = np.column_stack([expit(logits), after])
-    names = (*models, stack.STACK)
+    names = (*models, stack.COMBINED)
     scores = score(labels, probabilities.T, folds.group, how.seed)
     table, of_families = importance(trained, together, values, names_of)
     manifest = {

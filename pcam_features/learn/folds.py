@@ -216,7 +216,7 @@ def is_sound(fold: np.ndarray, labels: np.ndarray, count: int) -> bool:
 
 def read_folds(path: Path, patches: pd.DataFrame) -> Folds:
     """The folds of a model, or of a CSV or Parquet file with `id`, `fold` and perhaps `group` (whole
-    numbers), for the same patches in any order; without `group` a fold is one.
+    numbers), for the same patches in any order; without `group` it is the slide, if all are known.
 
     Raises InputError for anything else, for folds that share a group, and as `make_folds`.
     """
@@ -227,8 +227,12 @@ def read_folds(path: Path, patches: pd.DataFrame) -> Folds:
         raise InputError(f"folds {path} are of other patches than these; make them anew.")
     order = place[patches["id"]].to_numpy()
     fold = np.unique(table["fold"].to_numpy()[order], return_inverse=True)[1].astype(np.int16)
-    names = table["group"] if "group" in table else table["fold"]
-    group = np.unique(names.to_numpy()[order], return_inverse=True)[1]
+    slides, known = group_codes(patches["id"].tolist(), patches["slide"].tolist())
+    torn = torn_slides(patches, fold)
+    if "group" in table:
+        group = np.unique(table["group"].to_numpy()[order], return_inverse=True)[1]
+    else:
+        group = slides if known == len(patches) and not torn else fold.astype(np.int64)
     count = int(fold.max()) + 1
     if pd.Series(fold).groupby(group).nunique().max() > 1:
         raise InputError(f"folds {path} have a group in two folds; make them anew.")
@@ -237,7 +241,19 @@ def read_folds(path: Path, patches: pd.DataFrame) -> Folds:
             f"folds {path} are {count}; {LEAST_FOLDS} to {MOST_FOLDS} are needed, both classes in "
             f"at least {LEAST_FOLDS}."
         )
-    return Folds(group, fold, count, f"{len(np.unique(group)):,} groups as dealt in {path}")
+    return Folds(group, fold, count, f"{len(np.unique(group)):,} groups as dealt in {path}{torn}")
+
+
+def torn_slides(patches: pd.DataFrame, fold: np.ndarray) -> str:
+    """A warning if known slides are in more than one fold, or nothing."""
+    slides = patches["slide"].where(patches["slide"] != "")
+    folds_of = pd.Series(fold).groupby(slides.to_numpy()).nunique()
+    if not (folds_of > 1).any():
+        return ""
+    return (
+        f"; {int((folds_of > 1).sum()):,} of {len(folds_of):,} known slides are in more than one fold: "
+        "expect less on new slides"
+    )
 
 
 def read_fold_table(path: Path) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from ..families.catalog import FAMILIES
 from ..store import Store, differences
 from .bundle import OUT_OF_FOLD, Bundle
 from .models import logits
-from .stack import STACK
+from .stack import COMBINED
 from .values import stored
 
 # Of `pcam extract`, for an encoder of ours: what its facts in a manifest are called.
@@ -71,9 +71,9 @@ def out_of_fold(path: Path, store: Store, split: str) -> tuple[list[str], np.nda
     """
     ids = store.patches(split)["id"].tolist()
     try:
-        table = parquet.read(parquet.open_file(path / OUT_OF_FOLD, ["id"])[0], ["id", STACK])
+        table = parquet.read(parquet.open_file(path / OUT_OF_FOLD, ["id"])[0], ["id", COMBINED])
         found = table["id"].to_pylist()
-        probabilities = np.asarray(table[STACK].to_numpy(), np.float64)
+        probabilities = np.asarray(table[COMBINED].to_numpy(), np.float64)
     except (OSError, TypeError, ValueError, KeyError, pa.ArrowException):
         found = []
     if found != ids:

@@ -15,6 +15,7 @@ from scipy.special import expit
 
 from ..evaluate.intervals import auc
 
+COMBINED = "combined"  # what the models together are called beside them
 MEAN, BEST, STACK = CHOICES = "mean", "best", "stack"  # from the simplest on
 Weights = tuple[np.ndarray, float]  # one a model, and an intercept
 
@@ -135,6 +136,21 @@ def calibrate(together: np.ndarray, labels: np.ndarray) -> tuple[float, float, f
     return float(low), float(high), shift
 
 
+PLAIN = (1.0, 1.0, 0.0)  # log-odds are taken as they are
+
+
+def needs_calibration(together: np.ndarray, labels: np.ndarray, fold: np.ndarray) -> bool:
+    """Whether log-odds (rows,) calibrated by the other folds have a lower log loss."""
+    found = np.empty((2, len(labels)))
+    for k in np.unique(fold):
+        own = fold == k
+        found[0, own] = calibrated(together[own], *PLAIN)
+        found[1, own] = calibrated(together[own], *calibrate(together[~own], labels[~own]))
+    chances = np.clip(np.where(labels == 1, found, 1 - found), 1e-15, None)
+    before, after = -np.log(chances).mean(axis=1)
+    return bool(after < before)
+
+
 def fit_stack(
     models: tuple[str, ...],
     logits: np.ndarray,
@@ -145,7 +161,8 @@ def fit_stack(
     each candidate out of fold."""
     choice, aucs = choose(logits, labels, fold)
     weights, intercept = CANDIDATES[choice](logits, labels)
-    calibration = calibrate(across(CANDIDATES[choice], logits, labels, fold), labels)
+    together = across(CANDIDATES[choice], logits, labels, fold)
+    calibration = calibrate(together, labels) if needs_calibration(together, labels, fold) else PLAIN
     return Stack(models, choice, tuple(map(float, weights)), intercept, *calibration), aucs
 
 

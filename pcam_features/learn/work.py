@@ -20,7 +20,6 @@ from ..files import TEMPORARY, is_marked, read_json, replace_folder, whole_file,
 from . import bundle
 from .models import Model
 
-ENDING = ".unfinished"
 PLAN = "plan.json"
 KEY = "plan_version"
 STEPS = "steps"  # arrays that a finished model has no need of
@@ -64,7 +63,12 @@ class Work:
 
 
 def unfinished(path: Path) -> Path:
-    return path.with_name(path.name + ENDING)
+    return path.with_name(path.name + bundle.UNFINISHED)
+
+
+def kept_steps(path: Path) -> int:
+    """How many steps an unfinished fit of a model has kept."""
+    return len(list((unfinished(path) / STEPS).glob("*.npy")))
 
 
 def differences(known: dict[str, Any], now: dict[str, Any]) -> str:
