@@ -75,7 +75,8 @@ def test_mechanics_a_stopped_search_goes_on_as_if_it_had_not_been(
         patch.setattr(search, "tree_score", stops)
         with pytest.raises(Stopped):
             find(tmp_path / "stopped", 6)
-    assert len(trials_of(tmp_path / "stopped", TREES)) == (0 if stop == 2 else 3)
+    ended = len(trials_of(tmp_path / "stopped", TREES))
+    assert ended == 0 if stop == 2 else 3 <= ended < 6
     again, said_again, _ = find(tmp_path / "stopped", 6)
     assert again == whole
     for kind in (TREES, KERNEL):
