@@ -11,14 +11,18 @@ import pyarrow.parquet as pq
 LONGEST = 1000  # letters of an id or a slide
 
 
-def open_file(path: Path, text: Sequence[str]) -> tuple[pq.ParquetFile, pa.Schema]:
-    """A Parquet file whose columns `text` are read as dictionaries, and its schema as it stands."""
-    file = pq.ParquetFile(path, read_dictionary=list(text))
-    fields = [
-        field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
-        for field in file.schema_arrow
-    ]
-    return file, pa.schema(fields)
+def is_text(kind: pa.DataType) -> bool:
+    """Whether values are texts, written out or as a dictionary."""
+    plain = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(plain) or pa.types.is_large_string(plain))
+
+
+def open_file(path: Path) -> tuple[pq.ParquetFile, pa.Schema]:
+    """A Parquet file, to be read with `read`, and its schema."""
+    with pq.ParquetFile(path) as file:
+        schema = file.schema_arrow
+    text = [name for name, kind in zip(schema.names, schema.types, strict=True) if is_text(kind)]
+    return pq.ParquetFile(path, read_dictionary=text), schema
 
 
 def read(file: pq.ParquetFile, columns: Sequence[str] | None = None) -> pa.Table:

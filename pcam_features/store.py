@@ -372,8 +372,7 @@ class Store:
         start, stop = part_span(part, rows)
         try:
             wanted = self._schema(table)
-            text = [field.name for field in wanted if field.type == pa.string()]
-            found, schema = parquet.open_file(path, text)
+            found, schema = parquet.open_file(path)
             if found.metadata.num_rows != stop - start or schema.remove_metadata() != wanted:
                 raise InputError(
                     f"{path} has not the rows and columns it should; extract with --overwrite."

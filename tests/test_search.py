@@ -34,7 +34,7 @@ def find(folder: Path, trials: int) -> tuple[Settings, dict[str, dict[str, objec
     folder.mkdir(exist_ok=True)
     told: list[int] = []
     known = of_arrays({"x": values})
-    how = How("cpu", 2, 0)
+    how = How("cpu", 1, 0)
     settings, found = search.search(
         Work(folder), known, labels, folds, how, trials, lambda: told.append(1)
     )
@@ -133,7 +133,7 @@ def test_oracle_a_trial_is_worth_its_mean_auc_over_folds(tmp_path: Path) -> None
     values = of_arrays({"x": rng.normal(size=(ROWS, 4)).astype(np.float32)})
     labels, fold = rng.integers(0, 2, ROWS).astype(np.int8), np.arange(ROWS) % 3
     folds = Folds(np.arange(ROWS), fold.astype(np.int16), 3, "each alone")
-    how, work = How("cpu", 2, 0), Work(tmp_path)
+    how, work = How("cpu", 1, 0), Work(tmp_path)
     for score in (
         search.tree_score(values, labels, folds, how, work),
         search.kernel_score(values, labels, folds, how),
@@ -152,7 +152,7 @@ def test_mechanics_a_fold_of_one_class_is_left_out_of_a_search(tmp_path: Path) -
     known = of_arrays({"x": rng.normal(size=(ROWS, 4)).astype(np.float32)})
     labels, fold = rng.integers(0, 2, ROWS).astype(np.int8), (np.arange(ROWS) % 4).astype(np.int16)
     labels[fold == 3] = 0
-    folds, how = Folds(np.arange(ROWS), fold, 4, "each alone"), How("cpu", 2, 0)
+    folds, how = Folds(np.arange(ROWS), fold, 4, "each alone"), How("cpu", 1, 0)
     _, found = search.search(Work(tmp_path), known, labels, folds, how, 1, lambda: None)
     for kind in (TREES, KERNEL):
         (trial,) = trials_of(tmp_path, kind)

@@ -275,13 +275,13 @@ def read_fold_parquet(path: Path) -> pd.DataFrame:
     import pyarrow as pa
 
     try:
-        found, schema = parquet.open_file(path, ["id"])
+        found, schema = parquet.open_file(path)
         wanted = [name for name in ("id", "fold", "group") if name in schema.names]
         if not {"id", "fold"} <= set(wanted) or any(schema.names.count(name) > 1 for name in wanted):
             raise InputError(f"folds {path} have no column id, or no column fold, or two of them.")
         if not all(pa.types.is_integer(schema.field(name).type) for name in wanted[1:]):
             raise InputError(f"folds {path} are not whole numbers; make them anew.")
-        if schema.field("id").type not in (pa.string(), pa.large_string()):
+        if not parquet.is_text(schema.field("id").type):
             raise InputError(f"folds {path} have ids that are not text; make them anew.")
         if found.metadata.num_rows > LARGEST_ROWS or path.stat().st_size > LARGEST_TABLE:
             raise InputError(f"folds {path} are too many to be of one data set.")

@@ -71,7 +71,7 @@ def out_of_fold(path: Path, store: Store, split: str) -> tuple[list[str], np.nda
     """
     ids = store.patches(split)["id"].tolist()
     try:
-        table = parquet.read(parquet.open_file(path / OUT_OF_FOLD, ["id"])[0], ["id", COMBINED])
+        table = parquet.read(parquet.open_file(path / OUT_OF_FOLD)[0], ["id", COMBINED])
         found = table["id"].to_pylist()
         probabilities = np.asarray(table[COMBINED].to_numpy(), np.float64)
     except (OSError, TypeError, ValueError, KeyError, pa.ArrowException):
