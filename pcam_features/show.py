@@ -95,7 +95,7 @@ def calibrating(manifest: dict[str, Any]) -> str:
     names = {"brier": "Brier score", "log_loss": "log loss", "ece": "calibration error"}
     each = ", ".join(f"{name} {before[k]:.4f} → {after[k]:.4f}" for k, name in names.items())
     plain = manifest["stack"]["calibration"] == {"low": 1, "high": 1, "shift": 0}
-    without = "; the model is left without, as it did not help" if plain else ""
+    without = "; fitted on all folds it does not help, so the model has none" if plain else ""
     return f"calibration across folds, lower is better, before → after: {each}{without}"
 
 
