@@ -85,12 +85,14 @@ def explain(bundle: Bundle, path: Path, store: Store, patch: str, split: str | N
 
 
 def plainly(column: str) -> dict[str, str]:
-    """The meaning and unit of a column."""
+    """The meaning of a column, with where it is measured, and its unit."""
     family = FAMILIES.get(column.split("__", maxsplit=1)[0])
     if family is None or column not in family.columns:
         return {"meaning": "a channel of a network", "unit": "activation"}
     feature = family.feature(column)
-    return {"meaning": feature.meaning, "unit": "" if feature.unit == "1" else feature.unit}
+    where = column.split("__")[2].replace("_", " ")
+    unit = "" if feature.unit == "1" else feature.unit
+    return {"meaning": f"{feature.meaning} ({where})", "unit": unit}
 
 
 def picture(store: Store, split: str, row: int, source: str | None) -> np.ndarray:

@@ -136,6 +136,8 @@ def test_mechanics_a_patch_is_explained(
     np.testing.assert_allclose(found["start"] + shown + found["others"], found["sum"])
     np.testing.assert_allclose(found["start"] + sum(found["families"].values()), found["sum"])
     assert found["out_of_fold_probability"] is None
+    where = column.split("__")[2].replace("_", " ")
+    assert found["columns"][0]["meaning"].endswith(f" ({where})")
     text = out.read_text()
     assert text.count("<tr><td>") == 10
     assert "data:image/png;base64," in text
