@@ -7,7 +7,7 @@ from typing import Any
 from .describe import table
 from .evaluate.intervals import LEVEL
 from .learn.explain import SAMPLE
-from .show import findings, span
+from .show import findings, score_rows
 
 NOT_FOR = (
     "diagnosis, or any decision about a patient: this is no medical device, but made to compare "
@@ -22,11 +22,7 @@ def card(manifest: dict[str, Any]) -> str:
     After M. Mitchell et al., "Model cards for model reporting", FAT* 2019.
     """
     source, folds = manifest["source"], manifest["folds"]
-    weights = manifest["stack"]["weights"]
-    scores = [
-        (name, f"{one['value']:.4f}", span(one), f"{weights[name]:.3f}" if name in weights else "")
-        for name, one in manifest["out_of_fold_auc"].items()
-    ]
+    scores = score_rows(manifest)
     trees = any(one["gain"] for one in manifest["importance"].values())
     families = [
         (

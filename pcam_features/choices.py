@@ -4,6 +4,8 @@ from enum import StrEnum
 
 RESAMPLES = 2000  # draws of slides for an interval
 FOLDS = 5
+LEAST_FOLDS = 3  # one is scored by models of the others, which were chosen across two or more
+MOST_FOLDS = 20
 
 
 class Device(StrEnum):

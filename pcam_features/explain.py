@@ -18,7 +18,6 @@ from .learn.bundle import Bundle
 from .learn.explain import contributions
 from .learn.predict import check_features, fitted_on, out_of_fold
 from .learn.rbf import Rbf
-from .learn.stack import calibrated
 from .learn.values import stored
 from .store import Store
 
@@ -52,10 +51,9 @@ def explain(bundle: Bundle, path: Path, store: Store, patch: str, split: str | N
     assert isinstance(last, Rbf)  # of all families: it knows what is usual
     names = [c for family in families for c in bundle.manifest["families"][family]["columns"]]
     order = np.argsort(-np.abs(moved[0]), kind="stable")[:SHOWN]
-    stack = bundle.stack
-    together = np.array([start, start + moved[0].sum()])
-    probability = calibrated(together[1:], stack.low, stack.high, stack.shift)[0]
-    if not np.isfinite([*together, probability]).all():
+    total = start + moved[0].sum()
+    probability = bundle.stack.calibrated(np.array([total]))[0]
+    if not np.isfinite([start, total, probability]).all():
         raise InputError("the model's numbers have no end; it is damaged, fit it anew.")
     label = store.patches(split)["label"][row]
     seen = fitted_on(bundle, store, split)
@@ -67,7 +65,7 @@ def explain(bundle: Bundle, path: Path, store: Store, patch: str, split: str | N
         "out_of_fold_probability": float(out_of_fold(path, store, split)[1][row]) if seen else None,
         "probability": float(probability),
         "start": float(start),
-        "sum": float(together[1]),
+        "sum": float(total),
         "families": {family: float(moved[0, own].sum()) for family, own in values.places().items()},
         "columns": [
             {

@@ -11,17 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 from joblib import Parallel, delayed
 
 from . import store
 from .engine.devices import Target
 from .engine.lanes import Kernel
 from .engine.regions import PATCH_SIZE
-from .errors import InputError, PcamError
+from .errors import InputError
 from .families.catalog import CNN, Measure, batch_rows, chosen, kernels_of, listed, measurer
 from .families.family import Family
-from .files import write_json
+from .files import one_process, sweep, write_json
 from .sources.source import Source, Split
 
 if TYPE_CHECKING:
@@ -151,16 +150,11 @@ def extract(
     store.check_ours(path)
     networks = networks_of(families, threads)  # before there is a folder: theirs may not load
     path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path / store.LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise PcamError(f"another process is extracting to {path}; wait for it to end.") from None
-    with lock:
+    with one_process(path, f"extracting to {path}"):
         if overwrite:
             store.clear(path)
         manifest = store.plan(path, source, splits, families, target.NAME)
-        store.sweep(path)
+        sweep(path)
         write_json(path / store.MANIFEST, manifest)
         shards = missing(path, splits, families)
         if shards:

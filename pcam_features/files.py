@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from platformdirs import user_cache_path
 
-from .errors import InputError
+from .errors import InputError, PcamError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 TEMPORARY = ".part-written"  # the ending of what is not whole yet
+LOCK = "lock"  # of a folder that one process at a time may write to
 LARGEST_TABLE = 1 << 30  # bytes of a CSV that is read into memory
 
 
@@ -108,6 +109,35 @@ def replace_folder(whole: Path, path: Path) -> None:
         os.replace(path, old)
     os.replace(whole, path)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what an interrupted run left half-written."""
+    for leftover in folder.rglob(f"*{TEMPORARY}"):
+        leftover.unlink()
+
+
+def clear_folder(folder: Path, *kept: str) -> None:
+    """Remove all that a folder holds but the files `kept`."""
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        elif entry.name not in kept:
+            entry.unlink()
+
+
+@contextmanager
+def one_process(folder: Path, doing: str) -> Iterator[None]:
+    """Raises PcamError, naming what it is `doing`, while another process is in such a block."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise PcamError(f"another process is {doing}; wait for it to end.") from None
+    with lock:
+        yield
 
 
 def write_text(path: Path, text: str) -> None:

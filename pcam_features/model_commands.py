@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import console, show
-from .choices import FOLDS, RESAMPLES, Device
+from .choices import FOLDS, LEAST_FOLDS, MOST_FOLDS, RESAMPLES, Device
 from .errors import InputError
 from .options import (
     DeviceOption,
@@ -41,7 +41,7 @@ def fit(
             autocompletion=complete_family,
         ),
     ] = None,
-    folds: Annotated[int | None, typer.Option(min=3, max=20, help=FOLDS_HELP)] = None,
+    folds: Annotated[int | None, typer.Option(min=LEAST_FOLDS, max=MOST_FOLDS, help=FOLDS_HELP)] = None,
     folds_from: Annotated[
         Path | None,
         typer.Option(help="Folds of another model, or a CSV or Parquet file with id, fold, group."),

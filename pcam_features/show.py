@@ -55,14 +55,17 @@ def said(manifest: dict[str, Any]) -> dict[str, Any]:
 def score_table(manifest: dict[str, Any]) -> None:
     from .evaluate.intervals import LEVEL
 
+    columns = ("model", "out-of-fold AUC", f"{LEVEL:.0%} interval", "weight")
+    console.table(columns, score_rows(manifest))
+
+
+def score_rows(manifest: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Of each model and of all together: name, AUC, its interval, weight."""
     weights = manifest["stack"]["weights"]
-    console.table(
-        ("model", "out-of-fold AUC", f"{LEVEL:.0%} interval", "weight"),
-        [
-            (name, f"{s['value']:.4f}", span(s), f"{weights[name]:.3f}" if name in weights else "")
-            for name, s in manifest["out_of_fold_auc"].items()
-        ],
-    )
+    return [
+        (name, f"{s['value']:.4f}", span(s), f"{weights[name]:.3f}" if name in weights else "")
+        for name, s in manifest["out_of_fold_auc"].items()
+    ]
 
 
 def findings(manifest: dict[str, Any]) -> list[str]:

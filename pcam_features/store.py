@@ -12,7 +12,6 @@ split once all its parts exist, which the manifest then says.
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,13 +25,12 @@ import pyarrow.parquet as pq
 from . import __version__, parquet
 from .errors import InputError, PcamError
 from .families.catalog import may_be_stored
-from .files import TEMPORARY, is_marked, read_json, whole_file, write_json
+from .files import LOCK, TEMPORARY, clear_folder, is_marked, read_json, whole_file, write_json
 from .sources.source import Source, Split
 
 VERSION = 1
 MANIFEST = "manifest.json"
 KEY = "store_version"
-LOCK = "lock"
 PATCHES = "patches"  # the table of ids, labels and slides beside the families
 PART_ROWS = 2048
 PATCH_SCHEMA = pa.schema([("id", pa.string()), ("label", pa.int8()), ("slide", pa.string())])
@@ -190,20 +188,10 @@ def differences(known: dict[str, Any], now: dict[str, Any]) -> str:
 _ANEW = "give another folder, or --overwrite to extract anew."
 
 
-def sweep(path: Path) -> None:
-    """Remove what an interrupted run left half-written."""
-    for leftover in path.rglob(f"*{TEMPORARY}"):
-        leftover.unlink()
-
-
 def clear(path: Path) -> None:
     """Remove all that a store holds, the manifest first: what is left then never looks whole."""
     (path / MANIFEST).unlink(missing_ok=True)
-    for entry in path.iterdir():
-        if entry.is_dir():
-            shutil.rmtree(entry)
-        elif entry.name != LOCK:
-            entry.unlink()
+    clear_folder(path, LOCK)
 
 
 def is_there(path: Path, split: Split, family: Stored, part: int) -> bool:

@@ -1,7 +1,7 @@
 """Gradient-boosted trees: XGBoost, with settings that need no search.
 
-Features are binned straight from the blocks they come in, for each fold by its training patches alone:
-bins that held-out patches have a part in flatter the score (DECISIONS.md says by how much).
+Features are binned straight from the blocks they come in, for each fold by its training patches alone
+(DECISIONS.md says what else was tried).
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ they explain.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 
 import numpy as np
@@ -58,20 +59,24 @@ def of_trees(model: xgboost.Booster, values: np.ndarray) -> tuple[np.ndarray, fl
     return found[:, :-1], float(found[0, -1])
 
 
+def in_use(
+    models: dict[str, Model], stack: Stack, values: Values
+) -> Iterator[tuple[Model, float, np.ndarray]]:
+    """The models that have a weight, with it, and where their columns are among those of all."""
+    known = base_models(values.families)
+    for (name, (_, _, parts)), weight in zip(known.items(), stack.weights, strict=True):
+        if weight:
+            yield models[name], weight, values.columns(parts)
+
+
 def contributions(
     models: dict[str, Model], stack: Stack, values: Values, rows: np.ndarray
 ) -> tuple[np.ndarray, float]:
     """Each column's share (rows, columns of all families) of the log-odds before calibration, for some
     rows in ascending order, and the log-odds with no share: together they are the stack's."""
-    taken, places = values.take(values.families, rows), values.places()
+    taken = values.take(values.families, rows)
     found, start = np.zeros(taken.shape), stack.intercept
-    for (name, (_, _, parts)), weight in zip(
-        base_models(values.families).items(), stack.weights, strict=True
-    ):
-        if not weight:
-            continue
-        columns = np.concatenate([places[part] for part in parts])
-        model = models[name]
+    for model, weight, columns in in_use(models, stack, values):
         own = np.ascontiguousarray(taken[:, columns])
         share, base = of_kernel(model, own) if isinstance(model, rbf.Rbf) else of_trees(model, own)
         found[:, columns] += weight * share
@@ -82,14 +87,10 @@ def contributions(
 def gains(models: dict[str, Model], stack: Stack, values: Values) -> np.ndarray:
     """Each column's share (columns of all families,) of what the trees' splits gained, in proportion to
     the trees' weights in the stack; 0 where it has no trees."""
-    places, found = values.places(), np.zeros(values.width(values.families))
-    for (name, (_, _, parts)), weight in zip(
-        base_models(values.families).items(), stack.weights, strict=True
-    ):
-        model = models[name]
-        if isinstance(model, rbf.Rbf) or not weight:
+    found = np.zeros(values.width(values.families))
+    for model, weight, columns in in_use(models, stack, values):
+        if isinstance(model, rbf.Rbf):
             continue
-        columns = np.concatenate([places[part] for part in parts])
         gained = model.get_score(importance_type="total_gain")
         total = sum(np.mean(one) for one in gained.values())
         for feature, gain in gained.items():

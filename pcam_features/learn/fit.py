@@ -18,13 +18,13 @@ from ..errors import InputError
 from ..evaluate.calibration import calibration
 from ..evaluate.intervals import Estimate, auc, percentile_interval, resampled_aucs
 from ..families.catalog import ALL, CNN, FAMILIES, listed
-from ..store import Store, part_count
+from ..store import Store
 from . import bundle, memory, stack
 from .explain import importance
 from .folds import LOOKED_AT, Folds, looks_of, make_folds, torn_slides
 from .folds import TABLE as FOLD_TABLE
 from .leakage import gap
-from .training import How, Settings, at_random, steps, train_models
+from .training import How, Settings, at_random, train_models
 from .values import Values, stored
 from .work import KEY as PLAN_KEY
 from .work import Work, open_work
@@ -74,8 +74,8 @@ def deal(
     if "color" in store.families(split):
         columns = store.manifest["families"]["color"]["columns"]
         wanted = [k for k, name in enumerate(columns) if name.startswith(LOOKED_AT)]
-        parts = (store.part(split, "color", k)[:, wanted] for k in range(part_count(len(patches))))
-        look = looks_of(np.concatenate(list(parts)), [columns[k] for k in wanted])
+        blocks = stored(store, split, ["color"], keep=False).blocks(["color"])
+        look = looks_of(np.concatenate([b[:, wanted] for _, b in blocks]), [columns[k] for k in wanted])
     found = make_folds(patches, count, seed, look, unit)
     return replace(found, protocol=found.protocol + torn_slides(given, found.fold))
 
@@ -127,7 +127,8 @@ def fit(
         "versions": versions(*(["optuna"] if trials else [])),
     }
     with open_work(path, plan, overwrite=overwrite) as work:
-        labels = store.patches(split)["label"].to_numpy(np.int8)
+        patches = store.patches(split)
+        labels = patches["label"].to_numpy(np.int8)
         settings, searched = Settings(), None
         if trials:
             from .search import search
@@ -137,7 +138,6 @@ def fit(
             )
         names = {name: one["columns"] for name, one in known.items()}
         manifest, made = learn(work, values, labels, folds, how, settings, names, progress)
-        patches = store.patches(split)
         bundle.write_table(
             work.folder,
             FOLD_TABLE,
@@ -210,6 +210,3 @@ def score(
         percentile_interval(auc(labels, row), drawn)
         for row, drawn in zip(probabilities, draws, strict=True)
     ]
-
-
-__all__ = ["deal", "families_to_use", "fit", "steps"]

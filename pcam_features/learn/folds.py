@@ -18,13 +18,12 @@ from scipy.spatial import cKDTree
 from threadpoolctl import threadpool_limits
 
 from .. import parquet
+from ..choices import LEAST_FOLDS, MOST_FOLDS
 from ..errors import InputError
 from ..evaluate.intervals import group_codes
 from ..files import LARGEST_TABLE, check_ids, read_table, sha256
 from ..store import LARGEST_ROWS
 
-LEAST_FOLDS = 3  # one is scored by models of the others, which were chosen across two or more
-MOST_FOLDS = 20
 TABLE = "folds.parquet"  # of a model
 SMALL = 4  # patches a slide: with fewer on average, what is called a slide is hardly one
 PSEUDO_SLIDES = 15  # by what they foretell of new slides: see DECISIONS.md

@@ -57,11 +57,10 @@ def logits(models: dict[str, Model], values: Values, threads: int) -> np.ndarray
     """Log-odds (rows, models) that the base models give to patches."""
     known = base_models(values.families)
     found = np.empty((values.rows, len(known)))
-    where = values.places()
+    columns = [values.columns(parts) for _, _, parts in known.values()]
     for rows, block in values.blocks(values.families):
-        for k, (name, (_, _, parts)) in enumerate(known.items()):
-            columns = np.concatenate([where[part] for part in parts])
-            own = block if len(columns) == block.shape[1] else block[:, columns]
+        for k, name in enumerate(known):
+            own = block if len(columns[k]) == block.shape[1] else block[:, columns[k]]
             found[rows, k] = logit(models[name], own, threads)
     return found
 

@@ -26,7 +26,7 @@ from ..evaluate.intervals import auc
 from . import boosting, rbf
 from .folds import Folds
 from .models import KERNEL, KINDS, TREES
-from .training import How, Settings
+from .training import How, Settings, binned, boost
 from .values import Values
 from .work import Work
 
@@ -68,23 +68,12 @@ def tree_score(values: Values, labels: np.ndarray, folds: Folds, how: How, work:
     """The AUC that a booster of all families has on a fold."""
 
     def matrix(k: int) -> xgboost.DMatrix:
-        pages = work.pages(f"search-{k}") if how.on_disk else None
-        within = folds.fold != k
-        return boosting.binned(
-            values, values.families, labels, within, threads=how.threads, xp=how.xp, pages=pages
-        )
+        return binned(work, values, values.families, labels, folds.fold != k, how, f"search-{k}")
 
     matrices = matrix if how.on_disk else cache(matrix)
 
     def score(settings: Settings, k: int) -> float:
-        booster = boosting.train(
-            matrices(k),
-            device=how.device,
-            threads=how.threads,
-            seed=how.seed,
-            rounds=settings.rounds,
-            parameters=settings.trees,
-        )
+        booster = boost(matrices(k), how, settings, settings.rounds)
         own = folds.fold == k
         after = boosting.margins(booster, values, values.families, own, threads=how.threads)
         return auc(labels[own], after[:, -1])

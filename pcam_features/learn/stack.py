@@ -32,10 +32,16 @@ class Stack:
     high: float
     shift: float
 
+    def together(self, logits: np.ndarray) -> np.ndarray:
+        """The models' log-odds (rows,) together, before calibration, from each one's (rows, models)."""
+        return np.asarray(logits @ np.array(self.weights) + self.intercept)
+
+    def calibrated(self, together: np.ndarray) -> np.ndarray:
+        return calibrated(together, self.low, self.high, self.shift)
+
     def probability(self, logits: np.ndarray) -> np.ndarray:
         """Probabilities, float64 (rows,), from log-odds (rows, models)."""
-        together = logits @ np.array(self.weights) + self.intercept
-        return calibrated(together, self.low, self.high, self.shift)
+        return self.calibrated(self.together(logits))
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -177,6 +183,6 @@ def out_of_fold(
     for k in np.unique(fold):
         rest, own = fold != k, fold == k
         stack, _ = fit_stack(models, logits[rest], labels[rest], fold[rest])
-        before[own] = expit(logits[own] @ np.array(stack.weights) + stack.intercept)
+        before[own] = expit(stack.together(logits[own]))
         after[own] = stack.probability(logits[own])
     return before, after

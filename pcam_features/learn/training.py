@@ -46,6 +46,31 @@ class How:
         return cupy
 
 
+def binned(
+    work: Work,
+    values: Values,
+    parts: Sequence[str],
+    labels: np.ndarray,
+    within: np.ndarray,
+    how: How,
+    name: str,
+) -> xgboost.DMatrix:
+    """The rows `within` of the families `parts`; where bins lie on disk, in files of this name."""
+    pages = work.pages(name) if how.on_disk else None
+    return boosting.binned(values, parts, labels, within, threads=how.threads, xp=how.xp, pages=pages)
+
+
+def boost(matrix: xgboost.DMatrix, how: How, settings: Settings, rounds: int) -> xgboost.Booster:
+    return boosting.train(
+        matrix,
+        device=how.device,
+        threads=how.threads,
+        seed=how.seed,
+        rounds=rounds,
+        parameters=settings.trees,
+    )
+
+
 def train_trees(
     work: Work,
     values: Values,
@@ -60,18 +85,8 @@ def train_trees(
     """A booster on the families `parts`, and its log-odds out of fold."""
 
     def train(within: np.ndarray, name: str, rounds: int) -> xgboost.Booster:
-        pages = work.pages(f"{group}-{name}") if how.on_disk else None
-        matrix = boosting.binned(
-            values, parts, labels, within, threads=how.threads, xp=how.xp, pages=pages
-        )
-        return boosting.train(
-            matrix,
-            device=how.device,
-            threads=how.threads,
-            seed=how.seed,
-            rounds=rounds,
-            parameters=settings.trees,
-        )
+        matrix = binned(work, values, parts, labels, within, how, f"{group}-{name}")
+        return boost(matrix, how, settings, rounds)
 
     def out_of_fold(k: int) -> np.ndarray:
         booster = train(fold != k, f"fold-{k}", settings.rounds)

@@ -33,6 +33,11 @@ class Values:
         ends = np.cumsum([0, *self.widths.values()])
         return {name: np.arange(ends[k], ends[k + 1]) for k, name in enumerate(self.widths)}
 
+    def columns(self, families: Sequence[str]) -> np.ndarray:
+        """Where the columns of some families are among those of all."""
+        places = self.places()
+        return np.concatenate([places[name] for name in families])
+
     def blocks(self, families: Sequence[str]) -> Blocks:
         """Blocks of the families' columns side by side, each with the rows it is of."""
         for k in range(part_count(self.rows)):

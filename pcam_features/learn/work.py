@@ -13,17 +13,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
-from ..errors import InputError, PcamError
-from ..files import TEMPORARY, is_marked, read_json, replace_folder, whole_file, write_json
+from ..errors import InputError
+from ..files import (
+    LOCK,
+    TEMPORARY,
+    clear_folder,
+    is_marked,
+    one_process,
+    read_json,
+    replace_folder,
+    sweep,
+    whole_file,
+    write_json,
+)
 from . import bundle
 from .models import Model
 
 PLAN = "plan.json"
 KEY = "plan_version"
 STEPS = "steps"  # arrays that a finished model has no need of
-LOCK = "lock"
 
 
 @dataclass(frozen=True)
@@ -90,12 +99,7 @@ def open_work(path: Path, plan: dict[str, Any], *, overwrite: bool) -> Iterator[
             f"{folder} is not an unfinished model of pcam's; move it, or name another model."
         )
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise PcamError(f"another process is fitting {path}; wait for it to end.") from None
-    with lock:
+    with one_process(folder, f"fitting {path}"):
         known = read_json(folder / PLAN, "plan") if (folder / PLAN).exists() else plan
         if known != plan and not overwrite:
             raise InputError(
@@ -103,9 +107,8 @@ def open_work(path: Path, plan: dict[str, Any], *, overwrite: bool) -> Iterator[
                 "before to go on with it, or with --overwrite to begin anew."
             )
         if known != plan:
-            clear(folder)
-        for leftover in folder.rglob(f"*{TEMPORARY}"):
-            leftover.unlink()
+            clear_folder(folder, PLAN, LOCK)  # the old plan goes last: until then the folder is ours
+        sweep(folder)
         write_json(folder / PLAN, plan)
         yield Work(folder)
         bundle.check_free(path, overwrite=overwrite)  # once more: it took a while
@@ -121,11 +124,3 @@ def is_bare(folder: Path) -> bool:
     return folder.is_dir() and all(
         entry.name == LOCK or entry.name.endswith(TEMPORARY) for entry in folder.iterdir()
     )
-
-
-def clear(folder: Path) -> None:
-    for entry in folder.iterdir():
-        if entry.is_dir():
-            shutil.rmtree(entry)
-        elif entry.name != LOCK:
-            entry.unlink()
