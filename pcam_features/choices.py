@@ -3,6 +3,7 @@
 from enum import StrEnum
 
 RESAMPLES = 2000  # draws of slides for an interval
+SPECIFICITY = 0.95  # at which sensitivity is shown
 FOLDS = 5
 LEAST_FOLDS = 3  # one is scored by models of the others, which were chosen across two or more
 MOST_FOLDS = 20
@@ -20,3 +21,16 @@ class Kind(StrEnum):
     kaggle = "kaggle"
     images = "images"
     synthetic = "synthetic"
+
+
+class Network(StrEnum):
+    """The reference networks; beside them, `TIMM` and a name are a network of timm's."""
+
+    cnn_one = "cnn_one"
+    cnn_two = "cnn_two"
+    cnn_three = "cnn_three"
+    cnn_four = "cnn_four"
+    residual = "residual"
+
+
+TIMM = "timm:"

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from . import __version__, console, model_commands, show
+from . import __version__, console, deep_commands, model_commands, show
 from .choices import Device, Kind
 from .errors import PcamError
 from .options import (
@@ -156,6 +156,7 @@ def extract(
     show.extraction(plan, features, dry_run)
 
 
+app.add_typer(deep_commands.app)
 for function, example in model_commands.COMMANDS.items():
     app.command(epilog=f"Example: {example}")(function)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from .learn.explain import contributions
 from .learn.predict import check_features, fitted_on, out_of_fold
 from .learn.rbf import Rbf
 from .learn.values import stored
+from .report.html import document
 from .store import Store
 
 SHOWN = 10  # columns
@@ -47,10 +49,7 @@ def explain(bundle: Bundle, path: Path, store: Store, patch: str, split: str | N
     values = stored(store, split, families, keep=True)
     moved, start = contributions(bundle.models, bundle.stack, values, np.array([row]))
     of_patch = values.take(families, np.array([row]))[0]
-    last = list(bundle.models.values())[-1]
-    assert isinstance(last, Rbf)  # of all families: it knows what is usual
-    names = [c for family in families for c in bundle.manifest["families"][family]["columns"]]
-    order = np.argsort(-np.abs(moved[0]), kind="stable")[:SHOWN]
+    columns = moving(bundle, moved[0], of_patch, SHOWN)
     total = start + moved[0].sum()
     probability = bundle.stack.calibrated(np.array([total]))[0]
     if not np.isfinite([start, total, probability]).all():
@@ -67,19 +66,55 @@ def explain(bundle: Bundle, path: Path, store: Store, patch: str, split: str | N
         "start": float(start),
         "sum": float(total),
         "families": {family: float(moved[0, own].sum()) for family, own in values.places().items()},
-        "columns": [
-            {
-                "column": names[k],
-                "contribution": float(moved[0, k]),
-                "value": float(of_patch[k]),
-                "training_mean": float(last.mean[k]),
-                "deviations": float((of_patch[k] - last.mean[k]) / last.scale[k]),
-                **plainly(names[k]),
-            }
-            for k in order
-        ],
-        "others": float(moved[0].sum() - moved[0, order].sum()),
+        "columns": columns,
+        "others": float(moved[0].sum() - sum(one["contribution"] for one in columns)),
     }
+
+
+def moving(bundle: Bundle, moved: np.ndarray, values: np.ndarray, shown: int) -> list[dict[str, Any]]:
+    """The columns that moved a patch most, from what each moved it by and its values, (columns,)."""
+    last = list(bundle.models.values())[-1]
+    assert isinstance(last, Rbf)  # of all families: it knows what is usual
+    names = [c for one in bundle.manifest["families"].values() for c in one["columns"]]
+    return [
+        {
+            "column": names[k],
+            "contribution": float(moved[k]),
+            "value": float(values[k]),
+            "training_mean": float(last.mean[k]),
+            "deviations": float((values[k] - last.mean[k]) / last.scale[k]),
+            **plainly(names[k]),
+        }
+        for k in np.argsort(-np.abs(moved), kind="stable")[:shown]
+    ]
+
+
+def reasons(
+    bundle: Bundle, store: Store, split: str, rows: np.ndarray, shown: int
+) -> dict[int, dict[str, Any]]:
+    """Of some rows what moved each most: `families`, from the one that did most, and `columns` as
+    `explain` has them, hand-made ones if there are any, since those can be told in words.
+
+    Raises InputError if the features are not the model's.
+    """
+    check_features(bundle, store)
+    families = list(bundle.manifest["families"])
+    store.check_finished(split, families)
+    values = stored(store, split, families, keep=True)
+    ordered = np.sort(rows)
+    moved, _ = contributions(bundle.models, bundle.stack, values, ordered)
+    taken = values.take(families, ordered)
+    places = values.places()
+    by_hand = [own for name, own in places.items() if name in FAMILIES] or list(places.values())
+    told = np.isin(np.arange(moved.shape[1]), np.concatenate(by_hand))
+    found = {}
+    for k, row in enumerate(ordered.tolist()):
+        shares = {name: float(moved[k, own].sum()) for name, own in places.items()}
+        found[row] = {
+            "families": dict(sorted(shares.items(), key=lambda one: -abs(one[1]))),
+            "columns": moving(bundle, np.where(told, moved[k], 0), taken[k], shown),
+        }
+    return found
 
 
 def plainly(column: str) -> dict[str, str]:
@@ -93,8 +128,9 @@ def plainly(column: str) -> dict[str, str]:
     return {"meaning": f"{feature.meaning} ({where})", "unit": unit}
 
 
-def picture(store: Store, split: str, row: int, source: str | None) -> np.ndarray:
-    """A patch, uint8 (96, 96, 3), from `source`, or from where its features were measured.
+def open_pictures(store: Store, split: str, source: str | None) -> Callable[[int], np.ndarray]:
+    """What gives the patch of a row, uint8 (96, 96, 3): from `source`, or from where the features were
+    measured.
 
     Raises InputError unless the source is of the kind, and has the ids, that the store says.
     """
@@ -107,8 +143,13 @@ def picture(store: Store, split: str, row: int, source: str | None) -> np.ndarra
     wanted = store.manifest["splits"][split]["fingerprint"]["ids"]
     if found is None or found.fingerprint()["ids"] != wanted:
         raise InputError(f"{opened.path} has other patches than {store.path} was made from.")
-    pixels: np.ndarray = found.read(row, row + 1)[0]
-    return pixels
+    patches = found
+
+    def picture(row: int) -> np.ndarray:
+        pixels: np.ndarray = patches.read(row, row + 1)[0]
+        return pixels
+
+    return picture
 
 
 def sentence(found: dict[str, Any]) -> str:
@@ -146,46 +187,22 @@ def png(patch: np.ndarray) -> str:
     return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>pcam explain: {id}</title>
-<style>
-:root {{ color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }}
-body {{ max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
-figure {{ position: relative; width: 288px; margin: 1rem 0; }}
-figure img {{ width: 288px; height: 288px; image-rendering: pixelated; display: block; }}
-figure span {{ position: absolute; left: {edge}%; top: {edge_px}px; width: {side}%;
-  height: {side_px}px; box-sizing: border-box; border: 2px solid #ffd400; }}
-table {{ border-collapse: collapse; width: 100%; }}
-th, td {{ text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #8886; }}
-td {{ vertical-align: top; }}
-td.bar {{ width: 30%; min-width: 8rem; }}
-td.bar div {{ height: 1rem; }}
-.up {{ background: #c2410c; margin-left: 50%; }}
-.down {{ background: #1d6fb8; float: right; margin-right: 50%; }}
-code {{ overflow-wrap: anywhere; }}
+def framed(patch: np.ndarray, name: str) -> str:
+    """A picture with the center's square drawn, as HTML."""
+    start, stop = CENTER
+    near, side = (f"{100 * length / PATCH_SIZE:.3f}%" for length in (start, stop - start))
+    return (
+        f'<div class="patch"><img src="{png(patch)}" alt="{escape(name)}">'
+        f'<span style="left:{near};top:{near};width:{side};height:{side}"></span></div>'
+    )
+
+
+STYLE = """<style>
+td.bar { width: 30%; min-width: 8rem; }
+td.bar div { height: 1rem; }
+.up { background: #c2410c; margin-left: 50%; }
+.down { background: #1d6fb8; float: right; margin-right: 50%; }
 </style>
-</head>
-<body>
-<h1>What moved this patch</h1>
-<p>{sentence}.</p>
-{figure}
-<table>
-<caption>The {count} columns that moved it most, in log-odds. To the right: toward tumor.</caption>
-<thead><tr><th scope="col">column</th><th scope="col">value</th><th scope="col">training mean</th>
-<th scope="col">log-odds</th><th scope="col"><span aria-hidden="true">− 0 +</span></th></tr></thead>
-<tbody>
-{rows}
-</tbody>
-</table>
-<p>{adding_up}.</p>
-<p>{by_family}.</p>
-<p>Not a medical device.</p>
-</body>
-</html>
 """
 
 
@@ -206,20 +223,17 @@ def page(found: dict[str, Any], patch: np.ndarray | None) -> str:
     figure = "<p>(No picture.)</p>"
     if patch is not None:
         figure = (
-            f'<figure><img src="{png(patch)}" alt="The patch"><span></span>'
+            f"<figure>{framed(patch, 'The patch')}"
             "<figcaption>The square is the center, where the label is decided.</figcaption></figure>"
         )
-    start, stop = CENTER
-    return PAGE.format(
-        id=escape(found["id"]),
-        sentence=escape(sentence(found)),
-        figure=figure,
-        rows="\n".join(rows),
-        count=len(rows),
-        adding_up=escape(adding_up(found)),
-        by_family=escape(by_family(found)),
-        edge=100 * start / PATCH_SIZE,
-        edge_px=288 * start / PATCH_SIZE,
-        side=100 * (stop - start) / PATCH_SIZE,
-        side_px=288 * (stop - start) / PATCH_SIZE,
+    columns = ("column", "value", "training mean", "log-odds")
+    head = "".join(f'<th scope="col">{one}</th>' for one in columns)
+    body = (
+        f"<main><h1>What moved this patch</h1><p>{escape(sentence(found))}.</p>{figure}"
+        f"<table><caption>The {len(rows)} columns that moved it most, in log-odds. To the right: "
+        f"toward tumor.</caption><thead><tr>{head}"
+        '<th scope="col"><span aria-hidden="true">− 0 +</span></th></tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table><p>{escape(adding_up(found))}.</p>"
+        f"<p>{escape(by_family(found))}.</p><p>Not a medical device.</p></main>"
     )
+    return document(f"pcam explain: {found['id']}", body, head=STYLE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from joblib import Parallel, delayed
 
-from . import store
+from . import costs, store
 from .engine.devices import Target
 from .engine.lanes import Kernel
 from .engine.regions import PATCH_SIZE
@@ -160,7 +161,11 @@ def extract(
         if shards:
             measure, rows = measurer_of(families, networks, target, threads)
             progress(0)  # compiled: from here on, time tells how long the rest will take
+            began = time.monotonic()
             _measure_all(path, shards, families, measure, rows, threads, progress)
+            names = [f.name for f in families if any(f.name in shard.families for shard in shards)]
+            patches = sum(shard.span[1] - shard.span[0] for shard in shards)
+            costs.record_measuring(path, names, patches, time.monotonic() - began)
         for split in splits:
             for part in range(store.part_count(len(split))):
                 store.write_patches(path, split, part)

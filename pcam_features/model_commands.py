@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import console, show
-from .choices import FOLDS, LEAST_FOLDS, MOST_FOLDS, RESAMPLES, Device
+from .choices import FOLDS, LEAST_FOLDS, MOST_FOLDS, RESAMPLES, SPECIFICITY, Device
 from .errors import InputError
 from .options import (
     DeviceOption,
+    FoldsFromOption,
     JsonOption,
     OverwriteOption,
     SeedOption,
@@ -42,10 +43,7 @@ def fit(
         ),
     ] = None,
     folds: Annotated[int | None, typer.Option(min=LEAST_FOLDS, max=MOST_FOLDS, help=FOLDS_HELP)] = None,
-    folds_from: Annotated[
-        Path | None,
-        typer.Option(help="Folds of another model, or a CSV or Parquet file with id, fold, group."),
-    ] = None,
+    folds_from: FoldsFromOption = None,
     groups: Annotated[
         str | None,
         typer.Option(metavar="FILE[:COLUMN]", help="CSV of what to keep together instead of slides."),
@@ -72,9 +70,10 @@ def fit(
     from .learn.bundle import check_free
     from .learn.folds import read_folds
     from .learn.training import How, steps
-    from .learn.work import kept_steps, unfinished
+    from .learn.work import kept_steps
     from .sources.slides import read_slides
     from .store import open_store
+    from .unfinished import unfinished
 
     if folds_from is not None and (folds is not None or groups is not None):
         raise InputError("--folds-from says it all; leave out --folds and --groups.")
@@ -117,7 +116,8 @@ def unit_of(spec: str) -> str:
     return parse(spec)[1] or "slide"
 
 
-def predicted(model: Path, store: Store, split: str, threads: int) -> tuple[list[str], Any]:
+def predicted(model: Path, store: Store, split: str, threads: int) -> tuple[list[str], Any, bool]:
+    """Ids, probabilities, and whether these are new rather than out of fold."""
     from .learn.bundle import read
     from .learn.predict import fitted_on, out_of_fold
     from .learn.predict import predict as run
@@ -125,8 +125,8 @@ def predicted(model: Path, store: Store, split: str, threads: int) -> tuple[list
     bundle = read(model)
     if fitted_on(bundle, store, split):
         console.say("the model was fitted on these patches: these are its out-of-fold predictions")
-        return out_of_fold(model, store, split)
-    return run(bundle, store, split, cores(threads))
+        return *out_of_fold(model, store, split), False
+    return *run(bundle, store, split, cores(threads)), True
 
 
 def predict(
@@ -137,12 +137,19 @@ def predict(
     threads: ThreadsOption = 0,
 ) -> None:
     """Predict the probability of tumor for each patch of a split."""
+    import time
+
+    from . import costs
     from .evaluate.predictions import write_predictions
+    from .learn.predict import cost
     from .store import open_store
 
-    ids, probabilities = predicted(model, open_store(features), split, threads)
+    began = time.monotonic()
+    ids, probabilities, new = predicted(model, open_store(features), split, threads)
+    seconds = (time.monotonic() - began) / len(ids) if new else None
     write_predictions(out, ids, probabilities)
-    console.say(f"{out}: {len(ids):,} predictions")
+    costs.write(costs.beside(out), cost(model, features, seconds, cores(threads)))
+    console.say(f"{out}: {len(ids):,} predictions; {costs.beside(out).name}: what they cost")
 
 
 def submit(
@@ -159,7 +166,7 @@ def submit(
     from .store import open_store
     from .submit import submit as run
 
-    ids, probabilities = predicted(model, open_store(features), split, threads)
+    ids, probabilities, _ = predicted(model, open_store(features), split, threads)
     rows, left_out = run(submission, ids, probabilities, sample)
     extra = f"; {left_out:,} predictions are not in the sample" if left_out else ""
     console.say(f"{submission}: {rows:,} rows{extra}")
@@ -167,26 +174,112 @@ def submit(
 
 def compare(
     truth: Annotated[Path, typer.Argument(help="CSV of id,label with 0 and 1.")],
-    predictions: Annotated[list[Path], typer.Argument(help="CSVs of id,label with a probability.")],
+    predictions: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[NAME=]FILE[,FILE…]...",
+            help="Models: CSVs of id,label with a probability; several files or columns are seeds.",
+        ),
+    ],
     slides: SlidesOption = None,
+    features: Annotated[
+        Path | None,
+        typer.Option(help="A feature store of these patches: slides or pseudo-slides, stains, copies."),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="An HTML file to write: everything, to look at.")
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            help="For the report: the classical model, to give its reasons. Needs --features."
+        ),
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(help="For the report: where the pictures are. Default: as --features says."),
+    ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(metavar="FILE[:COLUMN]", help="CSV of other groups to show the models on."),
+    ] = None,
+    pair: Annotated[
+        list[str] | None,
+        typer.Option(metavar="A:B", help="A pair declared beforehand; repeatable. Default: all."),
+    ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(min=1e-6, max=0.5, help="Difference of AUC that is no matter: non-inferiority."),
+    ] = None,
+    specificity: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="At which sensitivity is shown.")
+    ] = SPECIFICITY,
+    validation_truth: Annotated[
+        Path | None, typer.Option(help="Truth of a validation set, to choose thresholds on.")
+    ] = None,
+    validation: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE[,FILE…]", help="Its predictions: once for each model, in order."),
+    ] = None,
+    published: Annotated[
+        bool, typer.Option("--published", help="Show what others report on these data, beside.")
+    ] = False,
     resamples: Annotated[
-        int, typer.Option(min=100, help="Draws of slides for the intervals.")
+        int, typer.Option(min=100, max=1_000_000, help="Draws of slides for the intervals.")
     ] = RESAMPLES,
+    threads: ThreadsOption = 0,
     seed: SeedOption = 0,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print tables in Markdown.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Compare predictions: AUC and paired differences, with DeLong and slide-resampled intervals."""
-    from .evaluate.compare import compare as run
-    from .evaluate.compare import read_all
-    from .sources.slides import read_slides
+    """Compare models: AUC and more, with intervals across slides; which is better, at what cost."""
+    if (validation_truth is None) != (validation is None):
+        raise InputError("--validation-truth and --validation go together.")
+    if json and markdown:
+        raise InputError("--json and --markdown both print to stdout; give one of them.")
+    if report is None and (model or source):
+        raise InputError("--model and --source are for the report; add --report FILE.")
+    if features is None and (model or source):
+        raise InputError("--model and --source need --features, the store of these patches.")
+    from . import comparison
 
-    ids, labels, scores = read_all(truth, predictions)
-    known = None if slides is None else read_slides(slides)
-    result = run(ids, labels, scores, known, resamples=resamples, seed=seed)
+    tuned_on = (validation_truth, validation) if validation_truth and validation else None
+    data = comparison.gather(
+        truth, predictions, slides=slides, features=features, tuned_on=tuned_on, seed=seed
+    )
+    with console.progress("compare", resamples, "draws") as advance:
+        result = comparison.run(
+            data,
+            pairs=pair or (),
+            by=by,
+            margin=margin,
+            specificity=specificity,
+            resamples=resamples,
+            seed=seed,
+            threads=cores(threads),
+            progress=advance,
+        )
+    if report is not None:
+        from .report.page import write
+
+        write(
+            report,
+            data,
+            result,
+            model=model,
+            source=source,
+            published=published,
+            threads=cores(threads),
+        )
+        console.say(f"report: {report}")
     if json:
         console.as_json(result)
-        return
-    show.comparison(result)
+    elif markdown:
+        from .report.markdown import markdown as text
+
+        console.data(console.printable(text(result, published=published)))
+    else:
+        show.comparison(result, published=published)
 
 
 def explain(
@@ -202,7 +295,7 @@ def explain(
 ) -> None:
     """Show one patch: its probability and the ten columns that moved it most; a picture with --out."""
     from .explain import explain as run
-    from .explain import page, picture, sentence
+    from .explain import open_pictures, page, sentence
     from .files import write_text
     from .learn.bundle import read
     from .store import open_store
@@ -211,7 +304,7 @@ def explain(
     found = run(read(model), model, store, patch, split)
     pixels = None
     try:
-        pixels = picture(store, found["split"], found["row"], source)
+        pixels = open_pictures(store, found["split"], source)(found["row"])
     except InputError as error:
         if source is not None:
             raise
@@ -251,7 +344,7 @@ COMMANDS: dict[Callable[..., None], str] = {
     fit: "pcam fit features model --folds 5",
     predict: "pcam predict model features valid.csv --split valid",
     submit: "pcam submit model features submission.csv --sample sample_submission.csv",
-    compare: "pcam compare truth.csv classical.csv network.csv --slides slides.csv",
+    compare: "pcam compare truth.csv classical.csv network.csv --slides slides.csv --report out.html",
     explain: "pcam explain model features --id 00001b2b5609af42ab0ab276dd4cd41c3e7745b5 --out why.html",
     model: "pcam model model",
 }

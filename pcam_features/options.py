@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,6 +14,10 @@ ThreadsOption = Annotated[int, typer.Option(min=0, max=1024, help="Threads; 0 is
 SlidesOption = Annotated[
     str | None,
     typer.Option(metavar="FILE[:COLUMN]", help="CSV with id and slide (or wsi, or COLUMN)."),
+]
+FoldsFromOption = Annotated[
+    Path | None,
+    typer.Option(help="Folds of another model, or a CSV or Parquet file with id, fold, group."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 OverwriteOption = Annotated[bool, typer.Option(help="Replace what is there.")]

@@ -114,45 +114,57 @@ def searched(search: dict[str, Any]) -> list[str]:
     return said
 
 
+def learning_curve(manifest: dict[str, Any]) -> None:
+    """What each epoch of a network came to."""
+    console.table(
+        ("epoch", "training loss", "held-out AUC", ""),
+        [
+            (
+                str(number),
+                f"{one['loss']:.4f}",
+                f"{one['auc']:.4f}",
+                "taken" if number == manifest["best_epoch"] else "",
+            )
+            for number, one in enumerate(manifest["curve"], 1)
+        ],
+    )
+    console.say(
+        f"AUC of the held-out fold, {manifest['views']} view(s) averaged: "
+        f"{manifest['held_out_auc']:.4f}; the best epoch was taken by it, so expect less elsewhere"
+    )
+
+
 def span(estimate: dict[str, float], sign: str = "") -> str:
     return f"[{estimate['low']:{sign}.4f}, {estimate['high']:{sign}.4f}]"
 
 
-def comparison(result: dict[str, Any]) -> None:
-    over = f"{result['resampled_over']} resampled, {result['level']:.0%}"
-    iid = f"DeLong, {result['level']:.0%}" + ", as if independent"
-    console.table(
-        ("model", "AUC", over, iid),
-        [
-            (m["model"], f"{m['auc']:.4f}", span(m["resampled"]), span(m["delong"]))
-            for m in result["models"]
-        ],
-    )
+def comparison(result: dict[str, Any], *, published: bool) -> None:
+    """The verdict, and the tables behind it."""
+    from .evaluate.published import NOTE, SCORES, Published
+    from .evaluate.subsets import LEAST
+    from .report import tables
+
+    names = [m["model"] for m in result["models"]]
+    console.table(*tables.models(result))
     if result["differences"]:
-        console.table(
-            ("difference of AUC", "A - B", over, iid, "DeLong p"),
-            [
-                (
-                    f"{d['a']} - {d['b']}",
-                    f"{d['difference']:+.4f}",
-                    span(d["resampled"], "+"),
-                    span(d["delong"], "+"),
-                    f"{d['p_value']:.2g}",
-                )
-                for d in result["differences"]
-            ],
-        )
-    console.say(f"{result['patches']:,} patches, {result['positive']:,} positive")
-    if result["slides"] is not None and result["slides"] < FEW_SLIDES:
-        console.say(f"only {result['slides']} slides: intervals from so few are rough")
-    if result["slides"] is None:
-        console.say(
-            "slides unknown: patches are resampled as if independent, and both intervals are too "
-            "narrow; give --slides"
-        )
-    elif result["patches_with_slide"] < result["patches"]:
-        unknown = result["patches"] - result["patches_with_slide"]
-        console.say(f"{unknown:,} patches of unknown slide are resampled alone")
+        console.table(*tables.differences(result))
+    console.table(*tables.metrics(result, intervals=False))
+    if cost := tables.costs(result):
+        console.table(*cost)
+    for what, found in result["parts"].items():
+        if found is not None and found.get("groups"):
+            console.table(*tables.part(found, names, what))
+    if published:
+        console.table(Published._fields, [tuple(one) for one in SCORES], text=True)
+        console.say(NOTE)
+    for what, found in result["parts"].items():
+        if found is not None:
+            said = tables.left_out(found, what, LEAST) if "groups" in found else tables.copies(found)
+            if said:
+                console.say(said)
+    for note in tables.notes(result, FEW_SLIDES):
+        console.say(note)
+    console.say(result["verdict"])
 
 
 def timings(result: dict[str, Any]) -> None:

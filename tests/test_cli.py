@@ -91,7 +91,7 @@ def test_mechanics_demo_goes_all_the_way(pcam: Run, tmp_path: Path) -> None:
         assert result.code == 0, result.err
     for command in ("synth", "extract", "fit", "predict", "submit", "compare"):
         assert f"$ pcam {command}" in result.err
-    assert "stack - color" in result.out
+    assert "stack − color" in result.out
     assert len(pd.read_csv(tmp_path / "demo" / "submission.csv")) == 30
 
 

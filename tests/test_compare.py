@@ -46,8 +46,11 @@ def test_oracle_comparison_is_scikit_learn_and_delong(pcam: Run, tables: Path) -
     aucs, covariance = delong(truth.to_numpy(), np.stack(scores))
     (pair,) = result["differences"]
     z = (aucs[0] - aucs[1]) / np.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
-    assert pair["p_value"] == pytest.approx(2 * norm.sf(abs(z)), rel=1e-9)
+    assert pair["delong_p_value"] == pytest.approx(2 * norm.sf(abs(z)), rel=1e-6)
+    assert pair["p_holm"] == pair["p_value"]
     assert pair["difference"] == pytest.approx(aucs[0] - aucs[1])
+    assert "good is better than poor" in pair["finding"]
+    assert result["verdict"].startswith("good has the highest AUC")
     assert (result["slides"], result["patches_with_slide"]) == (15, 300)
     assert result["resampled_over"] == "slides"
 
@@ -107,6 +110,106 @@ def test_mechanics_bad_truth(pcam: Run, tables: Path) -> None:
     result = pcam("compare", tables / "truth.csv", tables / "good.csv", "--slides", other)
     assert result.code == 2
     assert "slide table" in result.err
+
+
+def test_mechanics_seeds_are_columns_or_files(pcam: Run, tables: Path) -> None:
+    good = pd.read_csv(tables / "good.csv")
+    poor = pd.read_csv(tables / "poor.csv").set_index("id")["label"]
+    other = good.assign(label=poor[good["id"]].to_numpy())
+    other.to_csv(tables / "poor2.csv", index=False)
+    columns = good.rename(columns={"label": "seed_1"}).assign(seed_2=other["label"])
+    columns.to_csv(tables / "columns.csv", index=False)
+    files = f"files={tables / 'good.csv'},{tables / 'poor2.csv'}"
+    found = pcam("compare", tables / "truth.csv", tables / "columns.csv", files, "--json")
+    both = json.loads(found.out)["models"]
+    assert [m["model"] for m in both] == ["columns", "files"]
+    assert [m["seeds"]["count"] for m in both] == [2, 2]
+    assert both[0]["metrics"] == both[1]["metrics"]
+    assert both[0]["seeds"]["deviation"] > 0
+
+
+def test_mechanics_thresholds_are_chosen_on_validation(pcam: Run, tables: Path) -> None:
+    truth, good = tables / "truth.csv", tables / "good.csv"
+    chosen = ("--validation-truth", truth, "--validation", tables / "poor.csv")
+    result = json.loads(pcam("compare", truth, good, *chosen, "--json").out)
+    assert result["models"][0]["thresholds"] != [0.5]
+    plain = json.loads(pcam("compare", truth, good, "--json").out)
+    assert plain["models"][0]["thresholds"] == [0.5]
+    few = pcam("compare", truth, good, tables / "poor.csv", *chosen)
+    assert (few.code, few.out) == (2, "")
+    assert "1 times for 2 models" in few.err
+
+
+def test_mechanics_declared_pairs_alone_are_adjusted_for(pcam: Run, tables: Path) -> None:
+    truth, good, poor = (tables / f"{name}.csv" for name in ("truth", "good", "poor"))
+    (tables / "third.csv").write_text(poor.read_text().replace("0.5", "0.4"))
+    run = ("compare", truth, good, poor, tables / "third.csv")
+    every = json.loads(pcam(*run, "--json").out)
+    one = json.loads(pcam(*run, "--pair", "good:poor", "--margin", "0.02", "--json").out)
+    assert len(every["differences"]) == 3
+    (pair,) = one["differences"]
+    assert pair["p_holm"] == pair["p_value"] == every["differences"][0]["p_value"]
+    assert every["differences"][0]["p_holm"] >= pair["p_value"]
+    assert pair["not_inferior"]
+    wrong = pcam(*run, "--pair", "good:bad")
+    assert wrong.code == 2
+    assert "good, poor, third" in wrong.err
+    assert "twice" in pcam(*run, "--pair", "good:poor", "--pair", "poor:good").err
+
+
+def test_mechanics_groups_of_a_table_and_slides_of_one_class(pcam: Run, tables: Path) -> None:
+    truth = pd.read_csv(tables / "truth.csv")
+    slides = pd.read_csv(tables / "slides.csv")
+    slides.loc[truth["label"] == 0, "wsi"] = slides["wsi"].where(slides["wsi"] != "s3", "s4")
+    slides["center"] = np.where(np.arange(len(slides)) % 2, "A", "B")
+    slides.to_csv(tables / "slides2.csv", index=False)
+    run = ("compare", tables / "truth.csv", tables / "good.csv", "--slides")
+    words = (f"{tables / 'slides2.csv'}:wsi", "--by", f"{tables / 'slides2.csv'}:center")
+    result = pcam(*run, *words)
+    assert "Left out" in result.err
+    assert "one class only" in result.err
+    parts = json.loads(pcam(*run, *words, "--json").out)["parts"]
+    assert [one["group"] for one in parts["center"]["groups"]] == ["A", "B"]
+    assert "s3" not in [one["group"] for one in parts["slide"]["groups"]]
+    one_slide = slides.assign(wsi=np.where(truth["label"] == 1, "only", slides["wsi"]))
+    one_slide.to_csv(tables / "one.csv", index=False)
+    refused = pcam(*run, f"{tables / 'one.csv'}:wsi")
+    assert (refused.code, refused.out) == (2, "")
+    assert "all positive patches are of one slide" in refused.err
+
+
+def test_mechanics_costs_stand_beside_predictions(pcam: Run, tables: Path) -> None:
+    cost = tables / "good.cost.json"
+    cost.write_text('{"parameters": 1234, "predict_patches_per_second": 5.5, "train_device": "x"}')
+    run = ("compare", tables / "truth.csv", tables / "good.csv", tables / "poor.csv")
+    assert json.loads(pcam(*run, "--json").out)["models"][0]["cost"]["parameters"] == 1234
+    text = pcam(*run, "--markdown", "--published").out
+    assert "1,234" in text
+    assert "P4M-DenseNet" in text
+    for bad in (
+        '{"parameters": -1}',
+        '{"price": 3}',
+        '{"train_device": 3}',
+        '{"parameters": true}',
+        "[",
+    ):
+        cost.write_text(bad)
+        refused = pcam(*run)
+        assert (refused.code, refused.out) == (2, "")
+        assert "good.cost.json" in refused.err
+
+
+def test_mechanics_predictions_of_a_model_say_what_they_cost(
+    pcam: Run, model_folder: Path, store_folder: Path, synthetic_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "p.csv"
+    assert pcam("predict", model_folder, store_folder, out).code == 0
+    cost = json.loads((tmp_path / "p.cost.json").read_text())
+    assert cost["predict_patches_per_second"] > 0
+    assert cost["train_patches_per_second"] > 0
+    assert cost["parameters"] > 1000
+    assert pcam("predict", model_folder, store_folder, tmp_path / "t.csv", "--split", "train").code == 0
+    assert "predict_patches_per_second" not in json.loads((tmp_path / "t.cost.json").read_text())
 
 
 def test_mechanics_submission_is_the_samples(

@@ -14,7 +14,7 @@ from conftest import FITTED, Result
 from scipy.integrate import simpson
 from scipy.optimize import approx_fprime
 
-from pcam_features.explain import picture
+from pcam_features.explain import open_pictures
 from pcam_features.learn import bundle, explain, rbf
 from pcam_features.learn.models import logits
 from pcam_features.learn.values import of_arrays, stored
@@ -164,8 +164,8 @@ def test_mechanics_the_picture_is_the_patch(store_folder: Path, synthetic_folder
 
     store = open_store(store_folder)
     expected = open_source(str(synthetic_folder))[0].splits["test"].read(3, 4)[0]
-    np.testing.assert_array_equal(picture(store, "test", 3, None), expected)
-    np.testing.assert_array_equal(picture(store, "test", 3, str(synthetic_folder)), expected)
+    np.testing.assert_array_equal(open_pictures(store, "test", None)(3), expected)
+    np.testing.assert_array_equal(open_pictures(store, "test", str(synthetic_folder))(3), expected)
 
 
 def test_mechanics_a_picture_of_other_patches_is_not_shown(

@@ -22,6 +22,7 @@ from conftest import Result
 from planes_of import features_of
 
 from pcam_features import store as store_module
+from pcam_features.costs import MEASURED
 from pcam_features.errors import InputError, PcamError
 from pcam_features.families.catalog import FAMILIES
 from pcam_features.sources.detect import open_source
@@ -40,7 +41,7 @@ def parts_of(store: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(store)): path.read_bytes()
         for path in sorted(store.rglob("*"))
-        if path.is_file() and path.name != "lock"
+        if path.is_file() and path.name not in ("lock", MEASURED)
     }
 
 

@@ -1,23 +1,25 @@
-"""AUC and its intervals against scikit-learn, SciPy and the papers' formulas by brute force."""
+"""AUC and its intervals against scikit-learn, SciPy, MLstatkit and the papers' formulas."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.stats import mannwhitneyu
+from MLstatkit.delong import Delong_test
+from scipy.special import expit, logit
+from scipy.stats import bootstrap, mannwhitneyu, norm, t
 from sklearn.metrics import roc_auc_score
 
 from pcam_features.errors import InputError
+from pcam_features.evaluate import metrics
 from pcam_features.evaluate.intervals import (
     auc,
     delong,
-    group_codes,
-    percentile_interval,
-    resampled_aucs,
-    weighted_auc,
+    plain_interval,
+    resampled_intervals,
+    share_interval,
+    two_sided,
 )
+from pcam_features.evaluate.resampling import draws, group_codes, resampled, stratify
 
 RNG = np.random.default_rng(7)
 
@@ -27,17 +29,17 @@ def sample(n: int = 200, levels: int = 30) -> tuple[np.ndarray, np.ndarray]:
     return labels, np.round((RNG.normal(size=(3, n)) + labels) * levels / 4)  # many ties
 
 
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 5), st.integers(0, 4)), min_size=4))
-def test_oracle_weighted_auc_is_scikit_learn(rows: list[tuple[int, int, int]]) -> None:
-    labels, scores, weights = (np.array(column) for column in zip(*rows, strict=True))
-    found = weighted_auc(labels, scores, weights[None])[0]
-    if not weights[labels == 1].sum() or not weights[labels == 0].sum():
-        assert np.isnan(found)
-        return
-    kept = weights > 0
-    expected = roc_auc_score(labels[kept], scores[kept], sample_weight=weights[kept])
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
+def resampled_aucs(
+    labels: np.ndarray, scores: np.ndarray, groups: np.ndarray, resamples: int, seed: int = 0
+) -> np.ndarray:
+    ranking = metrics.rank(labels, scores)
+    return resampled(
+        lambda weights: metrics.ranked(ranking, weights)[:, 0],
+        labels,
+        stratify(labels, groups),
+        resamples=resamples,
+        seed=seed,
+    )
 
 
 def test_oracle_auc_is_mann_whitney() -> None:
@@ -64,6 +66,22 @@ def test_oracle_delong_is_the_papers_formula() -> None:
     np.testing.assert_allclose(covariance, s10 / m + s01 / n, rtol=1e-10)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_oracle_delong_is_mlstatkits(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, 300)
+    scores = rng.normal(size=(2, 300)) + [[1.0], [0.7]] * labels + rng.normal(size=300)
+    z, p_value, _, _, *of_models, info = Delong_test(labels, *scores)
+    aucs, covariance = delong(labels, scores)
+    assert info["method"] == "delong"
+    np.testing.assert_allclose(aucs, of_models, rtol=1e-10)
+    spread = float(np.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]))
+    difference = float(aucs[0] - aucs[1])
+    np.testing.assert_allclose(-difference / spread, z, rtol=1e-10)  # it takes B less A
+    np.testing.assert_allclose(2 * norm.sf(abs(difference) / spread), p_value, rtol=1e-10)
+    np.testing.assert_allclose(two_sided(difference, spread, 10**9), p_value, rtol=1e-6)
+
+
 def test_oracle_resampling_draws_whole_slides() -> None:
     """Every resampled AUC is one that scikit-learn gives for some draw of whole slides."""
     labels = np.array([0, 1, 1, 0, 1, 0])
@@ -77,23 +95,63 @@ def test_oracle_resampling_draws_whole_slides() -> None:
     assert {round(float(value), 9) for value in found[0]} == possible
 
 
+def test_invariant_slides_are_drawn_within_those_with_and_without_positives() -> None:
+    labels = np.r_[np.tile([0, 1], 10), np.zeros(30, int)]  # ten slides with positives, five without
+    groups = stratify(labels, np.r_[np.repeat(np.arange(10), 2), np.repeat(np.arange(10, 15), 6)])
+    assert (groups.count, groups.freedom) == (15, 13)
+    times = np.concatenate(list(draws(labels, groups, 50, 0)))
+    assert times.shape == (50, 15)
+    assert (times[:, :10].sum(axis=1) == 10).all()
+    assert (times[:, 10:].sum(axis=1) == 5).all()
+    assert times[:, :10].std() > 0.5
+
+
 def test_oracle_single_patch_groups_agree_with_delong() -> None:
     rng = np.random.default_rng(3)
     labels = rng.integers(0, 2, 600)
     scores = rng.normal(size=(2, 600)) + 1.2 * labels
-    draws = resampled_aucs(labels, scores, np.arange(600), resamples=4000, seed=2)
+    drawn = resampled_aucs(labels, scores, np.arange(600), resamples=4000, seed=2)
     _, covariance = delong(labels, scores)
-    np.testing.assert_allclose(np.cov(draws), covariance, rtol=0.12, atol=2e-5)
+    np.testing.assert_allclose(np.cov(drawn), covariance, rtol=0.12, atol=2e-5)
 
 
-def test_invariant_correlated_slides_widen_the_interval() -> None:
-    rng = np.random.default_rng(5)
-    slides = np.repeat(np.arange(30), 40)
-    labels = rng.integers(0, 2, 1200)
-    scores = (rng.normal(size=30)[slides] + rng.normal(size=1200) + labels)[None]
-    by_slide = percentile_interval(0.5, resampled_aucs(labels, scores, slides))
-    by_patch = percentile_interval(0.5, resampled_aucs(labels, scores, np.arange(1200)))
-    assert by_slide.high - by_slide.low > 1.3 * (by_patch.high - by_patch.low)
+def test_oracle_intervals_are_students_on_their_scale() -> None:
+    drawn = np.random.default_rng(0).normal(0.9, 0.02, 500)
+    found, reach = share_interval(0.9, drawn, 12), t.ppf(0.975, 12) * drawn.std(ddof=1)
+    np.testing.assert_allclose(found.low, expit(logit(0.9) - reach / 0.09))
+    np.testing.assert_allclose(found.high, expit(logit(0.9) + reach / 0.09))
+    assert plain_interval(0.1, drawn, 12).high == pytest.approx(0.1 + reach)
+    assert two_sided(reach, float(drawn.std(ddof=1)), 12) == pytest.approx(0.05)
+    # SciPy's bootstrap of a mean has the same spread as ours of an AUC of one positive a slide.
+    values = np.random.default_rng(1).random(40)
+    by_scipy = bootstrap((values,), np.mean, random_state=0, n_resamples=4000).standard_error
+    labels, groups = np.tile([1, 0], 40), np.repeat(np.arange(40), 2)
+    times = np.concatenate(list(draws(labels, stratify(labels, groups), 4000, 0)))
+    assert (times @ values / 40).std(ddof=1) == pytest.approx(by_scipy, rel=0.06)
+
+
+def simulated(rng: np.random.Generator, slides: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Slides that shift all of their scores, half of them with tumor: labels, scores, slides."""
+    slide = np.repeat(np.arange(slides), rng.integers(10, 31, slides))
+    share = np.where(rng.random(slides) < 0.5, rng.uniform(0.3, 0.9, slides), 0)
+    labels = (rng.random(len(slide)) < share[slide]).astype(np.int8)
+    scores = rng.normal(size=slides)[slide] + rng.normal(size=len(slide)) + 1.5 * labels
+    return labels, scores, slide
+
+
+def test_oracle_intervals_across_slides_hold_the_truth_and_those_of_patches_do_not() -> None:
+    """benchmarks/coverage.py has more runs and fewer slides."""
+    rng = np.random.default_rng(0)
+    truth = np.mean([auc(*simulated(rng, 4000)[:2]) for _ in range(5)])
+    runs, held, held_iid = 300, 0, 0
+    for run in range(runs):
+        labels, scores, slide = simulated(rng, 100)
+        (found,) = resampled_intervals(labels, scores[None], slide, resamples=300, seed=run)
+        (iid,) = resampled_intervals(labels, scores[None], np.arange(len(labels)), resamples=300)
+        held += found.low <= truth <= found.high
+        held_iid += iid.low <= truth <= iid.high
+    assert 0.93 <= held / runs <= 0.97
+    assert held_iid / runs < 0.75
 
 
 def test_mechanics_resampling_is_paired_and_seeded() -> None:
@@ -106,11 +164,10 @@ def test_mechanics_resampling_is_paired_and_seeded() -> None:
 
 
 def test_mechanics_hopeless_resampling_is_refused() -> None:
-    labels = np.array([1] + [0] * 30)
-    with pytest.raises(InputError, match="too few"):
-        # one slide in two holds the only positive… but it is drawn in fewer than half the draws
-        resampled_aucs(np.array([1, 0]), np.array([[0.3, 0.2]]), np.array([0, 1]), resamples=500)
-    assert resampled_aucs(labels, np.linspace(0, 1, 31)[None], np.arange(31), resamples=50).size == 50
+    with pytest.raises(InputError, match="all positive patches are of one slide"):
+        stratify(np.array([1] + [0] * 30), np.arange(31))
+    with pytest.raises(InputError, match="all negative patches are of one slide"):
+        stratify(np.array([1, 1, 0, 0]), np.array([0, 1, 2, 2]))
 
 
 def test_mechanics_unknown_slides_stand_alone() -> None:

@@ -7,9 +7,8 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
+from sklearn.metrics import log_loss, roc_auc_score
 
-from pcam_features.evaluate.calibration import calibration, calibration_error
 from pcam_features.learn import stack
 
 ROWS = 600
@@ -99,22 +98,3 @@ def test_mechanics_what_is_simple_is_taken_unless_another_is_better(models: str,
     np.testing.assert_allclose(aucs[stack.MEAN], roc_auc_score(labels, given.mean(axis=1)))
     found, same = stack.fit_stack(("a", "b", "c", "d")[: given.shape[1]], given, labels, fold)
     assert (found.choice, same) == (choice, aucs)
-
-
-def test_oracle_calibration_error_is_what_its_definition_says() -> None:
-    rng = np.random.default_rng(0)
-    probabilities = np.append(rng.random(500), [0.0, 1.0, 1 / 15, 2 / 15])
-    labels = (rng.random(504) < probabilities**2).astype(np.int8)
-    expected = 0.0
-    for k in range(15):
-        low, high = k / 15, (k + 1) / 15
-        inside = [i for i, p in enumerate(probabilities) if low < p <= high or (k == 0 and p == 0)]
-        gap = sum(labels[i] for i in inside) / len(inside) - sum(
-            probabilities[i] for i in inside
-        ) / len(inside)
-        expected += len(inside) / 504 * abs(gap)
-    np.testing.assert_allclose(calibration_error(labels, probabilities), expected, rtol=1e-9)
-    assert expected > 0.1
-    found = calibration(labels, probabilities)
-    np.testing.assert_allclose(found["brier"], np.mean((labels - probabilities) ** 2))
-    np.testing.assert_allclose(found["brier"], brier_score_loss(labels, probabilities))

@@ -25,17 +25,14 @@ CLASSIFIERS = ("head.", "fc.", "classifier.", "head_drop.")  # which an embeddin
 
 def open_model(name: str, settings: Settings) -> Embedding:
     """Raises InputError for a model or a weight file that cannot be used."""
-    for module in ("torch", "timm"):
-        if find_spec(module) is None:
-            raise InputError(f"{module} is not installed; pip install 'pcam-features[deep]' brings it.")
     for what, given in (("pools", settings.pools), ("runtime", settings.runtime)):
         if given not in (None, ("mean",)):
             raise InputError(f"timm:{name} gives a vector by PyTorch; leave out --{what}.")
     if settings.depths is not None:
         check_choices(settings.depths, ["head"], f"depth in timm:{name}")
     check_choices([settings.precision], ["f32"], f"precision of timm:{name}")
-    model = _model(name)
-    how = _pixels(model)
+    model = network(name)
+    how = pixels(model)
     size = check_size(settings.size or how["input_size"][1], f"the size that timm:{name} takes")
     facts = {
         "network": "timm_" + _split(name)[0],
@@ -65,24 +62,39 @@ def _split(name: str) -> tuple[str, Path | None]:
     return (before, Path(last)) if colon and last.endswith((SAFE, *TORCH)) else (name, None)
 
 
-def _model(name: str) -> Any:
+def network(name: str, *, classes: int = 0, pretrained: bool = True) -> Any:
+    """A network of timm's that gives `classes` outputs, or a vector if there are none; without
+    `pretrained` its weights are random and no file is looked for. Raises InputError."""
+    for module in ("torch", "timm"):
+        if find_spec(module) is None:
+            raise InputError(f"{module} is not installed; pip install 'pcam-features[deep]' brings it.")
     import timm
 
     architecture, file = _split(name)
-    state = None if file is None else _weights(file)
+    state = None if file is None or not pretrained else _weights(file)
     try:
-        model = timm.create_model(architecture, pretrained=state is None, num_classes=0)
+        model = timm.create_model(
+            architecture, pretrained=pretrained and state is None, num_classes=classes
+        )
     except Exception as error:  # unknown names, no network, a hub that refuses
         reason = " ".join(str(error).split())[:300].rstrip(".")
         raise InputError(f"timm:{name} cannot be made: {reason}.") from None
     if state is not None:
         try:
-            missing, more = model.load_state_dict(state, strict=False)
+            own = model.state_dict()
+            fitting = {
+                key: one
+                for key, one in state.items()
+                if not (key.startswith(CLASSIFIERS) and key in own and own[key].shape != one.shape)
+            }
+            missing, more = model.load_state_dict(fitting, strict=False)
         except RuntimeError as error:
             raise InputError(
                 f"{file} is not of {architecture}: {str(error).split(chr(10))[-1].strip()}"
             ) from None
-        more = [key for key in more if not key.startswith(CLASSIFIERS)]
+        missing, more = (
+            [key for key in keys if not key.startswith(CLASSIFIERS)] for keys in (missing, more)
+        )
         if missing or more:
             raise InputError(
                 f"{file} is not of {architecture}: {len(missing)} tensors are missing and {len(more)} "
@@ -114,7 +126,8 @@ def _sum(state: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def _pixels(model: Any) -> dict[str, Any]:
+def pixels(model: Any) -> dict[str, Any]:
+    """The size, mean and deviation that a network of timm's was trained with."""
     import timm
 
     return dict(timm.data.resolve_model_data_config(model))

@@ -2,105 +2,238 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
 
-from ..choices import RESAMPLES
+from ..choices import RESAMPLES, SPECIFICITY
 from ..errors import InputError
 from .intervals import (
     LEVEL,
+    Estimate,
     delong,
-    group_codes,
     normal_interval,
-    percentile_interval,
-    resampled_aucs,
+    plain_interval,
+    share_interval,
+    two_sided,
 )
-from .predictions import read_predictions, read_truth
+from .metrics import METRICS, prepare
+from .resampling import Groups, resampled
+
+AUC = list(METRICS).index("auc")
+NO_INTERVAL = "ece"  # which grows on any draw, so that draws do not tell how far to trust it
+PLAIN_THRESHOLD = 0.5
 
 
-def model_names(paths: Sequence[Path]) -> list[str]:
-    """File stems, or whole paths where stems are not unique. Raises InputError for one file twice."""
-    if len(set(paths)) != len(paths):
-        raise InputError("the same predictions are given twice; name each file once.")
-    stems = [path.stem for path in paths]
-    return stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
+@dataclass(frozen=True)
+class Entry:
+    """A model in the comparison: its probabilities (seeds, n), each seed's threshold, what it costs."""
+
+    name: str
+    rows: np.ndarray
+    thresholds: Sequence[float]
+    files: Sequence[str] = ()
+    cost: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def mean(self) -> np.ndarray:
+        """The mean probability over seeds, (n,): to show; what is scored is each seed."""
+        return np.asarray(self.rows.mean(axis=0))
 
 
-def read_all(
-    truth: Path, predictions: Sequence[Path]
-) -> tuple[list[str], np.ndarray, dict[str, np.ndarray]]:
-    """Ids, labels and each model's probabilities in the truth's order."""
-    table = read_truth(truth)
-    ids = table["id"].tolist()
-    names = model_names(predictions)
-    scores = {n: read_predictions(p, ids) for n, p in zip(names, predictions, strict=True)}
-    return ids, table["label"].to_numpy(), scores
+def parse_pairs(specs: Sequence[str], names: Sequence[str]) -> list[tuple[str, str]]:
+    """`A:B` as pairs of names; all pairs if none is given. Raises InputError for other names."""
+    if not specs:
+        return list(combinations(names, 2))
+    pairs = []
+    for spec in specs:
+        found = [(a, b) for a in names for b in names if a != b and f"{a}:{b}" == spec]
+        if len(found) != 1:
+            raise InputError(f"--pair {spec} is not A:B of two models; there are: {', '.join(names)}.")
+        pairs += found
+    if len({frozenset(pair) for pair in pairs}) != len(pairs):
+        raise InputError("the same --pair is given twice; p-values are adjusted for each one given.")
+    return pairs
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted for there being several, (k,).
+
+    Source: S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
+    Statistics 6, 1979; as R's `p.adjust`.
+    """
+    order = np.argsort(p_values, kind="stable")
+    scaled = np.asarray(p_values)[order] * np.arange(len(p_values), 0, -1)
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1)
+    return [float(one) for one in adjusted]
 
 
 def compare(
-    ids: list[str],
     labels: np.ndarray,
-    scores: dict[str, np.ndarray],
-    slides: dict[str, str] | None,
+    entries: Sequence[Entry],
+    groups: Groups,
     *,
+    pairs: Sequence[tuple[str, str]],
+    margin: float | None = None,
+    specificity: float = SPECIFICITY,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    threads: int = 1,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Any]:
-    """AUC of each model and difference of each pair, with DeLong and slide-resampled intervals.
+    """METRICS of each model, and the difference of AUC of each pair, from `resamples` draws of groups;
+    with DeLong's intervals, as if patches were independent, beside.
 
-    A p-value is DeLong's, two-sided, for no difference. Without slides, patches are resampled.
-    Raises InputError if there are fewer than two known slides among those given.
+    A model of several seeds is scored by the mean of its seeds' metrics; how far seeds spread is told
+    apart. p-values are two-sided, for no difference, and adjusted over `pairs` after Holm. With a
+    `margin`, A is called not inferior to B if the interval of A - B is above -margin.
+    Raises InputError if groups cannot be drawn.
     """
-    groups, known = group_codes(ids, [(slides or {}).get(i) for i in ids])
-    if slides is not None and not known:
-        raise InputError("none of the truth's ids is in the slide table; is it the right one?")
-    count = int(groups.max()) + 1
-    if count < 2:
-        raise InputError("all patches are of one slide; resampling slides needs two or more.")
-    distinct = {slide for i in ids if (slide := (slides or {}).get(i))}
-    names, values = list(scores), np.stack(list(scores.values()))
-    aucs, covariance = delong(labels, values)
-    draws = resampled_aucs(labels, values, groups, resamples=resamples, seed=seed)
+    rows = np.concatenate([entry.rows for entry in entries])
+    scored = prepare(labels, rows, [t for entry in entries for t in entry.thresholds], specificity)
+    mean_of = seeds_to_models(entries)
+    each = scored.metrics(np.ones((1, len(labels)), np.int64))[:, :, 0]
+    values = np.einsum("ms,sk->mk", mean_of, each)
+
+    def on(weights: np.ndarray) -> np.ndarray:
+        return np.asarray(np.einsum("ms,skb->mkb", mean_of, scored.metrics(weights)))
+
+    drawn = resampled(
+        on, labels, groups, resamples=resamples, seed=seed, threads=threads, progress=progress
+    )
+    _, by_seed = delong(labels, rows)
+    covariance = mean_of @ by_seed @ mean_of.T
+    starts = np.cumsum([0, *(len(entry.rows) for entry in entries)])
     models = [
-        {
-            "model": name,
-            "auc": float(aucs[k]),
-            "delong": normal_interval(float(aucs[k]), covariance[k, k], (0, 1)).as_dict(),
-            "resampled": percentile_interval(float(aucs[k]), draws[k]).as_dict(),
-        }
-        for k, name in enumerate(names)
-    ]
-    pairs = []
-    for a, b in combinations(range(len(names)), 2):
-        difference = float(aucs[a] - aucs[b])
-        variance = float(covariance[a, a] + covariance[b, b] - 2 * covariance[a, b])
-        equal = variance <= 1e-18  # no spread to divide by: the same ranking, or one without exception
-        pairs.append(
-            {
-                "a": names[a],
-                "b": names[b],
-                "difference": difference,
-                "delong": normal_interval(difference, variance, (-1, 1)).as_dict(),
-                "p_value": float(difference == 0)
-                if equal
-                else float(2 * norm.sf(abs(difference) / variance**0.5)),
-                "resampled": percentile_interval(difference, draws[a] - draws[b]).as_dict(),
-            }
+        model(
+            entry, each[starts[k] : starts[k + 1], AUC], values[k], drawn[k], covariance[k, k], groups
         )
+        for k, entry in enumerate(entries)
+    ]
+    place = {entry.name: k for k, entry in enumerate(entries)}
+    differences = [
+        difference((a, b), (place[a], place[b]), values[:, AUC], drawn[:, AUC], covariance, groups)
+        for a, b in pairs
+    ]
+    for one, adjusted in zip(differences, holm([d["p_value"] for d in differences]), strict=True):
+        one["p_holm"] = adjusted
+        one["finding"] = finding(one, margin)
+        if margin is not None:
+            one["not_inferior"] = one["resampled"]["low"] > -margin
     return {
-        "patches": len(ids),
+        "patches": len(labels),
         "positive": int(labels.sum()),
-        "slides": len(distinct) if known else None,
-        "patches_with_slide": known,
-        "resampled_over": "slides" if known else "patches",
+        "groups": groups.count,
         "level": LEVEL,
         "resamples": resamples,
         "seed": seed,
+        "specificity": specificity,
+        "margin": margin,
         "models": models,
-        "differences": pairs,
+        "differences": differences,
+        "verdict": verdict(models, differences),
     }
+
+
+def seeds_to_models(entries: Sequence[Entry]) -> np.ndarray:
+    """What turns values of each seed into means of each model, (models, seeds of all)."""
+    mean_of = np.zeros((len(entries), sum(len(entry.rows) for entry in entries)))
+    start = 0
+    for k, entry in enumerate(entries):
+        mean_of[k, start : start + len(entry.rows)] = 1 / len(entry.rows)
+        start += len(entry.rows)
+    return mean_of
+
+
+def model(
+    entry: Entry,
+    seeds: np.ndarray,
+    values: np.ndarray,
+    drawn: np.ndarray,
+    variance: float,
+    groups: Groups,
+) -> dict[str, Any]:
+    """What is said of a model, from its METRICS, (metrics,), and those on draws, (metrics, draws)."""
+    estimates: dict[str, dict[str, Any]] = {}
+    for (name, metric), value, on_draws in zip(METRICS.items(), values.tolist(), drawn, strict=True):
+        if name == NO_INTERVAL:
+            estimates[name] = {"value": value, "low": None, "high": None}
+        else:
+            interval = share_interval if metric.share else plain_interval
+            estimates[name] = interval(value, on_draws, groups.freedom).as_dict()
+    auc = float(values[AUC])
+    return {
+        "model": entry.name,
+        "files": list(entry.files),
+        "auc": auc,
+        "resampled": estimates["auc"],
+        "delong": normal_interval(auc, variance, (0, 1)).as_dict(),
+        "metrics": estimates,
+        "thresholds": list(entry.thresholds),
+        "seeds": {
+            "count": len(seeds),
+            "aucs": seeds.tolist(),
+            "deviation": float(np.std(seeds, ddof=1)) if len(seeds) > 1 else None,
+        },
+        "cost": entry.cost,
+    }
+
+
+def difference(
+    names: tuple[str, str],
+    places: tuple[int, int],
+    aucs: np.ndarray,
+    drawn: np.ndarray,
+    covariance: np.ndarray,
+    groups: Groups,
+) -> dict[str, Any]:
+    a, b = places
+    value = float(aucs[a] - aucs[b])
+    variance = max(float(covariance[a, a] + covariance[b, b] - 2 * covariance[a, b]), 0.0)
+    on_draws = drawn[a] - drawn[b]
+    interval: Estimate = plain_interval(value, on_draws, groups.freedom)
+    return {
+        "a": names[0],
+        "b": names[1],
+        "difference": value,
+        "resampled": interval.as_dict(),
+        "p_value": two_sided(value, float(np.std(on_draws, ddof=1)), groups.freedom),
+        "delong": normal_interval(value, variance, (-1, 1)).as_dict(),
+        "delong_p_value": two_sided(value, variance**0.5, 10**9),  # normal: patches without number
+    }
+
+
+def finding(pair: dict[str, Any], margin: float | None) -> str:
+    """What a pair has shown, in words."""
+    a, b = pair["a"], pair["b"]
+    if pair["p_holm"] < 1 - LEVEL:
+        return f"{a} is better than {b}" if pair["difference"] > 0 else f"{a} is worse than {b}"
+    if margin is not None and pair["resampled"]["low"] > -margin:
+        return f"{a} is not worse than {b} by more than {margin:g}"
+    return f"no difference between {a} and {b} is shown"
+
+
+def verdict(models: list[dict[str, Any]], differences: list[dict[str, Any]]) -> str:
+    """The comparison in a sentence or two."""
+    top = max(models, key=lambda one: one["auc"])
+    low, high = top["resampled"]["low"], top["resampled"]["high"]
+    said = f"{top['model']} has the highest AUC, {top['auc']:.4f} ({low:.4f} to {high:.4f})"
+    own = [one for one in differences if top["model"] in (one["a"], one["b"])]
+    beaten: list[str] = []
+    open_: list[str] = []
+    for one in own:
+        other = one["b"] if one["a"] == top["model"] else one["a"]
+        ends = sorted(abs(one["resampled"][end]) for end in ("low", "high"))
+        by = f"{other} (by {abs(one['difference']):.4f}, {ends[0]:.4f} to {ends[1]:.4f})"
+        if one["p_holm"] >= 1 - LEVEL:
+            by = other
+        (beaten if one["p_holm"] < 1 - LEVEL else open_).append(by)
+    if beaten:
+        said += f"; it is better than {', '.join(beaten)}"
+    if open_:
+        said += f"; no difference is shown from {', '.join(open_)}"
+    return said + "."

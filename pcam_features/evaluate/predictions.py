@@ -11,6 +11,8 @@ import pandas as pd
 from ..errors import InputError
 from ..files import read_table, whole_file
 
+SEEDS = ("label", "seed")  # how a column of probabilities begins
+
 
 def read_truth(path: Path) -> pd.DataFrame:
     """`id` and `label` (0 or 1). Raises InputError for anything else, or one class only."""
@@ -28,20 +30,50 @@ def read_truth(path: Path) -> pd.DataFrame:
     return table[["id", "label"]]
 
 
-def read_predictions(path: Path, ids: Sequence[str]) -> np.ndarray:
-    """The probabilities of `ids`, in their order, float64.
+def parse_model(spec: str) -> tuple[str | None, list[Path]]:
+    """`[NAME=]FILE[,FILE…]`: what a model is called, if that is said, and its files; a file of that
+    very name comes first."""
+    if Path(spec).exists():
+        return None, [Path(spec)]
+    name, equals, files = spec.rpartition("=")
+    return name if equals else None, [Path(file) for file in files.split(",")]
 
-    Raises InputError unless the file has exactly these ids with finite probabilities that are
-    neither all the same nor bare labels.
+
+def read_models(specs: Sequence[str], ids: Sequence[str]) -> dict[str, tuple[list[Path], np.ndarray]]:
+    """Of each model its files and its probabilities, (seeds, n), by name: the one given, or the stem
+    of its first file, or that whole path where stems are not unique.
+
+    Raises InputError for predictions that cannot be used, a file or a name given twice.
     """
-    table = read_table(path, ("id", "label"), "predictions")
-    values: np.ndarray = pd.to_numeric(table["label"], errors="coerce").to_numpy(np.float64)
-    bad = ~((values >= 0) & (values <= 1))
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
+    parsed = [parse_model(spec) for spec in specs]
+    files = [file for _, each in parsed for file in each]
+    if len(set(files)) != len(files):
+        raise InputError("the same predictions are given twice; name each file once.")
+    stems = [each[0].stem for _, each in parsed]
+    names = [
+        name or (stem if stems.count(stem) == 1 else str(each[0]))
+        for (name, each), stem in zip(parsed, stems, strict=True)
+    ]
+    if len(set(names)) != len(names) or "" in names:
+        raise InputError("two models have the same name; give each its own, as NAME=FILE.")
+    return {
+        name: (each, np.concatenate([read_predictions(file, ids) for file in each]))
+        for name, (_, each) in zip(names, parsed, strict=True)
+    }
+
+
+def read_predictions(path: Path, ids: Sequence[str]) -> np.ndarray:
+    """The probabilities of `ids`, in their order, float64: a row for each seed (seeds, n).
+
+    A seed is a column whose name begins with `label` or `seed`. Raises InputError unless the file has
+    exactly these ids with finite probabilities that are neither all the same nor bare labels.
+    """
+    table = read_table(path, ("id",), "predictions")
+    seeds = [name for name in table.columns if name.startswith(SEEDS)]
+    if not seeds:
         raise InputError(
-            f"predictions {path}, line {row + 2}: {table['label'][row]!r} for {table['id'][row]} "
-            "is not a probability from 0 to 1."
+            f"predictions {path} have no column {' or '.join(SEEDS)} with probabilities; there are: "
+            f"{', '.join(table.columns)}."
         )
     position = pd.Series(np.arange(len(table)), index=table["id"])
     missing = [i for i in ids if i not in position.index]
@@ -51,7 +83,20 @@ def read_predictions(path: Path, ids: Sequence[str]) -> np.ndarray:
             f"predictions {path} do not match the truth: {len(missing)} of its ids are missing"
             f"{f', the first {missing[0]},' if missing else ''} and {extra} are not in it."
         )
-    values = values[position[list(ids)].to_numpy()]
+    order = position[list(ids)].to_numpy()
+    return np.stack([probabilities(table, name, path)[order] for name in seeds])
+
+
+def probabilities(table: pd.DataFrame, column: str, path: Path) -> np.ndarray:
+    """A column's probabilities. Raises InputError if it holds anything else, or nothing to compare."""
+    values: np.ndarray = pd.to_numeric(table[column], errors="coerce").to_numpy(np.float64)
+    bad = ~((values >= 0) & (values <= 1))
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise InputError(
+            f"predictions {path}, line {row + 2}: {table[column][row]!r} for {table['id'][row]} "
+            "is not a probability from 0 to 1."
+        )
     if np.unique(values).size == 1:
         raise InputError(f"predictions {path} are all {values[0]:g}: there is nothing to compare.")
     if np.isin(values, (0.0, 1.0)).all():

@@ -26,6 +26,7 @@ from .. import files
 from ..errors import InputError
 from ..families.catalog import may_be_stored
 from ..files import read_json, sha256, whole_file, write_json
+from ..unfinished import unfinished
 from . import ubjson
 from .models import KERNEL, TREES, Model, base_models, width
 from .rbf import Rbf
@@ -34,7 +35,7 @@ from .stack import Stack
 VERSION = 3  # 2 had no calibration, 1 a booster for each family
 MANIFEST = "manifest.json"
 KEY = "bundle_version"
-UNFINISHED = ".unfinished"  # ends the name of a model in the making
+WHAT = "model"
 OUT_OF_FOLD, IMPORTANCE = "out_of_fold.parquet", "importance.parquet"
 LARGEST_FILE = 1 << 28  # bytes; landmarks of 5,000 columns take a quarter
 ARRAYS = {"landmarks": "<f4", "weights": "<f8"}
@@ -57,7 +58,7 @@ def array_path(bundle: Path, group: str, name: str) -> Path:
 
 def check_free(path: Path, *, overwrite: bool) -> None:
     """Raises InputError if a bundle cannot be written to `path`: best known before the fit."""
-    files.check_free(path, overwrite=overwrite, what="model", mark=MANIFEST, key=KEY)
+    files.check_free(path, overwrite=overwrite, what=WHAT, mark=MANIFEST, key=KEY)
 
 
 def model_files(folder: Path, group: str, kind: str) -> list[Path]:
@@ -108,7 +109,7 @@ def read(path: Path) -> Bundle:
     Names of families become names of files, so only those that the catalog allows are taken.
     """
     if not (path / MANIFEST).is_file():
-        begun = path.with_name(path.name + UNFINISHED)
+        begun = unfinished(path)
         hint = f"{begun} is: run its fit again" if begun.exists() else "make one with pcam fit"
         raise InputError(f"{path} is not a model (no {MANIFEST}); {hint}.")
     manifest = read_json(path / MANIFEST, "model manifest")

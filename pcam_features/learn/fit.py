@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
@@ -13,24 +14,27 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from .. import __version__
+from .. import __version__, costs
 from ..errors import InputError
-from ..evaluate.calibration import calibration
-from ..evaluate.intervals import Estimate, auc, percentile_interval, resampled_aucs
+from ..evaluate.intervals import auc, resampled_intervals
+from ..evaluate.metrics import metrics
 from ..families.catalog import ALL, CNN, FAMILIES, listed
 from ..store import Store
+from ..unfinished import KEY as PLAN_KEY
 from . import bundle, memory, stack
 from .explain import importance
-from .folds import LOOKED_AT, Folds, looks_of, make_folds, torn_slides
 from .folds import TABLE as FOLD_TABLE
+from .folds import Folds, make_folds, torn_slides
 from .leakage import gap
+from .looks import looks_in
+from .models import Model, parameters
 from .training import How, Settings, at_random, train_models
 from .values import Values, stored
-from .work import KEY as PLAN_KEY
-from .work import Work, open_work
+from .work import Work, kept_steps, open_work
 
 LIBRARIES = ("numpy", "scipy", "xgboost", "scikit-learn", "numba")
 PLAN_VERSION = 1
+CALIBRATION = ("brier", "log_loss", "ece")  # metrics of what probabilities mean
 
 
 def families_to_use(store: Store, split: str, names: str | None) -> list[str]:
@@ -70,13 +74,7 @@ def deal(
                 "know all of them."
             )
         patches = patches.assign(slide=pd.Series([known[i] for i in patches["id"]], dtype=object))
-    look = None
-    if "color" in store.families(split):
-        columns = store.manifest["families"]["color"]["columns"]
-        wanted = [k for k, name in enumerate(columns) if name.startswith(LOOKED_AT)]
-        blocks = stored(store, split, ["color"], keep=False).blocks(["color"])
-        look = looks_of(np.concatenate([b[:, wanted] for _, b in blocks]), [columns[k] for k in wanted])
-    found = make_folds(patches, count, seed, look, unit)
+    found = make_folds(patches, count, seed, looks_in(store, split), unit)
     return replace(found, protocol=found.protocol + torn_slides(given, found.fold))
 
 
@@ -126,7 +124,9 @@ def fit(
         "threads": how.threads,
         "versions": versions(*(["optuna"] if trials else [])),
     }
+    began = time.monotonic()
     with open_work(path, plan, overwrite=overwrite) as work:
+        kept = kept_steps(path)
         patches = store.patches(split)
         labels = patches["label"].to_numpy(np.int8)
         settings, searched = Settings(), None
@@ -153,7 +153,19 @@ def fit(
         if searched:
             whole["search"] = searched
         bundle.write_manifest(work.folder, whole)
+        seconds = None if kept else time.monotonic() - began
+        costs.write(work.folder / costs.FILE, cost(made["models"], entry["rows"], seconds, how))
     return bundle.Bundle(whole, made["models"], made["stack"])
+
+
+def cost(models: dict[str, Model], rows: int, seconds: float | None, how: How) -> dict[str, Any]:
+    """What a fit has cost; how fast it was is not known of one that went on with steps of another."""
+    return {
+        "parameters": sum(parameters(one) for one in models.values()),
+        "train_patches_per_second": None if seconds is None else round(rows / seconds, 2),
+        "train_memory_mib": costs.peak_memory_mib(),
+        "train_device": "cuda" if how.device == "cuda" else costs.cpu_name(how.threads),
+    }
 
 
 def learn(
@@ -176,7 +188,7 @@ def learn(
     before, after = stack.out_of_fold(logits, labels, folds.fold)
     probabilities = np.column_stack([expit(logits), after])
     names = (*models, stack.COMBINED)
-    scores = score(labels, probabilities.T, folds.group, how.seed)
+    scores = resampled_intervals(labels, probabilities.T, folds.group, seed=how.seed)
     table, of_families = importance(trained, together, values, names_of)
     manifest = {
         "settings": {
@@ -187,8 +199,8 @@ def learn(
         "candidates": candidates,
         "out_of_fold_auc": dict(zip(names, (s.as_dict() for s in scores), strict=True)),
         "calibration": {
-            "before": calibration(labels, before),
-            "after": calibration(labels, after),
+            when: {name: found[name] for name in CALIBRATION}
+            for when, found in (("before", metrics(labels, before)), ("after", metrics(labels, after)))
         },
         "leakage": gap(auc(labels, logits[:, -1]), random_auc, models[-1]),  # the kernel on all
         "importance": of_families,
@@ -199,14 +211,3 @@ def learn(
         "predicted": dict(zip(names, probabilities.T, strict=True)),
         "importance": table,
     }
-
-
-def score(
-    labels: np.ndarray, probabilities: np.ndarray, groups: np.ndarray, seed: int
-) -> list[Estimate]:
-    """Out-of-fold AUC of each row, with intervals from resampling whole groups."""
-    draws = resampled_aucs(labels, probabilities, groups, seed=seed)
-    return [
-        percentile_interval(auc(labels, row), drawn)
-        for row, drawn in zip(probabilities, draws, strict=True)
-    ]

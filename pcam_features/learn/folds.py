@@ -6,7 +6,6 @@ make pseudo-slides: a fold's training patches then look less like its own, as a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,15 +13,15 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 from threadpoolctl import threadpool_limits
 
 from .. import parquet
 from ..choices import LEAST_FOLDS, MOST_FOLDS
 from ..errors import InputError
-from ..evaluate.intervals import group_codes
+from ..evaluate.resampling import group_codes
 from ..files import LARGEST_TABLE, check_ids, read_table, sha256
 from ..store import LARGEST_ROWS
+from .looks import Looks, near_duplicates
 
 TABLE = "folds.parquet"  # of a model
 SMALL = 4  # patches a slide: with fewer on average, what is called a slide is hardly one
@@ -30,13 +29,6 @@ PSEUDO_SLIDES = 15  # by what they foretell of new slides: see DECISIONS.md
 LEAST = 20  # patches, or clusters of near-duplicates, that a pseudo-slide has on average
 COMPONENTS = 8
 CLIP = 4.0  # deviations
-LOOKED_AT = (
-    "color__mean__patch_",
-    "color__deviation__patch_",
-    "color__p05__patch_",
-    "color__p95__patch_",
-)
-NEAR = 0.02  # a column's spread: all of the copies in PCam's training set, and next to no others
 
 
 @dataclass(frozen=True)
@@ -50,45 +42,6 @@ class Folds:
 
     def fingerprint(self) -> str:
         return sha256(np.stack([self.group, self.fold]).astype("<i8").tobytes())
-
-
-@dataclass(frozen=True)
-class Looks:
-    """What patches look like, in units of each column's spread, float64 (rows, columns).
-
-    `copies` is what near-duplicates share: the mean and deviation of each plane over the patch.
-    `slide` tells rather which slide a patch is from than what it shows: the 5th and 95th
-    percentiles, which are the stain at its darkest and the light of the lamp.
-    Turned and flipped copies look the same.
-    """
-
-    copies: np.ndarray
-    slide: np.ndarray
-
-
-def looks_of(color: np.ndarray, columns: Sequence[str]) -> Looks:
-    """The looks of patches from their color features (rows, columns)."""
-
-    def scaled(*starts: str) -> np.ndarray:
-        values = color[:, [k for k, name in enumerate(columns) if name.startswith(starts)]]
-        values = values.astype(np.float64)
-        spread = values.std(axis=0)
-        return np.asarray((values - values.mean(axis=0)) / np.where(spread > 0, spread, 1))
-
-    return Looks(
-        copies=scaled(*LOOKED_AT[:2]),
-        slide=scaled(*LOOKED_AT[2:]),
-    )
-
-
-def near_duplicates(fingerprints: np.ndarray) -> np.ndarray:
-    """A cluster for each row (rows,): rows that differ by less than NEAR a column, and theirs."""
-    different, codes = np.unique(fingerprints, axis=0, return_inverse=True)
-    reach = NEAR * np.sqrt(fingerprints.shape[1])
-    pairs = cKDTree(different).query_pairs(reach, output_type="ndarray")
-    links = coo_array((np.ones(len(pairs)), pairs.T), shape=(len(different),) * 2)
-    clusters: np.ndarray = connected_components(links, directed=False)[1]
-    return clusters[codes]
 
 
 def join(group: np.ndarray, cluster: np.ndarray) -> np.ndarray:

@@ -65,6 +65,13 @@ def logits(models: dict[str, Model], values: Values, threads: int) -> np.ndarray
     return found
 
 
+def parameters(model: Model) -> int:
+    """How many numbers a model has learned: its trees' nodes, or its landmarks and their weights."""
+    if isinstance(model, rbf.Rbf):
+        return sum(array.size for array in model.as_arrays().values())
+    return len(model.trees_to_dataframe())
+
+
 def width(model: Model) -> int:
     """How many columns a model takes."""
     return len(model.mean) if isinstance(model, rbf.Rbf) else int(model.num_features())

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from .. import parquet
+from .. import costs, parquet
 from ..errors import InputError
 from ..families.catalog import FAMILIES
+from ..files import read_json
 from ..store import Store, differences
-from .bundle import OUT_OF_FOLD, Bundle
+from .bundle import MANIFEST, OUT_OF_FOLD, Bundle
 from .models import logits
 from .stack import COMBINED
 from .values import stored
@@ -79,6 +80,18 @@ def out_of_fold(path: Path, store: Store, split: str) -> tuple[list[str], np.nda
     if found != ids:
         raise InputError(f"model {path} is damaged: {OUT_OF_FOLD} is not of its patches; fit anew.")
     return ids, probabilities
+
+
+def cost(path: Path, store: Path, seconds: float | None, threads: int) -> dict[str, Any]:
+    """What the predictions of the model at `path` cost, which took `seconds` a patch once its features
+    were there; measuring those is part of it, and where either is not known, so is not the whole."""
+    measuring = costs.measuring_seconds(store, read_json(path / MANIFEST, "manifest")["families"])
+    rate = None if measuring is None or seconds is None else round(1 / (measuring + seconds), 2)
+    return costs.read(path / costs.FILE) | {
+        "predict_patches_per_second": rate,
+        "predict_memory_mib": costs.peak_memory_mib(),
+        "predict_device": costs.cpu_name(threads),
+    }
 
 
 def predict(bundle: Bundle, store: Store, split: str, threads: int) -> tuple[list[str], np.ndarray]:

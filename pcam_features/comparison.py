@@ -1,0 +1,230 @@
+"""What `pcam compare` compares: tables and a feature store brought together, before the statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import __version__, costs
+from .choices import FOLDS, RESAMPLES, SPECIFICITY
+from .errors import InputError
+from .evaluate import subsets
+from .evaluate.compare import PLAIN_THRESHOLD, Entry, compare, parse_pairs
+from .evaluate.metrics import best_threshold
+from .evaluate.predictions import read_models, read_truth
+from .evaluate.resampling import Groups, group_codes, stratify
+from .learn.folds import group_unknown, pseudo_slides
+from .learn.looks import Looks, looks_in, near_duplicates
+from .sources.slides import parse, read_slides
+from .store import Store, open_store
+
+SLIDES, PSEUDO, PATCHES = "slides", "pseudo-slides", "patches"  # what is resampled
+STAINS = 5  # clusters of stain and light that models are shown on
+
+
+@dataclass(frozen=True)
+class Features:
+    """A feature store that holds the patches compared: its split, and their rows there."""
+
+    store: Store
+    split: str
+    rows: np.ndarray
+    looks: Looks | None
+    slides: list[str | None]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Everything that is compared, in the truth's order."""
+
+    ids: list[str]
+    labels: np.ndarray
+    entries: list[Entry]
+    slides: list[str | None]
+    groups: Groups
+    over: str
+    protocol: str
+    features: Features | None
+
+
+def find_features(path: Path, ids: Sequence[str]) -> Features:
+    """The split of a store that has all ids. Raises InputError if none has."""
+    store = open_store(path)
+    for split in store.splits:
+        patches = store.patches(split)
+        place = {name: k for k, name in enumerate(patches["id"])}
+        if all(name in place for name in ids):
+            rows = np.array([place[name] for name in ids])
+            looks = looks_in(store, split)
+            known = patches["slide"].tolist()
+            slides = [known[row] if isinstance(known[row], str) else None for row in rows]
+            own = None if looks is None else Looks(looks.copies[rows], looks.slide[rows])
+            return Features(store, split, rows, own, slides)
+    raise InputError(f"no split of {path} has all of the truth's ids; give the store they were from.")
+
+
+def gather(
+    truth: Path,
+    specs: Sequence[str],
+    *,
+    slides: str | None = None,
+    features: Path | None = None,
+    tuned_on: tuple[Path, Sequence[str]] | None = None,
+    seed: int = 0,
+) -> Data:
+    """Read what is compared. `tuned_on` is a validation set, its truth and each model's predictions,
+    on which thresholds are chosen; without it they are PLAIN_THRESHOLD.
+
+    Raises InputError for anything that cannot be compared.
+    """
+    table = read_truth(truth)
+    ids, labels = table["id"].tolist(), table["label"].to_numpy()
+    models = read_models(specs, ids)
+    thresholds = tuned(tuned_on, models) if tuned_on else {}
+    entries = [
+        Entry(
+            name,
+            rows,
+            thresholds.get(name, [PLAIN_THRESHOLD] * len(rows)),
+            [str(file) for file in files],
+            costs.read(costs.beside(files[0])),
+        )
+        for name, (files, rows) in models.items()
+    ]
+    found = None if features is None else find_features(features, ids)
+    known: list[str | None] = [None] * len(ids) if found is None else found.slides
+    if slides is not None:
+        of_id = read_slides(slides)
+        known = [of_id.get(name) for name in ids]
+        if not any(known):
+            raise InputError("none of the truth's ids is in the slide table; is it the right one?")
+    groups, over, protocol = grouped(ids, labels, known, found, seed)
+    return Data(ids, labels, entries, known, groups, over, protocol, found)
+
+
+def tuned(
+    tuned_on: tuple[Path, Sequence[str]], models: dict[str, tuple[list[Path], np.ndarray]]
+) -> dict[str, list[float]]:
+    """Each model's thresholds, one a seed, of the highest balanced accuracy on a validation set."""
+    truth, specs = tuned_on
+    if len(specs) != len(models):
+        raise InputError(
+            f"--validation is given {len(specs)} times for {len(models)} models; give it once for each "
+            "model, in their order."
+        )
+    table = read_truth(truth)
+    labels = table["label"].to_numpy()
+    found = {}
+    for spec, (name, (_, scored)) in zip(specs, models.items(), strict=True):
+        ((_, rows),) = read_models([spec], table["id"].tolist()).values()
+        if len(rows) != len(scored):
+            raise InputError(
+                f"--validation {spec} has {len(rows)} seeds and {name} has {len(scored)}; give as many."
+            )
+        found[name] = [best_threshold(labels, row) for row in rows]
+    return found
+
+
+def grouped(
+    ids: list[str],
+    labels: np.ndarray,
+    slides: list[str | None],
+    features: Features | None,
+    seed: int,
+) -> tuple[Groups, str, str]:
+    """What is resampled, in a word and in a sentence: slides where they are known; else pseudo-slides
+    where color features tell them; else patches."""
+    known = sum(slide is not None for slide in slides)
+    if not known and features is not None and features.looks is not None:
+        unknown = np.ones(len(ids), np.bool_)
+        codes, count = group_unknown(np.arange(len(ids)), unknown, features.looks, FOLDS, seed)
+        if count:
+            said = f"slides unknown: {count} pseudo-slides by stain and light stand for them, so that "
+            return (
+                stratify(labels, codes),
+                PSEUDO,
+                said + "intervals are a guess at what slides would give",
+            )
+    codes, _ = group_codes(ids, slides)
+    if not known:
+        said = (
+            "slides unknown: patches are resampled as if independent, so that intervals are too narrow"
+        )
+        return stratify(labels, codes), PATCHES, said
+    distinct = len({slide for slide in slides if slide is not None})
+    if distinct < 2:
+        raise InputError("all patches are of one slide; resampling slides needs two or more.")
+    alone = (
+        f", and {len(ids) - known:,} patches of unknown slide each alone" if known < len(ids) else ""
+    )
+    return stratify(labels, codes), SLIDES, f"{distinct:,} slides{alone}"
+
+
+def run(
+    data: Data,
+    *,
+    pairs: Sequence[str] = (),
+    by: str | None = None,
+    margin: float | None = None,
+    specificity: float = SPECIFICITY,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    threads: int = 1,
+    progress: Callable[[int], None] = lambda done: None,
+) -> dict[str, Any]:
+    """Everything that is said of the models, as JSON has it; `pairs` are the A:B declared beforehand,
+    all if there are none."""
+    result = compare(
+        data.labels,
+        data.entries,
+        data.groups,
+        pairs=parse_pairs(pairs, [entry.name for entry in data.entries]),
+        margin=margin,
+        specificity=specificity,
+        resamples=resamples,
+        seed=seed,
+        threads=threads,
+        progress=progress,
+    )
+    known = [slide for slide in data.slides if slide is not None]
+    return {
+        "pcam_version": __version__,
+        "slides": len(set(known)) or None,
+        "patches_with_slide": len(known),
+        "resampled_over": data.over,
+        "protocol": data.protocol,
+        "pairs_declared": bool(pairs),
+        **result,
+        "agreement": subsets.agreement(data.labels, data.entries),
+        "parts": parts(data, by, seed),
+    }
+
+
+def parts(data: Data, by: str | None, seed: int) -> dict[str, Any]:
+    """The models by slide, by cluster of stain, by the groups of a table, and without copies: those of
+    these that can be told."""
+    found: dict[str, Any] = {}
+
+    def add(name: str, groups: Sequence[str | None]) -> None:
+        found[name] = subsets.by_group(data.labels, data.entries, groups)
+
+    if any(data.slides):
+        add("slide", data.slides)
+    looks = None if data.features is None else data.features.looks
+    if looks is not None and len(data.ids) > STAINS:
+        clusters = pseudo_slides(looks.slide, STAINS, seed)
+        add("stain cluster", [str(k + 1) for k in clusters.tolist()])
+        found["without near-duplicates"] = subsets.without_copies(
+            data.labels, data.entries, near_duplicates(looks.copies)
+        )
+    if by is not None:
+        of_id = read_slides(by)
+        groups = [of_id.get(name) for name in data.ids]
+        if not any(groups):
+            raise InputError(f"none of the truth's ids is in --by {by}; is it the right table?")
+        add(parse(by)[1] or "group", groups)
+    return found

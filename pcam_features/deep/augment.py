@@ -1,0 +1,45 @@
+"""Patches as they might as well have been: flipped, turned, and stained a little otherwise."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ..engine.planes import RGB_FROM_HED
+
+JITTER = 0.05  # of each stain, times and plus
+LEAST = 1 / 255  # of light, so that its logarithm ends
+
+
+def turned(patches: torch.Tensor, view: int) -> torch.Tensor:
+    """One of the eight flips and turns of (N, 3, H, H); 0 leaves patches as they are."""
+    flipped = patches.flip(3) if view >= 4 else patches
+    return torch.rot90(flipped, view % 4, (2, 3))
+
+
+def at_random(patches: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Each of (N, 3, H, H) in one of its eight views and with its own shade of stain, 0 to 1."""
+    views = rng.integers(0, 8, len(patches))
+    out = torch.empty_like(patches)
+    for view in np.unique(views):
+        own = torch.from_numpy(np.flatnonzero(views == view)).to(patches.device)
+        out[own] = turned(patches[own], int(view))
+    return stained(out, rng)
+
+
+def stained(patches: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Hematoxylin, eosin and DAB of each patch scaled and shifted by up to JITTER.
+
+    The patch becomes s·(1 + a) + b in each stain s, uniform a and b. Source: D. Tellez et al.,
+    "Whole-slide mitosis detection in H&E breast histology using PHH3 as a reference to train distilled
+    stain-invariant convolutional networks", IEEE TMI 2018; stains by Ruifrok & Johnston.
+    """
+    a, b = rng.uniform(-JITTER, JITTER, (2, len(patches), 3)).astype(np.float32)
+    to_density = torch.from_numpy(RGB_FROM_HED.astype(np.float32)).to(patches.device)
+    scale, shift = (torch.from_numpy(one).to(patches.device) for one in (1 + a, b))
+    # Scaling in the space of stains is one matrix for each patch in that of optical density.
+    mix = torch.linalg.inv(to_density) @ (scale[:, :, None] * to_density)
+    move = shift @ to_density
+    density = -torch.log(patches.clamp(min=LEAST)).flatten(2)  # (N, 3, pixels)
+    jittered = mix.transpose(1, 2) @ density + move[:, :, None]
+    return torch.exp(-jittered).clamp(0, 1).reshape(patches.shape)

@@ -1,0 +1,192 @@
+"""The commands of the reference networks: parse, call, print."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from . import console, show
+from .choices import FOLDS, LEAST_FOLDS, MOST_FOLDS, TIMM, Device, Kind, Network
+from .errors import InputError
+from .options import (
+    DeviceOption,
+    FoldsFromOption,
+    JsonOption,
+    OverwriteOption,
+    SeedOption,
+    SlidesOption,
+    ThreadsOption,
+    cores,
+)
+
+if TYPE_CHECKING:
+    from .sources.source import Source
+
+app = typer.Typer(
+    name="deep",
+    help="Reference networks to compare with (the extra deep: PyTorch).",
+    no_args_is_help=True,
+)
+SourceArgument = Annotated[
+    str, typer.Argument(help="Kaggle's folder, a folder of images, or synthetic:PATCHES.")
+]
+KindOption = Annotated[Kind | None, typer.Option(help="The layout. Default: told from the path.")]
+PositiveOption = Annotated[str | None, typer.Option(help="The class folder that is tumor.")]
+NETWORKS = f"{', '.join(Network)} or {TIMM}NAME[:WEIGHTS]"
+
+
+def complete_network(incomplete: str) -> list[str]:
+    return [name for name in (*Network, TIMM) if name.startswith(incomplete)]
+
+
+def check_installed() -> None:
+    """Raises InputError without PyTorch."""
+    for module in ("torch", "safetensors"):
+        if find_spec(module) is None:
+            raise InputError(
+                f"{module} is not installed; pip install 'pcam-features[deep]' brings the networks."
+            )
+
+
+def opened(path: str, kind: Kind | None, slides: str | None, positive: str | None) -> Source:
+    from .sources.detect import open_source
+
+    source, slides_from = open_source(path, kind=kind, slides=slides, positive=positive)
+    console.say(slides_from)
+    return source
+
+
+@app.command(
+    epilog="Example: pcam deep fit data/kaggle cnn_two --arch cnn_two --folds-from model --epochs 10"
+)
+def fit(
+    source: SourceArgument,
+    network: Annotated[Path, typer.Argument(help="The trained network to make, a folder.")],
+    arch: Annotated[
+        str, typer.Option(help=f"{NETWORKS}.", autocompletion=complete_network)
+    ] = Network.residual.value,
+    split: Annotated[str, typer.Option(help="The split to learn from.")] = "train",
+    folds_from: FoldsFromOption = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(min=LEAST_FOLDS, max=MOST_FOLDS, help=f"Folds across slides. Default: {FOLDS}."),
+    ] = None,
+    fold: Annotated[
+        int, typer.Option(min=0, max=MOST_FOLDS - 1, help="The fold held out, to stop by.")
+    ] = 0,
+    epochs: Annotated[int, typer.Option(min=1, max=1000, help="Times through the patches.")] = 12,
+    patience: Annotated[
+        int, typer.Option(min=1, max=1000, help="Epochs without a better one, then it ends.")
+    ] = 5,
+    batch: Annotated[int, typer.Option(min=2, max=4096, help="Patches a step.")] = 64,
+    rate: Annotated[
+        float | None, typer.Option(min=1e-7, max=10, help="Learning rate. Default: the network's own.")
+    ] = None,
+    device: DeviceOption = Device.auto,
+    threads: ThreadsOption = 0,
+    slides: SlidesOption = None,
+    kind: KindOption = None,
+    positive: PositiveOption = None,
+    seed: SeedOption = 0,
+    overwrite: OverwriteOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Train a reference network on all folds but one; run it again to go on where it stopped."""
+    check_installed()
+    from .deep import fit as deep
+    from .deep.training import How
+    from .learn.folds import read_folds
+
+    if folds_from is not None and folds is not None:
+        raise InputError("--folds-from says how many folds there are; leave out --folds.")
+    data = opened(source, kind, slides, positive)
+    (part,) = data.only(split)
+    where, why = deep.choose(device)
+    console.say(why)
+    if folds_from is not None:
+        dealt = read_folds(folds_from, deep.labeled(part))
+    else:
+        dealt = deep.deal(part, folds or FOLDS, seed, cores(threads))
+    console.say(f"folds: {dealt.count}, {dealt.protocol}; fold {fold} is held out")
+    learned = int((dealt.fold != fold).sum())
+    how = How(epochs, batch, patience, seed, where, cores(threads), rate)
+    with console.progress(f"train {arch}", -(-learned // batch) * epochs, "steps") as advance:
+        manifest = deep.fit(
+            data,
+            network,
+            split=part,
+            network=arch,
+            folds=dealt,
+            fold=fold,
+            how=how,
+            overwrite=overwrite,
+            progress=advance,
+            say=console.say,
+        )
+    if json:
+        console.as_json({"network_folder": str(network)} | manifest)
+        return
+    show.learning_curve(manifest)
+    console.say(f"network: {network}")
+
+
+@app.command(epilog="Example: pcam deep predict cnn_two data/kaggle cnn_two.csv --split test")
+def predict(
+    network: Annotated[Path, typer.Argument(help="The trained network.")],
+    source: SourceArgument,
+    out: Annotated[Path, typer.Argument(help="The CSV to write: id,label with a probability.")],
+    split: Annotated[str, typer.Option(help="The split to predict.")] = "test",
+    device: DeviceOption = Device.auto,
+    threads: ThreadsOption = 0,
+    kind: KindOption = None,
+    positive: PositiveOption = None,
+) -> None:
+    """Predict the probability of tumor for each patch of a split."""
+    check_installed()
+    import time
+
+    import torch
+
+    from . import costs
+    from .deep import fit as deep
+    from .deep.network_file import read
+    from .deep.predict import probabilities
+    from .evaluate.predictions import write_predictions
+
+    where, why = deep.choose(device)
+    console.say(why)
+    trained = read(network)
+    (part,) = opened(source, kind, "none", positive).only(split)
+    rows: Any = range(len(part))
+    if trained.manifest["source"]["fingerprint"]["ids"] == part.fingerprint()["ids"]:
+        rows = deep.held_out(network, part)
+        console.say(
+            "the network was trained on these patches: only those of its held-out fold are predicted, "
+            "and its best epoch was taken by them"
+        )
+    import numpy as np
+
+    torch.set_num_threads(cores(threads))
+    model = trained.network.to(where, memory_format=torch.channels_last)
+    rows = np.asarray(rows)
+    with console.progress("predict", len(rows), "patches") as advance:
+        began = time.monotonic()
+        found = probabilities(
+            model, trained.recipe, part, rows, where, trained.recipe.views, progress=advance
+        )
+        seconds = time.monotonic() - began
+    write_predictions(out, [part.ids[k] for k in rows], found)
+    memory = deep.card_memory_mib() if where == "cuda" else costs.peak_memory_mib()
+    costs.write(
+        costs.beside(out),
+        costs.read(network / costs.FILE)
+        | {
+            "predict_patches_per_second": round(len(rows) / seconds, 2),
+            "predict_memory_mib": memory,
+            "predict_device": deep.device_name(where, cores(threads)),
+        },
+    )
+    console.say(f"{out}: {len(rows):,} predictions; {costs.beside(out).name}: what they cost")

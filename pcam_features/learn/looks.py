@@ -1,0 +1,77 @@
+"""What patches look like: how copies are known, and which patches may be of one slide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from ..store import Store
+from .values import stored
+
+FAMILY = "color"
+LOOKED_AT = (
+    "color__mean__patch_",
+    "color__deviation__patch_",
+    "color__p05__patch_",
+    "color__p95__patch_",
+)
+NEAR = 0.02  # a column's spread: all of the copies in PCam's training set, and next to no others
+
+
+def looked_at(columns: Sequence[str]) -> list[int]:
+    """The places of the columns that looks are made of."""
+    return [k for k, name in enumerate(columns) if name.startswith(LOOKED_AT)]
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What patches look like, in units of each column's spread, float64 (rows, columns).
+
+    `copies` is what near-duplicates share: the mean and deviation of each plane over the patch.
+    `slide` tells rather which slide a patch is from than what it shows: the 5th and 95th
+    percentiles, which are the stain at its darkest and the light of the lamp.
+    Turned and flipped copies look the same.
+    """
+
+    copies: np.ndarray
+    slide: np.ndarray
+
+
+def looks_of(color: np.ndarray, columns: Sequence[str]) -> Looks:
+    """The looks of patches from their color features (rows, columns)."""
+
+    def scaled(*starts: str) -> np.ndarray:
+        values = color[:, [k for k, name in enumerate(columns) if name.startswith(starts)]]
+        values = values.astype(np.float64)
+        spread = values.std(axis=0)
+        return np.asarray((values - values.mean(axis=0)) / np.where(spread > 0, spread, 1))
+
+    return Looks(
+        copies=scaled(*LOOKED_AT[:2]),
+        slide=scaled(*LOOKED_AT[2:]),
+    )
+
+
+def near_duplicates(fingerprints: np.ndarray) -> np.ndarray:
+    """A cluster for each row (rows,): rows that differ by less than NEAR a column, and theirs."""
+    different, codes = np.unique(fingerprints, axis=0, return_inverse=True)
+    reach = NEAR * np.sqrt(fingerprints.shape[1])
+    pairs = cKDTree(different).query_pairs(reach, output_type="ndarray")
+    links = coo_array((np.ones(len(pairs)), pairs.T), shape=(len(different),) * 2)
+    clusters: np.ndarray = connected_components(links, directed=False)[1]
+    return clusters[codes]
+
+
+def looks_in(store: Store, split: str) -> Looks | None:
+    """The looks of a split's patches, or None where their color features are not finished."""
+    if FAMILY not in store.families(split):
+        return None
+    columns = store.manifest["families"][FAMILY]["columns"]
+    wanted = looked_at(columns)
+    blocks = stored(store, split, [FAMILY], keep=False).blocks([FAMILY])
+    return looks_of(np.concatenate([b[:, wanted] for _, b in blocks]), [columns[k] for k in wanted])

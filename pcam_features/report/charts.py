@@ -1,0 +1,286 @@
+"""The charts of a report, as plotly.js takes them: plain dictionaries of data and layout.
+
+Colors are M. Okabe and K. Ito's, which color-blind people tell apart; text takes the page's color.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from ..evaluate.curves import GRID
+
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#56B4E9", "#8A5FBF", "#7F7F7F")
+DASHES = ("solid", "dash", "dot", "dashdot")
+FAINT = "rgba(128,128,128,0.35)"
+ROW = 46  # pixels a row of a forest plot takes
+Figure = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart, what it shows in a sentence, and the same as a table."""
+
+    key: str
+    title: str
+    says: str
+    figure: Figure
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def plain(names: Sequence[str]) -> list[str]:
+    """Names as they are: Plotly takes text for HTML, with links."""
+    return [escape(name) for name in names]
+
+
+def layout(height: int, x: str, y: str, **more: Any) -> Figure:
+    axis = {"gridcolor": FAINT, "zerolinecolor": FAINT, "linecolor": FAINT, "automargin": True}
+    return {
+        "height": height,
+        "margin": {"l": 10, "r": 16, "t": 40, "b": 10},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"size": 14, "family": "system-ui, sans-serif"},
+        "xaxis": axis | {"title": {"text": x}} | more.pop("xaxis", {}),
+        "yaxis": axis | {"title": {"text": y}} | more.pop("yaxis", {}),
+        "legend": {"orientation": "h", "y": 1, "yanchor": "bottom", "x": 0},
+        "hovermode": "closest",
+        "dragmode": False,
+    } | more
+
+
+def color(k: int) -> str:
+    return COLORS[k % len(COLORS)]
+
+
+def line(k: int) -> dict[str, Any]:
+    return {"color": color(k), "width": 2.5, "dash": DASHES[k // len(COLORS) % len(DASHES)]}
+
+
+def band_color(k: int) -> str:
+    """A model's color, see-through."""
+    red, green, blue = (int(color(k)[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.16)"
+
+
+def whiskers(
+    name: str, estimates: Sequence[dict[str, float]], offset: float, style: dict[str, Any]
+) -> Figure:
+    """Estimates with their intervals, one below the other."""
+    values = [one["value"] for one in estimates]
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": name,
+        "x": values,
+        "y": [-k + offset for k in range(len(values))],
+        "marker": {"size": style["size"], "color": style["color"], "symbol": style["symbol"]},
+        "error_x": {
+            "type": "data",
+            "symmetric": False,
+            "array": [one["high"] - one["value"] for one in estimates],
+            "arrayminus": [one["value"] - one["low"] for one in estimates],
+            "color": style["color"],
+            "thickness": style["width"],
+            "width": 5,
+        },
+        "customdata": [[one["low"], one["high"]] for one in estimates],
+        "hovertemplate": "%{x:.4f} [%{customdata[0]:.4f}, %{customdata[1]:.4f}]<extra>"
+        + name
+        + "</extra>",
+    }
+
+
+STRONG = {"size": 11, "color": COLORS[0], "symbol": "diamond", "width": 3}
+THIN = {"size": 6, "color": COLORS[7], "symbol": "circle", "width": 1.2}
+
+
+def named_rows(names: Sequence[str]) -> dict[str, Any]:
+    return {
+        "tickvals": [-k for k in range(len(names))],
+        "ticktext": plain(names),
+        "range": [-len(names) + 0.4, 0.6],
+        "showgrid": False,
+        "zeroline": False,
+    }
+
+
+def forest(
+    names: Sequence[str],
+    main: tuple[str, Sequence[dict[str, float]]],
+    beside: tuple[str, Sequence[dict[str, float]]] | None,
+    x: str,
+    seeds: Sequence[Sequence[float]] = (),
+    marks: Sequence[float] = (),
+) -> Figure:
+    """Estimates with intervals, those that are too narrow thin and below; `seeds` as single points,
+    `marks` as lines."""
+    data = [whiskers(*main, 0.0, STRONG)]
+    if beside is not None:
+        data.append(whiskers(*beside, -0.22, THIN))
+    if any(len(one) > 1 for one in seeds):
+        points = [(v, -k + 0.2) for k, one in enumerate(seeds) if len(one) > 1 for v in one]
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": "each seed",
+                "x": [p[0] for p in points],
+                "y": [p[1] for p in points],
+                "marker": {"symbol": "circle-open", "size": 7, "color": COLORS[1]},
+                "hovertemplate": "%{x:.4f}<extra>a seed</extra>",
+            }
+        )
+    lines = [
+        {
+            "type": "line",
+            "x0": mark,
+            "x1": mark,
+            "y0": 0,
+            "y1": 1,
+            "yref": "paper",
+            "line": {"color": COLORS[1] if mark else "#888888", "dash": "dot" if mark else "solid"},
+        }
+        for mark in marks
+    ]
+    height = 130 + ROW * len(names)
+    return {"data": data, "layout": layout(height, x, "", yaxis=named_rows(names), shapes=lines)}
+
+
+def curve_figure(names: Sequence[str], curves: dict[str, Any], which: str, x: str, y: str) -> Figure:
+    data: list[Figure] = []
+    for k, name in enumerate(names):
+        one = curves[name][which]
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "x": np.r_[GRID, GRID[::-1]].round(4).tolist(),
+                "y": np.r_[one["high"], one["low"][::-1]].round(4).tolist(),
+                "fill": "toself",
+                "fillcolor": band_color(k),
+                "line": {"width": 0},
+                "hoverinfo": "skip",
+                "showlegend": False,
+                "legendgroup": escape(name),
+                "name": escape(name),
+            }
+        )
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "name": escape(name),
+                "legendgroup": escape(name),
+                "x": GRID.round(4).tolist(),
+                "y": one["value"].round(4).tolist(),
+                "line": line(k),
+                "hovertemplate": f"{x} %{{x:.2f}}, {y} %{{y:.3f}}<extra>%{{fullData.name}}</extra>",
+            }
+        )
+    return {
+        "data": data,
+        "layout": layout(460, x, y, xaxis={"range": [0, 1]}, yaxis={"range": [0, 1.01]}),
+    }
+
+
+def reliability_figure(names: Sequence[str], curves: dict[str, Any]) -> Figure:
+    data: list[Figure] = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "x": [0, 1],
+            "y": [0, 1],
+            "line": {"color": "#888888", "dash": "dot"},
+            "name": "as it should be",
+            "hoverinfo": "skip",
+        }
+    ]
+    for k, name in enumerate(names):
+        bins = curves[name]["reliability"]
+        most = max(one["patches"] for one in bins)
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": escape(name),
+                "x": [round(one["probability"], 4) for one in bins],
+                "y": [round(one["positive"], 4) for one in bins],
+                "line": line(k) | {"width": 1.5},
+                "marker": {
+                    "color": color(k),
+                    "size": [round(5 + 15 * (one["patches"] / most) ** 0.5, 1) for one in bins],
+                },
+                "customdata": [one["patches"] for one in bins],
+                "hovertemplate": "said %{x:.2f}, positive %{y:.2f}, %{customdata} patches"
+                "<extra>%{fullData.name}</extra>",
+            }
+        )
+    ranges = {"range": [-0.02, 1.02]}
+    shown = layout(460, "predicted probability", "share of positives", xaxis=ranges, yaxis=ranges)
+    return {"data": data, "layout": shown}
+
+
+def agreement_figure(agreement: dict[str, Any]) -> Figure:
+    names, values = plain(agreement["models"]), agreement["spearman"]
+    return {
+        "data": [
+            {
+                "type": "heatmap",
+                "x": names,
+                "y": names,
+                "z": values,
+                "zmin": min(0.0, *(min(row) for row in values)),
+                "zmax": 1,
+                "colorscale": [[0, "#f7fbff"], [1, "#3182bd"]],
+                "texttemplate": "%{z:.2f}",
+                "hovertemplate": "%{y} and %{x}: %{z:.3f}<extra></extra>",
+                "showscale": False,
+            }
+        ],
+        "layout": layout(150 + 44 * len(names), "", "", yaxis={"autorange": "reversed"}),
+    }
+
+
+def parts_figure(part: dict[str, Any], names: Sequence[str], what: str) -> Figure:
+    """The AUC of each model in each group: groups side by side or, if they are many, a box a model."""
+    groups = part["groups"]
+    labels = plain([one["group"] for one in groups])
+    data: list[Figure] = []
+    many = len(groups) > 12
+    for k, name in enumerate(names):
+        aucs = [round(one["aucs"][name], 4) for one in groups]
+        own = {"name": escape(name), "marker": {"color": color(k), "size": 6 if many else 10}}
+        if many:
+            box = {"type": "box", "boxpoints": "all", "jitter": 0.5, "pointpos": 0}
+            hover = {"hovertemplate": "%{text}: %{y:.3f}<extra>%{fullData.name}</extra>"}
+            data.append(own | box | hover | {"y": aucs, "text": labels})
+        else:
+            size = [f"{one['patches']:,} patches, {one['positive']:,} positive" for one in groups]
+            hover = {"hovertemplate": "%{x}: %{y:.3f} (%{text})<extra>%{fullData.name}</extra>"}
+            dots = {"type": "scatter", "mode": "markers", "x": labels, "y": aucs, "text": size}
+            data.append(own | dots | hover)
+    shown = layout(420, "" if many else what, "AUC", xaxis={"type": "category"})
+    return {"data": data, "layout": shown}
+
+
+def families_figure(importance: dict[str, dict[str, float]]) -> Figure:
+    ordered = sorted(importance.items(), key=lambda one: one[1]["contribution"])
+    return {
+        "data": [
+            {
+                "type": "bar",
+                "orientation": "h",
+                "y": [name for name, _ in ordered],
+                "x": [round(one["contribution"], 4) for _, one in ordered],
+                "marker": {"color": COLORS[0]},
+                "hovertemplate": "%{y}: %{x:.3f}<extra></extra>",
+            }
+        ],
+        "layout": layout(90 + 26 * len(ordered), "moves a patch's log-odds by, in the mean", ""),
+    }

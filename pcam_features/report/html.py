@@ -1,0 +1,83 @@
+"""What the HTML pages of pcam share: one file, nothing loaded, light and dark, phone and paper."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+# Whatever the file holds, a browser lets it load nothing.
+POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "img-src data: blob:; base-uri 'none'; form-action 'none'"
+)
+
+STYLE = """
+:root { color-scheme: light dark; font: 16px/1.55 system-ui, sans-serif; --line: #8886;
+  --accent: #0b5cad; --soft: #8881; background: #fff; color: #111; }
+@media (prefers-color-scheme: dark) { :root { --accent: #7db8f0; background: #121212; color: #eee; } }
+@media print { :root { background: none; color: #000; } }
+body { max-width: 68rem; margin: 0 auto; padding: 1rem; }
+a { color: var(--accent); }
+h1 { line-height: 1.2; margin: 1rem 0 .5rem; }
+h2 { margin: 2.5rem 0 .5rem; padding-top: .5rem; border-top: 1px solid var(--line); }
+.lead { font-size: 1.2rem; }
+.skip { position: absolute; left: -100vw; }
+.skip:focus { left: 1rem; }
+nav ul { display: flex; flex-wrap: wrap; gap: .25rem 1rem; padding: 0; list-style: none; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; }
+caption { text-align: left; padding: .25rem 0; }
+th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid var(--line);
+  vertical-align: top; }
+.scroll td, .scroll th { font-variant-numeric: tabular-nums; }
+figure { margin: 1rem 0; }
+figure.chart figcaption { margin-top: .25rem; }
+.plot { min-height: 8rem; }
+.plot .xtick text, .plot .ytick text, .plot .legendtext, .plot .g-xtitle text,
+.plot .g-ytitle text, .plot .annotation text { fill: currentColor !important; }
+details { margin: .25rem 0 1rem; }
+summary { cursor: pointer; color: var(--accent); }
+[role=tablist] { display: flex; flex-wrap: wrap; gap: .25rem; }
+[role=tab] { font: inherit; color: inherit; padding: .4rem .9rem; border: 1px solid var(--line);
+  background: none; border-radius: .4rem .4rem 0 0; cursor: pointer; }
+[role=tab][aria-selected=true] { background: var(--soft); font-weight: 600;
+  border-bottom: 3px solid var(--accent); }
+:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
+code { overflow-wrap: anywhere; }
+.patch { position: relative; width: 192px; margin: 0; }
+.patch img { width: 192px; height: 192px; image-rendering: pixelated; display: block; }
+.patch span { position: absolute; box-sizing: border-box; border: 2px solid #ffd400; }
+.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: 1.5rem;
+  padding: 0; list-style: none; }
+.gallery ol { padding-left: 1.2rem; margin: .25rem 0; }
+.gallery p { margin: .4rem 0; }
+@media print { body { max-width: none; } nav, [role=tablist], summary { display: none; }
+  figure, tr, .gallery > li { break-inside: avoid; } }
+"""
+
+
+def document(title: str, body: str, head: str = "", end: str = "") -> str:
+    """A page; `head` and `end` are more of its elements, as HTML."""
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n{head}</head>\n<body>\n"
+        f"{body}\n{end}</body>\n</html>\n"
+    )
+
+
+def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table that scrolls by itself where the page is narrow."""
+    head = "".join(f'<th scope="col">{escape(one)}</th>' for one in columns)
+    body = "".join(
+        f'<tr><th scope="row">{escape(first)}</th>'
+        + "".join(f"<td>{escape(cell)}</td>" for cell in rest)
+        + "</tr>"
+        for first, *rest in rows
+    )
+    return (
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(caption)}"><table>'
+        f"<caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
+        "</table></div>"
+    )

@@ -1,0 +1,325 @@
+"""The report of a comparison: one self-contained HTML file, charts drawn by Plotly, which is in it."""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from ..comparison import Data
+from ..evaluate.curves import BAND_DRAWS, GRID, curves
+from ..evaluate.published import NOTE, SCORES, Published
+from ..evaluate.subsets import LEAST
+from ..files import write_text
+from ..learn.bundle import Bundle, read
+from ..show import FEW_SLIDES, findings, span
+from . import charts, tables
+from .charts import Chart
+from .gallery import gallery
+from .html import document, table
+
+SCRIPT = """
+const charts = JSON.parse(document.getElementById('charts').textContent);
+const drawn = new Set();
+function draw(box) {
+  const key = box.dataset.chart;
+  if (drawn.has(key)) { Plotly.Plots.resize(box); return; }
+  drawn.add(key);
+  Plotly.newPlot(box, charts[key].data, charts[key].layout, {displayModeBar: false, responsive: true});
+}
+function select(tab) {
+  for (const other of tab.parentElement.children) {
+    const chosen = other === tab;
+    other.setAttribute('aria-selected', chosen);
+    other.tabIndex = chosen ? 0 : -1;
+    const panel = document.getElementById(other.getAttribute('aria-controls'));
+    panel.hidden = !chosen;
+    if (chosen) panel.querySelectorAll('.plot').forEach(draw);
+  }
+}
+document.querySelectorAll('[role=tablist]').forEach(list => {
+  const tabs = [...list.children];
+  list.hidden = false;
+  tabs.forEach((tab, k) => {
+    tab.addEventListener('click', () => select(tab));
+    tab.addEventListener('keydown', event => {
+      const step = {ArrowRight: 1, ArrowLeft: -1}[event.key];
+      if (!step) return;
+      const next = tabs[(k + step + tabs.length) % tabs.length];
+      select(next);
+      next.focus();
+    });
+  });
+  select(tabs[0]);
+});
+document.querySelectorAll('.plot').forEach(box => { if (box.offsetParent) draw(box); });
+addEventListener('beforeprint', () => {
+  document.querySelectorAll('[role=tabpanel]').forEach(panel => { panel.hidden = false; });
+  document.querySelectorAll('.plot').forEach(draw);
+});
+addEventListener('afterprint', () => {
+  document.querySelectorAll('[role=tab][aria-selected=true]').forEach(select);
+});
+"""
+
+
+def write(
+    path: Path,
+    data: Data,
+    result: dict[str, Any],
+    *,
+    model: Path | None = None,
+    source: str | None = None,
+    published: bool = False,
+    threads: int = 1,
+) -> None:
+    """Write the report of `result`, which is of `data`, whole or not at all.
+
+    Raises InputError if the model is not one, or not of these features.
+    """
+    bundle = None if model is None else read(model)
+    points = curves(data.labels, data.entries, data.groups, seed=result["seed"], threads=threads)
+    write_text(path, page(data, result, points, bundle, source, published))
+
+
+def page(
+    data: Data,
+    result: dict[str, Any],
+    points: dict[str, Any],
+    bundle: Bundle | None,
+    source: str | None,
+    published: bool,
+) -> str:
+    from plotly.offline import get_plotlyjs
+
+    names = [m["model"] for m in result["models"]]
+    sections: list[tuple[str, str, str]] = []
+    used: list[Chart] = []
+
+    def show(chart: Chart) -> str:
+        used.append(chart)
+        return chart_html(chart)
+
+    def section(key: str, title: str, *content: str) -> None:
+        sections.append((key, title, "\n".join(one for one in content if one)))
+
+    section("models", "Models", show(models_chart(result)), metrics_table(result))
+    if result["differences"]:
+        section("differences", "Differences", show(differences_chart(result)))
+    section("curves", "Curves", tabs([(c, show(c)) for c in curve_charts(names, points, result)]))
+    cost = tables.costs(result)
+    if cost is not None:
+        section("cost", "Cost", table("What the models cost, as far as it is known", *cost))
+    if result["parts"]:
+        section("parts", "On parts of the patches", *parts(result, names, show))
+    if len(names) > 1:
+        section("agreement", "Agreement", show(agreement_chart(result)))
+        if data.features is not None:
+            cards, problem = gallery(data, data.features, bundle, source)
+            said = "Patches that the models place farthest apart when each ranks all patches. The "
+            said += "square is the center, where the label is decided."
+            section("patches", "Where they disagree most", f"<p>{said}</p>", paragraph(problem), cards)
+    if bundle is not None:
+        section("families", "The classical model", *(show(c) for c in bundle_charts(bundle)),
+                *(f"<p>{escape(one)}.</p>" for one in findings(bundle.manifest)))  # fmt: skip
+    if published:
+        rows = [tuple(one) for one in SCORES]
+        section("published", "Published scores", paragraph(NOTE),
+                table("Reported by others", Published._fields, rows))  # fmt: skip
+    section("protocol", "Protocol", protocol(result, bundle))
+    figures = {chart.key: chart.figure for chart in used}
+    inlined = json.dumps(figures, allow_nan=False).replace("</", "<\\/")
+    end = (
+        f'<script type="application/json" id="charts">{inlined}</script>\n'
+        f"<script>{get_plotlyjs()}</script>\n<script>{SCRIPT}</script>\n"
+    )
+    return document("pcam compare: " + ", ".join(names), body(result, sections), end=end)
+
+
+def body(result: dict[str, Any], sections: list[tuple[str, str, str]]) -> str:
+    links = "".join(f'<li><a href="#{key}">{escape(title)}</a></li>' for key, title, _ in sections)
+    parts = "".join(
+        f'<section aria-labelledby="{key}"><h2 id="{key}">{escape(title)}</h2>{content}</section>'
+        for key, title, content in sections
+    )
+    return (
+        '<a class="skip" href="#main">To the results</a>'
+        "<header><h1>Which model is better, and by how much</h1></header>"
+        f'<nav aria-label="Sections"><ul>{links}</ul></nav><main id="main">'
+        f'<p class="lead">{escape(result["verdict"])}</p>'
+        + "".join(paragraph(one) for one in tables.notes(result, FEW_SLIDES))
+        + parts
+        + "</main><footer><p>Not a medical device.</p></footer>"
+    )
+
+
+def paragraph(text: str | None) -> str:
+    return f"<p>{escape(text)}</p>" if text else ""
+
+
+def chart_html(chart: Chart) -> str:
+    return (
+        f'<figure class="chart"><div class="plot" data-chart="{chart.key}" role="img" '
+        f'aria-label="{escape(chart.title)}. {escape(chart.says)}"></div>'
+        f"<figcaption><strong>{escape(chart.title)}.</strong> {escape(chart.says)}</figcaption>"
+        f"<details><summary>{escape(chart.title)}: the numbers</summary>"
+        f"{table(chart.title, chart.columns, chart.rows)}</details></figure>"
+    )
+
+
+def tabs(panels: list[tuple[Chart, str]]) -> str:
+    buttons = "".join(
+        f'<button role="tab" id="tab-{chart.key}" aria-controls="panel-{chart.key}" '
+        f'aria-selected="{str(k == 0).lower()}">{escape(chart.title)}</button>'
+        for k, (chart, _) in enumerate(panels)
+    )
+    shown = "".join(
+        f'<div role="tabpanel" id="panel-{chart.key}" aria-labelledby="tab-{chart.key}">{html}</div>'
+        for chart, html in panels
+    )
+    return f'<div role="tablist" aria-label="Curves" hidden>{buttons}</div>{shown}'
+
+
+def models_chart(result: dict[str, Any]) -> Chart:
+    models = result["models"]
+    figure = charts.forest(
+        [m["model"] for m in models],
+        (tables.over(result), [m["resampled"] for m in models]),
+        (tables.beside(result), [m["delong"] for m in models]),
+        "AUC",
+        seeds=[m["seeds"]["aucs"] for m in models],
+    )
+    says = f"Area under the ROC curve with intervals: {tables.over(result)}; thin: "
+    says += f"{tables.beside(result)}."
+    return Chart("models", "AUC of each model", says, figure, *tables.models(result))
+
+
+def metrics_table(result: dict[str, Any]) -> str:
+    caption = f"Other metrics, with intervals ({tables.over(result)})"
+    return table(caption, *tables.metrics(result))
+
+
+def differences_chart(result: dict[str, Any]) -> Chart:
+    pairs, margin = result["differences"], result["margin"]
+    figure = charts.forest(
+        [f"{d['a']} − {d['b']}" for d in pairs],
+        (tables.over(result), [d["resampled"] | {"value": d["difference"]} for d in pairs]),
+        (tables.beside(result), [d["delong"] | {"value": d["difference"]} for d in pairs]),
+        "difference of AUC",
+        marks=[0.0] if margin is None else [0.0, -margin],
+    )
+    says = "Each pair on the same patches and the same draws; an interval that leaves out 0 is a "
+    says += "difference, before p-values are adjusted for the number of pairs."
+    if margin is not None:
+        says += f" Dotted: the margin of {margin:g}."
+    return Chart("differences", "Differences of AUC", says, figure, *tables.differences(result))
+
+
+def curve_charts(names: list[str], points: dict[str, Any], result: dict[str, Any]) -> list[Chart]:
+    band = (
+        f"Bands: {result['level']:.0%} of {BAND_DRAWS} draws of {result['resampled_over']}, point by "
+    )
+    band += "point."
+    steps = range(0, len(GRID), 10)
+
+    def rows(which: str) -> list[tuple[str, ...]]:
+        return [
+            (f"{GRID[k]:.1f}", *(f"{points[name][which]['value'][k]:.4f}" for name in names))
+            for k in steps
+        ]
+
+    false, true = "false positive rate", "sensitivity"
+    reliable = [
+        (f"{name}, {one['probability']:.3f}", f"{one['positive']:.3f}", f"{one['patches']:,}")
+        for name in names
+        for one in points[name]["reliability"]
+    ]
+    return [
+        Chart("roc", "ROC", f"Sensitivity against the rate of false positives. {band}",
+              charts.curve_figure(names, points, "roc", false, true), (false, *names), rows("roc")),
+        Chart("precision", "Precision and recall", f"How many of those called are positive. {band}",
+              charts.curve_figure(names, points, "precision", "recall", "precision"),
+              ("recall", *names), rows("precision")),
+        Chart("reliability", "Reliability", "Whether a probability is the share of positives; larger "
+              "points are more patches.", charts.reliability_figure(names, points),
+              ("model, probability", "positive", "patches"), reliable),
+    ]  # fmt: skip
+
+
+def agreement_chart(result: dict[str, Any]) -> Chart:
+    found = result["agreement"]
+    names = found["models"]
+    rows = [
+        (f"{names[a]} and {names[b]}", f"{found['spearman'][a][b]:.3f}", kappa(found["kappa"][a][b]))
+        for a in range(len(names))
+        for b in range(a + 1, len(names))
+    ]
+    return Chart(
+        "agreement", "How far models rank patches alike",
+        "Spearman's correlation of probabilities; in the numbers Cohen's kappa of calls as well.",
+        charts.agreement_figure(found), ("pair", "Spearman", "kappa"), rows,
+    )  # fmt: skip
+
+
+def kappa(value: float | None) -> str:
+    return "all called the same" if value is None else f"{value:.3f}"
+
+
+def parts(result: dict[str, Any], names: list[str], show: Any) -> list[str]:
+    shown = []
+    for what, found in result["parts"].items():
+        if found is None:
+            continue
+        if "groups" not in found:
+            shown.append(paragraph(tables.copies(found)))
+            continue
+        left_out = tables.left_out(found, what, LEAST)
+        if found["groups"]:
+            key = f"part-{len(shown)}"
+            says = f"AUC within each {what} that has {LEAST} patches of both classes. {left_out}"
+            figure = charts.parts_figure(found, names, what)
+            columns, rows = tables.part(found, names, what)
+            shown.append(show(Chart(key, f"By {what}", says, figure, columns, rows)))
+        else:
+            shown.append(paragraph(left_out))
+    return shown
+
+
+def bundle_charts(bundle: Bundle) -> list[Chart]:
+    scores = bundle.manifest["out_of_fold_auc"]
+    importance = bundle.manifest["importance"]
+    forest = charts.forest(list(scores), ("out of fold", list(scores.values())), None, "AUC")
+    rows = [(name, f"{one['value']:.4f}", span(one)) for name, one in scores.items()]
+    moved = [(name, f"{one['contribution']:.3f}") for name, one in importance.items()]
+    return [
+        Chart("ablation", "Each group of families alone, and combined",
+              "Out-of-fold AUC on the model's own training patches, groups resampled.", forest,
+              ("model", "AUC", "interval"), rows),
+        Chart("families", "What it goes by",
+              "By how much each family moves the log-odds of a patch, up or down, in the mean.",
+              charts.families_figure(importance), ("family", "log-odds"), moved),
+    ]  # fmt: skip
+
+
+def protocol(result: dict[str, Any], bundle: Bundle | None) -> str:
+    said = [
+        f"Intervals: {result['level']:.0%}, from {result['resamples']:,} draws of "
+        f"{result['resampled_over']} with replacement, within those that hold positive patches and "
+        "those that do not; Student's t with the spread of the draws, for shares on the scale of "
+        "log-odds. DeLong's intervals take patches for independent.",
+        "A model of several seeds is scored by the mean of its seeds; their spread is told apart.",
+        "Balanced accuracy is at each model's threshold: 0.5, or chosen on the validation set that "
+        "was given. The calibration error has no interval: draws do not tell how far to trust it.",
+        f"Made with pcam {result['pcam_version']}, seed {result['seed']}.",
+    ]
+    files = "; ".join(f"{m['model']}: {', '.join(m['files'])}" for m in result["models"])
+    said.append(f"Predictions: {files}.")
+    if bundle is not None:
+        known = bundle.manifest
+        versions = ", ".join(f"{name} {version}" for name, version in known["versions"].items())
+        said.append(
+            f"The classical model was fitted on {known['source']['rows']:,} patches of "
+            f"{known['source']['path']} with {known['folds']['protocol']}; {versions}."
+        )
+    return "<ul>" + "".join(f"<li>{escape(one)}</li>" for one in said) + "</ul>"

@@ -1,0 +1,205 @@
+"""The report opens by itself in a browser, asks for nothing, and can be used without a mouse."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import Result
+
+Run = Callable[..., Result]
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+FLAGS = (
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-quic"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+
+
+@pytest.fixture(scope="module")
+def tables(store_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Truth of the training patches of a store, and three models, one of two seeds."""
+    from pcam_features.store import open_store
+
+    folder = tmp_path_factory.mktemp("report")
+    patches = open_store(store_folder).patches("train")
+    truth = patches.assign(label=patches["label"].astype(int))[["id", "label"]]
+    truth.to_csv(folder / "truth.csv", index=False)
+    rng = np.random.default_rng(0)
+    for name, noise in (("good", 0.5), ("poor", 2.0), ("p</script>'\"<b>", 1.0)):
+        score = 1 / (1 + np.exp(-(2 * truth["label"] - 1 + rng.normal(size=len(truth)) * noise)))
+        truth.assign(label=score).to_csv(folder / f"{name.replace('/', '_')}.csv", index=False)
+    truth.assign(label=0.4, seed=score).to_csv(folder / "spoiled.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(tables: Path, store_folder: Path, model_folder: Path) -> Path:
+    from pcam_features import comparison
+    from pcam_features.report.page import write
+
+    odd = next(tables.glob("p<*"))
+    specs = [str(tables / "good.csv"), f"seeds={tables / 'poor.csv'},{odd}", f"</script><i>={odd}.csv"]
+    shutil.copy(odd, f"{odd}.csv")
+    (tables / "good.cost.json").write_text('{"parameters": 10}')
+    data = comparison.gather(tables / "truth.csv", specs, features=store_folder)
+    result = comparison.run(data, margin=0.01, resamples=200)
+    write(tables / "report.html", data, result, model=model_folder, published=True)
+    return tables / "report.html"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if not (CHROMIUM and DRIVER):
+        pytest.skip("no chromium and chromedriver on the PATH")
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in FLAGS:
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def opened(browser: Any, report: Path) -> Any:
+    browser.set_window_size(1200, 900)
+    browser.get(report.as_uri())
+    wait_for(browser, "return document.querySelectorAll('.plot .main-svg').length > 0")
+    return browser
+
+
+def wait_for(browser: Any, script: str) -> None:
+    for _ in range(100):
+        if browser.execute_script(script):
+            return
+        time.sleep(0.1)
+    pytest.fail(f"never true: {script}")
+
+
+def test_mechanics_a_report_asks_for_nothing_and_complains_of_nothing(
+    opened: Any, report: Path
+) -> None:
+    asked = [json.loads(entry["message"])["message"] for entry in opened.get_log("performance")]
+    addresses = {
+        one["params"]["request"]["url"] for one in asked if one["method"] == "Network.requestWillBeSent"
+    }
+    outside = [one for one in addresses if not one.startswith((report.as_uri(), "data:", "blob:"))]
+    assert report.as_uri() in addresses
+    assert not outside
+    assert [e for e in opened.get_log("browser") if e["level"] in ("SEVERE", "WARNING")] == []
+
+
+def test_mechanics_every_chart_is_drawn_once_its_tab_is_open(opened: Any) -> None:
+    charts = set(
+        json.loads(opened.execute_script("return document.getElementById('charts').textContent"))
+    )
+    assert {"models", "differences", "roc", "precision", "reliability", "agreement"} <= charts
+    assert {"families", "ablation"} <= charts
+    tabs = opened.find_elements("css selector", "[role=tab]")
+    assert [tab.text for tab in tabs] == ["ROC", "Precision and recall", "Reliability"]
+    for tab in tabs:
+        tab.click()
+        assert tab.get_attribute("aria-selected") == "true"
+        panels = opened.find_elements("css selector", "[role=tabpanel]")
+        assert sum(panel.is_displayed() for panel in panels) == 1
+    drawn = opened.execute_script(
+        "return [...document.querySelectorAll('.plot')].filter(box => box.querySelector('.main-svg'))"
+        ".map(box => box.dataset.chart)"
+    )
+    assert set(drawn) == charts
+
+
+def test_mechanics_tabs_turn_by_arrow_keys_and_points_say_what_they_are(opened: Any) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    first, second, last = opened.find_elements("css selector", "[role=tab]")
+    first.click()
+    first.send_keys(Keys.ARROW_RIGHT)
+    assert second.get_attribute("aria-selected") == "true"
+    assert opened.switch_to.active_element == second
+    second.send_keys(Keys.ARROW_LEFT)
+    first.send_keys(Keys.ARROW_LEFT)
+    assert last.get_attribute("aria-selected") == "true"
+    point = opened.find_element("css selector", "[data-chart=models] .points path")
+    opened.execute_script("arguments[0].scrollIntoView({block: 'center'})", point)
+    ActionChains(opened).move_to_element(point).perform()
+    wait_for(opened, "return !!document.querySelector('[data-chart=models] .hovertext')")
+    assert "[0." in opened.find_element("css selector", "[data-chart=models] .hovertext").text
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1200, 390])
+def test_mechanics_axe_finds_nothing_and_nothing_sticks_out(
+    opened: Any, scheme: str, width: int, tmp_path: Path
+) -> None:
+    from selenium_axe_python import Axe
+
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    wait_for(opened, f"return innerWidth === {width}")
+    axe = Axe(opened)
+    axe.inject()
+    found = axe.run()
+    assert [(v["id"], [n["target"] for n in v["nodes"]]) for v in found["violations"]] == []
+    assert opened.execute_script("return document.documentElement.scrollWidth") <= width
+    opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_mechanics_names_are_text_not_html(report: Path) -> None:
+    text = report.read_text(encoding="utf-8")
+    page, charts = text.split('<script type="application/json" id="charts">')
+    assert "<i>" not in page
+    assert "<i>" not in charts.split("</script>")[0]
+    assert "&lt;/script&gt;&lt;i&gt;" in text
+    assert text.count("</script>") == 3
+    assert "default-src 'none'" in text
+    assert text.count("<img ") == 12
+
+
+def test_mechanics_a_report_needs_what_it_shows(pcam: Run, tables: Path, store_folder: Path) -> None:
+    run = ("compare", tables / "truth.csv", tables / "good.csv")
+    out = tables / "no.html"
+    for words, said in (
+        (("--model", "m"), "--report FILE"),
+        (("--report", out, "--model", "m"), "need --features"),
+        (("--report", out, "--features", store_folder, "--model", "m"), "not a model"),
+        (("--report", out, "--features", store_folder, "--source", "nowhere"), "no folder"),
+        (("--report", out, "--features", tables), "not a feature store"),
+        (("--json", "--markdown"), "one of them"),
+        (("--validation", "x"), "go together"),
+    ):
+        second = () if words[0] != "--report" else (tables / "poor.csv",)
+        refused = pcam(*run, *second, *words)
+        assert (refused.code, refused.out) == (2, ""), words
+        assert said in refused.err
+    assert not out.exists()
+
+
+def test_mechanics_a_report_without_features_or_pair_is_whole(pcam: Run, tables: Path) -> None:
+    out = tables / "alone.html"
+    result = pcam("compare", tables / "truth.csv", tables / "good.csv", "--report", out, "--json")
+    assert result.code == 0
+    assert json.loads(result.out)["differences"] == []
+    assert "slides unknown" in out.read_text(encoding="utf-8")
+    constant = pcam("compare", tables / "truth.csv", tables / "spoiled.csv")
+    assert (constant.code, "all 0.4" in constant.err) == (2, True)
+    pd.read_csv(tables / "truth.csv").assign(prob=0.3).drop(columns="label").to_csv(
+        tables / "nolabel.csv", index=False
+    )
+    assert (
+        "no column label or seed" in pcam("compare", tables / "truth.csv", tables / "nolabel.csv").err
+    )
