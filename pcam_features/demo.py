@@ -35,6 +35,8 @@ def run(folder: Path, patches: int, seed: int) -> None:
     anew = ["--overwrite"] if patches_folder.exists() else []
     store_anew = ["--overwrite"] if (features / MANIFEST).exists() else []
     slide_table = ["--slides", patches_folder / BESIDE]
+    report = folder / "report.html"
+    shown = ["--features", features, "--model", model, "--report", report]
     commands: list[tuple[str, list[object]]] = [
         ("Make patches whose truth is known", ["synth", patches_folder, *size, *anew]),
         ("Measure them", ["extract", patches_folder, features, *store_anew]),
@@ -51,7 +53,7 @@ def run(folder: Path, patches: int, seed: int) -> None:
         ),
         (
             "Compare the two on the test slides",
-            ["compare", patches_folder / TEST_LABELS, stack_csv, color_csv, *slide_table],
+            ["compare", patches_folder / TEST_LABELS, stack_csv, color_csv, *slide_table, *shown],
         ),
     ]
     for title, words in commands:
@@ -61,7 +63,7 @@ def run(folder: Path, patches: int, seed: int) -> None:
         console.say(f"$ pcam {shlex.join(arguments)}")
         cli.app(arguments, standalone_mode=False)
     console.say(f"\nDone in {time.monotonic() - started:.0f} s. What to try next:")
-    console.say(f"  look at        {patches_folder / SHEET}")
+    console.say(f"  look at        {report} (in a browser), {patches_folder / SHEET}")
     console.say(f"  open           {features} with pandas.read_parquet, polars or DuckDB")
     console.say("  your patches   pcam extract FOLDER features && pcam fit features model")
     console.say("  Kaggle         the walk-through in README.md, from download to upload")

@@ -92,6 +92,7 @@ def test_mechanics_demo_goes_all_the_way(pcam: Run, tmp_path: Path) -> None:
     for command in ("synth", "extract", "fit", "predict", "submit", "compare"):
         assert f"$ pcam {command}" in result.err
     assert "stack − color" in result.out
+    assert (tmp_path / "demo" / "report.html").stat().st_size > 4_000_000
     assert len(pd.read_csv(tmp_path / "demo" / "submission.csv")) == 30
 
 

@@ -242,6 +242,13 @@ def test_mechanics_training_that_is_killed_goes_on_to_the_same_weights(
     process.wait()
     assert checkpoint.exists()
     assert not again.exists()
+    kept = checkpoint.read_bytes()
+    for damaged in (kept[:-100], b"", b"\x80\x04\x95cos\nsystem\n", kept.replace(b"curve", b"curse")):
+        checkpoint.write_bytes(damaged)
+        refused = pcam(*words)
+        assert (refused.code, refused.out) == (2, "")
+        assert "damaged" in refused.err
+    checkpoint.write_bytes(kept)
     refused = pcam(*words[:-3], "--threads", 2)
     assert refused.code == 2
     assert "differs in how" in refused.err

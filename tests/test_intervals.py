@@ -140,7 +140,7 @@ def simulated(rng: np.random.Generator, slides: int) -> tuple[np.ndarray, np.nda
 
 
 def test_oracle_intervals_across_slides_hold_the_truth_and_those_of_patches_do_not() -> None:
-    """benchmarks/coverage.py has more runs and fewer slides."""
+    """benchmarks/interval_coverage.py has more runs and fewer slides."""
     rng = np.random.default_rng(0)
     truth = np.mean([auc(*simulated(rng, 4000)[:2]) for _ in range(5)])
     runs, held, held_iid = 300, 0, 0

@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from ..errors import PcamError
+from ..errors import InputError, PcamError
 from ..evaluate.intervals import auc
 from ..files import whole_file
 from ..sources.source import Split
@@ -115,8 +115,16 @@ class Trainer:
             save_file(whole, temporary, metadata={"state": json.dumps(said)})
 
     def load(self, file: Path) -> State:
-        """Go on where a checkpoint was made. Raises InputError, KeyError or ValueError if it is not
-        of this network."""
+        """Go on where a checkpoint was made. Raises InputError if it is damaged."""
+        try:
+            return self._load(file)
+        except (InputError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200].rstrip(".")
+            raise InputError(
+                f"{file} is damaged ({reason}); remove {file.parent.parent} to begin anew."
+            ) from None
+
+    def _load(self, file: Path) -> State:
         with safe_open(file, "pt") as opened:
             state = State(**json.loads(opened.metadata()["state"]))
         tensors = read_tensors(file)

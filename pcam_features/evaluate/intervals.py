@@ -67,7 +67,7 @@ def share_interval(value: float, drawn: np.ndarray, freedom: int) -> Estimate:
     """The interval of a share, 0 to 1, from its value on draws of slides: Student's t with the spread
     of the draws, on the scale of log-odds, where it is nearer to normal.
 
-    It covers more truly than percentiles do where slides are few: benchmarks/coverage.py.
+    It covers more truly than percentiles do where slides are few: benchmarks/interval_coverage.py.
     """
     deviation = float(np.std(drawn, ddof=1))
     if not 0 < value < 1 or deviation == 0:
