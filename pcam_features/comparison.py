@@ -84,13 +84,13 @@ def gather(
     table = read_truth(truth)
     ids, labels = table["id"].tolist(), table["label"].to_numpy()
     models = read_models(specs, ids)
-    thresholds = tuned(tuned_on, models) if tuned_on else {}
+    thresholds = tuned(tuned_on, models, set(ids)) if tuned_on else {}
     entries = [
         Entry(
             name,
             rows,
             thresholds.get(name, [PLAIN_THRESHOLD] * len(rows)),
-            [str(file) for file in files],
+            [str(file).encode(errors="replace").decode() for file in files],
             costs.read(costs.beside(files[0])),
         )
         for name, (files, rows) in models.items()
@@ -107,7 +107,9 @@ def gather(
 
 
 def tuned(
-    tuned_on: tuple[Path, Sequence[str]], models: dict[str, tuple[list[Path], np.ndarray]]
+    tuned_on: tuple[Path, Sequence[str]],
+    models: dict[str, tuple[list[Path], np.ndarray]],
+    ids: set[str],
 ) -> dict[str, list[float]]:
     """Each model's thresholds, one a seed, of the highest balanced accuracy on a validation set."""
     truth, specs = tuned_on
@@ -117,6 +119,11 @@ def tuned(
             "model, in their order."
         )
     table = read_truth(truth)
+    if shared := len(ids & set(table["id"])):
+        raise InputError(
+            f"{shared:,} patches of validation {truth} are among those compared; choose thresholds on "
+            "others."
+        )
     labels = table["label"].to_numpy()
     found = {}
     for spec, (name, (_, scored)) in zip(specs, models.items(), strict=True):
@@ -136,32 +143,26 @@ def grouped(
     features: Features | None,
     seed: int,
 ) -> tuple[Groups, str, str]:
-    """What is resampled, in a word and in a sentence: slides where they are known; else pseudo-slides
-    where color features tell them; else patches."""
-    known = sum(slide is not None for slide in slides)
-    if not known and features is not None and features.looks is not None:
-        unknown = np.ones(len(ids), np.bool_)
-        codes, count = group_unknown(np.arange(len(ids)), unknown, features.looks, FOLDS, seed)
-        if count:
-            said = f"slides unknown: {count} pseudo-slides by stain and light stand for them, so that "
-            return (
-                stratify(labels, codes),
-                PSEUDO,
-                said + "intervals are a guess at what slides would give",
-            )
-    codes, _ = group_codes(ids, slides)
-    if not known:
-        said = (
-            "slides unknown: patches are resampled as if independent, so that intervals are too narrow"
-        )
-        return stratify(labels, codes), PATCHES, said
+    """What is resampled, in a word and in a sentence: slides where they are known; elsewhere
+    pseudo-slides, where color features tell them, or each patch."""
+    unknown = np.array([slide is None for slide in slides])
     distinct = len({slide for slide in slides if slide is not None})
-    if distinct < 2:
-        raise InputError("all patches are of one slide; resampling slides needs two or more.")
-    alone = (
-        f", and {len(ids) - known:,} patches of unknown slide each alone" if known < len(ids) else ""
-    )
-    return stratify(labels, codes), SLIDES, f"{distinct:,} slides{alone}"
+    codes, _ = group_codes(ids, slides)
+    if not unknown.any():
+        if distinct < 2:
+            raise InputError("all patches are of one slide; resampling slides needs two or more.")
+        return stratify(labels, codes), SLIDES, f"{distinct:,} slides"
+    some = f"{distinct:,} slides, and " if distinct else ""
+    some += f"{unknown.sum():,} patches of unknown slide"
+    if features is not None and features.looks is not None:
+        joined, count = group_unknown(codes, unknown, features.looks, FOLDS, seed)
+        if count:
+            said = (
+                f"{some}, for which {count} pseudo-slides by stain and light stand, so that intervals "
+            )
+            return stratify(labels, joined), PSEUDO, said + "are a guess at what slides would give"
+    said = f"{some}, each resampled as if independent, so that intervals are too narrow"
+    return stratify(labels, codes), SLIDES if distinct else PATCHES, said
 
 
 def run(
@@ -226,5 +227,6 @@ def parts(data: Data, by: str | None, seed: int) -> dict[str, Any]:
         groups = [of_id.get(name) for name in data.ids]
         if not any(groups):
             raise InputError(f"none of the truth's ids is in --by {by}; is it the right table?")
-        add(parse(by)[1] or "group", groups)
+        name = parse(by)[1] or "group"
+        add(f"{name} (--by)" if name in found else name, groups)
     return found

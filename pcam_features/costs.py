@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 import platform
 import sys
 from collections.abc import Iterable, Sequence
@@ -45,9 +44,10 @@ def read(file: Path) -> dict[str, Any]:
     for name, value in found.items():
         if name in NUMBERS:
             number = isinstance(value, int | float) and not isinstance(value, bool)
-            good = number and math.isfinite(value) and 0 < value < 1e18
+            good = number and 0 < value < 1e18  # which NaN is not
         else:
-            good = name in TEXTS and isinstance(value, str) and len(value) <= LONGEST
+            text = isinstance(value, str) and value.isprintable() and len(value) <= LONGEST
+            good = name in TEXTS and text
         if not good:
             raise InputError(
                 f"costs {file}: {name[:100]!r} is not to be used; there may be positive numbers "

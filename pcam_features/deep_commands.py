@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -155,23 +155,24 @@ def predict(
     from .deep.network_file import read
     from .deep.predict import probabilities
     from .evaluate.predictions import write_predictions
+    from .sources.detect import open_source
 
     where, why = deep.choose(device)
     console.say(why)
     trained = read(network)
-    (part,) = opened(source, kind, "none", positive).only(split)
-    rows: Any = range(len(part))
-    if trained.manifest["source"]["fingerprint"]["ids"] == part.fingerprint()["ids"]:
-        rows = deep.held_out(network, part)
+    known = costs.read(network / costs.FILE)
+    data, _ = open_source(source, kind=kind, slides="none", positive=positive)
+    (part,) = data.only(split)
+    rows, of_held, learned = deep.unseen(network, trained.manifest, part)
+    if learned or of_held:
         console.say(
-            "the network was trained on these patches: only those of its held-out fold are predicted, "
-            "and its best epoch was taken by them"
+            f"the network has learned from {learned:,} of these patches, which are left out; by "
+            f"{of_held:,} of the rest its best epoch was taken"
         )
-    import numpy as np
-
+    if not len(rows):
+        raise InputError(f"{network} has learned from all of these patches; predict others.")
     torch.set_num_threads(cores(threads))
     model = trained.network.to(where, memory_format=torch.channels_last)
-    rows = np.asarray(rows)
     with console.progress("predict", len(rows), "patches") as advance:
         began = time.monotonic()
         found = probabilities(
@@ -182,7 +183,7 @@ def predict(
     memory = deep.card_memory_mib() if where == "cuda" else costs.peak_memory_mib()
     costs.write(
         costs.beside(out),
-        costs.read(network / costs.FILE)
+        known
         | {
             "predict_patches_per_second": round(len(rows) / seconds, 2),
             "predict_memory_mib": memory,

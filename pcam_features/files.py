@@ -58,6 +58,13 @@ def whole_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_file(path: Path) -> None:
+    """Raises InputError if `path` cannot be written as a file: best known before the work."""
+    parent = next(folder for folder in path.absolute().parents if folder.exists())
+    if path.is_dir() or not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise InputError(f"{path} cannot be written as a file; name another one.")
+
+
 def is_marked(path: Path, mark: str, key: str) -> bool:
     """Whether a folder holds the JSON file `mark` with `key` in it: that it is ours, and what it is."""
     try:

@@ -119,13 +119,17 @@ def unit_of(spec: str) -> str:
 def predicted(model: Path, store: Store, split: str, threads: int) -> tuple[list[str], Any, bool]:
     """Ids, probabilities, and whether these are new rather than out of fold."""
     from .learn.bundle import read
-    from .learn.predict import fitted_on, out_of_fold
+    from .learn.predict import fitted_on, out_of_fold, seen_before
     from .learn.predict import predict as run
 
     bundle = read(model)
     if fitted_on(bundle, store, split):
         console.say("the model was fitted on these patches: these are its out-of-fold predictions")
         return *out_of_fold(model, store, split), False
+    if seen := seen_before(model, store, split):
+        console.say(
+            f"the model has learned from {seen:,} of these patches: expect less of it elsewhere"
+        )
     return *run(bundle, store, split, cores(threads)), True
 
 
@@ -242,7 +246,10 @@ def compare(
     if features is None and (model or source):
         raise InputError("--model and --source need --features, the store of these patches.")
     from . import comparison
+    from .files import check_file
 
+    if report is not None:
+        check_file(report)
     tuned_on = (validation_truth, validation) if validation_truth and validation else None
     data = comparison.gather(
         truth, predictions, slides=slides, features=features, tuned_on=tuned_on, seed=seed

@@ -161,10 +161,9 @@ def comparison(result: dict[str, Any], *, published: bool) -> None:
         if found is not None:
             said = tables.left_out(found, what, LEAST) if "groups" in found else tables.copies(found)
             if said:
-                console.say(said)
-    for note in tables.notes(result, FEW_SLIDES):
-        console.say(note)
-    console.say(result["verdict"])
+                console.say(console.printable(said))
+    for note in (*tables.notes(result, FEW_SLIDES), result["verdict"]):
+        console.say(console.printable(note))
 
 
 def timings(result: dict[str, Any]) -> None:

@@ -58,7 +58,7 @@ def test_oracle_comparison_is_scikit_learn_and_delong(pcam: Run, tables: Path) -
 def test_mechanics_unknown_slides_are_said_to_be(pcam: Run, tables: Path) -> None:
     result = pcam("compare", tables / "truth.csv", tables / "good.csv")
     assert result.code == 0
-    assert "slides unknown" in result.err
+    assert "of unknown slide, each resampled as if independent" in result.err
     assert "patches resampled" in result.out
 
 
@@ -130,7 +130,10 @@ def test_mechanics_seeds_are_columns_or_files(pcam: Run, tables: Path) -> None:
 
 def test_mechanics_thresholds_are_chosen_on_validation(pcam: Run, tables: Path) -> None:
     truth, good = tables / "truth.csv", tables / "good.csv"
-    chosen = ("--validation-truth", truth, "--validation", tables / "poor.csv")
+    for name in ("truth", "poor"):
+        table = pd.read_csv(tables / f"{name}.csv")
+        table.assign(id="v" + table["id"]).to_csv(tables / f"v_{name}.csv", index=False)
+    chosen = ("--validation-truth", tables / "v_truth.csv", "--validation", tables / "v_poor.csv")
     result = json.loads(pcam("compare", truth, good, *chosen, "--json").out)
     assert result["models"][0]["thresholds"] != [0.5]
     plain = json.loads(pcam("compare", truth, good, "--json").out)
@@ -155,6 +158,72 @@ def test_mechanics_declared_pairs_alone_are_adjusted_for(pcam: Run, tables: Path
     assert wrong.code == 2
     assert "good, poor, third" in wrong.err
     assert "twice" in pcam(*run, "--pair", "good:poor", "--pair", "poor:good").err
+
+
+def test_invariant_the_same_seeds_in_another_order_are_the_same_model(pcam: Run, tables: Path) -> None:
+    good, rng = pd.read_csv(tables / "good.csv"), np.random.default_rng(0)
+    seeds = [np.clip(good["label"] + rng.normal(0, 0.1, len(good)), 0, 1) for _ in range(3)]
+    for name, order in (("x", (0, 1, 2)), ("y", (1, 2, 0)), ("z", (2, 1, 0))):
+        table = {f"seed_{n}": seeds[k] for n, k in enumerate(order)}
+        pd.DataFrame({"id": good["id"]} | table).to_csv(tables / f"{name}.csv", index=False)
+    files = [tables / f"{name}.csv" for name in "xyz"]
+    found = json.loads(pcam("compare", tables / "truth.csv", *files, "--json").out)
+    assert [d["p_value"] for d in found["differences"]] == [1, 1, 1]
+    assert [d["delong_p_value"] for d in found["differences"]] == [1, 1, 1]
+    assert all("no difference" in d["finding"] for d in found["differences"])
+
+
+def test_mechanics_what_cannot_be_told_apart_is_refused(pcam: Run, tables: Path) -> None:
+    truth, good = tables / "truth.csv", tables / "good.csv"
+    table = pd.read_csv(good)
+    (tables / "two.csv").write_text(good.read_text().replace("id,label", "id,label", 1))
+    table.assign(again=table["label"]).to_csv(
+        tables / "twice.csv", index=False, header=["id", "label", "label"]
+    )
+    table.to_csv(tables / "e=q.csv", index=False)
+    table.to_csv(tables / "q\x1b[31m.csv", index=False)
+    validation = ("--validation-truth", truth, "--validation", tables / "poor.csv")
+    for words, said in (
+        ((tables / "twice.csv",), "two columns label"),
+        ((good, f"x={tables / '..' / tables.name / 'good.csv'}"), "given twice"),
+        ((tables / "q\x1b[31m.csv",), "not plain text"),
+        ((good, *validation), "are among those compared"),
+        ((good, f"y={','.join(str(tables / f'seed_{k}.csv') for k in range(40))}"), "does not exist"),
+        ((good, "--report", tables), "cannot be written"),
+        ((good, "--report", good / "x.html"), "cannot be written"),
+    ):
+        refused = pcam("compare", truth, *words)
+        assert (refused.code, refused.out) == (2, ""), said
+        assert said in refused.err
+    assert pcam("compare", truth, f"m={tables / 'e=q.csv'}").code == 0
+
+
+def test_mechanics_a_mean_of_seeds_that_is_constant_has_no_rank(pcam: Run, tables: Path) -> None:
+    good = pd.read_csv(tables / "good.csv")
+    anti = good.rename(columns={"label": "seed_1"}).assign(seed_2=1 - good["label"])
+    anti.to_csv(tables / "anti.csv", index=False)
+    run = ("compare", tables / "truth.csv", tables / "anti.csv", tables / "poor.csv")
+    result = pcam(*run, "--report", tables / "r.html", "--json")
+    assert result.code == 0
+    assert json.loads(result.out)["agreement"]["spearman"][0][1] is None
+
+
+def test_mechanics_partly_known_slides_leave_the_rest_to_pseudo_slides(
+    pcam: Run, store_folder: Path, synthetic_folder: Path, tmp_path: Path
+) -> None:
+    labels = pd.read_csv(synthetic_folder / "train_labels.csv")
+    slides = pd.read_csv(synthetic_folder / "slides.csv").set_index("id").loc[labels["id"]]
+    rng = np.random.default_rng(0)
+    score = labels["label"] * 0.4 + rng.random(len(labels)) * 0.6
+    labels.to_csv(tmp_path / "t.csv", index=False)
+    labels.assign(label=score).to_csv(tmp_path / "p.csv", index=False)
+    slides.iloc[:20].to_csv(tmp_path / "s.csv")
+    run = ("compare", tmp_path / "t.csv", tmp_path / "p.csv", "--slides", tmp_path / "s.csv", "--json")
+    alone = json.loads(pcam(*run).out)
+    assert (alone["resampled_over"], "too narrow" in alone["protocol"]) == ("slides", True)
+    joined = json.loads(pcam(*run, "--features", store_folder).out)
+    assert joined["resampled_over"] == "pseudo-slides"
+    assert joined["groups"] < alone["groups"] / 4
 
 
 def test_mechanics_groups_of_a_table_and_slides_of_one_class(pcam: Run, tables: Path) -> None:
@@ -187,6 +256,8 @@ def test_mechanics_costs_stand_beside_predictions(pcam: Run, tables: Path) -> No
     assert "1,234" in text
     assert "P4M-DenseNet" in text
     for bad in (
+        f'{{"parameters": {"9" * 400}}}',
+        '{"train_device": "\\ud800"}',
         '{"parameters": -1}',
         '{"price": 3}',
         '{"train_device": 3}',

@@ -214,7 +214,7 @@ def test_mechanics_a_network_predicts_what_it_has_not_seen(
         "deep", "predict", network, synthetic_folder, tmp_path / "held.csv", "--split", "train"
     )
     assert result.code == 0
-    assert "held-out fold" in result.err
+    assert "which are left out" in result.err
     held = pd.read_csv(tmp_path / "held.csv").set_index("id")["label"]
     folds = pd.read_parquet(network / "folds.parquet").set_index("id")
     assert set(held.index) == set(folds.index[folds["fold"] == 0])
@@ -319,14 +319,22 @@ def test_mechanics_a_loss_without_end_stops(
     assert not (tmp_path / "n").exists()
 
 
-def test_mechanics_weights_of_other_folds_are_not_taken_for_held_out(
+def test_mechanics_patches_that_a_network_has_learned_from_are_left_out(
     network: Path, synthetic_folder: Path
 ) -> None:
     split = open_source(str(synthetic_folder))[0].splits["train"]
-    assert len(deep.held_out(network, split)) < len(split)
-    fewer = type(split)(**vars(split) | {"ids": [*split.ids[:-1], "other"]})
-    with pytest.raises(InputError, match="other patches"):
-        deep.held_out(network, fewer)
+    manifest = json.loads((network / "manifest.json").read_text())
+    fold = pd.read_parquet(network / "folds.parquet")["fold"].to_numpy()
+    rows, of_held, learned = deep.unseen(network, manifest, split)
+    assert rows.tolist() == np.flatnonzero(fold == 0).tolist()
+    assert (of_held, learned) == (len(rows), len(fold) - len(rows))
+    other = type(split)(**vars(split) | {"ids": [*split.ids[:-1], "other"]})  # one is new to it
+    more, _, fewer = deep.unseen(network, manifest, other)
+    assert len(fold) - 1 in more
+    assert fewer in (learned, learned - 1)
+    for held in (-1, 7, True, "0", 1.5):
+        with pytest.raises(InputError, match="damaged"):
+            deep.unseen(network, manifest | {"folds": manifest["folds"] | {"held_out": held}}, split)
 
 
 @pytest.mark.gpu

@@ -120,7 +120,10 @@ def test_oracle_intervals_are_students_on_their_scale() -> None:
     found, reach = share_interval(0.9, drawn, 12), t.ppf(0.975, 12) * drawn.std(ddof=1)
     np.testing.assert_allclose(found.low, expit(logit(0.9) - reach / 0.09))
     np.testing.assert_allclose(found.high, expit(logit(0.9) + reach / 0.09))
-    assert plain_interval(0.1, drawn, 12).high == pytest.approx(0.1 + reach)
+    assert plain_interval(0.1, drawn, 12, (-1, 1)).high == pytest.approx(0.1 + reach)
+    assert plain_interval(0.1, drawn, 1, (0, 0.2)).as_dict() == {"value": 0.1, "low": 0, "high": 0.2}
+    perfect = share_interval(1.0, np.r_[np.ones(390), np.linspace(0.8, 0.9, 10)], 12)
+    assert (perfect.low > 0.8, perfect.low < 1, perfect.high) == (True, True, 1)
     assert two_sided(reach, float(drawn.std(ddof=1)), 12) == pytest.approx(0.05)
     # SciPy's bootstrap of a mean has the same spread as ours of an AUC of one positive a slide.
     values = np.random.default_rng(1).random(40)

@@ -189,12 +189,38 @@ def test_mechanics_a_report_needs_what_it_shows(pcam: Run, tables: Path, store_f
     assert not out.exists()
 
 
+def test_mechanics_a_damaged_model_is_told_of_before_the_report(
+    pcam: Run, tables: Path, store_folder: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(model_folder, tmp_path / "m")
+    manifest = json.loads((model_folder / "manifest.json").read_text())
+    run = ("compare", tables / "truth.csv", tables / "good.csv", "--features", store_folder)
+    for change in (
+        {"importance": None},
+        {"calibration": {}},
+        {"out_of_fold_auc": {"a": "x"}},
+        {"versions": []},
+        {"leakage": None},
+    ):
+        (tmp_path / "m" / "manifest.json").write_text(json.dumps(manifest | change))
+        refused = pcam(*run, "--model", tmp_path / "m", "--report", tmp_path / "r.html")
+        assert (refused.code, refused.out) == (2, ""), change
+        assert "damaged" in refused.err
+    hostile = {'<a href="https://evil.example/">x</a><!--<script>': {"gain": 0, "contribution": 1.0}}
+    changed = manifest | {"importance": manifest["importance"] | hostile}
+    (tmp_path / "m" / "manifest.json").write_text(json.dumps(changed))
+    assert pcam(*run, "--model", tmp_path / "m", "--report", tmp_path / "r.html").code == 0
+    charts = (tmp_path / "r.html").read_text("utf-8").split('id="charts">')[1].split("</script>")[0]
+    assert "<" not in charts
+    assert "&lt;a href=" in charts.replace("\\u003c", "<")
+
+
 def test_mechanics_a_report_without_features_or_pair_is_whole(pcam: Run, tables: Path) -> None:
     out = tables / "alone.html"
     result = pcam("compare", tables / "truth.csv", tables / "good.csv", "--report", out, "--json")
     assert result.code == 0
     assert json.loads(result.out)["differences"] == []
-    assert "slides unknown" in out.read_text(encoding="utf-8")
+    assert "of unknown slide" in out.read_text(encoding="utf-8")
     constant = pcam("compare", tables / "truth.csv", tables / "spoiled.csv")
     assert (constant.code, "all 0.4" in constant.err) == (2, True)
     pd.read_csv(tables / "truth.csv").assign(prob=0.3).drop(columns="label").to_csv(

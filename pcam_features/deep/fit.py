@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 from joblib import Parallel, delayed
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from .. import __version__, costs
 from ..choices import TIMM, Device
@@ -21,9 +21,9 @@ from ..engine import cpu
 from ..errors import InputError
 from ..evaluate.intervals import auc
 from ..families.catalog import FAMILIES, measurer
-from ..files import check_free, read_json, sha256, whole_file, write_json
+from ..files import check_free, sha256, whole_file, write_json
 from ..learn.folds import TABLE as FOLD_TABLE
-from ..learn.folds import Folds, make_folds, read_folds
+from ..learn.folds import Folds, make_folds, read_fold_table
 from ..learn.looks import FAMILY, looked_at, looks_of
 from ..sources.source import Source, Split
 from ..unfinished import KEY as PLAN_KEY
@@ -147,21 +147,22 @@ def fit(
     return manifest
 
 
-def held_out(path: Path, split: Split) -> np.ndarray:
-    """The rows of a split that a network at `path` has not learned from.
+def unseen(path: Path, manifest: dict[str, Any], split: Split) -> tuple[np.ndarray, int, int]:
+    """The rows of a split that a network at `path` has not learned from, how many of them are of its
+    held-out fold, and how many others it has learned from.
 
-    Raises InputError if its folds are not those of the split.
+    Raises InputError if its table of folds is not the one it was trained with.
     """
-    manifest = read_json(path / network_file.MANIFEST, "network manifest")
-    folds = read_folds(path / FOLD_TABLE, labeled(split))
-    try:
-        rows = np.flatnonzero(folds.fold == int(manifest["folds"]["held_out"]))
-        known = folds.fingerprint() == manifest["folds"]["fingerprint"]
-    except (KeyError, TypeError, ValueError):
-        known = False
-    if not known:
+    table = read_fold_table(path / FOLD_TABLE)
+    held = manifest["folds"]["held_out"]
+    known = sha256((path / FOLD_TABLE).read_bytes()) == manifest["folds"]["sha256"]
+    if not known or type(held) is not int or held not in set(table["fold"]):
         raise InputError(f"network {path} is damaged: its folds are others; train it anew.")
-    return rows
+    fold_of = dict(zip(table["id"], table["fold"], strict=True))
+    folds = [fold_of.get(name) for name in split.ids]
+    rows = np.array([k for k, fold in enumerate(folds) if fold in (None, held)], int)
+    of_held = sum(fold == held for fold in folds)
+    return rows, of_held, len(folds) - len(rows)
 
 
 def plain_name(network: str) -> str:
@@ -185,9 +186,11 @@ def write(
     weight_file = folder / network_file.WEIGHTS
     with whole_file(weight_file) as temporary:
         tensors = trainer.network.state_dict().items()
-        save_file({name: one.detach().cpu().contiguous() for name, one in tensors}, temporary)
+        whole = {name: one.detach().cpu().contiguous() for name, one in tensors}
+        temporary.write_bytes(save(whole))  # safetensors' own files are for their owner's eyes alone
     with whole_file(folder / FOLD_TABLE) as temporary:
         patches.assign(group=folds.group, fold=folds.fold).to_parquet(temporary, index=False)
+    manifest["folds"]["sha256"] = sha256((folder / FOLD_TABLE).read_bytes())
     write_json(folder / network_file.MANIFEST, manifest | {"sha256": sha256(weight_file.read_bytes())})
 
 

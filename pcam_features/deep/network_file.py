@@ -47,9 +47,13 @@ def read_tensors(file: Path) -> dict[str, torch.Tensor]:
     except (OSError, SafetensorError, ValueError) as error:
         reason = " ".join(str(error).split())[:200].rstrip(".")
         raise InputError(f"{file} cannot be read: {reason}.") from None
-    if not all(bool(torch.isfinite(one.float()).all()) for one in tensors.values()):
-        raise InputError(f"{file} holds numbers that are not finite.")
+    if not all(sound(one) for one in tensors.values()):
+        raise InputError(f"{file} holds numbers that are not finite, or complex.")
     return tensors
+
+
+def sound(tensor: torch.Tensor) -> bool:
+    return not tensor.is_complex() and bool(torch.isfinite(tensor.float()).all())
 
 
 def load(network: nn.Module, tensors: dict[str, torch.Tensor], file: Path) -> None:
@@ -75,7 +79,7 @@ def read(path: Path) -> Trained:
     file = path / WEIGHTS
     try:
         name, wanted = str(manifest["network"]), manifest["sha256"]
-        str(manifest["source"]["fingerprint"]["ids"])
+        manifest["folds"]["held_out"], manifest["folds"]["sha256"]
     except (KeyError, TypeError) as error:
         raise InputError(f"network {path} is damaged ({error}); train it anew.") from None
     if not NAME.fullmatch(name):

@@ -26,7 +26,7 @@ from ..evaluate.intervals import auc
 from ..files import whole_file
 from ..sources.source import Split
 from .augment import at_random
-from .feed import batches, chunks, normalized, to_light
+from .feed import batches, normalized, to_light
 from .network_file import read_tensors
 from .networks import Recipe
 from .predict import probabilities
@@ -114,17 +114,17 @@ class Trainer:
             whole = {name: one.detach().contiguous() for name, one in tensors.items()}
             save_file(whole, temporary, metadata={"state": json.dumps(said)})
 
-    def load(self, file: Path) -> State:
+    def load(self, file: Path, per_epoch: int) -> State:
         """Go on where a checkpoint was made. Raises InputError if it is damaged."""
         try:
-            return self._load(file)
+            return self._load(file, per_epoch)
         except (InputError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200].rstrip(".")
             raise InputError(
                 f"{file} is damaged ({reason}); remove {file.parent.parent} to begin anew."
             ) from None
 
-    def _load(self, file: Path) -> State:
+    def _load(self, file: Path, per_epoch: int) -> State:
         with safe_open(file, "pt") as opened:
             state = State(**json.loads(opened.metadata()["state"]))
         tensors = read_tensors(file)
@@ -135,14 +135,34 @@ class Trainer:
 
         self.network.load_state_dict(under("network."))
         state.best = under("best.")
+        check_state(state, per_epoch, self.how, set(self.network.state_dict()))
         fresh = self.optimizer.state_dict()
         held: dict[int, dict[str, torch.Tensor]] = {}
         for name, one in under("optimizer.").items():
             number, _, key = name.partition(".")
             held.setdefault(int(number), {})[key] = one.cpu() if key == "step" else one
+        shapes = [one.shape for group in self.optimizer.param_groups for one in group["params"]]
+        if [len(held.get(k, {})) for k in range(len(shapes))] != [3] * len(shapes):
+            raise ValueError("its optimizer is not whole")
+        if any(
+            held[k]["exp_avg"].shape != s or held[k]["exp_avg_sq"].shape != s
+            for k, s in enumerate(shapes)
+        ):
+            raise ValueError("its optimizer is another's")
         self.optimizer.load_state_dict({"state": held, "param_groups": fresh["param_groups"]})
         self.scaler.load_state_dict(state.scaler)
         return state
+
+
+def check_state(state: State, per_epoch: int, how: How, names: set[str]) -> None:
+    """Raises KeyError, TypeError or ValueError for a state that no training comes to."""
+    epochs = len(state.curve)
+    aucs = [float(one["auc"]) + float(one["loss"]) for one in state.curve]
+    steps = type(state.step) is int and epochs * per_epoch <= state.step < (epochs + 1) * per_epoch
+    if not steps or epochs > how.epochs or not np.isfinite([*aucs, float(state.loss)]).all():
+        raise ValueError("its curve and its steps do not go together")
+    if set(state.best) != (names if epochs else set()):
+        raise ValueError("its best epoch is not whole")
 
 
 def schedule(step: int, total: int) -> float:
@@ -155,7 +175,7 @@ def rows_of_steps(rows: np.ndarray, how: How, first: int, per_epoch: int) -> Ite
     """The rows of each step from `first` on: shuffled anew for each epoch."""
     for epoch in range(first // per_epoch, how.epochs):
         order = np.random.default_rng([how.seed, EPOCH_STREAM, epoch]).permutation(rows)
-        steps = chunks(order, how.batch)
+        steps = np.array_split(order, per_epoch)  # none much smaller than the others
         yield from steps[first - epoch * per_epoch :] if epoch == first // per_epoch else steps
 
 
@@ -177,7 +197,7 @@ def train(
     how, network = trainer.how, trainer.network
     per_epoch = -(-len(learned) // how.batch)
     total = per_epoch * how.epochs
-    state = trainer.load(checkpoint) if checkpoint.is_file() else State()
+    state = trainer.load(checkpoint, per_epoch) if checkpoint.is_file() else State()
     progress(0)
     progress(state.step)
     patches, seconds, saved = 0, 0.0, time.monotonic()

@@ -13,7 +13,6 @@ from ..choices import RESAMPLES, SPECIFICITY
 from ..errors import InputError
 from .intervals import (
     LEVEL,
-    Estimate,
     delong,
     normal_interval,
     plain_interval,
@@ -163,8 +162,11 @@ def model(
         if name == NO_INTERVAL:
             estimates[name] = {"value": value, "low": None, "high": None}
         else:
-            interval = share_interval if metric.share else plain_interval
-            estimates[name] = interval(value, on_draws, groups.freedom).as_dict()
+            estimates[name] = (
+                share_interval(value, on_draws, groups.freedom)
+                if metric.share
+                else plain_interval(value, on_draws, groups.freedom, (0, np.inf))
+            ).as_dict()
     auc = float(values[AUC])
     return {
         "model": entry.name,
@@ -195,7 +197,7 @@ def difference(
     value = float(aucs[a] - aucs[b])
     variance = max(float(covariance[a, a] + covariance[b, b] - 2 * covariance[a, b]), 0.0)
     on_draws = drawn[a] - drawn[b]
-    interval: Estimate = plain_interval(value, on_draws, groups.freedom)
+    interval = plain_interval(value, on_draws, groups.freedom, (-1, 1))
     return {
         "a": names[0],
         "b": names[1],

@@ -14,6 +14,7 @@ from . import metrics
 from .resampling import resampled, stratify
 
 LEVEL = 0.95
+ROUNDING = 1e-9  # of means over seeds
 
 
 @dataclass(frozen=True)
@@ -68,18 +69,22 @@ def share_interval(value: float, drawn: np.ndarray, freedom: int) -> Estimate:
     of the draws, on the scale of log-odds, where it is nearer to normal.
 
     It covers more truly than percentiles do where slides are few: benchmarks/interval_coverage.py.
+    A share of 0 or 1 has no log-odds, and percentiles of the draws instead.
     """
     deviation = float(np.std(drawn, ddof=1))
-    if not 0 < value < 1 or deviation == 0:
-        return Estimate(value, float(np.min(drawn)), float(np.max(drawn)))
+    if not 0 < value < 1:
+        low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        return Estimate(value, float(low), float(high))
     reach = quantile(freedom) * deviation / (value * (1 - value))
     return Estimate(value, float(expit(logit(value) - reach)), float(expit(logit(value) + reach)))
 
 
-def plain_interval(value: float, drawn: np.ndarray, freedom: int) -> Estimate:
-    """As `share_interval`, of what may be any number: on its own scale."""
+def plain_interval(
+    value: float, drawn: np.ndarray, freedom: int, bounds: tuple[float, float]
+) -> Estimate:
+    """As `share_interval`, on a scale of its own, and kept within the bounds of what is estimated."""
     reach = quantile(freedom) * float(np.std(drawn, ddof=1))
-    return Estimate(value, value - reach, value + reach)
+    return Estimate(value, max(value - reach, bounds[0]), min(value + reach, bounds[1]))
 
 
 def quantile(freedom: int) -> float:
@@ -89,8 +94,8 @@ def quantile(freedom: int) -> float:
 
 def two_sided(value: float, deviation: float, freedom: int) -> float:
     """The p-value of a difference from zero, by Student's t."""
-    if deviation <= 1e-9:  # no spread to divide by: the same ranking, or one without exception
-        return float(value == 0)
+    if deviation <= ROUNDING:  # no spread to divide by: the same ranking, or one without exception
+        return float(abs(value) <= ROUNDING)
     return float(2 * t.sf(abs(value) / deviation, freedom))
 
 

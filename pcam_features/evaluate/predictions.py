@@ -30,13 +30,16 @@ def read_truth(path: Path) -> pd.DataFrame:
     return table[["id", "label"]]
 
 
-def parse_model(spec: str) -> tuple[str | None, list[Path]]:
+def parse_model(spec: str) -> tuple[str | None, list[str]] | tuple[None, list[Path]]:
     """`[NAME=]FILE[,FILE…]`: what a model is called, if that is said, and its files; a file of that
     very name comes first."""
-    if Path(spec).exists():
-        return None, [Path(spec)]
-    name, equals, files = spec.rpartition("=")
-    return name if equals else None, [Path(file) for file in files.split(",")]
+    try:
+        if Path(spec).exists():
+            return None, [Path(spec)]
+    except OSError:  # too long for a name: it is several
+        pass
+    name, equals, files = spec.partition("=")
+    return (name, files.split(",")) if equals else (None, spec.split(","))
 
 
 def read_models(specs: Sequence[str], ids: Sequence[str]) -> dict[str, tuple[list[Path], np.ndarray]]:
@@ -45,8 +48,8 @@ def read_models(specs: Sequence[str], ids: Sequence[str]) -> dict[str, tuple[lis
 
     Raises InputError for predictions that cannot be used, a file or a name given twice.
     """
-    parsed = [parse_model(spec) for spec in specs]
-    files = [file for _, each in parsed for file in each]
+    parsed = [(name, [Path(file) for file in files]) for name, files in map(parse_model, specs)]
+    files = [file.resolve() for _, each in parsed for file in each]
     if len(set(files)) != len(files):
         raise InputError("the same predictions are given twice; name each file once.")
     stems = [each[0].stem for _, each in parsed]
@@ -56,6 +59,8 @@ def read_models(specs: Sequence[str], ids: Sequence[str]) -> dict[str, tuple[lis
     ]
     if len(set(names)) != len(names) or "" in names:
         raise InputError("two models have the same name; give each its own, as NAME=FILE.")
+    if not all(name.isprintable() for name in names):
+        raise InputError("a model's name is not plain text; give it another, as NAME=FILE.")
     return {
         name: (each, np.concatenate([read_predictions(file, ids) for file in each]))
         for name, (_, each) in zip(names, parsed, strict=True)
@@ -74,6 +79,10 @@ def read_predictions(path: Path, ids: Sequence[str]) -> np.ndarray:
         raise InputError(
             f"predictions {path} have no column {' or '.join(SEEDS)} with probabilities; there are: "
             f"{', '.join(table.columns)}."
+        )
+    if twice := [name for name in seeds if name.rpartition(".")[0] in seeds]:
+        raise InputError(
+            f"predictions {path} have two columns {twice[0].rpartition('.')[0]}; keep one."
         )
     position = pd.Series(np.arange(len(table)), index=table["id"])
     missing = [i for i in ids if i not in position.index]

@@ -24,10 +24,13 @@ def by_group(
 ) -> dict[str, Any]:
     """AUC of each model in each group that has LEAST patches of both classes, and how many groups
     and patches are left out for having fewer; None is no group."""
-    names = np.array(["" if one is None else one for one in groups], dtype=object)
+    named: dict[str, list[int]] = {}
+    for row, name in enumerate(groups):
+        if name is not None:
+            named.setdefault(name, []).append(row)
     table, left_out, one_class, patches = [], 0, 0, 0
-    for name in sorted(set(names) - {""}):
-        rows = np.flatnonzero(names == name)
+    for name, own in sorted(named.items()):
+        rows = np.array(own)
         positive = int(labels[rows].sum())
         if min(positive, len(rows) - positive) < LEAST:
             left_out, patches = left_out + 1, patches + len(rows)
@@ -35,7 +38,7 @@ def by_group(
             continue
         table.append(
             {
-                "group": str(name),
+                "group": name,
                 "patches": len(rows),
                 "positive": positive,
                 "aucs": {entry.name: auc_of(entry, labels, rows) for entry in entries},
@@ -65,11 +68,14 @@ def without_copies(
 
 
 def agreement(labels: np.ndarray, entries: Sequence[Entry]) -> dict[str, Any]:
-    """Spearman's correlation of each two models' probabilities, and Cohen's kappa of their calls, each
-    at its own threshold; kappa is None where both call all patches the same."""
+    """Spearman's correlation of each two models' probabilities, None where one's mean over seeds is
+    the same for all patches; and Cohen's kappa of their calls, each at its own threshold, None where
+    both call all patches the same."""
     from sklearn.metrics import cohen_kappa_score
 
     ranks = np.stack([rankdata(entry.mean) for entry in entries])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        spearman = np.atleast_2d(np.corrcoef(ranks))
     calls = [entry.mean >= np.mean(entry.thresholds) for entry in entries]
     kappa = [
         [None if len({*a.tolist(), *b.tolist()}) < 2 else float(cohen_kappa_score(a, b)) for b in calls]
@@ -77,7 +83,7 @@ def agreement(labels: np.ndarray, entries: Sequence[Entry]) -> dict[str, Any]:
     ]
     return {
         "models": [entry.name for entry in entries],
-        "spearman": np.atleast_2d(np.corrcoef(ranks)).tolist(),
+        "spearman": [[None if np.isnan(one) else one for one in row] for row in spearman.tolist()],
         "kappa": kappa,
         "all_wrong": int(np.all([call != labels for call in calls], axis=0).sum()),
         "all_right": int(np.all([call == labels for call in calls], axis=0).sum()),

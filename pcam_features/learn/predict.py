@@ -15,6 +15,7 @@ from ..families.catalog import FAMILIES
 from ..files import read_json
 from ..store import Store, differences
 from .bundle import MANIFEST, OUT_OF_FOLD, Bundle
+from .folds import TABLE, read_fold_table
 from .models import logits
 from .stack import COMBINED
 from .values import stored
@@ -80,6 +81,12 @@ def out_of_fold(path: Path, store: Store, split: str) -> tuple[list[str], np.nda
     if found != ids:
         raise InputError(f"model {path} is damaged: {OUT_OF_FOLD} is not of its patches; fit anew.")
     return ids, probabilities
+
+
+def seen_before(path: Path, store: Store, split: str) -> int:
+    """How many of a split's patches the model at `path` was fitted on."""
+    learned = set(read_fold_table(path / TABLE)["id"])
+    return len(learned & set(store.patches(split)["id"]))
 
 
 def cost(path: Path, store: Path, seconds: float | None, threads: int) -> dict[str, Any]:

@@ -235,7 +235,7 @@ def agreement_figure(agreement: dict[str, Any]) -> Figure:
                 "x": names,
                 "y": names,
                 "z": values,
-                "zmin": min(0.0, *(min(row) for row in values)),
+                "zmin": min(0.0, *(one for row in values for one in row if one is not None)),
                 "zmax": 1,
                 "colorscale": [[0, "#f7fbff"], [1, "#3182bd"]],
                 "texttemplate": "%{z:.2f}",
@@ -265,7 +265,7 @@ def parts_figure(part: dict[str, Any], names: Sequence[str], what: str) -> Figur
             hover = {"hovertemplate": "%{x}: %{y:.3f} (%{text})<extra>%{fullData.name}</extra>"}
             dots = {"type": "scatter", "mode": "markers", "x": labels, "y": aucs, "text": size}
             data.append(own | dots | hover)
-    shown = layout(420, "" if many else what, "AUC", xaxis={"type": "category"})
+    shown = layout(420, "" if many else escape(what), "AUC", xaxis={"type": "category"})
     return {"data": data, "layout": shown}
 
 
@@ -276,7 +276,7 @@ def families_figure(importance: dict[str, dict[str, float]]) -> Figure:
             {
                 "type": "bar",
                 "orientation": "h",
-                "y": [name for name, _ in ordered],
+                "y": plain([name for name, _ in ordered]),
                 "x": [round(one["contribution"], 4) for _, one in ordered],
                 "marker": {"color": COLORS[0]},
                 "hovertemplate": "%{y}: %{x:.3f}<extra></extra>",

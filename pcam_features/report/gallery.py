@@ -1,4 +1,4 @@
-"""The patches on which models disagree most: what they look like, what each model says, and why."""
+"""The patches on which models disagree most, or one is most wrong: what each model says, and why."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def gallery(
 
     Raises InputError if the features are not what the model takes, or `source` cannot be used.
     """
-    apart = disagreement(data.entries)
+    single = len(data.entries) == 1
+    apart = abs(data.labels - data.entries[0].mean) if single else disagreement(data.entries)
     chosen = np.argsort(-apart, kind="stable")[:SHOWN]
     rows = features.rows[chosen]
     why = {} if bundle is None else reasons(bundle, features.store, features.split, rows, REASONS)

@@ -7,12 +7,14 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from ..comparison import Data
+from ..comparison import Data, Features
+from ..errors import InputError
 from ..evaluate.curves import BAND_DRAWS, GRID, curves
 from ..evaluate.published import NOTE, SCORES, Published
 from ..evaluate.subsets import LEAST
 from ..files import write_text
 from ..learn.bundle import Bundle, read
+from ..learn.predict import check_features
 from ..show import FEW_SLIDES, findings, span
 from . import charts, tables
 from .charts import Chart
@@ -78,9 +80,23 @@ def write(
 
     Raises InputError if the model is not one, or not of these features.
     """
-    bundle = None if model is None else read(model)
+    bundle = None if model is None else opened(model, data)
     points = curves(data.labels, data.entries, data.groups, seed=result["seed"], threads=threads)
     write_text(path, page(data, result, points, bundle, source, published))
+
+
+def opened(model: Path, data: Data) -> Bundle:
+    """The classical model. Raises InputError unless it goes with the features and can be shown."""
+    bundle = read(model)
+    if data.features is not None:
+        check_features(bundle, data.features.store)
+    try:
+        bundle_charts(bundle)
+        findings(bundle.manifest)
+        made_with(bundle)
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise InputError(f"model {model} is damaged ({error}, for the report); fit it anew.") from None
+    return bundle
 
 
 def page(
@@ -115,11 +131,8 @@ def page(
         section("parts", "On parts of the patches", *parts(result, names, show))
     if len(names) > 1:
         section("agreement", "Agreement", show(agreement_chart(result)))
-        if data.features is not None:
-            cards, problem = gallery(data, data.features, bundle, source)
-            said = "Patches that the models place farthest apart when each ranks all patches. The "
-            said += "square is the center, where the label is decided."
-            section("patches", "Where they disagree most", f"<p>{said}</p>", paragraph(problem), cards)
+    if data.features is not None:
+        section("patches", *patches(data, data.features, bundle, source))
     if bundle is not None:
         section("families", "The classical model", *(show(c) for c in bundle_charts(bundle)),
                 *(f"<p>{escape(one)}.</p>" for one in findings(bundle.manifest)))  # fmt: skip
@@ -129,12 +142,26 @@ def page(
                 table("Reported by others", Published._fields, rows))  # fmt: skip
     section("protocol", "Protocol", protocol(result, bundle))
     figures = {chart.key: chart.figure for chart in used}
-    inlined = json.dumps(figures, allow_nan=False).replace("</", "<\\/")
+    inlined = json.dumps(figures, allow_nan=False).replace("<", "\\u003c")  # no tag, no comment
     end = (
         f'<script type="application/json" id="charts">{inlined}</script>\n'
         f"<script>{get_plotlyjs()}</script>\n<script>{SCRIPT}</script>\n"
     )
     return document("pcam compare: " + ", ".join(names), body(result, sections), end=end)
+
+
+def patches(
+    data: Data, features: Features, bundle: Bundle | None, source: str | None
+) -> tuple[str, str, str, str]:
+    """A title, and the patches under it."""
+    cards, problem = gallery(data, features, bundle, source)
+    square = " The square is the center, where the label is decided."
+    if len(data.entries) == 1:
+        said, title = "Patches whose probability is farthest from the label.", "Where it is most wrong"
+    else:
+        said = "Patches that the models place farthest apart when each ranks all patches."
+        title = "Where they disagree most"
+    return title, paragraph(said + square), paragraph(problem), cards
 
 
 def body(result: dict[str, Any], sections: list[tuple[str, str, str]]) -> str:
@@ -251,7 +278,11 @@ def agreement_chart(result: dict[str, Any]) -> Chart:
     found = result["agreement"]
     names = found["models"]
     rows = [
-        (f"{names[a]} and {names[b]}", f"{found['spearman'][a][b]:.3f}", kappa(found["kappa"][a][b]))
+        (
+            f"{names[a]} and {names[b]}",
+            known(found["spearman"][a][b], "a constant"),
+            known(found["kappa"][a][b], "all called the same"),
+        )
         for a in range(len(names))
         for b in range(a + 1, len(names))
     ]
@@ -262,8 +293,8 @@ def agreement_chart(result: dict[str, Any]) -> Chart:
     )  # fmt: skip
 
 
-def kappa(value: float | None) -> str:
-    return "all called the same" if value is None else f"{value:.3f}"
+def known(value: float | None, otherwise: str) -> str:
+    return otherwise if value is None else f"{value:.3f}"
 
 
 def parts(result: dict[str, Any], names: list[str], show: Any) -> list[str]:
@@ -302,6 +333,15 @@ def bundle_charts(bundle: Bundle) -> list[Chart]:
     ]  # fmt: skip
 
 
+def made_with(bundle: Bundle) -> str:
+    manifest = bundle.manifest
+    versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
+    return (
+        f"The classical model was fitted on {manifest['source']['rows']:,} patches of "
+        f"{manifest['source']['path']} with {manifest['folds']['protocol']}; {versions}."
+    )
+
+
 def protocol(result: dict[str, Any], bundle: Bundle | None) -> str:
     said = [
         f"Intervals: {result['level']:.0%}, from {result['resamples']:,} draws of "
@@ -316,10 +356,5 @@ def protocol(result: dict[str, Any], bundle: Bundle | None) -> str:
     files = "; ".join(f"{m['model']}: {', '.join(m['files'])}" for m in result["models"])
     said.append(f"Predictions: {files}.")
     if bundle is not None:
-        known = bundle.manifest
-        versions = ", ".join(f"{name} {version}" for name, version in known["versions"].items())
-        said.append(
-            f"The classical model was fitted on {known['source']['rows']:,} patches of "
-            f"{known['source']['path']} with {known['folds']['protocol']}; {versions}."
-        )
+        said.append(made_with(bundle))
     return "<ul>" + "".join(f"<li>{escape(one)}</li>" for one in said) + "</ul>"

@@ -140,6 +140,9 @@ def notes(result: dict[str, Any], few: int) -> list[str]:
     ]
     if result["resampled_over"] != "patches" and result["groups"] < few:
         said.append(f"Only {result['groups']} groups: intervals from so few are rough.")
+    still = [m["model"] for m in result["models"] if m["resampled"]["low"] == m["resampled"]["high"]]
+    if still:
+        said.append(f"Draws do not vary for {', '.join(still)}: its interval says nothing.")
     if result["pairs_declared"]:
         said.append("Pairs were declared beforehand; p-values are adjusted over them (Holm).")
     elif len(result["differences"]) > 1:
