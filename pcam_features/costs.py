@@ -20,10 +20,10 @@ LARGEST_FILE = 1 << 16  # bytes
 LONGEST = 200  # letters of a device's name
 NUMBERS = {
     "parameters": "learned numbers",
-    "train_patches_per_second": "training, patches/s",
-    "train_memory_mib": "training, MiB",
-    "predict_patches_per_second": "prediction, patches/s",
-    "predict_memory_mib": "prediction, MiB",
+    "train_patches_per_second": "patches trained on, by second of the whole training",
+    "train_memory_mib": "MiB to train",
+    "predict_patches_per_second": "patches predicted a second, from pixels",
+    "predict_memory_mib": "MiB to predict",
 }
 TEXTS = {"train_device": "trained on", "predict_device": "predicted on"}
 FIELDS = NUMBERS | TEXTS

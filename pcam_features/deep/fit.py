@@ -143,7 +143,7 @@ def fit(
         plan.pop(PLAN_KEY)
         manifest = plan | finished(state, auc(labels[held], found), labels)
         write(folder, manifest, trainer, patches.assign(label=labels), folds)
-        costs.write(folder / costs.FILE, cost(trainer, rate))
+        costs.write(folder / costs.FILE, cost(trainer, rate / len(state.curve)))
     return manifest
 
 

@@ -198,7 +198,6 @@ def train(
     per_epoch = -(-len(learned) // how.batch)
     total = per_epoch * how.epochs
     state = trainer.load(checkpoint, per_epoch) if checkpoint.is_file() else State()
-    progress(0)
     progress(state.step)
     patches, seconds, saved = 0, 0.0, time.monotonic()
     todo = rows_of_steps(learned, how, state.step, per_epoch)
@@ -227,7 +226,8 @@ def train(
             trainer.save(checkpoint, state)
             saved = time.monotonic()
         if over:
-            progress(total - state.step)
+            if state.step < total:
+                progress(total - state.step)
             break
     network.load_state_dict(state.best)
     return state, patches / seconds if seconds else 0.0
