@@ -181,7 +181,7 @@ def compare(
     predictions: Annotated[
         list[str],
         typer.Argument(
-            metavar="[NAME=]FILE[,FILE…]...",
+            metavar="[NAME=]FILE[,FILE…]",
             help="Models: CSVs of id,label with a probability; several files or columns are seeds.",
         ),
     ],

@@ -14,6 +14,8 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 from pcam_features.evaluate.intervals import delong
+from pcam_features.learn.predict import seen_before
+from pcam_features.store import open_store
 
 Run = Callable[..., Result]
 
@@ -281,6 +283,13 @@ def test_mechanics_predictions_of_a_model_say_what_they_cost(
     assert cost["parameters"] > 1000
     assert pcam("predict", model_folder, store_folder, tmp_path / "t.csv", "--split", "train").code == 0
     assert "predict_patches_per_second" not in json.loads((tmp_path / "t.cost.json").read_text())
+
+
+def test_mechanics_patches_a_model_was_fitted_on_are_counted(
+    model_folder: Path, store_folder: Path
+) -> None:
+    store = open_store(store_folder)
+    assert [seen_before(model_folder, store, split) for split in ("train", "test")] == [240, 0]
 
 
 def test_mechanics_submission_is_the_samples(
