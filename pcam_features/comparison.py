@@ -15,8 +15,9 @@ from .errors import InputError
 from .evaluate import subsets
 from .evaluate.compare import PLAIN_THRESHOLD, Entry, compare, parse_pairs
 from .evaluate.metrics import best_threshold
-from .evaluate.predictions import read_models, read_truth
+from .evaluate.predictions import parse_model, read_models, read_truth
 from .evaluate.resampling import Groups, group_codes, stratify
+from .files import read_table
 from .learn.folds import group_unknown, pseudo_slides
 from .learn.looks import Looks, looks_in, near_duplicates
 from .sources.slides import parse, read_slides
@@ -49,6 +50,7 @@ class Data:
     over: str
     protocol: str
     features: Features | None
+    validation: str | None  # the truth that thresholds were chosen on
 
 
 def find_features(path: Path, ids: Sequence[str]) -> Features:
@@ -91,7 +93,7 @@ def gather(
             rows,
             thresholds.get(name, [PLAIN_THRESHOLD] * len(rows)),
             [str(file).encode(errors="replace").decode() for file in files],
-            costs.read(costs.beside(files[0])),
+            known_cost(name, files),
         )
         for name, (files, rows) in models.items()
     ]
@@ -103,7 +105,18 @@ def gather(
         if not any(known):
             raise InputError("none of the truth's ids is in the slide table; is it the right one?")
     groups, over, protocol = grouped(ids, labels, known, found, seed)
-    return Data(ids, labels, entries, known, groups, over, protocol, found)
+    chosen_on = str(tuned_on[0]) if tuned_on else None
+    return Data(ids, labels, entries, known, groups, over, protocol, found, chosen_on)
+
+
+def known_cost(name: str, files: Sequence[Path]) -> dict[str, Any]:
+    """What a model costs: NAME.cost.json beside its first file, or that beside the first of its files
+    that has one, which is what one seed costs."""
+    own = files[0].with_name(f"{name}.csv") if "/" not in name else files[0]
+    for file in (own, *files):
+        if found := costs.read(costs.beside(file)):
+            return found
+    return {}
 
 
 def tuned(
@@ -116,7 +129,7 @@ def tuned(
     if len(specs) != len(models):
         raise InputError(
             f"--validation is given {len(specs)} times for {len(models)} models; give it once for each "
-            "model, in their order."
+            "model, as NAME=FILE or in their order."
         )
     table = read_truth(truth)
     if shared := len(ids & set(table["id"])):
@@ -126,7 +139,13 @@ def tuned(
         )
     labels = table["label"].to_numpy()
     found = {}
-    for spec, (name, (_, scored)) in zip(specs, models.items(), strict=True):
+    named = {name: spec for spec in specs if (name := parse_model(spec)[0]) is not None}
+    if named and set(named) != set(models):
+        raise InputError(
+            f"--validation names {', '.join(named)}; the models are {', '.join(models)}: name each."
+        )
+    ordered = [named[name] for name in models] if named else specs
+    for spec, (name, (_, scored)) in zip(ordered, models.items(), strict=True):
         ((_, rows),) = read_models([spec], table["id"].tolist()).values()
         if len(rows) != len(scored):
             raise InputError(
@@ -165,11 +184,26 @@ def grouped(
     return stratify(labels, codes), SLIDES if distinct else PATCHES, said
 
 
+def read_groups(spec: str) -> tuple[str, dict[str, str]]:
+    """What a table's groups are called, and the group of each id: FILE:COLUMN, or FILE with one column
+    beside `id`. Raises InputError for another table."""
+    path, column = parse(spec)
+    table = read_table(path, ("id",) if column is None else ("id", column), "--by table")
+    others = [name for name in table.columns if name != "id"]
+    if column is None and len(others) != 1:
+        raise InputError(
+            f"--by {path} has {len(others)} columns beside id ({', '.join(others)}); name one as "
+            f"{path}:COLUMN."
+        )
+    name = column or others[0]
+    return name, {i: one for i, one in zip(table["id"], table[name], strict=True) if one != ""}
+
+
 def run(
     data: Data,
     *,
     pairs: Sequence[str] = (),
-    by: str | None = None,
+    by: Sequence[str] = (),
     margin: float | None = None,
     specificity: float = SPECIFICITY,
     resamples: int = RESAMPLES,
@@ -184,6 +218,7 @@ def run(
         data.entries,
         data.groups,
         pairs=parse_pairs(pairs, [entry.name for entry in data.entries]),
+        declared=bool(pairs),
         margin=margin,
         specificity=specificity,
         resamples=resamples,
@@ -199,13 +234,14 @@ def run(
         "resampled_over": data.over,
         "protocol": data.protocol,
         "pairs_declared": bool(pairs),
+        "thresholds_chosen_on": data.validation,
         **result,
         "agreement": subsets.agreement(data.labels, data.entries),
         "parts": parts(data, by, seed),
     }
 
 
-def parts(data: Data, by: str | None, seed: int) -> dict[str, Any]:
+def parts(data: Data, by: Sequence[str], seed: int) -> dict[str, Any]:
     """The models by slide, by cluster of stain, by the groups of a table, and without copies: those of
     these that can be told."""
     found: dict[str, Any] = {}
@@ -222,11 +258,10 @@ def parts(data: Data, by: str | None, seed: int) -> dict[str, Any]:
         found["without near-duplicates"] = subsets.without_copies(
             data.labels, data.entries, near_duplicates(looks.copies)
         )
-    if by is not None:
-        of_id = read_slides(by)
-        groups = [of_id.get(name) for name in data.ids]
+    for spec in by:
+        name, of_id = read_groups(spec)
+        groups = [of_id.get(one) for one in data.ids]
         if not any(groups):
-            raise InputError(f"none of the truth's ids is in --by {by}; is it the right table?")
-        name = parse(by)[1] or "group"
+            raise InputError(f"none of the truth's ids is in --by {spec}; is it the right table?")
         add(f"{name} (--by)" if name in found else name, groups)
     return found

@@ -51,7 +51,14 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], text: bool = Fa
     for row in rows:
         made.add_row(*map(printable, row))
     console = Console(highlight=False, markup=False)
-    if not console.is_terminal:  # a pipe has no width that a table would have to fit
+    if not text:  # a number is never cut: a line that is too long goes over two
+        unbound = Console(highlight=False, markup=False, width=1000)
+        console = Console(
+            highlight=False,
+            markup=False,
+            width=max(console.width, unbound.measure(made).maximum),
+        )
+    elif not console.is_terminal:  # a pipe has no width that a table would have to fit
         console = Console(highlight=False, markup=False, width=200)
     console.print(made)
 

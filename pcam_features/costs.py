@@ -19,7 +19,7 @@ MEASURED = "measured.json"  # in a feature store's folder
 LARGEST_FILE = 1 << 16  # bytes
 LONGEST = 200  # letters of a device's name
 NUMBERS = {
-    "parameters": "learned numbers",
+    "parameters": "parameters",
     "train_patches_per_second": "patches trained on, by second of the whole training",
     "train_memory_mib": "MiB to train",
     "predict_patches_per_second": "patches predicted a second, from pixels",

@@ -204,8 +204,8 @@ def compare(
         typer.Option(help="For the report: where the pictures are. Default: as --features says."),
     ] = None,
     by: Annotated[
-        str | None,
-        typer.Option(metavar="FILE[:COLUMN]", help="CSV of other groups to show the models on."),
+        list[str] | None,
+        typer.Option(metavar="FILE[:COLUMN]", help="CSV of other groups to show on; repeatable."),
     ] = None,
     pair: Annotated[
         list[str] | None,
@@ -213,7 +213,7 @@ def compare(
     ] = None,
     margin: Annotated[
         float | None,
-        typer.Option(min=1e-6, max=0.5, help="Difference of AUC that is no matter: non-inferiority."),
+        typer.Option(min=1e-6, max=0.5, help="Loss of AUC that A of A:B may have: non-inferiority."),
     ] = None,
     specificity: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="At which sensitivity is shown.")
@@ -223,7 +223,7 @@ def compare(
     ] = None,
     validation: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE[,FILE…]", help="Its predictions: once for each model, in order."),
+        typer.Option(metavar="[NAME=]FILE[,FILE…]", help="Its predictions: once for each model."),
     ] = None,
     published: Annotated[
         bool, typer.Option("--published", help="Show what others report on these data, beside.")
@@ -258,7 +258,7 @@ def compare(
         result = comparison.run(
             data,
             pairs=pair or (),
-            by=by,
+            by=by or (),
             margin=margin,
             specificity=specificity,
             resamples=resamples,
@@ -280,7 +280,9 @@ def compare(
         )
         console.say(f"report: {report}")
     if json:
-        console.as_json(result)
+        from .evaluate.published import SCORES
+
+        console.as_json(result | ({"published": [s._asdict() for s in SCORES]} if published else {}))
     elif markdown:
         from .report.markdown import markdown as text
 

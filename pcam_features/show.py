@@ -10,8 +10,6 @@ from . import console
 if TYPE_CHECKING:
     from .learn.bundle import Bundle
 
-FEW_SLIDES = 30  # from fewer, intervals by resampling are rough
-
 
 def extraction(plan: dict[str, Any], features: Path, dry_run: bool) -> None:
     for name, rows in plan["patches"].items():
@@ -148,9 +146,9 @@ def comparison(result: dict[str, Any], *, published: bool) -> None:
     console.table(*tables.models(result))
     if result["differences"]:
         console.table(*tables.differences(result))
-    console.table(*tables.metrics(result, intervals=False))
+    console.table(*tables.turned(tables.metrics(result), "metric"))
     if cost := tables.costs(result):
-        console.table(*cost)
+        console.table(*tables.turned(cost, "cost"))
     for what, found in result["parts"].items():
         if found is not None and found.get("groups"):
             console.table(*tables.part(found, names, what))
@@ -162,7 +160,7 @@ def comparison(result: dict[str, Any], *, published: bool) -> None:
             said = tables.left_out(found, what, LEAST) if "groups" in found else tables.copies(found)
             if said:
                 console.say(console.printable(said))
-    for note in (*tables.notes(result, FEW_SLIDES), result["verdict"]):
+    for note in (*tables.notes(result), result["verdict"]):
         console.say(console.printable(note))
 
 

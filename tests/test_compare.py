@@ -141,6 +141,13 @@ def test_mechanics_thresholds_are_chosen_on_validation(pcam: Run, tables: Path) 
     plain = json.loads(pcam("compare", truth, good, "--json").out)
     assert plain["models"][0]["thresholds"] == [0.5]
     few = pcam("compare", truth, good, tables / "poor.csv", *chosen)
+    named = ("--validation-truth", tables / "v_truth.csv", "--validation")
+    assert "names nobody" in pcam("compare", truth, good, *named, f"nobody={tables / 'v_poor.csv'}").err
+    other = json.loads(
+        pcam("compare", truth, good, *named, f"good={tables / 'v_poor.csv'}", "--json").out
+    )
+    assert other["models"] == result["models"]
+    assert other["thresholds_chosen_on"] == str(tables / "v_truth.csv")
     assert (few.code, few.out) == (2, "")
     assert "1 times for 2 models" in few.err
 
@@ -156,6 +163,7 @@ def test_mechanics_declared_pairs_alone_are_adjusted_for(pcam: Run, tables: Path
     assert pair["p_holm"] == pair["p_value"] == every["differences"][0]["p_value"]
     assert every["differences"][0]["p_holm"] >= pair["p_value"]
     assert pair["not_inferior"]
+    assert one["verdict"].startswith("good is better than poor: +")
     wrong = pcam(*run, "--pair", "good:bad")
     assert wrong.code == 2
     assert "good, poor, third" in wrong.err
@@ -242,6 +250,14 @@ def test_mechanics_groups_of_a_table_and_slides_of_one_class(pcam: Run, tables: 
     parts = json.loads(pcam(*run, *words, "--json").out)["parts"]
     assert [one["group"] for one in parts["center"]["groups"]] == ["A", "B"]
     assert "s3" not in [one["group"] for one in parts["slide"]["groups"]]
+    both = ("--by", f"{tables / 'slides2.csv'}:center", "--by", tables / "site.csv")
+    slides[["id"]].assign(wsi="x").to_csv(tables / "site.csv", index=False)
+    assert set(json.loads(pcam(*run, words[0], *both, "--json").out)["parts"]) == {
+        "slide",
+        "center",
+        "wsi",
+    }
+    assert "name one as" in pcam(*run, words[0], "--by", tables / "slides2.csv").err
     one_slide = slides.assign(wsi=np.where(truth["label"] == 1, "only", slides["wsi"]))
     one_slide.to_csv(tables / "one.csv", index=False)
     refused = pcam(*run, f"{tables / 'one.csv'}:wsi")

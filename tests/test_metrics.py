@@ -174,7 +174,7 @@ def test_invariant_a_model_is_not_different_from_itself() -> None:
     ]
     assert (found["difference"], found["p_value"], found["delong_p_value"]) == (0, 1, 1)
     assert found["not_inferior"]
-    assert "not worse" in found["finding"]
+    assert "not worse by more than 0.01" in found["finding"]
 
 
 def test_mechanics_plotly_takes_every_chart() -> None:

@@ -25,6 +25,7 @@ from .resampling import Groups, resampled
 AUC = list(METRICS).index("auc")
 NO_INTERVAL = "ece"  # which grows on any draw, so that draws do not tell how far to trust it
 PLAIN_THRESHOLD = 0.5
+FEW_GROUPS = 30  # from fewer, intervals by resampling are rough
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ def compare(
     groups: Groups,
     *,
     pairs: Sequence[tuple[str, str]],
+    declared: bool = False,
     margin: float | None = None,
     specificity: float = SPECIFICITY,
     resamples: int = RESAMPLES,
@@ -134,7 +136,7 @@ def compare(
         "margin": margin,
         "models": models,
         "differences": differences,
-        "verdict": verdict(models, differences),
+        "verdict": verdict(models, differences, declared, groups.count),
     }
 
 
@@ -214,28 +216,30 @@ def finding(pair: dict[str, Any], margin: float | None) -> str:
     a, b = pair["a"], pair["b"]
     if pair["p_holm"] < 1 - LEVEL:
         return f"{a} is better than {b}" if pair["difference"] > 0 else f"{a} is worse than {b}"
+    adjusted = " after Holm's adjustment" if pair["p_value"] < 1 - LEVEL else ""
+    none = f"no difference between {a} and {b} is shown{adjusted}"
     if margin is not None and pair["resampled"]["low"] > -margin:
-        return f"{a} is not worse than {b} by more than {margin:g}"
-    return f"no difference between {a} and {b} is shown"
+        return f"{none}, but {a} is not worse by more than {margin:g}"
+    return none
 
 
-def verdict(models: list[dict[str, Any]], differences: list[dict[str, Any]]) -> str:
-    """The comparison in a sentence or two."""
+def verdict(
+    models: list[dict[str, Any]], differences: list[dict[str, Any]], declared: bool, groups: int
+) -> str:
+    """The comparison in a few sentences: pairs that were declared come first; of others only those
+    with the best model."""
     top = max(models, key=lambda one: one["auc"])
-    low, high = top["resampled"]["low"], top["resampled"]["high"]
-    said = f"{top['model']} has the highest AUC, {top['auc']:.4f} ({low:.4f} to {high:.4f})"
-    own = [one for one in differences if top["model"] in (one["a"], one["b"])]
-    beaten: list[str] = []
-    open_: list[str] = []
-    for one in own:
-        other = one["b"] if one["a"] == top["model"] else one["a"]
-        ends = sorted(abs(one["resampled"][end]) for end in ("low", "high"))
-        by = f"{other} (by {abs(one['difference']):.4f}, {ends[0]:.4f} to {ends[1]:.4f})"
-        if one["p_holm"] >= 1 - LEVEL:
-            by = other
-        (beaten if one["p_holm"] < 1 - LEVEL else open_).append(by)
-    if beaten:
-        said += f"; it is better than {', '.join(beaten)}"
-    if open_:
-        said += f"; no difference is shown from {', '.join(open_)}"
-    return said + "."
+    own = differences if declared else [d for d in differences if top["model"] in (d["a"], d["b"])]
+    said = [f"{top['model']} has the highest AUC, {top['auc']:.4f} {reach(top['resampled'])}"]
+    pairs = [f"{d['finding']}: {d['difference']:+.4f} {reach(d['resampled'], '+')}" for d in own]
+    said = [*pairs, *said] if declared else [*said, *pairs]
+    if groups < FEW_GROUPS:
+        said.append(f"only {groups} groups were resampled: intervals from so few are rough")
+    return (
+        ". ".join(one[0].upper() + one[1:] if one.startswith(("no ", "only ")) else one for one in said)
+        + "."
+    )
+
+
+def reach(interval: dict[str, float], sign: str = "") -> str:
+    return f"({interval['low']:{sign}.4f} to {interval['high']:{sign}.4f})"

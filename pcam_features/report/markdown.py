@@ -7,7 +7,6 @@ from typing import Any
 from ..describe import table
 from ..evaluate.published import NOTE, SCORES, Published
 from ..evaluate.subsets import LEAST
-from ..show import FEW_SLIDES
 from . import tables
 
 
@@ -30,7 +29,7 @@ def markdown(result: dict[str, Any], *, published: bool) -> str:
         if found["groups"]:
             blocks.append(table(*tables.part(found, names, what)))
         blocks.append(tables.left_out(found, what, LEAST))
-    blocks += [f"- {one}" for one in tables.notes(result, FEW_SLIDES)]
+    blocks += [f"- {one}" for one in tables.notes(result)]
     if published:
         blocks += [NOTE, table(Published._fields, [tuple(one) for one in SCORES])]
     blocks.append(f"Made with pcam {result['pcam_version']}, seed {result['seed']}.")

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from ..comparison import Data, Features
 from ..errors import InputError
+from ..evaluate.compare import PLAIN_THRESHOLD
 from ..evaluate.curves import BAND_DRAWS, GRID, curves
 from ..evaluate.published import NOTE, SCORES, Published
 from ..evaluate.subsets import LEAST
 from ..files import write_text
 from ..learn.bundle import Bundle, read
 from ..learn.predict import check_features
-from ..show import FEW_SLIDES, findings, span
+from ..show import findings, span
 from . import charts, tables
 from .charts import Chart
 from .gallery import gallery
 from .html import document, table
+
+OPEN = ("models", "differences")  # charts whose numbers are shown unasked
 
 SCRIPT = """
 const charts = JSON.parse(document.getElementById('charts').textContent);
@@ -175,7 +179,7 @@ def body(result: dict[str, Any], sections: list[tuple[str, str, str]]) -> str:
         "<header><h1>Which model is better, and by how much</h1></header>"
         f'<nav aria-label="Sections"><ul>{links}</ul></nav><main id="main">'
         f'<p class="lead">{escape(result["verdict"])}</p>'
-        + "".join(paragraph(one) for one in tables.notes(result, FEW_SLIDES))
+        + "".join(paragraph(one) for one in tables.notes(result))
         + parts
         + "</main><footer><p>Not a medical device.</p></footer>"
     )
@@ -190,7 +194,8 @@ def chart_html(chart: Chart) -> str:
         f'<figure class="chart"><div class="plot" data-chart="{chart.key}" role="img" '
         f'aria-label="{escape(chart.title)}. {escape(chart.says)}"></div>'
         f"<figcaption><strong>{escape(chart.title)}.</strong> {escape(chart.says)}</figcaption>"
-        f"<details><summary>{escape(chart.title)}: the numbers</summary>"
+        f"<details{' open' if chart.key in OPEN else ''}><summary>{escape(chart.title)}: the numbers"
+        "</summary>"
         f"{table(chart.title, chart.columns, chart.rows)}</details></figure>"
     )
 
@@ -343,15 +348,17 @@ def made_with(bundle: Bundle) -> str:
 
 
 def protocol(result: dict[str, Any], bundle: Bundle | None) -> str:
+    chosen_on = result["thresholds_chosen_on"]
+    thresholds = f"chosen on {chosen_on}" if chosen_on else f"{PLAIN_THRESHOLD:g} for all"
     said = [
         f"Intervals: {result['level']:.0%}, from {result['resamples']:,} draws of "
         f"{result['resampled_over']} with replacement, within those that hold positive patches and "
         "those that do not; Student's t with the spread of the draws, for shares on the scale of "
         "log-odds. DeLong's intervals take patches for independent.",
         "A model of several seeds is scored by the mean of its seeds; their spread is told apart.",
-        "Balanced accuracy is at each model's threshold: 0.5, or chosen on the validation set that "
-        "was given. The calibration error has no interval: draws do not tell how far to trust it.",
-        f"Made with pcam {result['pcam_version']}, seed {result['seed']}.",
+        f"Balanced accuracy is at each model's threshold, {thresholds}. The "
+        "calibration error has no interval: draws do not tell how far to trust it.",
+        f"Made with pcam {result['pcam_version']} on {date.today()}, seed {result['seed']}.",
     ]
     files = "; ".join(f"{m['model']}: {', '.join(m['files'])}" for m in result["models"])
     said.append(f"Predictions: {files}.")

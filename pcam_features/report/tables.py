@@ -28,7 +28,7 @@ def models(result: dict[str, Any]) -> Table:
         (m["model"], f"{m['auc']:.4f}", span(m["resampled"]), span(m["delong"]), seeds(m["seeds"]))
         for m in result["models"]
     ]
-    columns = ("model", "AUC", over(result), beside(result), "seeds: deviation of AUC")
+    columns = ("model", "AUC", over(result), beside(result), "seeds, spread of AUC")
     if all(m["seeds"]["count"] == 1 for m in result["models"]):
         return columns[:-1], [row[:-1] for row in rows]
     return columns, rows
@@ -36,8 +36,8 @@ def models(result: dict[str, Any]) -> Table:
 
 def seeds(found: dict[str, Any]) -> str:
     if found["deviation"] is None:
-        return "1"
-    return f"{found['count']}: {found['deviation']:.4f}"
+        return "1 seed"
+    return f"{found['count']} seeds, SD {found['deviation']:.4f}"
 
 
 def titles(result: dict[str, Any]) -> dict[str, str]:
@@ -47,8 +47,8 @@ def titles(result: dict[str, Any]) -> dict[str, str]:
     return named
 
 
-def metrics(result: dict[str, Any], *, intervals: bool = True) -> Table:
-    """Every metric but AUC."""
+def metrics(result: dict[str, Any]) -> Table:
+    """Every metric but AUC: a row a model."""
     wanted = [name for name in METRICS if name != "auc"]
     named = titles(result)
     rows = []
@@ -56,12 +56,18 @@ def metrics(result: dict[str, Any], *, intervals: bool = True) -> Table:
         cells = []
         for name in wanted:
             one = m["metrics"][name]
-            known = intervals and one["low"] is not None
-            interval = f" [{one['low']:.3f}, {one['high']:.3f}]" if known else ""
+            interval = "" if one["low"] is None else f" [{one['low']:.3f}, {one['high']:.3f}]"
             cells.append(f"{one['value']:.4f}{interval}")
         rows.append((m["model"], *cells, ", ".join(f"{t:.3g}" for t in m["thresholds"])))
     arrows = {name: "" if METRICS[name].higher else " (lower is better)" for name in wanted}
     return ("model", *(named[n] + arrows[n] for n in wanted), "threshold"), rows
+
+
+def turned(table: Table, corner: str) -> Table:
+    """A table with a row for each of its columns but the first, which becomes the heading."""
+    columns, rows = table
+    heading = (corner, *(row[0] for row in rows))
+    return heading, [(name, *(row[k] for row in rows)) for k, name in enumerate(columns) if k]
 
 
 def differences(result: dict[str, Any]) -> Table:
@@ -123,23 +129,37 @@ def left_out(found: dict[str, Any], what: str, least: int) -> str:
     )
 
 
+def slower(result: dict[str, Any]) -> list[str]:
+    """How long a patch takes with one model beside another, for the pairs of interest."""
+    rate = {m["model"]: m["cost"].get("predict_patches_per_second") for m in result["models"]}
+    where = {m["model"]: m["cost"].get("predict_device") for m in result["models"]}
+    said = []
+    for pair in result["differences"] if result["pairs_declared"] else result["differences"][:3]:
+        a, b = sorted((pair["a"], pair["b"]), key=lambda name: rate[name] or 0)
+        if rate[a] and rate[b]:
+            caution = "" if where[a] == where[b] else ", but on other devices"
+            said.append(f"A patch takes {a} {rate[b] / rate[a]:.1f} times as long as {b}{caution}.")
+    return said
+
+
 def copies(found: dict[str, Any]) -> str:
     """The AUCs without near-duplicates, in a sentence."""
     each = ", ".join(f"{name} {auc:.4f}" for name, auc in found["aucs"].items())
+    if not found["left_out"]:
+        return "There are no near-duplicates among these patches."
     return (
         f"Without {found['left_out']:,} near-duplicates ({found['patches']:,} patches are left), AUC "
         f"is: {each}."
     )
 
 
-def notes(result: dict[str, Any], few: int) -> list[str]:
+def notes(result: dict[str, Any]) -> list[str]:
     """What a reader has to know of the numbers."""
     said = [
         f"{result['patches']:,} patches, {result['positive']:,} positive. Resampled: "
         f"{result['protocol']}."
     ]
-    if result["resampled_over"] != "patches" and result["groups"] < few:
-        said.append(f"Only {result['groups']} groups: intervals from so few are rough.")
+    said += slower(result)
     still = [m["model"] for m in result["models"] if m["resampled"]["low"] == m["resampled"]["high"]]
     if still:
         said.append(f"Draws do not vary for {', '.join(still)}: its interval says nothing.")
