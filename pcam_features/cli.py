@@ -9,15 +9,18 @@ from typing import Annotated
 import typer
 
 from . import __version__, console, deep_commands, model_commands, show
-from .choices import Device, Kind
+from .choices import Device
 from .errors import PcamError
 from .options import (
     DeviceOption,
     FamiliesOption,
     JsonOption,
+    KindOption,
     OverwriteOption,
+    PositiveOption,
     SeedOption,
     SlidesOption,
+    SourceArgument,
     ThreadsOption,
     complete_family,
     cores,
@@ -78,19 +81,15 @@ def synth(
 
 @app.command(epilog="Example: pcam extract data/kaggle features --slides slides.csv")
 def extract(
-    source: Annotated[
-        str, typer.Argument(help="Kaggle's folder, a folder of images, or synthetic:PATCHES.")
-    ],
+    source: SourceArgument,
     features: Annotated[Path, typer.Argument(help="The feature store to make or go on with.")],
     families: FamiliesOption = None,
     device: DeviceOption = Device.auto,
     threads: ThreadsOption = 0,
     split: Annotated[str | None, typer.Option(help="Splits, comma-separated. Default: all.")] = None,
     slides: SlidesOption = None,
-    kind: Annotated[
-        Kind | None, typer.Option(help="The source's layout. Default: told from the path.")
-    ] = None,
-    positive: Annotated[str | None, typer.Option(help="The class folder that is tumor.")] = None,
+    kind: KindOption = None,
+    positive: PositiveOption = None,
     verify: Annotated[
         bool, typer.Option(help="Check that each id is the SHA-1 of its pixels.")
     ] = False,

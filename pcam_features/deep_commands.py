@@ -15,9 +15,12 @@ from .options import (
     DeviceOption,
     FoldsFromOption,
     JsonOption,
+    KindOption,
     OverwriteOption,
+    PositiveOption,
     SeedOption,
     SlidesOption,
+    SourceArgument,
     ThreadsOption,
     cores,
 )
@@ -30,11 +33,6 @@ app = typer.Typer(
     help="Reference networks to compare with (the extra deep: PyTorch).",
     no_args_is_help=True,
 )
-SourceArgument = Annotated[
-    str, typer.Argument(help="Kaggle's folder, a folder of images, or synthetic:PATCHES.")
-]
-KindOption = Annotated[Kind | None, typer.Option(help="The layout. Default: told from the path.")]
-PositiveOption = Annotated[str | None, typer.Option(help="The class folder that is tumor.")]
 NETWORKS = f"{', '.join(Network)} or {TIMM}NAME[:WEIGHTS]"
 
 

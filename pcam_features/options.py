@@ -7,8 +7,15 @@ from typing import Annotated
 
 import typer
 
-from .choices import Device
+from .choices import Device, Kind
 
+SourceArgument = Annotated[
+    str, typer.Argument(help="Kaggle's folder, a folder of images, or synthetic:PATCHES.")
+]
+KindOption = Annotated[
+    Kind | None, typer.Option(help="The source's layout. Default: told from the path.")
+]
+PositiveOption = Annotated[str | None, typer.Option(help="The class folder that is tumor.")]
 DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto says what it chose.")]
 ThreadsOption = Annotated[int, typer.Option(min=0, max=1024, help="Threads; 0 is one for each core.")]
 SlidesOption = Annotated[

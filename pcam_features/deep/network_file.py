@@ -28,7 +28,6 @@ WHAT, MANIFEST, KEY = "network", "manifest.json", "network_version"
 WEIGHTS = "weights.safetensors"
 LARGEST_FILE = 1 << 32  # bytes
 NAME = re.compile(rf"({TIMM})?[A-Za-z0-9_.\-]{{1,100}}")  # no path: weights are in the folder
-BATCH = re.compile(r"num_batches_tracked$")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from ..choices import TIMM
 from ..errors import InputError
 from . import efficientnet_lite
 from .embedding import VIEWS, Embedding, Settings, check_choices, check_size
@@ -15,7 +16,7 @@ from .runtimes import RUNTIMES
 
 ENCODER = "efficientnet_lite0"
 PRECISIONS = ("f32", "bf16")
-ONNX, TIMM = ".onnx", "timm:"
+ONNX = ".onnx"
 
 
 def open_encoder(
