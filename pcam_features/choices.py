@@ -20,6 +20,10 @@ class Kind(StrEnum):
 
     kaggle = "kaggle"
     images = "images"
+    manifest = "manifest"
+    hdf5 = "hdf5"
+    parquet = "parquet"
+    wilds = "wilds"
     synthetic = "synthetic"
 
 

@@ -126,7 +126,9 @@ def extract(
     console.say(why)
     for name in left_to_cpu(wanted, target.NAME):
         console.say(f"{name} is embedded by the CPU all the same; --runtime cuda takes the card")
-    opened, slides_from = open_source(source, kind=kind, slides=slides, positive=positive)
+    opened, slides_from = open_source(
+        source, kind=kind, slides=slides, positive=positive, unpacking=console.progress
+    )
     console.say(slides_from)
     splits = opened.only(split)
     if verify:

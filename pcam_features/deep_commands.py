@@ -52,7 +52,9 @@ def check_installed() -> None:
 def opened(path: str, kind: Kind | None, slides: str | None, positive: str | None) -> Source:
     from .sources.detect import open_source
 
-    source, slides_from = open_source(path, kind=kind, slides=slides, positive=positive)
+    source, slides_from = open_source(
+        path, kind=kind, slides=slides, positive=positive, unpacking=console.progress
+    )
     console.say(slides_from)
     return source
 
@@ -159,7 +161,9 @@ def predict(
     console.say(why)
     trained = read(network)
     known = costs.read(network / costs.FILE)
-    data, _ = open_source(source, kind=kind, slides="none", positive=positive)
+    data, _ = open_source(
+        source, kind=kind, slides="none", positive=positive, unpacking=console.progress
+    )
     (part,) = data.only(split)
     rows, of_held, learned = deep.unseen(network, trained.manifest, part)
     if learned or of_held:

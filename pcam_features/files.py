@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from platformdirs import user_cache_path
 
@@ -177,28 +177,33 @@ def sha256(content: bytes) -> str:
 
 def read_table(path: Path, columns: Sequence[str], what: str) -> pd.DataFrame:
     """A CSV's text, `id` unique and not empty. Raises InputError, naming `what` it should be."""
-    import pandas as pd
-
     if not path.is_file():
         raise InputError(f"{what} {path} does not exist.")
     if path.stat().st_size > LARGEST_TABLE:
         raise InputError(f"{what} {path} is larger than {LARGEST_TABLE >> 20} MiB.")
+    return parse_table(path, columns, f"{what} {path}")
+
+
+def parse_table(file: Path | IO[bytes], columns: Sequence[str], name: str) -> pd.DataFrame:
+    """As `read_table`, from a file that is there and of a fit size; `name` is what errors call it."""
+    import pandas as pd
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # a row with too many cells
             table = pd.read_csv(
-                path, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig"
+                file, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig"
             )
     except (ValueError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{what} {path} cannot be read as CSV: {reason}.") from None
+        raise InputError(f"{name} cannot be read as CSV: {reason}.") from None
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise InputError(
-            f"{what} {path} has no column {' or '.join(missing)}; it has: {', '.join(table.columns)}."
+            f"{name} has no column {' or '.join(missing)}; it has: {', '.join(table.columns)}."
         )
     if "id" in columns:
-        check_ids(table["id"].tolist(), f"{what} {path}")
+        check_ids(table["id"].tolist(), name)
     return table
 
 

@@ -10,7 +10,11 @@ import typer
 from .choices import Device, Kind
 
 SourceArgument = Annotated[
-    str, typer.Argument(help="Kaggle's folder, a folder of images, or synthetic:PATCHES.")
+    str,
+    typer.Argument(
+        help="Kaggle's folder or zip, PCam's HDF5, a folder of images, a CSV of paths, Parquet, WILDS, "
+        "or synthetic:PATCHES."
+    ),
 ]
 KindOption = Annotated[
     Kind | None, typer.Option(help="The source's layout. Default: told from the path.")

@@ -304,12 +304,12 @@ def test_mechanics_a_hostile_store_cannot_name_a_path(
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        (("extract", "{source}/..", "{out}"), "but is not it"),
+        (("extract", "{source}/..", "{out}"), "but is none"),
         (("extract", "nothing", "{out}", "--kind", "synthetic"), "not of the form"),
         (("extract", "{source}", "{out}", "--families", "colour"), "no family called colour"),
         (("extract", "{source}", "{out}", "--split", "valid"), "no split 'valid'"),
         (("extract", "{source}", "{out}", "--slides", "none.csv"), "does not exist"),
-        (("extract", "{source}/train_labels.csv", "{out}"), "not a folder"),
+        (("extract", "{source}/train_labels.csv", "{out}"), "has no column path"),
         (("extract", "synthetic:many", "{out}"), "not of the form"),
         (("extract", "synthetic:999999999", "{out}"), "cannot be made"),
         (("synth", "{out}", "--patches", "0"), "cannot be made"),

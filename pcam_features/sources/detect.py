@@ -2,40 +2,61 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..choices import Kind
 from ..errors import InputError
-from . import image_folder, kaggle, synthetic
+from ..parquet import LONGEST
+from . import hdf5, hf_parquet, image_folder, kaggle, manifest, synthetic, wilds
+from .hdf5 import Unpacking
 from .slides import BESIDE, read_slides
 from .source import Source
 
+# The first that recognizes a path has it.
+LAYOUTS = {
+    Kind.kaggle: kaggle,
+    Kind.hdf5: hdf5,
+    Kind.wilds: wilds,
+    Kind.parquet: hf_parquet,
+    Kind.images: image_folder,
+    Kind.manifest: manifest,
+}
+KNOWN = (
+    f"Kaggle's folder (train/*.tif, test/*.tif, {kaggle.LABELS}) or zip, PCam's HDF5 files "
+    f"({hdf5.STEM}train_{hdf5.PIXELS}.h5 …), a folder of images (<split>/<class>/* or <class>/*), a "
+    f"CSV with a column {manifest.PATH}, Hugging Face's Parquet files (train-*.parquet), or WILDS' "
+    f"camelyon17 ({wilds.METADATA}, {wilds.PATCHES}/)"
+)
+SPLIT_NAME = re.compile(r"\w[\w -]{0,63}")  # splits become folders of a feature store
 
-def check_folder(path: str) -> Path:
-    folder = Path(path)
-    if not path or not folder.exists():
-        raise InputError(f"there is no folder {path!r}; give the one that holds the patches.")
-    if not folder.is_dir():
-        raise InputError(f"{path} is not a folder; give the folder that holds the patches.")
-    return folder
+
+@contextmanager
+def silent(title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    yield lambda done: None
+
+
+def check_path(path: str) -> Path:
+    if not path or "\0" in path or not Path(path).exists():
+        raise InputError(f"there is no folder or file {path!r}; give the one that holds the patches.")
+    return Path(path)
 
 
 def detect(path: str) -> Kind:
-    """Raises InputError if there is no such folder, or it is of no known kind."""
+    """Raises InputError if there is nothing, or nothing of a known kind."""
     if path.startswith(f"{Kind.synthetic}:"):
         return Kind.synthetic
-    folder = check_folder(path)
-    if kaggle.recognize(folder):
-        return Kind.kaggle
-    inside = [f for f in sorted(folder.iterdir()) if f.is_dir() and kaggle.recognize(f)]
-    if inside:
-        raise InputError(f"{path} holds Kaggle's folder, but is not it; give {inside[0]}.")
-    if image_folder.recognize(folder):
-        return Kind.images
-    raise InputError(
-        f"{path} is of no known kind: it is neither Kaggle's folder (train/*.tif, test/*.tif, "
-        f"{kaggle.LABELS}) nor a folder of images (<split>/<class>/* or <class>/*)."
-    )
+    there = check_path(path)
+    for kind, layout in LAYOUTS.items():
+        if layout.recognize(there):
+            return kind
+    for inside in sorted(f for f in there.iterdir() if f.is_dir()) if there.is_dir() else ():
+        kinds = [kind for kind, layout in LAYOUTS.items() if layout.recognize(inside)]
+        if kinds:
+            raise InputError(f"{path} holds a source ({kinds[0]}), but is none; give {inside}.")
+    raise InputError(f"{path} is of no known kind: it is none of {KNOWN}.")
 
 
 def open_source(
@@ -44,29 +65,55 @@ def open_source(
     kind: Kind | None = None,
     slides: str | None = None,
     positive: str | None = None,
+    unpacking: Unpacking = silent,
+    strict: bool = True,
 ) -> tuple[Source, str]:
     """The source at `path`, and a sentence on where its slides come from.
 
-    `slides` is FILE or FILE:COLUMN; without it, a `slides.csv` in the folder is used,
-    and with `none` none is.
-    Raises InputError for anything that is not as it should be.
+    `slides` is FILE or FILE:COLUMN; without it, a `slides.csv` in the folder is used or what the layout
+    says, and with `none` none is. `unpacking` shows the progress of a file that must be unpacked.
+    Raises InputError for anything that is not as it should be; without `strict`, problems with single
+    patches are left to the caller.
     """
+    if kind in LAYOUTS and not LAYOUTS[kind].recognize(check_path(path)):
+        raise InputError(f"{path} holds no patches that read as kind {kind}.")
     kind = kind or detect(path)
     if kind == Kind.synthetic:
         source = synthetic.open_source(path)
-    elif kind == Kind.kaggle:
-        source = kaggle.open_source(check_folder(path))
+    elif kind == Kind.images:
+        source = image_folder.open_source(check_path(path), positive=positive)
+    elif kind == Kind.hdf5:
+        source = hdf5.open_source(check_path(path), unpacking)
     else:
-        source = image_folder.open_source(check_folder(path), positive=positive)
-    if not any(len(split) for split in source.splits.values()):
-        raise InputError(f"{path} holds no patches that read as kind {kind}.")
-    if slides == "none":
-        slides = None
-    elif slides is None and kind != Kind.synthetic and (Path(path) / BESIDE).is_file():
+        source = LAYOUTS[kind].open_source(check_path(path))
+    check(source, strict)
+    if slides is None and kind != Kind.synthetic and (Path(path) / BESIDE).is_file():
         slides = str(Path(path) / BESIDE)
+    if slides == "none":
+        slides, source = None, source.without_slides()
     if slides is not None:
         source = source.with_slides(read_slides(slides), slides)
     known = sum(slide is not None for split in source.splits.values() for slide in split.slides)
     total = sum(len(split) for split in source.splits.values())
     origin = f" from {slides}" if slides else ""
     return source, f"slides: known for {known:,} of {total:,} patches{origin}"
+
+
+def check(source: Source, strict: bool) -> None:
+    """Raises InputError for a source that cannot be worked with."""
+    if strict and source.problems:
+        raise InputError(source.problems[0].says)
+    if not any(len(split) for split in source.splits.values()):
+        raise InputError(f"{source.path} holds no patches that read as kind {source.kind}.")
+    for name, split in source.splits.items():
+        if not SPLIT_NAME.fullmatch(name):
+            raise InputError(
+                f"{source.path} has a split {name[:100]!r}; names have at most 64 letters, digits, "
+                "spaces, _ and -."
+            )
+        for text in (*split.ids, *filter(None, split.slides)):
+            if len(text) > LONGEST or not text.isprintable():
+                raise InputError(
+                    f"{source.path} has an id or slide {text[:100]!r} in split {name!r}; they have at "
+                    f"most {LONGEST} letters that can be printed."
+                )

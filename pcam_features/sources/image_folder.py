@@ -1,4 +1,7 @@
-"""A folder of images: `<split>/<class>/*` or, for one split called `train`, `<class>/*`."""
+"""A folder of images: `<split>/<class>/*` or, for one split called `train`, `<class>/*`.
+
+A split's only class may be called `unlabeled`: then it has no labels.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,15 @@ import numpy as np
 
 from ..choices import Kind
 from ..errors import InputError
-from .images import SUFFIXES, content_of, list_images, reader
-from .source import Source, Split
+from .images import SUFFIXES, by_id, content_of, list_images, reader
+from .source import Problem, Source, Split
 
 PROTOCOL = (
     "A patch's class is its folder. Whether splits share slides is for the one who made them to say."
 )
-POSITIVE = {"1", "tumor", "tumour", "positive", "pos", "malignant", "cancer", "metastasis", "true"}
-NEGATIVE = {"0", "normal", "negative", "neg", "benign", "healthy", "false", "no_tumor", "non_tumor"}
+TUMOR, NORMAL, UNLABELED = "tumor", "normal", "unlabeled"  # what pcam calls them
+POSITIVE = {"1", TUMOR, "tumour", "positive", "pos", "malignant", "cancer", "metastasis", "true"}
+NEGATIVE = {"0", NORMAL, "negative", "neg", "benign", "healthy", "false", "no_tumor", "non_tumor"}
 
 
 def _folders(path: Path) -> list[Path]:
@@ -31,17 +35,26 @@ def _class_folders(path: Path) -> list[Path]:
 
 
 def recognize(path: Path) -> bool:
-    return bool(_class_folders(path)) or any(_class_folders(f) for f in _folders(path))
+    return path.is_dir() and (
+        bool(_class_folders(path)) or any(_class_folders(f) for f in _folders(path))
+    )
 
 
-def positive_class(names: list[str], path: Path, given: str | None) -> str:
-    """Which of a split's classes is tumor. Raises InputError if that cannot be told."""
+def positive_class(names: list[str], path: Path, given: str | None) -> str | None:
+    """Which of a split's classes is tumor, None if it has no labels.
+
+    Raises InputError if that cannot be told.
+    """
+    if names == [UNLABELED]:
+        return None
     if given is not None:
         if given not in names:
             raise InputError(
                 f"--positive {given}: {path} has no such class; it has: {', '.join(names)}."
             )
         return given
+    if all(name.lower() in NEGATIVE for name in names):
+        return TUMOR  # of which there is none
     found = [name for name in names if name.lower() in POSITIVE]
     rest = [name for name in names if name.lower() not in POSITIVE | NEGATIVE]
     if len(found) != 1 or (rest and len(names) > 2):
@@ -52,28 +65,27 @@ def positive_class(names: list[str], path: Path, given: str | None) -> str:
     return found[0]
 
 
-def _split(name: str, path: Path, positive: str | None) -> Split:
+def _split(name: str, path: Path, positive: str | None) -> tuple[Split, list[Problem]]:
     classes = _class_folders(path)
     tumor = positive_class([folder.name for folder in classes], path, positive)
-    found: dict[str, tuple[Path, int]] = {}
-    for folder in classes:
-        for patch_id, file in list_images(folder).items():
-            if patch_id in found:
-                raise InputError(
-                    f"{file} and {found[patch_id][0]} have the same id; ids are unique in a split."
-                )
-            found[patch_id] = (file, int(folder.name == tumor))
+    listed = [list_images(folder) for folder in classes]
+    found, twice = by_id(one for files, _ in listed for one in files.items())
     ids = sorted(found)
-    paths = [found[i][0] for i in ids]
-    labels = np.array([found[i][1] for i in ids], np.int8)
+    paths = [found[i] for i in ids]
+    labels = None
+    if tumor is not None:
+        labels = np.array([file.parent.name == tumor for file in paths], np.int8)
     slides: list[str | None] = [None] * len(ids)
-    return Split(name, ids, labels, slides, content_of(paths), reader(paths))
+    problems = [one for _, problems in listed for one in problems] + twice
+    return Split(name, ids, labels, slides, content_of(paths), reader(paths)), problems
 
 
 def open_source(path: Path, *, positive: str | None = None) -> Source:
-    """Raises InputError if a class cannot be told or an id stands twice."""
+    """Of an id that stands twice in a split there is the first file, and the source has a problem.
+
+    Raises InputError if a class cannot be told.
+    """
     parts = {"train": path} if _class_folders(path) else {f.name: f for f in _folders(path)}
-    splits = {
-        name: _split(name, folder, positive) for name, folder in parts.items() if _class_folders(folder)
-    }
-    return Source(Kind.images, str(path), PROTOCOL, splits)
+    made = {name: _split(name, f, positive) for name, f in parts.items() if _class_folders(f)}
+    problems = [one for _, problems in made.values() for one in problems]
+    return Source(Kind.images, str(path), PROTOCOL, {n: s for n, (s, _) in made.items()}, problems)

@@ -5,19 +5,23 @@ from __future__ import annotations
 import io
 import os
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
 
 from ..engine.regions import PATCH_SIZE
 from ..errors import InputError
-from .source import digest
+from .source import EXAMPLES, Problem, digest, problem
 
 SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
 SHAPE = (PATCH_SIZE, PATCH_SIZE, 3)
 PIXEL_BYTES = PATCH_SIZE * PATCH_SIZE * 3
+DOUBLE_ID = "double id"
+File = TypeVar("File")
 LARGEST_FILE = 1 << 24  # bytes; a patch without compression has 27,648
 
 # What a TIFF's tags must say for its pixels to lie in the file as they are: TIFF 6.0, section 6.
@@ -72,7 +76,8 @@ def plain_tiff(data: bytes) -> np.ndarray | None:
 def decode(data: bytes, path: Path) -> np.ndarray:
     """The pixels of a TIFF, PNG or JPEG, uint8 (96, 96, 3).
 
-    Raises InputError for anything that is not an 8-bit RGB image of that size.
+    Raises InputError for anything that is not an 8-bit RGB image of that size, opaque if it could be
+    otherwise.
     """
     try:
         with Image.open(io.BytesIO(data), formats=("TIFF", "PNG", "JPEG")) as image:
@@ -82,6 +87,8 @@ def decode(data: bytes, path: Path) -> np.ndarray:
                     f"{path} is {width}×{height} pixels; patches are {PATCH_SIZE}×{PATCH_SIZE}."
                 )
             deep = ";16" in str(image.tile)  # Pillow would cut 16 bits to 8 without a word
+            if image.mode == "RGBA" and not deep and image.getchannel("A").getextrema() == (255, 255):
+                return np.ascontiguousarray(np.asarray(image)[..., :3])  # opaque, as WILDS has them
             if image.mode != "RGB" or deep:
                 kind = f"{image.mode}, 16 bits" if deep else image.mode
                 raise InputError(f"{path} is not an 8-bit RGB image (it is {kind}); convert it first.")
@@ -95,6 +102,16 @@ def decode(data: bytes, path: Path) -> np.ndarray:
         raise InputError(f"{path} cannot be read: {reason}; replace the file and run again.") from None
 
 
+def patch_of(data: bytes, where: Path) -> np.ndarray:
+    """The pixels in the bytes of an image file. Raises InputError, naming the file, if it is none."""
+    if not data:
+        raise InputError(f"{where} is empty (0 bytes); replace the file and run again.")
+    if len(data) > LARGEST_FILE:
+        raise InputError(f"{where} is larger than {LARGEST_FILE >> 20} MiB, too large for a patch.")
+    pixels = plain_tiff(data)
+    return decode(data, where) if pixels is None else pixels
+
+
 def read_patch(path: Path) -> np.ndarray:
     """The pixels of one image file. Raises InputError if it is not a patch."""
     try:
@@ -103,38 +120,52 @@ def read_patch(path: Path) -> np.ndarray:
             data = file.read(min(size, LARGEST_FILE) + 1)  # room for what is there, not for the most
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from None
-    if not data:
-        raise InputError(f"{path} is empty (0 bytes); replace the file and run again.")
-    if len(data) > LARGEST_FILE:
-        raise InputError(f"{path} is larger than {LARGEST_FILE >> 20} MiB, too large for a patch.")
-    pixels = plain_tiff(data)
-    return decode(data, path) if pixels is None else pixels
+    return patch_of(data, path)
 
 
-def reader(paths: Sequence[Path]) -> Callable[[int, int], np.ndarray]:
-    """A `Split.read` over image files."""
+def one_by_one(patch: Callable[[int], np.ndarray]) -> Callable[[int, int], np.ndarray]:
+    """A `Split.read` from what reads a row's patch."""
 
     def read(start: int, stop: int) -> np.ndarray:
         batch = np.empty((stop - start, *SHAPE), np.uint8)
         for k in range(start, stop):
-            batch[k - start] = read_patch(paths[k])
+            batch[k - start] = patch(k)
         return batch
 
     return read
 
 
-def list_images(folder: Path) -> dict[str, Path]:
-    """The image files directly in a folder by id (the file's stem), in the order of their ids.
+def reader(paths: Sequence[Path]) -> Callable[[int, int], np.ndarray]:
+    """A `Split.read` over image files."""
+    return one_by_one(lambda k: read_patch(paths[k]))
 
-    Raises InputError if two files have one id.
-    """
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file():
-            if path.stem in found:
-                raise InputError(f"{path} and {found[path.stem].name} have the same id {path.stem}.")
-            found[path.stem] = path
-    return found
+
+def list_images(folder: Path) -> tuple[dict[str, Path], list[Problem]]:
+    """The image files directly in a folder by id (the file's stem), in the order of their ids; of two
+    files with one id only the first, which is a problem."""
+    paths = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    ]
+    return by_id((path.stem, path) for path in paths)
+
+
+def by_id(files: Iterable[tuple[str, File]]) -> tuple[dict[str, File], list[Problem]]:
+    """Files by their ids; of two with one id only the first, which is a problem."""
+    found: dict[str, File] = {}
+    twice: list[str] = []
+    problems: list[Problem] = []
+    for patch_id, file in files:
+        if patch_id in found:
+            twice.append(patch_id)
+            says = (
+                f"{file} and {found[patch_id]} have the same id {patch_id}; ids are unique in a split."
+            )
+            problems = problems or problem(DOUBLE_ID, [patch_id], says)
+        else:
+            found[patch_id] = file
+    return found, [replace(one, count=len(twice), examples=twice[:EXAMPLES]) for one in problems]
 
 
 def content_of(paths: Sequence[Path]) -> Callable[[int, int], str]:

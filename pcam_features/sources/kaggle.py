@@ -1,84 +1,175 @@
-"""Kaggle's *Histopathologic Cancer Detection* folder.
+"""Kaggle's *Histopathologic Cancer Detection*, as a folder or as the zip it comes in.
 
 train/<id>.tif   test/<id>.tif   train_labels.csv (id,label)   sample_submission.csv
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+import io
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
 
 import numpy as np
+import pandas as pd
 
 from ..choices import Kind
 from ..errors import InputError
-from ..files import read_table
-from .images import content_of, list_images, reader
-from .source import Source, Split
+from ..files import LARGEST_TABLE, parse_table, read_table
+from .archive import Archive
+from .images import LARGEST_FILE, SUFFIXES, by_id, list_images, one_by_one, patch_of, read_patch
+from .source import Problem, Source, Split, digest, problem
 
 LABELS = "train_labels.csv"
 SAMPLE = "sample_submission.csv"
+TRAIN, TEST = "train", "test"
+ZIP = "histopathologic-cancer-detection.zip"
 PROTOCOL = (
     "A patch is positive if its center 32x32 holds tumor. Patches of one slide belong together; "
     "the competition names no slides, and its test patches come from other slides than train's."
 )
 
 
+class Files(Protocol):
+    """Where the competition's files are. A patch is referred to by what `images` gives."""
+
+    def has(self, name: str) -> bool: ...
+    def table(self, name: str) -> pd.DataFrame: ...
+    def images(self, folder: str) -> tuple[Mapping[str, Any], list[Problem]]: ...
+    def size(self, file: Any) -> int: ...
+    def patch(self, file: Any) -> np.ndarray: ...
+
+
+class Folder:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def has(self, name: str) -> bool:
+        return (self.path / name).exists()
+
+    def table(self, name: str) -> pd.DataFrame:
+        return read_table(self.path / name, ("id", "label"), "label table")
+
+    def images(self, folder: str) -> tuple[Mapping[str, Path], list[Problem]]:
+        return list_images(self.path / folder)
+
+    def size(self, file: Path) -> int:
+        return file.stat().st_size
+
+    def patch(self, file: Path) -> np.ndarray:
+        return read_patch(file)
+
+
+class Zip:
+    """The competition's zip, read where it lies; its files may be in a folder in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.archive = Archive(path)
+        self.folders: dict[PurePosixPath, list[str]] = {}
+        for name in self.archive.members:
+            self.folders.setdefault(PurePosixPath(name).parent, []).append(name)
+        self.root = min(
+            (PurePosixPath(n).parent for n in self.archive.members if n.split("/")[-1] == LABELS),
+            key=lambda folder: len(folder.parts),
+            default=PurePosixPath(),
+        )
+
+    def has(self, name: str) -> bool:
+        return str(self.root / name) in self.archive.members or self.root / name in self.folders
+
+    def table(self, name: str) -> pd.DataFrame:
+        content = self.archive.read(str(self.root / name), LARGEST_TABLE)
+        return parse_table(io.BytesIO(content), ("id", "label"), f"label table {self.path}: {name}")
+
+    def images(self, folder: str) -> tuple[Mapping[str, str], list[Problem]]:
+        names = sorted(self.folders.get(self.root / folder, ()))
+        paths = [(PurePosixPath(name), name) for name in names]
+        return by_id((p.stem, n) for p, n in paths if p.suffix.lower() in SUFFIXES)
+
+    def size(self, file: str) -> int:
+        return self.archive.members[file].file_size
+
+    def patch(self, file: str) -> np.ndarray:
+        return patch_of(self.archive.read(file, LARGEST_FILE), self.path / file)
+
+
 def recognize(path: Path) -> bool:
-    if (path / LABELS).is_file() or (path / SAMPLE).is_file():
+    if path.is_file():
+        return path.suffix.lower() == ".zip"
+    if (path / LABELS).is_file() or (path / SAMPLE).is_file() or (path / ZIP).is_file():
         return True
-    folders = [path / "train", path / "test"]
+    folders = [path / TRAIN, path / TEST]
     return any(f.suffix == ".tif" for folder in folders if folder.is_dir() for f in folder.iterdir())
 
 
-def read_labels(path: Path) -> dict[str, int]:
-    """The labels by id, in the file's order. Raises InputError for one that is not 0 or 1."""
-    table = read_table(path, ("id", "label"), "label table")
-    labels = {"0": 0, "1": 1}
-    for row, (patch_id, label) in enumerate(zip(table["id"], table["label"], strict=True)):
-        if label not in labels:
-            raise InputError(
-                f"{path}, line {row + 2}: the label of {patch_id} is {label!r}, not 0 or 1."
-            )
-    return {i: labels[label] for i, label in zip(table["id"], table["label"], strict=True)}
+def read_labels(files: Files, path: Path) -> tuple[dict[str, int], list[Problem]]:
+    """The labels by id, in the table's order, without those that are not 0 or 1: a problem."""
+    table = files.table(LABELS)
+    told = {"0": 0, "1": 1}
+    pairs = list(zip(table["id"], table["label"], strict=True))
+    bad = [k for k, (_, label) in enumerate(pairs) if label not in told]
+    problems: list[Problem] = []
+    if bad:
+        patch_id, label = pairs[bad[0]]
+        says = f"{path / LABELS}, line {bad[0] + 2}: the label of {patch_id} is {label!r}, not 0 or 1."
+        problems = problem("bad label", [pairs[k][0] for k in bad], says)
+    return {i: told[label] for i, label in pairs if label in told}, problems
 
 
-def _train(path: Path) -> Split:
-    if not (path / LABELS).is_file():
+def _train(files: Files, path: Path) -> tuple[Split, list[Problem]]:
+    if not files.has(LABELS):
         raise InputError(f"{path} has a train folder but no {LABELS}; put the competition's beside it.")
-    labels, files = read_labels(path / LABELS), list_images(path / "train")
-    without_file = [i for i in labels if i not in files]
-    without_label = [i for i in files if i not in labels]
-    if without_file:
-        raise InputError(
-            f"{path / LABELS} lists {len(without_file)} id(s) with no file in {path / 'train'}, "
-            f"the first {without_file[0]}; complete the folder or the table."
-        )
-    if without_label:
-        raise InputError(
-            f"{path / 'train'} has {len(without_label)} file(s) with no label in {LABELS}, "
-            f"the first {files[without_label[0]].name}; complete the table or remove them."
-        )
-    ids = list(labels)
-    paths = [files[i] for i in ids]
-    values = np.array(list(labels.values()), np.int8)
-    slides: list[str | None] = [None] * len(ids)
-    return Split("train", ids, values, slides, content_of(paths), reader(paths))
+    labels, bad = read_labels(files, path)
+    images, twice = files.images(TRAIN)
+    without_file = [i for i in labels if i not in images]
+    without_label = [i for i in images if i not in labels]
+    missing = problem(
+        "missing file",
+        without_file,
+        f"{path / LABELS} lists {len(without_file)} id(s) with no file in {path / TRAIN}, "
+        f"the first {without_file[0] if without_file else ''}; complete the folder or the table.",
+    )
+    unlabeled = problem(
+        "no label",
+        without_label,
+        f"{path / TRAIN} has {len(without_label)} file(s) with no label in {LABELS}, the first "
+        f"{without_label[0] if without_label else ''}; complete the table or remove them.",
+    )
+    ids = [i for i in labels if i in images]
+    values = np.array([labels[i] for i in ids], np.int8)
+    return _split(TRAIN, ids, values, files, images), bad + twice + missing + unlabeled
 
 
-def _test(path: Path) -> Split:
-    files = list_images(path / "test")
-    ids, paths = list(files), list(files.values())
-    slides: list[str | None] = [None] * len(ids)
-    return Split("test", ids, None, slides, content_of(paths), reader(paths))
+def _split(
+    name: str, ids: list[str], labels: np.ndarray | None, files: Files, images: Mapping[str, Any]
+) -> Split:
+    found = [images[i] for i in ids]
+
+    def content(start: int, stop: int) -> str:
+        return digest(str(files.size(one)) for one in found[start:stop])
+
+    read = one_by_one(lambda k: files.patch(found[k]))
+    return Split(name, ids, labels, [None] * len(ids), content, read)
 
 
 def open_source(path: Path) -> Source:
-    """Raises InputError where labels and files do not belong together."""
-    splits = {}
-    if (path / LABELS).exists() and not (path / "train").is_dir():
+    """From a folder, the zip, or a folder with the zip in it.
+
+    Where labels and files do not belong together the source has problems. Raises InputError for a
+    zip that is none and where a whole part is missing.
+    """
+    if path.is_dir() and (path / ZIP).is_file() and not (path / TRAIN).is_dir():
+        path = path / ZIP
+    files: Files = Zip(path) if path.is_file() else Folder(path)
+    splits: dict[str, Split] = {}
+    problems: list[Problem] = []
+    if files.has(LABELS) and not files.has(TRAIN):
         raise InputError(f"{path} has {LABELS} but no train folder; unpack the competition's there.")
-    if (path / "train").is_dir():
-        splits["train"] = _train(path)
-    if (path / "test").is_dir():
-        splits["test"] = _test(path)
-    return Source(Kind.kaggle, str(path), PROTOCOL, splits)
+    if files.has(TRAIN):
+        splits[TRAIN], problems = _train(files, path)
+    if files.has(TEST):
+        images, twice = files.images(TEST)
+        splits[TEST] = _split(TEST, list(images), None, files, images)
+        problems += twice
+    return Source(Kind.kaggle, str(path), PROTOCOL, splits, problems)

@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..errors import InputError
+
+EXAMPLES = 10  # ids that a problem names
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What does not belong together in a source: a kind, how many patches, some of them, a sentence."""
+
+    kind: str
+    count: int
+    examples: Sequence[str]
+    says: str
+
+
+def problem(kind: str, ids: Sequence[str], says: str) -> list[Problem]:
+    """A problem of these patches, or none if there are none."""
+    return [Problem(kind, len(ids), list(ids[:EXAMPLES]), says)] if ids else []
 
 
 @dataclass(frozen=True)
@@ -44,25 +61,29 @@ class Split:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set: its splits, and the protocol under which it may be used."""
+    """A data set: its splits, and the protocol under which it may be used.
+
+    Patches that `problems` are about may be left out of the splits.
+    """
 
     kind: str
     path: str
     protocol: str
     splits: dict[str, Split]
+    problems: Sequence[Problem] = ()
 
     def with_slides(self, slides: Mapping[str, str], where: str) -> Source:
         """The same source with slides from a table; ids that are not in it stay unknown.
 
         Raises InputError if no id of the table is in the source.
         """
-        splits = {
-            name: replace(split, slides=[slides.get(i) for i in split.ids])
-            for name, split in self.splits.items()
-        }
-        if not any(slide for split in splits.values() for slide in split.slides):
+        told = replace(self, splits={n: named(s, slides) for n, s in self.splits.items()})
+        if not any(slide for split in told.splits.values() for slide in split.slides):
             raise InputError(f"none of the ids in {where} is in {self.path}; is it its slide table?")
-        return replace(self, splits=splits)
+        return told
+
+    def without_slides(self) -> Source:
+        return replace(self, splits={n: named(s, {}) for n, s in self.splits.items()})
 
     def only(self, names: str | None) -> list[Split]:
         """The splits in a comma-separated list, in that order; all of them for None.
@@ -79,6 +100,27 @@ class Source:
             if not len(self.splits[name]):
                 raise InputError(f"split {name!r} of {self.path} has no patches.")
         return [self.splits[name] for name in wanted]
+
+
+def named(split: Split, slides: Mapping[str, str]) -> Split:
+    return replace(split, slides=[slides.get(i) for i in split.ids])
+
+
+def numbered(split: str, rows: int) -> list[str]:
+    """Ids of patches that have none of their own."""
+    return [f"{split}_patch{k:07d}" for k in range(rows)]
+
+
+def whole_labels(labels: Sequence[int | None], where: str) -> np.ndarray | None:
+    """Labels of a split, or None if it has none. Raises InputError if some have and some have not."""
+    if all(label is None for label in labels):
+        return None
+    if any(label is None for label in labels):
+        raise InputError(
+            f"{where}: some patches have a label and some have none; put the latter in a split of "
+            "their own."
+        )
+    return np.array(labels, np.int8)
 
 
 def digest(parts: Iterable[str]) -> str:

@@ -1,0 +1,31 @@
+"""Parts of a file that are unpacked as a whole, and kept for the batches that come next."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+Block = TypeVar("Block")
+
+
+class Blocks(Generic[Key, Block]):
+    """The `kept` blocks last asked for; each is made by one thread while others wait for it alone."""
+
+    def __init__(self, make: Callable[[Key], Block], kept: int) -> None:
+        self._make, self._kept = make, kept
+        self._lock = threading.Lock()
+        self._making: OrderedDict[Key, tuple[threading.Lock, list[Block]]] = OrderedDict()
+
+    def __getitem__(self, key: Key) -> Block:
+        with self._lock:
+            own, made = self._making.setdefault(key, (threading.Lock(), []))
+            self._making.move_to_end(key)
+            while len(self._making) > self._kept:
+                self._making.popitem(last=False)
+        with own:
+            if not made:
+                made.append(self._make(key))
+            return made[0]

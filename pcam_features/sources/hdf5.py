@@ -1,0 +1,244 @@
+"""PCam's HDF5 files: B. S. Veeling et al., "Rotation equivariant CNNs for digital pathology", 2018.
+
+camelyonpatch_level_2_split_<split>_x.h5     x: uint8 (N, 96, 96, 3), or .h5.gz, unpacked once
+camelyonpatch_level_2_split_<split>_y.h5     y: (N, 1, 1, 1), or .h5.gz
+camelyonpatch_level_2_split_<split>_meta.csv wsi, the slide; id, where patches have one of their own
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import re
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..choices import Kind
+from ..errors import InputError
+from ..files import check_ids, read_table, whole_file
+from .blocks import Blocks
+from .images import PIXEL_BYTES, SHAPE
+from .positions import Positions
+from .slides import COLUMNS as SLIDE_COLUMNS
+from .slides import UNKNOWN
+from .source import Source, Split, digest, numbered
+
+STEM = "camelyonpatch_level_2_split_"
+PIXELS, LABELS = "x", "y"  # datasets, and how their files' names end
+PACKED = ".gz"
+FILE = re.compile(rf"{STEM}(?P<split>\w{{1,64}})_{PIXELS}\.h5({PACKED})?")
+PROTOCOL = (
+    "A patch is positive if its center 32x32 holds tumor. No slide is in two of PCam's splits; patches "
+    "were drawn with repetition, so that copies are many."
+)
+SECONDS = 120  # that finding out about a file may take
+DEFLATE, SHUFFLE = 1, 2  # HDF5's numbers of filters
+LARGEST_CHUNK = 1 << 26  # bytes
+KEPT = 8  # chunks
+MOST_TIMES = 200  # that a packed file may grow: labels, hardly more than bits, grow thirtyfold
+MiB = 1 << 20
+Unpacking = Callable[[str, int, str], AbstractContextManager[Callable[[int], None]]]
+
+
+def recognize(path: Path) -> bool:
+    if path.is_file():
+        return FILE.fullmatch(path.name) is not None
+    return any(FILE.fullmatch(file.name) for file in path.iterdir())
+
+
+def ask(path: Path, dataset: str, *, values: bool = False) -> dict[str, Any]:
+    """What `hdf5_layout` says of a dataset. Raises InputError if that is not what it should be."""
+    command = [sys.executable, "-m", f"{__package__}.hdf5_layout", str(path.absolute()), dataset]
+    damaged = f"{path} cannot be read as HDF5"
+    try:
+        done = subprocess.run(  # noqa: S603 - our own module, by its name
+            command + ["values"] * values, capture_output=True, timeout=SECONDS, check=False
+        )
+        said: dict[str, Any] = json.loads(done.stdout)
+    except subprocess.TimeoutExpired:
+        raise InputError(f"{damaged} within {SECONDS} s; fetch it anew.") from None
+    except ValueError:
+        raise InputError(f"{damaged}: it makes HDF5's library fail; fetch it anew.") from None
+    if "refused" in said:
+        raise InputError(f"{damaged}: {said['refused']}.")
+    return said
+
+
+def unpacked(path: Path, unpacking: Unpacking) -> Path:
+    """The file itself, or what a packed one holds, unpacked beside it unless that was done before.
+
+    Raises InputError if it is damaged, or grows as no real one does.
+    """
+    if path.suffix != PACKED:
+        return path
+    target = path.with_suffix("")
+    if target.exists():
+        return target
+    size = path.stat().st_size
+    try:
+        with (
+            whole_file(target) as temporary,
+            path.open("rb") as packed,
+            gzip.open(packed) as plain,
+            temporary.open("wb") as out,
+            unpacking(f"unpack {path.name}", size >> 20, "MiB") as advance,
+        ):
+            done = written = 0
+            while block := plain.read(8 * MiB):
+                written += len(block)
+                if written > MOST_TIMES * size + MiB:
+                    raise InputError(f"{path} grows out of all measure; fetch it anew.")
+                out.write(block)
+                advance((packed.tell() >> 20) - done)
+                done = packed.tell() >> 20
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(f"{path} cannot be unpacked: {error}; fetch it anew.") from None
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be unpacked beside itself: {error.strerror or error}; make room, or unpack "
+            "it where there is some."
+        ) from None
+    return target
+
+
+def read_pixels(path: Path) -> tuple[int, Callable[[int, int], np.ndarray]]:
+    """How many patches a file has, and a `Split.read` for them."""
+    said = ask(path, PIXELS)
+    rows, *shape = said["shape"]
+    if tuple(shape) != SHAPE or said["dtype"] != "|u1":
+        raise InputError(
+            f"{path}: {PIXELS} is {said['dtype']} of shape {said['shape']}, not uint8 (N, "
+            f"{', '.join(map(str, SHAPE))})."
+        )
+    file = Positions(path)
+    if "offset" in said:
+        return rows, contiguous(file, rows, said["offset"])
+    return rows, chunked(file, said)
+
+
+def contiguous(file: Positions, rows: int, offset: int) -> Callable[[int, int], np.ndarray]:
+    if offset + rows * PIXEL_BYTES > file.size:
+        raise InputError(f"{file.path} is cut off; fetch it anew.")
+
+    def read(start: int, stop: int) -> np.ndarray:
+        count = (stop - start) * PIXEL_BYTES
+        data = file.read(offset + start * PIXEL_BYTES, count)
+        if len(data) != count:
+            raise InputError(f"{file.path} was cut off while it was read.")
+        return np.frombuffer(data, np.uint8).reshape(-1, *SHAPE)
+
+    return read
+
+
+def chunked(file: Positions, said: dict[str, Any]) -> Callable[[int, int], np.ndarray]:
+    """A `Split.read` for chunks, which are kept for a while once unpacked."""
+    chunk, filters = tuple(said["chunk"]), said["filters"]
+    size = math.prod(chunk)
+    strange = [k for k in filters if k not in (DEFLATE, SHUFFLE)]
+    if strange or len(set(filters)) != len(filters) or size > LARGEST_CHUNK:
+        raise InputError(
+            f"{file.path}: its chunks, of {size:,} bytes, with filters {filters}, are not read here; "
+            "rewrite it with: h5repack -l CONTI -f NONE FILE NEW."
+        )
+    places = {tuple(one[:4]): one[4:] for one in said["chunks"]}
+
+    def make(at: tuple[int, ...]) -> np.ndarray:
+        if at not in places:
+            raise InputError(f"{file.path} has no pixels for rows {at[0]} and on; fetch it anew.")
+        offset, packed, mask = places[at]
+        if packed > size + (size >> 3) + 1024:
+            raise InputError(f"{file.path}: the chunk of row {at[0]} is damaged; fetch it anew.")
+        data = file.read(offset, packed)
+        if DEFLATE in filters and not mask:
+            try:
+                data = zlib.decompressobj().decompress(data, size + 1)
+            except zlib.error:
+                data = b""
+        if len(data) != size or mask:  # shuffling single bytes leaves them as they are
+            raise InputError(f"{file.path}: the chunk of row {at[0]} is damaged; fetch it anew.")
+        return np.frombuffer(data, np.uint8).reshape(chunk)
+
+    blocks = Blocks(
+        make, max(KEPT, 2 * math.prod(-(-n // c) for n, c in zip(SHAPE, chunk[1:], strict=True)))
+    )
+
+    def read(start: int, stop: int) -> np.ndarray:
+        batch = np.empty((stop - start, *SHAPE), np.uint8)
+        first = start - start % chunk[0]
+        corners = [range(0, n, c) for n, c in zip(SHAPE, chunk[1:], strict=True)]
+        for at in product(range(first, stop, chunk[0]), *corners):
+            low, high = max(at[0], start), min(at[0] + chunk[0], stop)
+            own = tuple(
+                slice(k, min(k + c, n)) for k, c, n in zip(at[1:], chunk[1:], SHAPE, strict=True)
+            )
+            part = blocks[at][
+                (slice(low - at[0], high - at[0]), *(slice(s.stop - s.start) for s in own))
+            ]
+            batch[(slice(low - start, high - start), *own)] = part
+        return batch
+
+    return read
+
+
+def read_labels(path: Path, rows: int) -> np.ndarray:
+    values = np.array(ask(path, LABELS, values=True)["values"], np.int64)
+    if len(values) != rows:
+        raise InputError(f"{path} has {len(values):,} labels for {rows:,} patches; fetch both anew.")
+    if not np.isin(values, (0, 1)).all():
+        raise InputError(f"{path} has labels that are not 0 or 1.")
+    return values.astype(np.int8)
+
+
+def sibling(pixels: Path, ending: str) -> Path | None:
+    """Another file of the same split, packed or not."""
+    found = FILE.fullmatch(pixels.name)
+    assert found is not None
+    plain = pixels.with_name(f"{STEM}{found['split']}_{ending}")
+    packed = plain.with_name(plain.name + PACKED)
+    return next((path for path in (plain, packed) if path.is_file()), None)
+
+
+def read_meta(path: Path | None, split: str, rows: int) -> tuple[list[str], list[str | None]]:
+    """Ids and slides."""
+    if path is None:
+        return numbered(split, rows), [None] * rows
+    table = read_table(path, (), "meta table")
+    if len(table) != rows:
+        raise InputError(f"{path} has {len(table):,} rows for {rows:,} patches; fetch both anew.")
+    ids = table["id"].tolist() if "id" in table else numbered(split, rows)
+    check_ids(ids, str(path))
+    column = next((name for name in SLIDE_COLUMNS if name in table), None)
+    if column is None:
+        return ids, [None] * rows
+    return ids, [None if slide in UNKNOWN else slide for slide in table[column]]
+
+
+def split_of(path: Path, name: str, unpacking: Unpacking) -> Split:
+    pixels = unpacked(path, unpacking)
+    rows, read = read_pixels(pixels)
+    known, meta = sibling(path, f"{LABELS}.h5"), sibling(path, "meta.csv")
+    labels = None if known is None else read_labels(unpacked(known, unpacking), rows)
+    ids, slides = read_meta(meta, name, rows)
+    size = pixels.stat().st_size
+    return Split(name, ids, labels, slides, lambda *span: digest([str(size)]), read)
+
+
+def open_source(path: Path, unpacking: Unpacking) -> Source:
+    """From a folder, or one split from its file of pixels. Raises InputError for what is not PCam's."""
+    files = [path] if path.is_file() else sorted(path.iterdir())
+    found: dict[str, Path] = {}
+    for file in files:
+        match = FILE.fullmatch(file.name)
+        if match and (match["split"] not in found or file.suffix != PACKED):
+            found[match["split"]] = file
+    order = sorted(found, key=lambda name: ("train", "valid", "test", name).index(name))
+    return Source(Kind.hdf5, str(path), PROTOCOL, {n: split_of(found[n], n, unpacking) for n in order})

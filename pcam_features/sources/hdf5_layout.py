@@ -1,0 +1,92 @@
+"""Where in an HDF5 file the pixels lie, found in a process of its own.
+
+HDF5's library may crash, hang or ask for any memory on a file that means harm, so it runs here, within
+limits, and says as JSON what `hdf5` then reads without it, or why not:
+
+    python -m pcam_features.sources.hdf5_layout FILE DATASET [values]
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+MEMORY = 4 << 30  # bytes of addresses, the libraries included
+SECONDS = 100  # of the processor
+MOST_CHUNKS = 1 << 22
+MOST_ROWS = 1 << 24  # seventy times the competition
+REWRITE = "rewrite it with: h5repack -l CONTI -f NONE FILE NEW"
+
+
+def limit() -> None:
+    """Bounds for this process, where the system has them."""
+    try:
+        import resource
+    except ImportError:
+        return
+    for what, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_CPU, SECONDS)):
+        _, hard = resource.getrlimit(what)
+        resource.setrlimit(what, (most if hard == -1 else min(most, hard), hard))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def layout(path: str, name: str, values: bool) -> dict[str, Any]:
+    """Shape and type of a dataset, and its values or the places of its bytes.
+
+    Raises ValueError if it is not stored in a way that can be read.
+    """
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+            raise ValueError(
+                f"it has no dataset {name!r} of its own; it has: {', '.join(list(file)[:10])}"
+            )
+        found = file[name]
+        if not isinstance(found, h5py.Dataset):
+            raise ValueError(f"{name!r} is not a dataset")
+        if found.external or found.is_virtual or file.userblock_size:
+            raise ValueError(f"the bytes of {name!r} are elsewhere; {REWRITE}")
+        if found.dtype.kind not in "iub":
+            raise ValueError(f"{name!r} holds {found.dtype}, not whole numbers")
+        said: dict[str, Any] = {"shape": list(found.shape), "dtype": found.dtype.str}
+        if not found.shape or found.shape[0] > MOST_ROWS:
+            raise ValueError(f"{name!r} has the shape {found.shape}")
+        if values:
+            if found.size > MOST_ROWS:
+                raise ValueError(f"{name!r} has the shape {found.shape}, more than one value a patch")
+            return said | {"values": found[...].ravel().tolist()}
+        return said | places(found)
+
+
+def places(found: Any) -> dict[str, Any]:
+    """Where the bytes of a dataset are: in one piece, or in chunks. Raises ValueError."""
+    if found.chunks is None:
+        offset = found.id.get_offset()
+        if offset is None:
+            raise ValueError(f"its bytes are not in one piece; {REWRITE}")
+        return {"offset": offset}
+    create = found.id.get_create_plist()
+    filters = [create.get_filter(k)[0] for k in range(create.get_nfilters())]
+    if found.id.get_num_chunks() > MOST_CHUNKS:
+        raise ValueError(f"it has {found.id.get_num_chunks():,} chunks; {REWRITE}")
+    chunks: list[list[int]] = []
+    found.id.chunk_iter(
+        lambda one: chunks.append([*one.chunk_offset, one.byte_offset, one.size, one.filter_mask])
+    )
+    return {"chunk": list(found.chunks), "filters": filters, "chunks": chunks}
+
+
+def main() -> None:
+    limit()
+    path, name, *rest = sys.argv[1:]
+    try:
+        said = layout(path, name, values=bool(rest))
+    except Exception as error:  # the library has an exception of many kinds for each damage
+        said = {"refused": " ".join(str(error).split())}
+    json.dump(said, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

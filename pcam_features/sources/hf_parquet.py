@@ -1,0 +1,173 @@
+"""Hugging Face's Parquet files: `image`, a struct with the `bytes` of an image file, and `label`.
+
+<split>.parquet or <split>-*.parquet, in the folder or in its `data`; `id` and `slide` where there are.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Callable
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from .. import parquet
+from ..choices import Kind
+from ..errors import InputError
+from ..files import check_ids
+from ..store import LARGEST_ROWS
+from .blocks import Blocks
+from .images import one_by_one, patch_of
+from .slides import COLUMNS as SLIDE_COLUMNS
+from .slides import UNKNOWN
+from .source import Source, Split, digest, numbered, whole_labels
+
+IMAGE, BYTES, LABEL, ID = "image", "bytes", "label", "id"
+SUFFIX = ".parquet"
+NAME = re.compile(rf"(?P<split>\w{{1,64}}?)(-\d+-of-\d+|-\d+|-[0-9a-f]{{16}})*{SUFFIX}")
+PROTOCOL = (
+    "Patches as Hugging Face's files hold them. Whether splits share slides is for the one who made "
+    "them to say."
+)
+LARGEST_GROUP = 1 << 30  # bytes of a row group, unpacked
+MOST_TIMES = 100  # that a row group may grow: images are packed as they are
+KEPT = 4  # row groups
+Group = tuple[Path, int]
+
+
+def listed(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path] if path.suffix == SUFFIX else []
+    for folder in (path, path / "data"):
+        found = sorted(folder.glob(f"*{SUFFIX}"))
+        if found:
+            return found
+    return []
+
+
+def recognize(path: Path) -> bool:
+    return bool(listed(path))
+
+
+def read_group(key: Group) -> pa.Array:
+    """The images of a row group, as the bytes of their files. Raises InputError if they are damaged."""
+    path, group = key
+    try:
+        struct = pq.ParquetFile(path).schema_arrow.field(IMAGE).type
+        nested = pa.types.is_struct(struct)
+        column = f"{IMAGE}.{BYTES}" if nested else IMAGE
+        with pq.ParquetFile(path, read_dictionary=[column]) as file:
+            said = file.metadata.row_group(group)
+            size, packed = (
+                sum(getattr(said.column(k), what) for k in range(said.num_columns))
+                for what in ("total_uncompressed_size", "total_compressed_size")
+            )
+            if size > LARGEST_GROUP or size > MOST_TIMES * packed + LARGEST_GROUP // 1024:
+                raise InputError(
+                    f"{path}: row group {group} holds {size >> 20:,} MiB; write it with smaller ones."
+                )
+            images = file.read_row_group(group, columns=[column])[IMAGE].combine_chunks()
+        images = images.field(BYTES) if nested else images
+        return images.chunk(0) if isinstance(images, pa.ChunkedArray) else images
+    except (OSError, KeyError, ValueError, TypeError, MemoryError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: row group {group} cannot be read: {reason}.") from None
+
+
+def columns_of(path: Path) -> tuple[dict[str, list[Any]], list[int]]:
+    """What a file says beside images, and the rows of each row group. Raises InputError."""
+    try:
+        file, schema = parquet.open_file(path)
+        with file:
+            rows = [file.metadata.row_group(k).num_rows for k in range(file.metadata.num_row_groups)]
+            if sum(rows) > LARGEST_ROWS or min(rows, default=0) < 0:
+                raise InputError(
+                    f"{path} says it has {sum(rows):,} rows, too many to be of one data set."
+                )
+            if IMAGE not in schema.names or any(schema.names.count(n) > 1 for n in schema.names):
+                raise InputError(
+                    f"{path} has no column {IMAGE}, or two of one name: {schema.names[:10]}."
+                )
+            wanted = [n for n in (LABEL, ID, *SLIDE_COLUMNS) if n in schema.names]
+            table = parquet.read(file, wanted)
+            if wanted and len(table) != sum(rows):
+                raise InputError(f"{path} has {len(table):,} rows and says {sum(rows):,}.")
+            return {name: table[name].to_pylist() for name in wanted}, rows
+    except (OSError, KeyError, ValueError, TypeError, MemoryError, pa.ArrowException) as error:
+        raise InputError(f"{path} cannot be read as Parquet: {' '.join(str(error).split())}.") from None
+
+
+def label_of(value: Any, path: Path) -> int | None:
+    """0 and 1, False and True; Hugging Face writes −1 where a label is withheld."""
+    if value is None or value == -1:
+        return None
+    if value not in (0, 1) or not isinstance(value, int):
+        raise InputError(f"{path} has the label {str(value)[:100]!r}, not 0 or 1.")
+    return int(value)
+
+
+def texts(values: list[Any], path: Path, name: str) -> list[str]:
+    if not all(isinstance(value, str) for value in values):
+        raise InputError(f"{path}: column {name} is not text in every row.")
+    return values
+
+
+def split_of(name: str, files: list[Path]) -> Split:
+    ids: list[str] = []
+    labels: list[int | None] = []
+    slides: list[str | None] = []
+    groups: list[Group] = []
+    sizes: list[int] = []
+    own_ids = 0
+    for path in files:
+        columns, rows = columns_of(path)
+        count = sum(rows)
+        labels += [label_of(value, path) for value in columns.get(LABEL, [None] * count)]
+        slide = next((column for column in SLIDE_COLUMNS if column in columns), None)
+        known = columns[slide] if slide else [None] * count
+        slides += [None if s is None or str(s) in UNKNOWN else str(s) for s in known]
+        ids += texts(columns[ID], path, ID) if ID in columns else [""] * count
+        own_ids += ID in columns
+        groups += [(path, k) for k in range(len(rows))]
+        sizes += rows
+    if own_ids not in (0, len(files)):
+        raise InputError(f"some files of split {name} have a column {ID} and some have none.")
+    ids = ids if own_ids else numbered(name, len(ids))
+    check_ids(ids, f"split {name} of {files[0].parent}")
+    known_labels = whole_labels(labels, f"split {name} of {files[0].parent}")
+    content = digest(f"{path.name} {path.stat().st_size}" for path in files)
+    return Split(name, ids, known_labels, slides, lambda *span: content, reader(groups, sizes, ids))
+
+
+def reader(groups: list[Group], sizes: list[int], ids: list[str]) -> Callable[[int, int], np.ndarray]:
+    """A `Split.read` over row groups of these sizes, which are kept for a while."""
+    blocks = Blocks(read_group, KEPT)
+    starts = [0, *accumulate(sizes)]
+
+    def patch(row: int) -> np.ndarray:
+        k = bisect_right(starts, row) - 1
+        path = groups[k][0]
+        images = blocks[groups[k]]
+        data = images[row - starts[k]].as_py() if row - starts[k] < len(images) else None
+        if not isinstance(data, bytes):
+            raise InputError(f"{path} has no bytes of an image for {ids[row]}.")
+        return patch_of(data, path / ids[row])
+
+    return one_by_one(patch)
+
+
+def open_source(path: Path) -> Source:
+    """From a file or a folder of files. Raises InputError for what is not as Hugging Face's is."""
+    found: dict[str, list[Path]] = {}
+    for file in listed(path):
+        match = NAME.fullmatch(file.name)
+        if not match:
+            raise InputError(f"{file} does not say its split; call it SPLIT-00000-of-00001{SUFFIX}.")
+        found.setdefault(match["split"], []).append(file)
+    splits = {name: split_of(name, files) for name, files in found.items()}
+    return Source(Kind.parquet, str(path), PROTOCOL, splits)

@@ -1,0 +1,35 @@
+"""Bytes of a file by their place, for several threads at once."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from pathlib import Path
+
+from ..errors import InputError
+
+
+class Positions:
+    """A file that is opened once. Raises InputError if it cannot be."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror}.") from None
+        self.size = os.fstat(self._descriptor).st_size
+        self._lock = threading.Lock()
+        weakref.finalize(self, os.close, self._descriptor)
+
+    def read(self, start: int, count: int) -> bytes:
+        """At most `count` bytes from `start` on: fewer where the file ends."""
+        try:
+            if hasattr(os, "pread"):
+                return os.pread(self._descriptor, count, start)
+            with self._lock:  # Windows has one place for all threads
+                os.lseek(self._descriptor, start, os.SEEK_SET)
+                return os.read(self._descriptor, count)
+        except (OSError, OverflowError, ValueError) as error:
+            raise InputError(f"{self.path} cannot be read: {error}.") from None

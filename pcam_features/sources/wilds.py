@@ -1,0 +1,62 @@
+"""WILDS' camelyon17: P. W. Koh et al., "WILDS: A benchmark of in-the-wild distribution shifts", 2021.
+
+metadata.csv (patient, node, x_coord, y_coord, tumor, slide, center, split)
+patches/patient_PPP_node_N/patch_patient_PPP_node_N_x_X_y_Y.png
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from ..choices import Kind
+from ..errors import InputError
+from ..files import read_table
+from .manifest import ID, LABEL, SPLIT, split_of
+from .source import Source
+
+METADATA, PATCHES = "metadata.csv", "patches"
+COLUMNS = ("patient", "node", "x_coord", "y_coord", "tumor", SPLIT)
+SPLITS = {"0": "train", "1": "id_val", "2": "test", "3": "val"}
+PROTOCOL = (
+    "A slide is a lymph node of a patient. id_val is of the hospitals, and slides, that train is of; "
+    "val and test are each of another hospital."
+)
+
+
+def recognize(path: Path) -> bool:
+    return (path / METADATA).is_file() and (path / PATCHES).is_dir()
+
+
+def open_source(path: Path) -> Source:
+    """Raises InputError for a table that is not WILDS'."""
+    table = read_table(path / METADATA, COLUMNS, "metadata")
+    where = f"metadata {path / METADATA}"
+    for column, pattern in [("patient", r"\d{1,3}"), ("tumor", "[01]"), (SPLIT, "[0-3]")] + [
+        (column, r"\d{1,9}") for column in ("node", "x_coord", "y_coord")
+    ]:
+        bad = ~table[column].str.fullmatch(pattern)
+        if bad.any():
+            row = int(bad.to_numpy().argmax())
+            value = table.loc[row, column]
+            raise InputError(f"{where}, line {row + 2}: {column} is {str(value)[:100]!r}.")
+    slide = "patient_" + table["patient"].str.zfill(3) + "_node_" + table["node"]
+    stem = "patch_" + slide + "_x_" + table["x_coord"] + "_y_" + table["y_coord"]
+    folder = path / PATCHES
+    rows = pd.DataFrame(
+        {
+            ID: stem,
+            "file": [folder / s / f"{name}.png" for s, name in zip(slide, stem, strict=True)],
+            LABEL: table["tumor"].astype(int),
+            "slide": slide,
+            SPLIT: table[SPLIT].map(SPLITS),
+        }
+    )
+    made = {
+        name: split_of(name, rows[rows[SPLIT] == name], where)
+        for name in SPLITS.values()
+        if (rows[SPLIT] == name).any()
+    }
+    problems = [one for _, found in made.values() for one in found]
+    return Source(Kind.wilds, str(path), PROTOCOL, {n: s for n, (s, _) in made.items()}, problems)
