@@ -49,13 +49,15 @@ def detect(path: str) -> Kind:
     if path.startswith(f"{Kind.synthetic}:"):
         return Kind.synthetic
     there = check_path(path)
-    for kind, layout in LAYOUTS.items():
-        if layout.recognize(there):
-            return kind
+    kinds = [kind for kind, layout in LAYOUTS.items() if layout.recognize(there)]
+    if kinds and kinds[0] != Kind.images:
+        return kinds[0]
     for inside in sorted(f for f in there.iterdir() if f.is_dir()) if there.is_dir() else ():
-        kinds = [kind for kind, layout in LAYOUTS.items() if layout.recognize(inside)]
-        if kinds:
-            raise InputError(f"{path} holds a source ({kinds[0]}), but is none; give {inside}.")
+        named = [kind for kind, layout in LAYOUTS.items() if layout.recognize(inside)]
+        if named and named[0] != Kind.images:  # of which a split and a class look like more
+            raise InputError(f"{path} holds a source ({named[0]}), but is none; give {inside}.")
+    if kinds:
+        return kinds[0]
     raise InputError(f"{path} is of no known kind: it is none of {KNOWN}.")
 
 
