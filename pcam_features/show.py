@@ -164,6 +164,17 @@ def comparison(result: dict[str, Any], *, published: bool) -> None:
         console.say(console.printable(note))
 
 
+def checked(found: dict[str, Any], verdict: str) -> None:
+    """What a check found, as tables."""
+    columns = ("patches", "positive", "negative", "unlabeled", "unreadable", "slides", "slide_unknown")
+    rows = [(name, *(f"{one[c]:,}" for c in columns)) for name, one in found["splits"].items()]
+    console.table(("split", *(c.replace("_", " ") for c in columns)), rows)
+    said = [(one["grade"], one["says"]) for one in found["findings"]]
+    if said:
+        console.table(("grade", "found"), said, text=True)
+    console.data(verdict)
+
+
 def timings(result: dict[str, Any]) -> None:
     console.table(
         ("family", "columns", "ms a patch", "library ms", "times faster", "library"),

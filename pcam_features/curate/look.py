@@ -15,10 +15,10 @@ import joblib
 import numpy as np
 
 from ..engine import cpu
+from ..engine.lanes import Kernel
 from ..engine.regions import PATCH_SIZE
 from ..errors import InputError
-from ..families.catalog import FAMILIES, measurer
-from ..learn.looks import FAMILY, looked_at
+from ..families.catalog import FAMILIES, kernels_of, measurer
 from ..sources.images import SHAPE
 from ..sources.source import Split
 
@@ -30,7 +30,8 @@ INK = (
     (117, 255, 255),
 )  # OpenCV's hue, saturation, value: 75 to 235 degrees, as no stain is
 LABELS = (0, 1, None)
-COLUMNS = looked_at(FAMILIES[FAMILY].columns)
+FAMILY, MEAN = "color", "color__mean__patch_"
+COLUMNS = [k for k, name in enumerate(FAMILIES[FAMILY].columns) if name.startswith(MEAN)]
 NAMES = [FAMILIES[FAMILY].columns[k] for k in COLUMNS]
 Measure = Callable[[np.ndarray], np.ndarray]
 
@@ -60,9 +61,9 @@ class Look:
     total: np.ndarray = field(default_factory=lambda: np.zeros((3, *SHAPE), np.int64))
     count: np.ndarray = field(default_factory=lambda: np.zeros(3, np.int64))
 
-    def plane(self, what: str, name: str) -> np.ndarray:
-        """A statistic (`mean`, `deviation`, `p05`, `p95`) of a plane over each patch."""
-        values: np.ndarray = self.color[:, NAMES.index(f"{FAMILY}__{what}__patch_{name}")]
+    def mean(self, plane: str) -> np.ndarray:
+        """The mean of a plane over each patch, in its levels (rows,)."""
+        values: np.ndarray = self.color[:, NAMES.index(MEAN + plane)]
         return values
 
 
@@ -134,6 +135,11 @@ def by_label(batch: np.ndarray, labels: np.ndarray | None) -> dict[str, np.ndarr
             plane = np.ascontiguousarray(own[..., channel]).ravel()
             histogram[k, channel] = np.bincount(plane, minlength=256)
     return {"histogram": histogram, "total": total, "count": count}
+
+
+def kernels() -> list[Kernel]:
+    """What is compiled for `color_measure`."""
+    return kernels_of([FAMILIES[FAMILY]])
 
 
 def color_measure() -> Measure:

@@ -57,15 +57,11 @@ def looks_of(color: np.ndarray, columns: Sequence[str]) -> Looks:
     )
 
 
-def reach_of(fingerprints: np.ndarray) -> float:
-    """How far apart rows of these are that differ by NEAR in each column."""
-    return float(NEAR * np.sqrt(fingerprints.shape[1]))
-
-
 def near_duplicates(fingerprints: np.ndarray) -> np.ndarray:
     """A cluster for each row (rows,): rows that differ by less than NEAR a column, and theirs."""
     different, codes = np.unique(fingerprints, axis=0, return_inverse=True)
-    pairs = cKDTree(different).query_pairs(reach_of(fingerprints), output_type="ndarray")
+    reach = NEAR * np.sqrt(fingerprints.shape[1])
+    pairs = cKDTree(different).query_pairs(reach, output_type="ndarray")
     links = coo_array((np.ones(len(pairs)), pairs.T), shape=(len(different),) * 2)
     clusters: np.ndarray = connected_components(links, directed=False)[1]
     return clusters[codes]

@@ -50,6 +50,7 @@ code { overflow-wrap: anywhere; }
 .patch { position: relative; width: 192px; margin: 0; }
 .patch img { width: 192px; height: 192px; image-rendering: pixelated; display: block; }
 .patch span { position: absolute; box-sizing: border-box; border: 2px solid #ffd400; }
+.sheet { max-width: 100%; height: auto; }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: 1.5rem;
   padding: 0; list-style: none; }
 .gallery ol { padding-left: 1.2rem; margin: .25rem 0; }
