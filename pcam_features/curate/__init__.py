@@ -1,0 +1,1 @@
+"""From where patches are published to a folder: fetched, checked, recorded."""
