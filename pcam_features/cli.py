@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from . import __version__, console, deep_commands, model_commands, show
-from .choices import Device
-from .errors import PcamError
+from .choices import Device, Published
+from .errors import InputError, PcamError
 from .options import (
     DeviceOption,
     FamiliesOption,
@@ -77,6 +77,36 @@ def synth(
         counts = synthesize(folder, patches, slides, seed, overwrite=overwrite, progress=advance)
     console.say(f"{folder}: {counts['train']:,} train and {counts['test']:,} test patches")
     console.say(f"look at {folder / 'contact_sheet.png'}: negatives above, positives below")
+
+
+@app.command(epilog="Example: pcam fetch pcam data/pcam")
+def fetch(
+    what: Annotated[Published, typer.Argument(help="PatchCamelyon, or Kaggle's competition.")],
+    folder: Annotated[Path, typer.Argument(help="Where to put it.")],
+    mirror: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Where the same files are. Default: Zenodo, Kaggle's client."),
+    ] = None,
+    keep_packed: Annotated[bool, typer.Option(help="Leave PatchCamelyon's .gz files as well.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Say what it would take, and do nothing.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Download PatchCamelyon or Kaggle's patches, check them; run again to go on where it stopped."""
+    from .curate import kaggle, pcam
+
+    bar, say = console.bytes_or_units, console.say
+    if what == Published.pcam:
+        taken = pcam.fetch(
+            folder, mirror=mirror, keep_packed=keep_packed, dry_run=dry_run, bar=bar, say=say
+        )
+    elif keep_packed:
+        raise InputError("--keep-packed is for pcam; Kaggle's zip stays as it is.")
+    else:
+        taken = kaggle.fetch(folder, mirror=mirror, dry_run=dry_run, bar=bar, say=say)
+    if json:
+        console.as_json({"dataset": what, "folder": str(folder), "dry_run": dry_run} | taken)
+    elif not dry_run:
+        show.fetched(what, folder)
 
 
 @app.command(epilog="Example: pcam extract data/kaggle features --slides slides.csv")
