@@ -118,9 +118,9 @@ def test_mechanics_a_disk_too_small_is_refused_before_anything_comes(
 
 
 def test_mechanics_a_disk_that_fills_up_ends_in_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(PcamError, match=r"the disk is full at .*; make room and run again"):
-        with download.room_needed(tmp_path / "x"):
-            raise OSError(errno.ENOSPC, "No space left on device")
+    said = pytest.raises(PcamError, match=r"the disk is full at .*; make room and run again")
+    with said, download.room_needed(tmp_path / "x"):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 HEALED: dict[str, list[Behavior]] = {
