@@ -121,6 +121,13 @@ def other_total(handler: Handler, content: bytes) -> None:
     handler.send(206, content[5:], Content_Range=f"bytes 5-{len(content) - 1}/{len(content) + 9}")
 
 
+def shifted(handler: Handler, content: bytes) -> None:
+    """As many bytes as were asked for, but others, and said to be others."""
+    start = int(handler.headers.get("Range", "bytes=0-")[6:-1])
+    span = f"bytes {start - 1}-{len(content) - 1}/{len(content)}"
+    handler.send(206, content[:1] * (len(content) - start), Content_Range=span)
+
+
 def huge_headers(handler: Handler, content: bytes) -> None:
     handler.send(200, content, X_Long="x" * 100_000)
 
@@ -176,7 +183,17 @@ def moved(target: str, status: int = 302) -> Behavior:
 
 
 HARMS: tuple[Behavior, ...] = (
-    *(drops, ignores_range, damages, says_less, says_more, says_nonsense, wrong_range, other_total),
+    *(
+        drops,
+        ignores_range,
+        damages,
+        says_less,
+        says_more,
+        says_nonsense,
+        wrong_range,
+        other_total,
+        shifted,
+    ),
     *(huge_headers, many_headers, no_http, hangs_up, continues_forever, has_no_end, chunked),
     *(trailers_without_end, answer(500), answer(503, Retry_After="soon"), answer(416), answer(206)),
     *(answer(200, ETag="x\ty"), answer(429, Retry_After="-5"), answer(204, Content_Length=None)),

@@ -149,6 +149,23 @@ def test_invariant_what_passes_is_gone_through(
     assert is_whole(tmp_path)
 
 
+def test_mechanics_another_part_than_was_asked_for_is_not_taken(
+    pcam: Run, server: Server, tmp_path: Path
+) -> None:
+    server.behaviors = [hostile.drops, hostile.shifted]
+    result = pcam("fetch", "pcam", tmp_path, "--mirror", server.url)
+    assert "sent another part than it was asked for" in result.err
+    assert "once more from the start" not in result.err
+
+
+def test_mechanics_an_answer_without_end_is_not_listened_to(
+    pcam: Run, server: Server, tmp_path: Path
+) -> None:
+    server.behaviors = [hostile.continues_forever, hostile.trailers_without_end]
+    result = pcam("fetch", "pcam", tmp_path, "--mirror", server.url)
+    assert result.err.count("the answer has no end") == 2
+
+
 ENDS: dict[str, tuple[Behavior, str]] = {
     "401": (answer(401), "asks for a password (401)"),
     "403": (answer(403), "does not give it to you"),
@@ -343,6 +360,28 @@ def test_mechanics_files_that_stand_there_are_checked_and_never_replaced(
             (tmp_path / name).write_bytes(kept)
         shutil.rmtree(tmp_path)
         assert pcam("fetch", "pcam", tmp_path, "--mirror", server.url).code == 0
+
+
+@pytest.mark.parametrize("name", ["test_x.h5.gz", "meta.csv"])
+def test_mechanics_another_file_of_that_name_is_left_as_it_is(
+    name: str, pcam: Run, server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(b"mine")
+    result = pcam("fetch", "pcam", tmp_path, "--mirror", server.url)
+    assert (result.code, server.asked) == (2, [])
+    assert f"and not {md5(CONTENT[name])}; move it away" in result.err
+    assert (tmp_path / name).read_bytes() == b"mine"
+
+
+def test_mechanics_another_unpacked_file_is_left_beside_the_right_packed_one(
+    pcam: Run, server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "test_x.h5.gz").write_bytes(CONTENT["test_x.h5.gz"])
+    (tmp_path / "test_x.h5").write_bytes(b"mine")
+    result = pcam("fetch", "pcam", tmp_path, "--mirror", server.url)
+    assert result.code == 2
+    assert "test_x.h5 is there, but" in result.err
+    assert (tmp_path / "test_x.h5").read_bytes() == b"mine"
 
 
 @pytest.mark.parametrize(
