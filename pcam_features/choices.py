@@ -27,6 +27,13 @@ class Kind(StrEnum):
     synthetic = "synthetic"
 
 
+class Published(StrEnum):
+    """What can be fetched."""
+
+    pcam = "pcam"
+    kaggle = "kaggle"
+
+
 class Network(StrEnum):
     """The reference networks; beside them, `TIMM` and a name are a network of timm's."""
 

@@ -1,14 +1,16 @@
-"""Commands that make data ready: check."""
+"""Commands that make data ready: fetch, check."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from . import console, show
-from .errors import PcamError
+from .choices import Published
+from .errors import InputError, PcamError
 from .options import (
     JsonOption,
     KindOption,
@@ -18,6 +20,35 @@ from .options import (
     ThreadsOption,
     cores,
 )
+
+
+def fetch(
+    what: Annotated[Published, typer.Argument(help="PatchCamelyon, or Kaggle's competition.")],
+    folder: Annotated[Path, typer.Argument(help="Where to put it.")],
+    mirror: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Where the same files are. Default: Zenodo, Kaggle's client."),
+    ] = None,
+    keep_packed: Annotated[bool, typer.Option(help="Leave PatchCamelyon's .gz files as well.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Say what it would take, and do nothing.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Download PatchCamelyon or Kaggle's patches, check them; run again to go on where it stopped."""
+    from .curate import kaggle_fetch, pcam_fetch
+
+    bar, say = console.bytes_or_units, console.say
+    if what == Published.pcam:
+        taken = pcam_fetch.fetch(
+            folder, mirror=mirror, keep_packed=keep_packed, dry_run=dry_run, bar=bar, say=say
+        )
+    elif keep_packed:
+        raise InputError("--keep-packed is for pcam; Kaggle's zip stays as it is.")
+    else:
+        taken = kaggle_fetch.fetch(folder, mirror=mirror, dry_run=dry_run, bar=bar, say=say)
+    if json:
+        console.as_json({"dataset": what, "folder": str(folder), "dry_run": dry_run} | taken)
+    elif not dry_run:
+        show.fetched(what, folder)
 
 
 def check(
@@ -84,4 +115,7 @@ def check(
         raise PcamError(f"{source} has {faults} fault(s); mend them, or check without --strict.")
 
 
-COMMANDS = {check: "pcam check data/kaggle --slides slides.csv --report check.html"}
+COMMANDS: dict[Callable[..., None], str] = {
+    fetch: "pcam fetch pcam data/pcam",
+    check: "pcam check data/kaggle --slides slides.csv --report check.html",
+}

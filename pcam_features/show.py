@@ -22,6 +22,19 @@ def extraction(plan: dict[str, Any], features: Path, dry_run: bool) -> None:
     )
 
 
+def fetched(what: str, folder: Path) -> None:
+    """What is there now, and what to do with it."""
+    if what == "kaggle":
+        from .sources.kaggle import ZIP as NAME
+
+        console.say(
+            f"each patch's id is the SHA-1 of its pixels: pcam extract {folder / NAME} features "
+            "--verify checks that"
+        )
+    else:
+        console.say(f"{folder}: every file had its published sum; {folder}/fetched.json says what")
+
+
 SAID = (
     *("source", "folds", "seed", "out_of_fold_auc", "candidates", "stack", "calibration", "leakage"),
     *("importance", "settings", "search", "device", "threads", "versions"),
