@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import Result
+from in_browser import asks_for_nothing, axe_finds_nothing, wait_for
 
 Run = Callable[..., Result]
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-FLAGS = (
-    *("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-quic"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-)
 
 
 @pytest.fixture(scope="module")
@@ -54,23 +49,6 @@ def report(tables: Path, store_folder: Path, model_folder: Path) -> Path:
     return tables / "report.html"
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if not (CHROMIUM and DRIVER):
-        pytest.skip("no chromium and chromedriver on the PATH")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in FLAGS:
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
-
-
 @pytest.fixture
 def opened(browser: Any, report: Path) -> Any:
     browser.set_window_size(1200, 900)
@@ -79,25 +57,10 @@ def opened(browser: Any, report: Path) -> Any:
     return browser
 
 
-def wait_for(browser: Any, script: str) -> None:
-    for _ in range(100):
-        if browser.execute_script(script):
-            return
-        time.sleep(0.1)
-    pytest.fail(f"never true: {script}")
-
-
 def test_mechanics_a_report_asks_for_nothing_and_complains_of_nothing(
     opened: Any, report: Path
 ) -> None:
-    asked = [json.loads(entry["message"])["message"] for entry in opened.get_log("performance")]
-    addresses = {
-        one["params"]["request"]["url"] for one in asked if one["method"] == "Network.requestWillBeSent"
-    }
-    outside = [one for one in addresses if not one.startswith((report.as_uri(), "data:", "blob:"))]
-    assert report.as_uri() in addresses
-    assert not outside
-    assert [e for e in opened.get_log("browser") if e["level"] in ("SEVERE", "WARNING")] == []
+    asks_for_nothing(opened, report)
 
 
 def test_mechanics_every_chart_is_drawn_once_its_tab_is_open(opened: Any) -> None:
@@ -144,19 +107,7 @@ def test_mechanics_tabs_turn_by_arrow_keys_and_points_say_what_they_are(opened: 
 def test_mechanics_axe_finds_nothing_and_nothing_sticks_out(
     opened: Any, scheme: str, width: int, tmp_path: Path
 ) -> None:
-    from selenium_axe_python import Axe
-
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    wait_for(opened, f"return innerWidth === {width}")
-    axe = Axe(opened)
-    axe.inject()
-    found = axe.run()
-    assert [(v["id"], [n["target"] for n in v["nodes"]]) for v in found["violations"]] == []
-    assert opened.execute_script("return document.documentElement.scrollWidth") <= width
-    opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    axe_finds_nothing(opened, width, scheme)
 
 
 def test_mechanics_names_are_text_not_html(report: Path) -> None:
