@@ -105,12 +105,9 @@ def not_their_sum(look: Look) -> np.ndarray:
     sums = [re.fullmatch("[0-9a-f]{40}", i) is not None for i in look.split.ids]
     if 2 * sum(sums) <= len(sums):
         return np.zeros(0, np.int64)
-    said = [bytes.fromhex(i) if ok else b"" for i, ok in zip(look.split.ids, sums, strict=True)]
-    wrong = [
-        bool(there) and one.tobytes() != own
-        for there, one, own in zip(look.there, look.sha1, said, strict=True)
-    ]
-    return np.flatnonzero(wrong)
+    rows = np.flatnonzero(look.there & np.array(sums))
+    wrong = [look.sha1[row].tobytes() != bytes.fromhex(look.split.ids[row]) for row in rows]
+    return rows[wrong]
 
 
 def damaged(parts: Sequence[Part]) -> Iterator[Finding]:

@@ -22,7 +22,7 @@ def blank(look: Look) -> np.ndarray:
 def black(look: Look) -> np.ndarray:
     """Which patches are one dark level all over, or dark for the greater part (rows,)."""
     flat = (look.deviation < FLAT) & (look.gray < LIGHT)
-    return look.there & (flat | (look.dark >= MOSTLY_DARK))
+    return look.there & (flat | (look.dark > MOSTLY_DARK))
 
 
 def out_of_focus(look: Look) -> np.ndarray:
