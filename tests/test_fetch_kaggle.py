@@ -82,6 +82,8 @@ def test_oracle_a_mirrors_zip_is_checked_and_recorded(
     result = pcam("fetch", "kaggle", tmp_path, "--mirror", server.url, "--json")
     assert result.code == 0, result.err
     assert (tmp_path / NAME).read_bytes() == ZIP
+    for table in archive.TABLES:
+        assert (tmp_path / table).read_bytes() == MEMBERS[table]
     report = json.loads(result.out)
     assert report["bytes_to_download"] == report["bytes_of_disk"] == len(ZIP)
     assert report["files"][NAME] == {

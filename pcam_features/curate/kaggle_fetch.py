@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, PcamError
-from ..files import one_process
+from ..files import one_process, whole_file
+from ..sources.archive import Archive
 from ..sources.kaggle import ZIP as NAME
 from . import kaggle_client, kaggle_zip
 from .download import PART, Known, download, size_of
@@ -58,7 +59,17 @@ def fetch(folder: Path, *, mirror: str | None, dry_run: bool, bar: Bar, say: Say
                 entry = _bring(folder, url, bar, say)
             add_to_record(folder, NAME, entry)
         say(f"{folder / NAME} is whole, by the sums that the zip holds")
+        lay_out(folder)
         return taken | {"files": read_record(folder)}
+
+
+def lay_out(folder: Path) -> None:
+    """Put the zip's tables beside it, where they are not there yet: the patches are read in it."""
+    zipped = Archive(folder / NAME)
+    for name in kaggle_zip.TABLES:
+        if not (folder / name).exists():
+            with whole_file(folder / name) as temporary:
+                temporary.write_bytes(zipped.read(name, kaggle_zip.MOST_TABLE))
 
 
 def is_done(folder: Path) -> bool:
