@@ -316,7 +316,7 @@ def test_mechanics_the_clients_part_is_kept_and_its_zip_checked(
     result = pcam("fetch", "kaggle", tmp_path / "a")
     assert result.code == 0, result.err
     left = {path.name for path in (tmp_path / "a").iterdir()}
-    assert left == {NAME, "fetched.json", "lock"}
+    assert left == {NAME, "fetched.json", "lock", *archive.TABLES}
     assert (tmp_path / "a" / NAME).read_bytes() == ZIP
 
 
