@@ -27,6 +27,14 @@ class Kind(StrEnum):
     synthetic = "synthetic"
 
 
+class Layout(StrEnum):
+    """What `convert` writes."""
+
+    hdf5 = "hdf5"
+    folder = "folder"
+    parquet = "parquet"
+
+
 class Network(StrEnum):
     """The reference networks; beside them, `TIMM` and a name are a network of timm's."""
 

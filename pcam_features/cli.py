@@ -8,11 +8,12 @@ from typing import Annotated
 
 import typer
 
-from . import __version__, console, deep_commands, model_commands, show
+from . import __version__, console, deep_commands, model_commands, show, source_commands
 from .choices import Device
 from .errors import PcamError
 from .options import (
     DeviceOption,
+    DryRunOption,
     FamiliesOption,
     JsonOption,
     KindOption,
@@ -21,6 +22,7 @@ from .options import (
     SeedOption,
     SlidesOption,
     SourceArgument,
+    SplitsOption,
     ThreadsOption,
     complete_family,
     cores,
@@ -86,7 +88,7 @@ def extract(
     families: FamiliesOption = None,
     device: DeviceOption = Device.auto,
     threads: ThreadsOption = 0,
-    split: Annotated[str | None, typer.Option(help="Splits, comma-separated. Default: all.")] = None,
+    split: SplitsOption = None,
     slides: SlidesOption = None,
     kind: KindOption = None,
     positive: PositiveOption = None,
@@ -110,7 +112,7 @@ def extract(
         str | None, typer.Option(help="openvino (default), onnxruntime, or cuda.")
     ] = None,
     overwrite: OverwriteOption = False,
-    dry_run: Annotated[bool, typer.Option(help="Say what would be done, and do nothing.")] = False,
+    dry_run: DryRunOption = False,
     json: JsonOption = False,
 ) -> None:
     """Compute features of patches into a Parquet store; run again to go on where it stopped."""
@@ -158,7 +160,7 @@ def extract(
 
 
 app.add_typer(deep_commands.app)
-for function, example in model_commands.COMMANDS.items():
+for function, example in (source_commands.COMMANDS | model_commands.COMMANDS).items():
     app.command(epilog=f"Example: {example}")(function)
 
 

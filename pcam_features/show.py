@@ -22,6 +22,15 @@ def extraction(plan: dict[str, Any], features: Path, dry_run: bool) -> None:
     )
 
 
+def conversion(plan: dict[str, Any], folder: Path) -> None:
+    """What is to be written, and what room it takes."""
+    rows = ", ".join(f"{name} {count:,}" for name, count in plan["patches"].items())
+    console.say(
+        f"{folder} as {plan['layout']}, patches: {rows}; it may take {plan['bytes_at_most'] >> 20:,} "
+        f"MiB, and {plan['bytes_free'] >> 20:,} MiB are free"
+    )
+
+
 SAID = (
     *("source", "folds", "seed", "out_of_fold_auc", "candidates", "stack", "calibration", "leakage"),
     *("importance", "settings", "search", "device", "threads", "versions"),

@@ -1,0 +1,1 @@
+"""Data before it is trusted: fetched, checked, converted."""
