@@ -35,6 +35,13 @@ class Layout(StrEnum):
     parquet = "parquet"
 
 
+class Timed(StrEnum):
+    """What `bench` times."""
+
+    families = "families"
+    reading = "reading"
+
+
 class Network(StrEnum):
     """The reference networks; beside them, `TIMM` and a name are a network of timm's."""
 

@@ -195,6 +195,24 @@ def timings(result: dict[str, Any]) -> None:
     )
 
 
+def reading(result: dict[str, Any]) -> None:
+    cores = f"{result['cores']} threads"
+    console.table(
+        ("layout", "ms a patch", cores, "library ms", "times faster", f"with {cores}", "library"),
+        [
+            (
+                row["layout"],
+                *(f"{row[k]:.3f}" for k in ("ms_per_patch", "all_cores_ms_per_patch")),
+                f"{row['library_ms_per_patch']:.3f}",
+                *(f"{row[k]:.1f}" for k in ("ratio", "all_cores_ratio")),
+                row["library"],
+            )
+            for row in result["layouts"]
+        ],
+    )
+    console.say(f"reading {result['patches']:,} patches; {result['note']}")
+
+
 def features(name: str | None) -> None:
     """The families, the features of one family, or one column."""
     from . import describe

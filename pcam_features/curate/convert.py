@@ -179,7 +179,8 @@ def convert(
     except (OSError, RuntimeError) as error:  # HDF5's library says so of a full disk
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise PcamError(
-            f"{folder} cannot be written: {reason}; nothing is left of it: make room, or name another."
+            f"{folder} cannot be written: {reason}; nothing was changed there: make room, or name "
+            "another folder."
         ) from None
 
 
