@@ -42,6 +42,13 @@ class Timed(StrEnum):
     reading = "reading"
 
 
+class Published(StrEnum):
+    """What can be fetched."""
+
+    pcam = "pcam"
+    kaggle = "kaggle"
+
+
 class Network(StrEnum):
     """The reference networks; beside them, `TIMM` and a name are a network of timm's."""
 

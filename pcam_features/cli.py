@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from . import __version__, console, deep_commands, model_commands, show, source_commands
+from . import __version__, console, data_commands, deep_commands, model_commands, show
 from .choices import Device, Timed
 from .errors import PcamError
 from .options import (
@@ -160,7 +160,7 @@ def extract(
 
 
 app.add_typer(deep_commands.app)
-for function, example in (source_commands.COMMANDS | model_commands.COMMANDS).items():
+for function, example in (data_commands.COMMANDS | model_commands.COMMANDS).items():
     app.command(epilog=f"Example: {example}")(function)
 
 

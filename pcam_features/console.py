@@ -139,10 +139,26 @@ def progress(title: str, total: int, unit: str) -> Iterator[Callable[[int], None
         now = time.monotonic()
         if not done:
             started = spoke = now
-        if now - spoke >= QUIET_SECONDS and finished < total:
+        if now - spoke >= QUIET_SECONDS and 0 < finished < total:
             spoke = now
             left = (now - started) / finished * (total - finished)
             say(f"{title}: {finished:,} of {total:,} {unit}, about {left:.0f} s left")
 
     yield advance
     say(f"{title}: {finished:,} {unit} in {time.monotonic() - started:.1f} s")
+
+
+@contextmanager
+def bytes_or_units(title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    """Progress, where bytes are told as such and shown in MiB; fewer of them are taken back."""
+    shift = 20 if unit == "bytes" else 0
+    finished = 0
+    with progress(title, total >> shift, "MiB" if shift else unit) as advance:
+
+        def count(done: int) -> None:
+            nonlocal finished
+            before, finished = finished >> shift, finished + done
+            if (finished >> shift) != before:  # 0 would say that the work begins only now
+                advance((finished >> shift) - before)
+
+        yield count

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
@@ -12,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from .choices import Kind
-from .engine.regions import CENTER, PATCH_SIZE
 from .errors import InputError
 from .families.catalog import FAMILIES
 from .learn.bundle import Bundle
@@ -21,6 +18,7 @@ from .learn.predict import check_features, fitted_on, out_of_fold
 from .learn.rbf import Rbf
 from .learn.values import stored
 from .report.html import document
+from .report.pictures import framed
 from .store import Store
 
 SHOWN = 10  # columns
@@ -176,25 +174,6 @@ def adding_up(found: dict[str, Any]) -> str:
 def by_family(found: dict[str, Any]) -> str:
     ordered = sorted(found["families"].items(), key=lambda one: -abs(one[1]))
     return "by family: " + ", ".join(f"{name} {share:+.3f}" for name, share in ordered)
-
-
-def png(patch: np.ndarray) -> str:
-    """A picture as a data URI."""
-    from PIL import Image
-
-    stream = io.BytesIO()
-    Image.fromarray(patch).save(stream, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
-
-
-def framed(patch: np.ndarray, name: str) -> str:
-    """A picture with the center's square drawn, as HTML."""
-    start, stop = CENTER
-    near, side = (f"{100 * length / PATCH_SIZE:.3f}%" for length in (start, stop - start))
-    return (
-        f'<div class="patch"><img src="{png(patch)}" alt="{escape(name)}">'
-        f'<span style="left:{near};top:{near};width:{side};height:{side}"></span></div>'
-    )
 
 
 STYLE = """<style>

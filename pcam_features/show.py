@@ -24,11 +24,24 @@ def extraction(plan: dict[str, Any], features: Path, dry_run: bool) -> None:
 
 def conversion(plan: dict[str, Any], folder: Path) -> None:
     """What is to be written, and what room it takes."""
+    from .curate.record import readable
+
     rows = ", ".join(f"{name} {count:,}" for name, count in plan["patches"].items())
-    console.say(
-        f"{folder} as {plan['layout']}, patches: {rows}; it may take {plan['bytes_at_most'] >> 20:,} "
-        f"MiB, and {plan['bytes_free'] >> 20:,} MiB are free"
-    )
+    most, free = readable(plan["bytes_at_most"]), readable(plan["bytes_free"])
+    console.say(f"{folder} as {plan['layout']}, patches: {rows}; takes at most {most} of {free} free")
+
+
+def fetched(what: str, folder: Path) -> None:
+    """What is there now, and what to do with it."""
+    if what == "kaggle":
+        from .sources.kaggle import ZIP as NAME
+
+        console.say(
+            f"each patch's id is the SHA-1 of its pixels: pcam extract {folder / NAME} features "
+            "--verify checks that"
+        )
+    else:
+        console.say(f"{folder}: every file had its published sum; {folder}/fetched.json says what")
 
 
 SAID = (
@@ -171,6 +184,17 @@ def comparison(result: dict[str, Any], *, published: bool) -> None:
                 console.say(console.printable(said))
     for note in (*tables.notes(result), result["verdict"]):
         console.say(console.printable(note))
+
+
+def checked(found: dict[str, Any], verdict: str) -> None:
+    """What a check found, as tables."""
+    columns = ("patches", "positive", "negative", "unlabeled", "unreadable", "slides", "slide_unknown")
+    rows = [(name, *(f"{one[c]:,}" for c in columns)) for name, one in found["splits"].items()]
+    console.table(("split", *(c.replace("_", " ") for c in columns)), rows)
+    said = [(one["grade"], one["says"]) for one in found["findings"]]
+    if said:
+        console.table(("grade", "found"), said, text=True)
+    console.data(verdict)
 
 
 def timings(result: dict[str, Any]) -> None:

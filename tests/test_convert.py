@@ -344,7 +344,7 @@ def test_mechanics_a_disk_that_is_too_small(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 1 << 20))
     result = pcam("convert", synthetic_folder, tmp_path / "out", "--to", "hdf5")
     assert result.code == 2
-    assert "1 MiB free" in result.err
+    assert "1.0 MiB free" in result.err
     assert not list(tmp_path.iterdir())
 
 

@@ -22,6 +22,7 @@ from ..errors import InputError, PcamError
 from ..files import check_free, flush, whole_folder, write_json
 from ..sources.source import Source, Split
 from .layouts import BATCH_ROWS, WRITERS, Writer, write_slides
+from .record import readable
 
 MARK, KEY = "converted.json", "converted_from"
 WHAT = "converted folder"
@@ -51,8 +52,8 @@ def plan(
     free = shutil.disk_usage(parent).free
     if free < needed:
         raise InputError(
-            f"{folder} may take {needed >> 20:,} MiB and its disk has {free >> 20:,} MiB free; "
-            "make room, name a folder on another disk, or convert fewer splits with --split."
+            f"{folder} may take {readable(needed)} and its disk has {readable(free)} free; make room, name "
+            "a folder on another disk, or convert fewer splits with --split."
         )
     return {
         "source": source.path,

@@ -10,8 +10,9 @@ import numpy as np
 from ..comparison import Data, Features
 from ..errors import InputError
 from ..evaluate.subsets import disagreement
-from ..explain import framed, open_pictures, reasons
+from ..explain import open_pictures, reasons
 from ..learn.bundle import Bundle
+from .pictures import framed
 
 SHOWN = 12
 REASONS = 3  # columns

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from html import escape
+
+from .charts import Chart
 
 # Whatever the file holds, a browser lets it load nothing.
 POLICY = (
@@ -47,12 +50,58 @@ code { overflow-wrap: anywhere; }
 .patch { position: relative; width: 192px; margin: 0; }
 .patch img { width: 192px; height: 192px; image-rendering: pixelated; display: block; }
 .patch span { position: absolute; box-sizing: border-box; border: 2px solid #ffd400; }
+.sheet { max-width: 100%; height: auto; }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: 1.5rem;
   padding: 0; list-style: none; }
 .gallery ol { padding-left: 1.2rem; margin: .25rem 0; }
 .gallery p { margin: .4rem 0; }
 @media print { body { max-width: none; } nav, [role=tablist], summary { display: none; }
   figure, tr, .gallery > li { break-inside: avoid; } }
+"""
+
+
+SCRIPT = """
+const charts = JSON.parse(document.getElementById('charts').textContent);
+const drawn = new Set();
+function draw(box) {
+  const key = box.dataset.chart;
+  if (drawn.has(key)) { Plotly.Plots.resize(box); return; }
+  drawn.add(key);
+  Plotly.newPlot(box, charts[key].data, charts[key].layout, {displayModeBar: false, responsive: true});
+}
+function select(tab) {
+  for (const other of tab.parentElement.children) {
+    const chosen = other === tab;
+    other.setAttribute('aria-selected', chosen);
+    other.tabIndex = chosen ? 0 : -1;
+    const panel = document.getElementById(other.getAttribute('aria-controls'));
+    panel.hidden = !chosen;
+    if (chosen) panel.querySelectorAll('.plot').forEach(draw);
+  }
+}
+document.querySelectorAll('[role=tablist]').forEach(list => {
+  const tabs = [...list.children];
+  list.hidden = false;
+  tabs.forEach((tab, k) => {
+    tab.addEventListener('click', () => select(tab));
+    tab.addEventListener('keydown', event => {
+      const step = {ArrowRight: 1, ArrowLeft: -1}[event.key];
+      if (!step) return;
+      const next = tabs[(k + step + tabs.length) % tabs.length];
+      select(next);
+      next.focus();
+    });
+  });
+  select(tabs[0]);
+});
+document.querySelectorAll('.plot').forEach(box => { if (box.offsetParent) draw(box); });
+addEventListener('beforeprint', () => {
+  document.querySelectorAll('[role=tabpanel]').forEach(panel => { panel.hidden = false; });
+  document.querySelectorAll('.plot').forEach(draw);
+});
+addEventListener('afterprint', () => {
+  document.querySelectorAll('[role=tab][aria-selected=true]').forEach(select);
+});
 """
 
 
@@ -81,3 +130,71 @@ def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -
         f"<caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
         "</table></div>"
     )
+
+
+def paragraph(text: str | None) -> str:
+    return f"<p>{escape(text)}</p>" if text else ""
+
+
+def tabs(name: str, panels: Sequence[tuple[Chart, str]]) -> str:
+    """Charts, of which one is seen at a time."""
+    buttons = "".join(
+        f'<button role="tab" id="tab-{chart.key}" aria-controls="panel-{chart.key}" '
+        f'aria-selected="{str(k == 0).lower()}">{escape(chart.title)}</button>'
+        for k, (chart, _) in enumerate(panels)
+    )
+    shown = "".join(
+        f'<div role="tabpanel" id="panel-{chart.key}" aria-labelledby="tab-{chart.key}">{html}</div>'
+        for chart, html in panels
+    )
+    return f'<div role="tablist" aria-label="{escape(name)}" hidden>{buttons}</div>{shown}'
+
+
+class Page:
+    """A page of sections with charts."""
+
+    def __init__(self) -> None:
+        self._sections: list[tuple[str, str, str]] = []
+        self._charts: dict[str, Chart] = {}
+
+    def show(self, chart: Chart, *, opened: bool = False) -> str:
+        """A chart as HTML; its numbers are below it, and seen unasked if `opened`."""
+        self._charts[chart.key] = chart
+        return (
+            f'<figure class="chart"><div class="plot" data-chart="{chart.key}" role="img" '
+            f'aria-label="{escape(chart.title)}. {escape(chart.says)}"></div>'
+            f"<figcaption><strong>{escape(chart.title)}.</strong> {escape(chart.says)}</figcaption>"
+            f"<details{' open' if opened else ''}><summary>{escape(chart.title)}: the numbers</summary>"
+            f"{table(chart.title, chart.columns, chart.rows)}</details></figure>"
+        )
+
+    def section(self, key: str, title: str, *content: str) -> None:
+        self._sections.append((key, title, "\n".join(one for one in content if one)))
+
+    def html(self, title: str, heading: str, lead: str, notes: Sequence[str]) -> str:
+        """The whole page: what it found, and notes on it, come first."""
+        from plotly.offline import get_plotlyjs
+
+        figures = {key: chart.figure for key, chart in self._charts.items()}
+        inlined = json.dumps(figures, allow_nan=False).replace("<", "\\u003c")  # no tag, no comment
+        end = (
+            f'<script type="application/json" id="charts">{inlined}</script>\n'
+            f"<script>{get_plotlyjs()}</script>\n<script>{SCRIPT}</script>\n"
+        )
+        links = "".join(
+            f'<li><a href="#{key}">{escape(name)}</a></li>' for key, name, _ in self._sections
+        )
+        parts = "".join(
+            f'<section aria-labelledby="{key}"><h2 id="{key}">{escape(name)}</h2>{content}</section>'
+            for key, name, content in self._sections
+        )
+        body = (
+            '<a class="skip" href="#main">To the results</a>'
+            f"<header><h1>{escape(heading)}</h1></header>"
+            f'<nav aria-label="Sections"><ul>{links}</ul></nav><main id="main">'
+            f'<p class="lead">{escape(lead)}</p>'
+            + "".join(paragraph(one) for one in notes)
+            + parts
+            + "</main><footer><p>Not a medical device.</p></footer>"
+        )
+        return document(title, body, end=end)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import date
 from html import escape
 from pathlib import Path
@@ -21,53 +20,7 @@ from ..show import findings, span
 from . import charts, tables
 from .charts import Chart
 from .gallery import gallery
-from .html import document, table
-
-OPEN = ("models", "differences")  # charts whose numbers are shown unasked
-
-SCRIPT = """
-const charts = JSON.parse(document.getElementById('charts').textContent);
-const drawn = new Set();
-function draw(box) {
-  const key = box.dataset.chart;
-  if (drawn.has(key)) { Plotly.Plots.resize(box); return; }
-  drawn.add(key);
-  Plotly.newPlot(box, charts[key].data, charts[key].layout, {displayModeBar: false, responsive: true});
-}
-function select(tab) {
-  for (const other of tab.parentElement.children) {
-    const chosen = other === tab;
-    other.setAttribute('aria-selected', chosen);
-    other.tabIndex = chosen ? 0 : -1;
-    const panel = document.getElementById(other.getAttribute('aria-controls'));
-    panel.hidden = !chosen;
-    if (chosen) panel.querySelectorAll('.plot').forEach(draw);
-  }
-}
-document.querySelectorAll('[role=tablist]').forEach(list => {
-  const tabs = [...list.children];
-  list.hidden = false;
-  tabs.forEach((tab, k) => {
-    tab.addEventListener('click', () => select(tab));
-    tab.addEventListener('keydown', event => {
-      const step = {ArrowRight: 1, ArrowLeft: -1}[event.key];
-      if (!step) return;
-      const next = tabs[(k + step + tabs.length) % tabs.length];
-      select(next);
-      next.focus();
-    });
-  });
-  select(tabs[0]);
-});
-document.querySelectorAll('.plot').forEach(box => { if (box.offsetParent) draw(box); });
-addEventListener('beforeprint', () => {
-  document.querySelectorAll('[role=tabpanel]').forEach(panel => { panel.hidden = false; });
-  document.querySelectorAll('.plot').forEach(draw);
-});
-addEventListener('afterprint', () => {
-  document.querySelectorAll('[role=tab][aria-selected=true]').forEach(select);
-});
-"""
+from .html import Page, paragraph, table, tabs
 
 
 def write(
@@ -111,23 +64,15 @@ def page(
     source: str | None,
     published: bool,
 ) -> str:
-    from plotly.offline import get_plotlyjs
-
     names = [m["model"] for m in result["models"]]
-    sections: list[tuple[str, str, str]] = []
-    used: list[Chart] = []
-
-    def show(chart: Chart) -> str:
-        used.append(chart)
-        return chart_html(chart)
-
-    def section(key: str, title: str, *content: str) -> None:
-        sections.append((key, title, "\n".join(one for one in content if one)))
-
-    section("models", "Models", show(models_chart(result)), metrics_table(result))
+    made = Page()
+    show, section = made.show, made.section
+    section("models", "Models", show(models_chart(result), opened=True), metrics_table(result))
     if result["differences"]:
-        section("differences", "Differences", show(differences_chart(result)))
-    section("curves", "Curves", tabs([(c, show(c)) for c in curve_charts(names, points, result)]))
+        section("differences", "Differences", show(differences_chart(result), opened=True))
+    section(
+        "curves", "Curves", tabs("Curves", [(c, show(c)) for c in curve_charts(names, points, result)])
+    )
     cost = tables.costs(result)
     if cost is not None:
         section("cost", "Cost", table("What the models cost, as far as it is known", *cost))
@@ -145,13 +90,12 @@ def page(
         section("published", "Published scores", paragraph(NOTE),
                 table("Reported by others", Published._fields, rows))  # fmt: skip
     section("protocol", "Protocol", protocol(result, bundle))
-    figures = {chart.key: chart.figure for chart in used}
-    inlined = json.dumps(figures, allow_nan=False).replace("<", "\\u003c")  # no tag, no comment
-    end = (
-        f'<script type="application/json" id="charts">{inlined}</script>\n'
-        f"<script>{get_plotlyjs()}</script>\n<script>{SCRIPT}</script>\n"
+    return made.html(
+        "pcam compare: " + ", ".join(names),
+        "Which model is better, and by how much",
+        result["verdict"],
+        tables.notes(result),
     )
-    return document("pcam compare: " + ", ".join(names), body(result, sections), end=end)
 
 
 def patches(
@@ -166,51 +110,6 @@ def patches(
         said = "Patches that the models place farthest apart when each ranks all patches."
         title = "Where they disagree most"
     return title, paragraph(said + square), paragraph(problem), cards
-
-
-def body(result: dict[str, Any], sections: list[tuple[str, str, str]]) -> str:
-    links = "".join(f'<li><a href="#{key}">{escape(title)}</a></li>' for key, title, _ in sections)
-    parts = "".join(
-        f'<section aria-labelledby="{key}"><h2 id="{key}">{escape(title)}</h2>{content}</section>'
-        for key, title, content in sections
-    )
-    return (
-        '<a class="skip" href="#main">To the results</a>'
-        "<header><h1>Which model is better, and by how much</h1></header>"
-        f'<nav aria-label="Sections"><ul>{links}</ul></nav><main id="main">'
-        f'<p class="lead">{escape(result["verdict"])}</p>'
-        + "".join(paragraph(one) for one in tables.notes(result))
-        + parts
-        + "</main><footer><p>Not a medical device.</p></footer>"
-    )
-
-
-def paragraph(text: str | None) -> str:
-    return f"<p>{escape(text)}</p>" if text else ""
-
-
-def chart_html(chart: Chart) -> str:
-    return (
-        f'<figure class="chart"><div class="plot" data-chart="{chart.key}" role="img" '
-        f'aria-label="{escape(chart.title)}. {escape(chart.says)}"></div>'
-        f"<figcaption><strong>{escape(chart.title)}.</strong> {escape(chart.says)}</figcaption>"
-        f"<details{' open' if chart.key in OPEN else ''}><summary>{escape(chart.title)}: the numbers"
-        "</summary>"
-        f"{table(chart.title, chart.columns, chart.rows)}</details></figure>"
-    )
-
-
-def tabs(panels: list[tuple[Chart, str]]) -> str:
-    buttons = "".join(
-        f'<button role="tab" id="tab-{chart.key}" aria-controls="panel-{chart.key}" '
-        f'aria-selected="{str(k == 0).lower()}">{escape(chart.title)}</button>'
-        for k, (chart, _) in enumerate(panels)
-    )
-    shown = "".join(
-        f'<div role="tabpanel" id="panel-{chart.key}" aria-labelledby="tab-{chart.key}">{html}</div>'
-        for chart, html in panels
-    )
-    return f'<div role="tablist" aria-label="Curves" hidden>{buttons}</div>{shown}'
 
 
 def models_chart(result: dict[str, Any]) -> Chart:

@@ -103,8 +103,8 @@ def recognize(path: Path) -> bool:
     return any(f.suffix == ".tif" for folder in folders if folder.is_dir() for f in folder.iterdir())
 
 
-def read_labels(files: Files, path: Path) -> tuple[dict[str, int], list[Problem]]:
-    """The labels by id, in the table's order, without those that are not 0 or 1: a problem."""
+def read_labels(files: Files, path: Path) -> tuple[dict[str, int | None], list[Problem]]:
+    """The labels by id, in the table's order; None for one that is not 0 or 1, which is a problem."""
     table = files.table(LABELS)
     told = {"0": 0, "1": 1}
     pairs = list(zip(table["id"], table["label"], strict=True))
@@ -114,7 +114,7 @@ def read_labels(files: Files, path: Path) -> tuple[dict[str, int], list[Problem]
         patch_id, label = pairs[bad[0]]
         says = f"{path / LABELS}, line {bad[0] + 2}: the label of {patch_id} is {label!r}, not 0 or 1."
         problems = problem("bad label", [pairs[k][0] for k in bad], says)
-    return {i: told[label] for i, label in pairs if label in told}, problems
+    return {i: told.get(label) for i, label in pairs}, problems
 
 
 def _train(files: Files, path: Path) -> tuple[Split, list[Problem]]:
@@ -136,7 +136,7 @@ def _train(files: Files, path: Path) -> tuple[Split, list[Problem]]:
         f"{path / TRAIN} has {len(without_label)} file(s) with no label in {LABELS}, the first "
         f"{without_label[0] if without_label else ''}; complete the table or remove them.",
     )
-    ids = [i for i in labels if i in images]
+    ids = [i for i in labels if i in images and labels[i] is not None]
     values = np.array([labels[i] for i in ids], np.int8)
     return _split(TRAIN, ids, values, files, images), bad + twice + missing + unlabeled
 

@@ -46,7 +46,9 @@ def inside(folder: Path, path: str, where: str) -> Path:
 def split_of(name: str, rows: pd.DataFrame, where: str) -> tuple[Split, list[Problem]]:
     """One split from rows with ID, `file` (a Path), LABEL and `slide`; what has no file is left out."""
     files, twice = by_id(zip(rows[ID], rows["file"], strict=True))
-    there = {i: file for i, file in files.items() if file.is_file()}
+    there = {
+        i: file for i, file in files.items() if os.path.isfile(file)
+    }  # also false for names that cannot be
     gone = [i for i in files if i not in there]
     first = files[gone[0]] if gone else ""
     says = f"{where} lists {len(gone)} file(s) that are not there, the first {first}; complete them."

@@ -1,0 +1,157 @@
+"""The look at the data that every project starts with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import __version__
+from ..sources.source import Source, Split
+from . import drift, findings
+from .drift import Drift
+from .duplicates import Copies
+from .duplicates import find as find_copies
+from .findings import QUALITY, Finding, Grade, Part
+from .look import LABELS, Look, Measure, color_measure, look_at
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BINS = 32  # of a histogram of levels
+CLASSES = {0: "normal", 1: "tumor", None: "unlabeled"}
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was looked at and found."""
+
+    source: Source
+    parts: list[Part]
+    copies: Copies
+    drifts: list[Drift]
+    findings: list[Finding]
+
+
+def check(
+    source: Source,
+    splits: Sequence[Split],
+    against: Source | None,
+    threads: int,
+    progress: Callable[[int], None],
+) -> Checked:
+    """Look at every patch of `splits`, and of the source that they must not overlap with.
+
+    `progress` is told of patches as they are looked at.
+    """
+    measure = color_measure()
+    progress(0)
+    parts = [Part(s.name, look_at(s, measure, threads, progress), own=True) for s in splits]
+    if against is not None:
+        parts += beside(against, measure, threads, progress)
+    copies = find_copies([part.look for part in parts])
+    first = parts[0]
+    drifts = [drift.between(first.name, first.look, one.name, one.look) for one in parts[1:]]
+    known = [one for one in drifts if one is not None]
+    return Checked(source, parts, copies, known, findings.find(source, parts, copies, known))
+
+
+def beside(
+    source: Source, measure: Measure, threads: int, progress: Callable[[int], None]
+) -> list[Part]:
+    return [
+        Part(
+            f"{Path(source.path).name}:{split.name}",
+            look_at(split, measure, threads, progress),
+            own=False,
+        )
+        for split in source.splits.values()
+        if len(split)
+    ]
+
+
+def summary(checked: Checked) -> dict[str, Any]:
+    """What was found, as JSON has it."""
+    return {
+        "pcam_version": __version__,
+        "source": checked.source.path,
+        "kind": checked.source.kind,
+        "protocol": checked.source.protocol,
+        "splits": {part.name: counts(part.look) | levels(part.look) for part in checked.parts},
+        "findings": [asdict(one) for one in checked.findings],
+        "drift": [asdict(one) for one in checked.drifts],
+    }
+
+
+def patch_table(checked: Checked) -> pd.DataFrame:
+    """What is known of each patch: whether it was read, its quality, and its groups of copies, empty
+    where it has none. Patches of one `near` belong in one fold."""
+    import pandas as pd
+
+    tables = []
+    for part in checked.parts:
+        look = part.look
+        flags = {
+            what.replace(" ", "_").replace("-", "_"): tell(look) for what, (tell, _) in QUALITY.items()
+        }
+        columns = {"id": look.split.ids, "split": part.name, "readable": look.there} | flags
+        tables.append(pd.DataFrame(columns))
+    whole = pd.concat(tables, ignore_index=True)
+    for name in ("exact", "near"):
+        group = pd.Series(getattr(checked.copies, name), dtype="Int64")
+        whole[name] = group.where(group >= 0)
+    return whole
+
+
+def counts(look: Look) -> dict[str, Any]:
+    """Patches of a split by label, and its slides."""
+    labels, slides = look.split.labels, [slide for slide in look.split.slides if slide]
+    positive = 0 if labels is None else int(labels.sum())
+    return {
+        "patches": len(look.split),
+        "unreadable": len(look.unreadable),
+        "positive": positive,
+        "negative": 0 if labels is None else len(labels) - positive,
+        "unlabeled": len(look.split) if labels is None else 0,
+        "slides": len(set(slides)),
+        "slide_unknown": len(look.split) - len(slides),
+    }
+
+
+def levels(look: Look) -> dict[str, Any]:
+    """Histograms by class: of patches by their mean gray, of pixels by red, green and blue."""
+    edges = np.linspace(0, 256, BINS + 1)
+    brightness, channels = {}, {}
+    for k, label in enumerate(LABELS):
+        own = of_label(look, label)
+        if own.any():
+            brightness[CLASSES[label]] = np.histogram(look.gray[own], edges)[0].tolist()
+            binned = look.histogram[k].reshape(3, BINS, -1).sum(axis=2)
+            channels[CLASSES[label]] = dict(zip(("red", "green", "blue"), binned.tolist(), strict=True))
+    return {"brightness": brightness, "channels": channels}
+
+
+def of_label(look: Look, label: int | None) -> np.ndarray:
+    """Which patches were read and have a label (rows,)."""
+    labels = look.split.labels
+    if labels is None:
+        return look.there & (label is None)
+    found: np.ndarray = look.there & (labels == label) if label is not None else look.there & False
+    return found
+
+
+def verdict(checked: Checked) -> str:
+    """In a sentence whether the data can be used."""
+    faults = [one for one in checked.findings if one.grade == Grade.fault]
+    odd = [one for one in checked.findings if one.grade == Grade.odd]
+    patches = sum(len(part.look.split) for part in checked.parts)
+    if faults:
+        kinds = ", ".join(dict.fromkeys(one.what for one in faults))
+        return f"{patches:,} patches looked at: {len(faults)} fault(s) to mend first ({kinds})"
+    if odd:
+        kinds = ", ".join(dict.fromkeys(one.what for one in odd))
+        return f"{patches:,} patches looked at: no faults, but look at {kinds}"
+    return f"{patches:,} patches looked at: no faults, nothing odd"

@@ -1,0 +1,150 @@
+"""Kaggle's own client, in a process of its own: importing it signs in, prints, or exits."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from ..errors import PcamError
+from ..sources.kaggle import ZIP
+from .record import Bar
+
+COMPETITION = ZIP.removesuffix(".zip")
+RULES = f"https://www.kaggle.com/competitions/{COMPETITION}/rules"
+MARKER = ".kaggle-partial"  # what the client keeps beside a file that it can go on with
+POLL = 0.5  # seconds
+SIGN_IN = (
+    "make a token at https://www.kaggle.com/settings/api and save it to ~/.kaggle/access_token, "
+    "or run: kaggle auth login"
+)
+TOKENS = ("KAGGLE_API_TOKEN", "KAGGLE_KEY")
+TOKEN_FILES = ("access_token", "access_token.txt", "kaggle.json", "credentials.json")
+
+# What the client says, and what it means: the first that fits.
+MEANINGS = (
+    (
+        r"No module named '?kaggle\b",
+        "Kaggle's client is not installed; run: pip install 'pcam-features[kaggle]'",
+    ),
+    (r"No module named '?([\w.]+)", "Kaggle's client lacks {0}; run: pip install {0}"),
+    (
+        r"accept (?:its|this competition's) rules|\b403\b|Forbidden",
+        f"Kaggle gives the patches only to who accepts the rules; do so at {RULES} and run again",
+    ),
+    (r"\b401\b|Unauthorized", f"Kaggle refuses the token; {SIGN_IN}"),
+    (r"rate limited|\b429\b", "Kaggle asks to be left alone for a while; run again later"),
+    (r"problem on Kaggle's side|\b50[0-9]\b", "Kaggle is out of order; run again later"),
+    (
+        r"Max retries exceeded|Failed to resolve|Connection(?:Error| refused| reset| aborted)"
+        r"|Connect(?:ion)?Timeout|Read timed out|ProxyError",
+        "Kaggle cannot be reached; look at the network (HTTPS_PROXY, if there is one) and run again",
+    ),
+    (r"No space left on device", "the disk is full; make room and run again"),
+)
+
+
+def download(folder: Path, bar: Bar) -> Path:
+    """Let the client download the competition's zip into `folder`, going on with what is there.
+
+    Raises PcamError with what is to be done if it does not.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    found = folder / ZIP
+    # -P: a kaggle.py where the user happens to be is not run
+    words = [sys.executable, "-P", "-m", "kaggle", "competitions", "download", "-q"]
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        with subprocess.Popen(  # noqa: S603 - our own interpreter and fixed words
+            [*words, "-c", COMPETITION, "-p", str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            env=os.environ | {"PYTHONIOENCODING": "utf-8"},
+        ) as process:
+            try:
+                _watch(process, found, bar)
+            finally:
+                process.terminate()
+        said = [_text(stream) for stream in (out, err)]
+    whole = found.is_file() and not found.with_name(found.name + MARKER).exists()
+    if process.returncode or not whole:
+        raise PcamError(f"{meaning(*said)}.")
+    return found
+
+
+def _watch(process: subprocess.Popen[bytes], found: Path, bar: Bar) -> None:
+    """Show how the file grows until the client ends."""
+    while (size := _expected(found)) is None:
+        if _ended(process):
+            return
+    seen = _grown(found)
+    with bar(ZIP, max(size - seen, 0), "bytes") as progress:
+        ended = False
+        while not ended:
+            ended = _ended(process)
+            now = _grown(found)
+            if now != seen:
+                progress(now - seen)
+            seen = now
+
+
+def _ended(process: subprocess.Popen[bytes]) -> bool:
+    try:
+        process.wait(POLL)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _grown(found: Path) -> int:
+    return found.stat().st_size if found.is_file() else 0
+
+
+def _expected(found: Path) -> int | None:
+    """How large the client says that the file will be, once it has begun."""
+    try:
+        size = json.loads(found.with_name(found.name + MARKER).read_text(encoding="utf-8"))["size"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return size if isinstance(size, int) and size > 0 else None
+
+
+def _text(stream: object) -> str:
+    stream.seek(0)  # type: ignore[attr-defined]
+    content: bytes = stream.read(1 << 20)  # type: ignore[attr-defined]
+    return content.decode("utf-8", "replace")
+
+
+def meaning(out: str, err: str) -> str:
+    """What went wrong, and what to do, from what the client printed."""
+    if re.search("Authentication required|Could not find kaggle.json|Invalid credentials", out + err):
+        # It says the same of a token that is not there and of one that is refused.
+        if has_token():
+            return f"Kaggle refuses the token that is there; {SIGN_IN}"
+        return f"Kaggle wants to know who you are and there is no token; {SIGN_IN}"
+    for pattern, words in MEANINGS:
+        if found := re.search(pattern, err):
+            return words.format(*found.groups())
+    return f"Kaggle's client failed: {_last_words(out, err)}; run again to go on"
+
+
+def _last_words(out: str, err: str) -> str:
+    """The last line that says what happened: below a traceback, but above advice about the client."""
+    text = err.strip() or out.strip()
+    if "Traceback (most recent" not in text:
+        text = re.split(r"\n\s*\n", text)[0]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:300].rstrip(".") if lines else "it did not say why"
+
+
+def has_token() -> bool:
+    """Whether there is something to sign in with, where the client looks for it."""
+    if any(os.environ.get(name) for name in TOKENS):
+        return True
+    config = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    folders = [os.environ.get("KAGGLE_CONFIG_DIR"), str(Path.home() / ".kaggle"), f"{config}/kaggle"]
+    return any(Path(one, name).is_file() for one in folders if one for name in TOKEN_FILES)

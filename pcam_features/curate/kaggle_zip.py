@@ -1,0 +1,104 @@
+"""Kaggle's zip, looked at member by member before anybody relies on it."""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from ..sources import kaggle
+
+TRAIN, TEST = 220_025, 57_458  # patches
+TABLES = (kaggle.LABELS, kaggle.SAMPLE)
+MOST_BYTES = 16 << 30  # of the zip, and of all its members together
+MOST_PATCH, MOST_TABLE = 16 << 20, 64 << 20
+MOST_DIRECTORY = 64 << 20  # of the list of members, which is taken into memory whole
+CHUNK = 1 << 20
+DAMAGES = (
+    *(zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, struct.error, EOFError),
+    *(NotImplementedError, RuntimeError, ValueError, OverflowError, IndexError, OSError),
+)
+
+
+class _Careful(io.BufferedReader):
+    """A file of which nobody takes more into memory at once than a list of members may have."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        here = self.tell()
+        left = self.seek(0, io.SEEK_END) - here
+        self.seek(here)
+        if min(left, left if size is None or size < 0 else size) > MOST_DIRECTORY:
+            raise ValueError(f"its list of members has more than {MOST_DIRECTORY >> 20} MiB")
+        return super().read(size)
+
+
+def flaw_of(path: Path, progress: Callable[[int], None] = lambda count: None) -> str:
+    """What is wrong with a zip of Kaggle's; nothing if every member is there and has its sum.
+
+    `progress` is told of members as they are read.
+    """
+    if path.stat().st_size > MOST_BYTES:
+        return f"it has more than {MOST_BYTES >> 30} GiB"
+    try:
+        with _Careful(io.FileIO(path)) as stream, zipfile.ZipFile(stream) as archive:
+            return _flaw_of_list(archive.infolist()) or _flaw_of_members(archive, progress)
+    except DAMAGES as error:
+        return f"it is no zip that can be read ({_words(error)})"
+
+
+def _words(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _flaw_of_list(members: list[zipfile.ZipInfo]) -> str:
+    for member in members:
+        if flaw := _flaw_of_entry(member):
+            return f"member {member.orig_filename[:200]} {flaw}"
+    names = Counter(member.filename for member in members)
+    if len(names) != len(members):
+        return f"member {names.most_common(1)[0][0][:200]} stands there more than once"
+    if sum(member.file_size for member in members) > MOST_BYTES:
+        return f"its members have more than {MOST_BYTES >> 30} GiB together"
+    for name in TABLES:
+        if name not in names:
+            return f"it has no {name}"
+    for folder, wanted in ((kaggle.TRAIN, TRAIN), (kaggle.TEST, TEST)):
+        found = sum(re.fullmatch(rf"{folder}/[^/]+\.tif", name) is not None for name in names)
+        if found != wanted:
+            return f"it has {found:,} patches in {folder} and not {wanted:,}"
+    return ""
+
+
+def _flaw_of_entry(member: zipfile.ZipInfo) -> str:
+    name = member.orig_filename
+    if (
+        name.startswith("/")
+        or re.match("[A-Za-z]:", name)
+        or any(sign in name for sign in "\\\0")
+        or ".." in name.split("/")
+    ):
+        return "has a name that leads out of its folder"
+    if member.flag_bits & 1:
+        return "is encrypted"
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return "is packed in a way that Kaggle does not use"
+    if member.file_size > (MOST_TABLE if name.endswith(".csv") else MOST_PATCH):
+        return f"is said to have {member.file_size:,} bytes"
+    return ""
+
+
+def _flaw_of_members(archive: zipfile.ZipFile, progress: Callable[[int], None]) -> str:
+    for member in archive.infolist():
+        try:
+            with archive.open(member) as stream:
+                while stream.read(CHUNK):
+                    pass  # at its end, zipfile holds what came to its sum
+        except DAMAGES as error:
+            return f"member {member.filename[:200]} is damaged ({_words(error)})"
+        progress(1)
+    return ""

@@ -1,0 +1,257 @@
+"""PatchCamelyon's nine files, from Zenodo or a mirror: checked by their published sums, unpacked."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError, PcamError
+from ..files import TEMPORARY, one_process, whole_file
+from ..sources.hdf5 import LABELS, PACKED, PIXELS, STEM
+from ..sources.images import PIXEL_BYTES
+from .download import PART, Known, download, room_needed
+from .record import (
+    RECORD,
+    Bar,
+    Say,
+    add_to_record,
+    bar_for,
+    check_folder,
+    check_room,
+    hash_file,
+    read_record,
+    readable,
+)
+from .web import check_url
+
+ZENODO = "https://zenodo.org/records/2546921/files"
+MOST_META = 64 << 20  # bytes of a table, whose size is not published
+CHUNK = 4 << 20
+
+
+@dataclass(frozen=True)
+class Published:
+    """A file as it is published; `unpacked` is the bytes it may have then, 0 if it is not packed."""
+
+    name: str
+    md5: str
+    size: int | None
+    most: int
+    unpacked: int = 0
+
+    @property
+    def final(self) -> str:
+        return self.name.removesuffix(PACKED) if self.unpacked else self.name
+
+
+def _pixels(split: str, rows: int, md5: str, size: int) -> Published:
+    most = rows * PIXEL_BYTES * 65 // 64 + (1 << 20)  # HDF5's own tables are small
+    return Published(f"{STEM}{split}_{PIXELS}.h5{PACKED}", md5, size, size, most)
+
+
+def _labels(split: str, rows: int, md5: str, size: int) -> Published:
+    most = rows * 8 + (1 << 20)
+    return Published(f"{STEM}{split}_{LABELS}.h5{PACKED}", md5, size, size, most)
+
+
+def _meta(split: str, md5: str) -> Published:
+    return Published(f"{STEM}{split}_meta.csv", md5, None, MOST_META)
+
+
+# The largest first: there is most room then. The published README has the sums of valid and test
+# the wrong way round; these are those of the files.
+FILES = (
+    _pixels("train", 262_144, "1571f514728f59376b705fc836ff4b63", 6_421_353_462),
+    _pixels("valid", 32_768, "d5b63470df7cfa627aeec8b9dc0c066e", 805_965_320),
+    _pixels("test", 32_768, "d8c2d60d490dbd479f8199bdfa0cf6ec", 800_875_929),
+    _labels("train", 262_144, "35c2d7259d906cfc8143347bb8e05be7", 21_378),
+    _labels("valid", 32_768, "2b85f58b927af9964a4c15b8f7e8f179", 3_038),
+    _labels("test", 32_768, "60a7035772fbdb7f34eb86d4420cf66a", 3_040),
+    _meta("train", "5a3dd671e465cfd74b5b822125e65b0a"),
+    _meta("valid", "67589e00a4a37ec317f2d1932c7502ca"),
+    _meta("test", "3455fd69135b66734e1008f3af684566"),
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is to be done for a file, in bytes at most; `there` is one that only lacks its check."""
+
+    file: Published
+    there: bool
+    download: int
+    frees: int  # once it is unpacked
+
+
+def fetch(
+    folder: Path,
+    *,
+    mirror: str | None,
+    keep_packed: bool,
+    dry_run: bool,
+    bar: Bar,
+    say: Say,
+    files: Sequence[Published] | None = None,
+) -> dict[str, Any]:
+    """Bring PatchCamelyon to `folder`, doing only what is left to do; gives what there is and takes.
+
+    Raises InputError for a folder with other files of the same names and for a disk too small, and
+    PcamError for what cannot be had. What is finished stays.
+    """
+    wanted = FILES if files is None else files
+    base = None if mirror is None else check_url(mirror, "--mirror")
+    check_folder(folder)
+    if dry_run:
+        return _forecast(folder, steps_of(folder, wanted, keep_packed), say)
+    folder.mkdir(parents=True, exist_ok=True)
+    with one_process(folder, f"fetching to {folder}"):
+        for file in wanted:
+            for leftover in folder.glob(f"{file.final}.*{TEMPORARY}"):
+                leftover.unlink()
+        steps = steps_of(folder, wanted, keep_packed)
+        taken = _forecast(folder, steps, say)
+        for step in steps:
+            if step.there:
+                _check(folder / step.file.name, step.file, bar)
+        for step in steps:
+            url = f"{base}/{step.file.name}" if base else f"{ZENODO}/{step.file.name}?download=1"
+            _do(folder, step, url, keep_packed, bar, say)
+        _tidy(folder, wanted)
+        return taken | {"files": read_record(folder)}
+
+
+def steps_of(folder: Path, wanted: Sequence[Published], keep_packed: bool) -> list[Step]:
+    """What is left to do, in order. Raises InputError if a file in the way is not what was fetched."""
+    record = read_record(folder)
+    steps = []
+    for file in wanted:
+        if is_done(folder, file, record.get(file.name, {})):
+            continue
+        path = folder / file.name
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path} is not a file; move it away and run again.")
+        there = path.is_file()
+        if file.unpacked and not there and (folder / file.final).exists():
+            raise InputError(_in_the_way(folder / file.final))
+        partly = path.with_name(path.name + PART)
+        already = partly.stat().st_size if partly.is_file() else 0
+        left = 0 if there else max(file.most - already, 0)
+        frees = 0 if keep_packed or not file.unpacked else file.most
+        steps.append(Step(file, there, left, frees))
+    return steps
+
+
+def is_done(folder: Path, file: Published, entry: dict[str, Any]) -> bool:
+    """Whether the record says that a file was fetched, and it still has the size it had."""
+    final = folder / file.final
+    if entry.get("md5") != file.md5 or not final.is_file():
+        return False
+    unpacked = entry.get("unpacked")
+    size = unpacked.get("bytes") if file.unpacked and isinstance(unpacked, dict) else entry.get("bytes")
+    if final.stat().st_size != size:
+        raise InputError(_in_the_way(final))
+    return True
+
+
+def _in_the_way(path: Path) -> str:
+    return (
+        f"{path} is there, but {RECORD} does not say that it is what was fetched; move it away and run "
+        "again."
+    )
+
+
+def room(steps: Sequence[Step]) -> int:
+    """Bytes of disk at the most crowded moment: what is unpacked stands beside what it is from."""
+    used = most = 0
+    for step in steps:
+        used += step.download + step.file.unpacked
+        most = max(most, used)
+        used -= step.frees
+    return most
+
+
+def _forecast(folder: Path, steps: Sequence[Step], say: Say) -> dict[str, Any]:
+    to_download, needed = sum(step.download for step in steps), room(steps)
+    check_room(folder, to_download, needed, say)
+    return {"bytes_to_download": to_download, "bytes_of_disk": needed}
+
+
+def _check(path: Path, file: Published, bar: Bar) -> None:
+    """Raises InputError if a file that stands there unrecorded is another."""
+    with bar_for(bar, f"check {path.name}", path.stat().st_size) as progress:
+        found = hash_file(path, "md5", progress)
+    if found != file.md5:
+        raise InputError(
+            f"{path} has the md5 {found} and not {file.md5}; move it away, or if it is the beginning "
+            f"of the right one rename it to {path.name}{PART}, and run again."
+        )
+
+
+def _do(folder: Path, step: Step, url: str, keep_packed: bool, bar: Bar, say: Say) -> None:
+    file, path = step.file, folder / step.file.name
+    if not step.there:
+        known = Known(file.size, file.most)
+        with bar_for(bar, file.name, step.download) as progress:
+            download(url, path, known, expected=file.md5, progress=progress, say=say)
+    entry: dict[str, Any] = {"url": url, "md5": file.md5, "bytes": path.stat().st_size}
+    if file.unpacked:
+        entry["keeps_packed"] = keep_packed
+        entry["unpacked"] = unpack(path, folder / file.final, file.unpacked, bar)
+    add_to_record(folder, file.name, entry)
+    if file.unpacked and not keep_packed:
+        path.unlink()
+    say(f"{folder / file.final}: {readable((folder / file.final).stat().st_size)}")
+
+
+def unpack(packed: Path, final: Path, most: int, bar: Bar) -> dict[str, Any]:
+    """Unpack into a file of at most so many bytes; gives its name, bytes and sum.
+
+    Raises PcamError for what cannot be unpacked, and InputError if `final` is there and differs.
+    """
+    found, size = hashlib.sha256(), 0
+    with whole_file(final) as temporary:
+        with (
+            bar_for(bar, f"unpack {final.name}", packed.stat().st_size) as progress,
+            packed.open("rb") as stream,
+            gzip.GzipFile(fileobj=stream) as unpacked,
+            temporary.open("wb") as out,
+        ):
+            before = 0
+            while content := _next(unpacked, packed):
+                size += len(content)
+                if size > most:
+                    raise PcamError(
+                        f"{packed} unpacks to more than the {most:,} bytes that it can have; remove it "
+                        "and run again."
+                    )
+                found.update(content)
+                with room_needed(final):
+                    out.write(content)
+                progress(stream.tell() - before)
+                before = stream.tell()
+        if final.exists() and hash_file(final, "sha256") != found.hexdigest():
+            raise InputError(_in_the_way(final))
+    return {"name": final.name, "bytes": size, "sha256": found.hexdigest()}
+
+
+def _next(unpacked: gzip.GzipFile, packed: Path) -> bytes:
+    try:
+        return unpacked.read(CHUNK)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise PcamError(
+            f"{packed} cannot be unpacked ({error}); remove it and run again to download it anew."
+        ) from None
+
+
+def _tidy(folder: Path, wanted: Sequence[Published]) -> None:
+    """Remove what a run left packed that was stopped after it had unpacked and recorded it."""
+    record = read_record(folder)
+    for file in wanted:
+        entry, packed = record.get(file.name, {}), folder / file.name
+        if entry.get("keeps_packed") is False and packed.is_file() and is_done(folder, file, entry):
+            packed.unlink()

@@ -1,0 +1,224 @@
+"""One question to a server whose answer may be anything: too slow, endless, elsewhere or nonsense."""
+
+from __future__ import annotations
+
+import email.utils
+import http.client
+import io
+import ssl
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+from .. import __version__
+from ..errors import InputError, PcamError
+
+TIMEOUT = 60.0  # seconds without a byte
+WINDOW, LEAST = 60.0, 16 << 10  # fewer bytes in so many seconds are too slow
+HEADERS = 1 << 20  # bytes before the content begins, and of what stands around it
+CHUNK = 1 << 20
+REDIRECTS = 5
+MOVED = (301, 302, 303, 307, 308)
+BUSY = (408, 425, 429)  # and all from 500 on: asked again
+LONGEST_ASKED = 300.0  # seconds that a server may ask us to wait
+REMEDIES = {
+    401: "asks for a password",
+    403: "does not give it to you; it may be open from another network, or at another --mirror",
+    404: "does not have it; look at the address, or name a --mirror that has it",
+    407: "is behind a proxy that asks for a password; put it into the proxy's address (HTTPS_PROXY)",
+    410: "no longer has it; name a --mirror that does",
+}
+
+
+class AgainError(Exception):
+    """What may go better at the next try."""
+
+    def __init__(self, reason: str, wait: float = 0.0) -> None:
+        super().__init__(reason)
+        self.wait = wait
+
+
+class _Paced(io.RawIOBase):
+    """A socket's bytes, as long as they come fast enough and are not more than they may be.
+
+    It counts below HTTP, so that headers, chunks and trailers without end are caught as well. Only
+    the time spent waiting counts: it is not the server's fault if our disk is slow.
+    """
+
+    def __init__(self, raw: io.RawIOBase) -> None:
+        self.raw = raw
+        self.room = HEADERS
+        self.waited, self.count = 0.0, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        began = time.monotonic()
+        count = self.raw.readinto(buffer)
+        self.waited += time.monotonic() - began
+        self.count += count or 0
+        self.room -= count or 0
+        if self.room < 0:
+            raise OSError("the answer has no end")
+        if self.waited >= WINDOW:
+            if self.count < LEAST:
+                raise OSError(f"only {self.count:,} bytes came in {self.waited:.0f} s")
+            self.waited, self.count = 0.0, 0
+        return count
+
+    def close(self) -> None:
+        self.raw.close()
+        super().close()
+
+
+class Response(http.client.HTTPResponse):
+    def __init__(self, *args: Any, **how: Any) -> None:
+        super().__init__(*args, **how)
+        self.paced = _Paced(self.fp.detach())
+        self.fp = io.BufferedReader(self.paced)
+
+    def chunks(self, most: int) -> Iterator[bytes]:
+        """The content, of which `most` bytes may come. Raises AgainError where it breaks off."""
+        self.paced.room = 2 * most + HEADERS  # chunks need not be large, but nor mostly wrapping
+        try:
+            while content := self.read1(CHUNK):
+                yield content
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise AgainError(reason_of(error)) from None
+
+
+class _Connections(urllib.request.AbstractHTTPHandler):
+    def http_open(self, request: urllib.request.Request) -> Any:
+        return self.do_open(self._plain, request)  # type: ignore[arg-type]
+
+    def https_open(self, request: urllib.request.Request) -> Any:
+        return self.do_open(self._secure, request)  # type: ignore[arg-type]
+
+    http_request = https_request = urllib.request.AbstractHTTPHandler.do_request_
+
+    @staticmethod
+    def _plain(host: str, timeout: float) -> http.client.HTTPConnection:
+        connection = http.client.HTTPConnection(host, timeout=timeout)
+        connection.response_class = Response
+        return connection
+
+    @staticmethod
+    def _secure(host: str, timeout: float) -> http.client.HTTPConnection:
+        connection = http.client.HTTPSConnection(
+            host, timeout=timeout, context=ssl.create_default_context()
+        )
+        connection.response_class = Response
+        return connection
+
+
+def reason_of(error: BaseException) -> str:
+    """What went wrong, in a few words."""
+    reason = getattr(error, "reason", None) or error  # urllib wraps what happened
+    if isinstance(reason, TimeoutError):
+        return "nothing came for too long"
+    if isinstance(reason, http.client.IncompleteRead):
+        return "the connection broke off"
+    words = getattr(reason, "strerror", None) or " ".join(str(reason).split())
+    return str(words)[:200] or type(reason).__name__
+
+
+def check_url(url: str, option: str) -> str:
+    """The address without its last slash. Raises InputError if it is none of http or https."""
+    try:
+        parts = urlsplit(url)
+        plain = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        plain = False
+    if not plain or parts.scheme not in ("http", "https") or not url.isascii() or not url.isprintable():
+        raise InputError(f"{option} {url} is no address; it should be like https://example.org/pcam.")
+    if " " in url or parts.query or parts.fragment or "@" in parts.netloc:
+        raise InputError(
+            f"{option} is joined with the names of files, so it cannot have spaces, a user, ? or #."
+        )
+    return url.rstrip("/")
+
+
+def ask(url: str, headers: dict[str, str]) -> Response:
+    """The answer at an address or where it is redirected to, whatever its status.
+
+    Raises AgainError if there is none, and PcamError for redirections that are not followed.
+    """
+    at = url
+    for _ in range(REDIRECTS + 1):
+        response = _ask_once(at, headers)
+        if response.status not in MOVED:
+            return response
+        with closing(response):
+            at = _followed(at, response.headers.get("Location", ""))
+    raise PcamError(
+        f"{url} is redirected more than {REDIRECTS} times; try again later, or name a --mirror."
+    )
+
+
+def _ask_once(url: str, headers: dict[str, str]) -> Response:
+    opener = urllib.request.OpenerDirector()  # only what is needed: neither files nor FTP
+    opener.add_handler(urllib.request.ProxyHandler())
+    opener.add_handler(_Connections())
+    opener.addheaders = [
+        ("User-Agent", f"pcam-features/{__version__}"),
+        ("Accept-Encoding", "identity"),
+        *headers.items(),
+    ]
+    try:
+        response = opener.open(url, timeout=TIMEOUT)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        if isinstance(getattr(error, "reason", error), ssl.SSLCertVerificationError):
+            raise PcamError(
+                f"the certificate of {urlsplit(url).hostname} is not one that this machine trusts "
+                f"({reason_of(error)}); look at the clock, or name your network's in SSL_CERT_FILE."
+            ) from None
+        raise AgainError(reason_of(error)) from None
+    if not isinstance(response, Response):
+        raise PcamError(
+            f"{url} cannot be asked through this proxy; look at HTTP_PROXY and HTTPS_PROXY."
+        )
+    return response
+
+
+def _followed(url: str, location: str) -> str:
+    try:
+        target = urljoin(url, location)
+        scheme, host = urlsplit(target).scheme, urlsplit(target).hostname
+    except ValueError:
+        scheme, host, target = "", None, location
+    if scheme not in ("http", "https") or not host or not target.isprintable() or not location:
+        refused = "which is no address of the web"
+    elif scheme == "http" and url.startswith("https"):
+        refused = "where the way is not safe"
+    else:
+        return target
+    raise PcamError(
+        f"{url[:200]} is redirected to {location[:200] or 'nowhere'}, {refused}; name another --mirror."
+    )
+
+
+def refuse(url: str, response: Response) -> None:
+    """Raises AgainError for a server that is busy, and PcamError for one that says no."""
+    status = response.status
+    if status in BUSY or status >= 500:
+        what = "asks to be left alone for a while" if status == 429 else "is out of order"
+        raise AgainError(
+            f"the server {what} ({status})", _asked_wait(response.headers.get("Retry-After", ""))
+        )
+    what = REMEDIES.get(status, "gives an answer that is no file; look at the address in a browser")
+    raise PcamError(f"the server of {url} {what} ({status}).")
+
+
+def _asked_wait(words: str) -> float:
+    """Seconds in Retry-After, which has them or a date."""
+    if words.isascii() and words.isdigit():
+        return min(float(words[:9]), LONGEST_ASKED)
+    try:
+        until = email.utils.parsedate_to_datetime(words).timestamp()
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return 0.0
+    return min(max(until - time.time(), 0.0), LONGEST_ASKED)

@@ -1,0 +1,163 @@
+"""Commands that make data ready: fetch, check, convert."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import console, show
+from .choices import Layout, Published
+from .errors import InputError, PcamError
+from .options import (
+    DryRunOption,
+    JsonOption,
+    KindOption,
+    OverwriteOption,
+    PositiveOption,
+    SlidesOption,
+    SourceArgument,
+    SplitsOption,
+    ThreadsOption,
+    cores,
+)
+
+
+def fetch(
+    what: Annotated[Published, typer.Argument(help="PatchCamelyon, or Kaggle's competition.")],
+    folder: Annotated[Path, typer.Argument(help="Where to put it.")],
+    mirror: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Where the same files are. Default: Zenodo, Kaggle's client."),
+    ] = None,
+    keep_packed: Annotated[bool, typer.Option(help="Leave PatchCamelyon's .gz files as well.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Say what it would take, and do nothing.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Download PatchCamelyon or Kaggle's patches, check them; run again to go on where it stopped."""
+    from .curate import kaggle_fetch, pcam_fetch
+
+    bar, say = console.bytes_or_units, console.say
+    if what == Published.pcam:
+        taken = pcam_fetch.fetch(
+            folder, mirror=mirror, keep_packed=keep_packed, dry_run=dry_run, bar=bar, say=say
+        )
+    elif keep_packed:
+        raise InputError("--keep-packed is for pcam; Kaggle's zip stays as it is.")
+    else:
+        taken = kaggle_fetch.fetch(folder, mirror=mirror, dry_run=dry_run, bar=bar, say=say)
+    if json:
+        console.as_json({"dataset": what, "folder": str(folder), "dry_run": dry_run} | taken)
+    elif not dry_run:
+        show.fetched(what, folder)
+
+
+def check(
+    source: SourceArgument,
+    against: Annotated[
+        str | None, typer.Option(help="Another source, with which this one must not overlap.")
+    ] = None,
+    split: SplitsOption = None,
+    slides: SlidesOption = None,
+    kind: KindOption = None,
+    positive: PositiveOption = None,
+    threads: ThreadsOption = 0,
+    report: Annotated[Path | None, typer.Option(help="A page to look at, HTML.")] = None,
+    patches: Annotated[
+        Path | None, typer.Option(help="A CSV of what is known of each patch, its copies among it.")
+    ] = None,
+    strict: Annotated[bool, typer.Option(help="Exit code 1 if there are faults.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Look at every patch before it is trusted: faults, copies, quality, balance, drift, overlap."""
+    from .curate.check import check as run
+    from .curate.check import patch_table, summary, verdict
+    from .curate.findings import Grade
+    from .curate.look import kernels
+    from .engine import cpu
+    from .files import check_file, whole_file
+    from .sources.detect import open_source
+
+    for file in (report, patches):
+        if file is not None:
+            check_file(file)
+    opened, slides_from = open_source(
+        source,
+        kind=kind,
+        slides=slides,
+        positive=positive,
+        unpacking=console.progress,
+        strict=False,
+    )
+    console.say(slides_from)
+    other = None
+    if against is not None:
+        other, _ = open_source(against, unpacking=console.progress, strict=False)
+    splits = opened.only(split)
+    total = sum(map(len, splits)) + sum(map(len, other.splits.values() if other else ()))
+    if not cpu.compiled_before(kernels()):
+        console.say("compiling the kernels of color: some seconds")
+    with console.progress("check", total, "patches") as advance:
+        checked = run(opened, splits, other, cores(threads), advance)
+    if patches is not None:
+        with whole_file(patches) as temporary:
+            patch_table(checked).to_csv(temporary, index=False)
+    if report is not None:
+        from .report.check_page import write
+
+        write(report, checked)
+        console.say(f"look at {report}")
+    if json:
+        console.as_json(summary(checked))
+    else:
+        show.checked(summary(checked), verdict(checked))
+    faults = sum(one.grade == Grade.fault for one in checked.findings)
+    if strict and faults:
+        raise PcamError(f"{source} has {faults} fault(s); mend them, or check without --strict.")
+
+
+def convert(
+    source: SourceArgument,
+    folder: Annotated[Path, typer.Argument(help="The folder to make.")],
+    to: Annotated[
+        Layout,
+        typer.Option(
+            help="PCam's HDF5, a folder of PNG images by split and class, Hugging Face's Parquet."
+        ),
+    ],
+    split: SplitsOption = None,
+    slides: SlidesOption = None,
+    kind: KindOption = None,
+    positive: PositiveOption = None,
+    threads: ThreadsOption = 0,
+    overwrite: OverwriteOption = False,
+    dry_run: DryRunOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Write patches in another layout; pixels, labels, ids and slides stay as they are."""
+    from .curate.convert import convert as run
+    from .curate.convert import plan
+    from .sources.detect import open_source
+
+    opened, slides_from = open_source(
+        source, kind=kind, slides=slides, positive=positive, unpacking=console.progress
+    )
+    console.say(slides_from)
+    splits = opened.only(split)
+    planned = plan(opened, splits, folder, to, overwrite=overwrite)
+    show.conversion(planned, folder)
+    if not dry_run:
+        with console.progress("convert", sum(map(len, splits)), "patches") as advance:
+            run(opened, splits, folder, to, cores(threads), overwrite=overwrite, progress=advance)
+        console.say(f"{folder} is there; nothing of the source was changed")
+    if json:
+        console.as_json(planned | {"dry_run": dry_run, "folder": str(folder)})
+
+
+COMMANDS: dict[Callable[..., None], str] = {
+    fetch: "pcam fetch pcam data/pcam",
+    check: "pcam check data/kaggle --slides slides.csv --report check.html",
+    convert: "pcam convert data/kaggle data/kaggle-hdf5 --to hdf5",
+}

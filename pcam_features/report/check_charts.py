@@ -1,0 +1,208 @@
+"""The charts of a check."""
+
+from __future__ import annotations
+
+from collections import Counter
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from ..curate.check import BINS, CLASSES, of_label
+from ..curate.drift import FAR, Drift
+from ..curate.findings import Part
+from ..curate.look import LABELS, Look
+from .charts import COLORS, FAINT, Chart, Figure, color, layout, plain
+
+POINTS = 1500  # patches of a class in a scatter
+SLIDES = 500  # of a split, the largest
+LEVELS = [256 / BINS * (k + 0.5) for k in range(BINS)]
+CHANNELS = ("red", "green", "blue")
+CHANNEL_COLORS = ("#D0342C", "#2E8B57", "#2F6FDE")
+CLASS_COLORS = {"normal": COLORS[0], "tumor": COLORS[1], "unlabeled": COLORS[7]}
+
+
+def shares(counts: list[int]) -> list[float]:
+    total = sum(counts)
+    return [round(one / total, 5) for one in counts]
+
+
+def lines(name: str, y: list[float], **style: Any) -> Figure:
+    hover = "%{x:.0f}: %{y:.1%}<extra>" + escape(name) + "</extra>"
+    own = {"type": "scatter", "mode": "lines", "name": escape(name), "x": LEVELS, "y": y}
+    return own | {"line": {"width": 2.5} | style, "hovertemplate": hover}
+
+
+def histogram_rows(series: dict[str, list[float]]) -> list[tuple[str, ...]]:
+    return [(f"{LEVELS[k]:.0f}", *(f"{one[k]:.1%}" for one in series.values())) for k in range(BINS)]
+
+
+def brightness(name: str, found: dict[str, Any], place: int) -> Chart:
+    series = {label: shares(counts) for label, counts in found["brightness"].items()}
+    data = [lines(label, y, color=CLASS_COLORS[label]) for label, y in series.items()]
+    figure = {"data": data, "layout": layout(340, "mean gray level of a patch", "share of patches")}
+    says = "A class that is brighter than the other may be told apart by its light alone."
+    return Chart(
+        f"brightness-{place}",
+        f"Brightness, {name}",
+        says,
+        figure,
+        ("level", *series),
+        histogram_rows(series),
+    )
+
+
+def channels(name: str, found: dict[str, Any], place: int) -> Chart:
+    series: dict[str, list[float]] = {}
+    data = []
+    for label, own in found["channels"].items():
+        for channel, hue in zip(CHANNELS, CHANNEL_COLORS, strict=True):
+            series[f"{channel}, {label}"] = y = shares(own[channel])
+            dash = "dot" if label == "tumor" else "solid"
+            data.append(lines(f"{channel}, {label}", y, color=hue, dash=dash))
+    figure = {"data": data, "layout": layout(380, "level of a pixel", "share of pixels")}
+    says = "Levels of all pixels by channel and class; tumor dotted."
+    return Chart(
+        f"channels-{place}",
+        f"Channels, {name}",
+        says,
+        figure,
+        ("level", *series),
+        histogram_rows(series),
+    )
+
+
+def stains(look: Look) -> np.ndarray:
+    """The mean of hematoxylin and of eosin over each patch (rows, 2), in levels of their planes."""
+    return np.stack([look.mean("hematoxylin"), look.mean("eosin")], axis=1)
+
+
+def dots(name: str, at: np.ndarray, k: int, text: list[str], size: list[float] | int) -> Figure:
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": escape(name),
+        "x": at[:, 0].round(1).tolist(),
+        "y": at[:, 1].round(1).tolist(),
+        "text": plain(text),
+        "marker": {"color": color(k), "size": size, "opacity": 0.7, "line": {"width": 0}},
+        "hovertemplate": "%{text}<br>hematoxylin %{x}, eosin %{y}<extra>%{fullData.name}</extra>",
+    }
+
+
+def slide_stain(parts: list[Part]) -> Chart | None:
+    """Slides by their stain, or None where none is known."""
+    data, rows = [], []
+    for k, part in enumerate(parts):
+        slides = np.array([slide or "" for slide in part.look.split.slides])
+        names = [
+            name for name, _ in Counter(slides[part.look.there & (slides != "")]).most_common(SLIDES)
+        ]
+        if not names:
+            continue
+        values, sizes = stains(part.look), []
+        at = []
+        for name in names:
+            own = part.look.there & (slides == name)
+            at.append(values[own].mean(axis=0))
+            sizes.append(int(own.sum()))
+            rows.append((f"{part.name}, {name}", f"{sizes[-1]:,}", *(f"{one:.1f}" for one in at[-1])))
+        most = max(sizes)
+        text = [f"{name}, {size:,} patches" for name, size in zip(names, sizes, strict=True)]
+        area = [round(7 + 16 * (size / most) ** 0.5, 1) for size in sizes]
+        data.append(dots(part.name, np.array(at), k, text, area))
+    if not data:
+        return None
+    figure = {"data": data, "layout": layout(460, "mean hematoxylin", "mean eosin")}
+    says = (
+        "A point is a slide, larger for more patches; slides far apart were stained or scanned apart."
+    )
+    columns = ("slide", "patches", "hematoxylin", "eosin")
+    return Chart("stain", "Stain by slide", says, figure, columns, rows)
+
+
+def patch_stain(parts: list[Part]) -> Chart:
+    """Patches by their stain, where slides are unknown."""
+    data: list[Figure] = []
+    rows = []
+    for part in parts:
+        for label in LABELS:
+            own = np.flatnonzero(of_label(part.look, label))
+            if not len(own):
+                continue
+            shown = np.sort(np.random.default_rng(0).permutation(own)[:POINTS])
+            name = f"{part.name}, {CLASSES[label]}"
+            at = stains(part.look)
+            ids = [part.look.split.ids[row] for row in shown]
+            data.append(dots(name, at[shown], len(data), ids, 5))
+            middle = np.median(at[own], axis=0)
+            rows.append((name, f"{len(own):,}", *(f"{one:.1f}" for one in middle)))
+    figure = {"data": data, "layout": layout(460, "mean hematoxylin", "mean eosin")}
+    says = f"A point is a patch, at most {POINTS:,} of a class: slides are unknown. Numbers: medians."
+    columns = ("class", "patches", "hematoxylin", "eosin")
+    return Chart("stain", "Stain", says, figure, columns, rows)
+
+
+def slide_sizes(parts: list[Part]) -> Chart | None:
+    """How many patches slides have, or None where none is known."""
+    data, rows = [], []
+    for k, part in enumerate(parts):
+        sizes = Counter(slide for slide in part.look.split.slides if slide)
+        if not sizes:
+            continue
+        ordered = sizes.most_common(SLIDES)
+        hover = "%{text}: %{y:,} patches<extra>" + escape(part.name) + "</extra>"
+        data.append(
+            {
+                "type": "bar",
+                "name": escape(part.name),
+                "x": list(range(1, len(ordered) + 1)),
+                "y": [count for _, count in ordered],
+                "text": plain([name for name, _ in ordered]),
+                "textposition": "none",
+                "marker": {"color": color(k)},
+                "hovertemplate": hover,
+            }
+        )
+        rows += [(f"{part.name}, {name}", f"{count:,}") for name, count in ordered]
+    if not data:
+        return None
+    figure = {"data": data, "layout": layout(340, "slides, the largest first", "patches")}
+    says = f"A few large slides weigh more in a score than many small ones; at most {SLIDES} are shown."
+    return Chart("sizes", "Patches of each slide", says, figure, ("slide", "patches"), rows)
+
+
+def drifts(found: list[Drift]) -> Chart:
+    names = list(found[0].apart)
+    data: list[Figure] = [
+        {
+            "type": "bar",
+            "orientation": "h",
+            "name": escape(f"{one.other} against {one.base}"),
+            "y": names[::-1],
+            "x": [round(one.apart[name], 4) for name in names[::-1]],
+            "marker": {"color": color(k)},
+            "hovertemplate": "%{y}: %{x:.3f}<extra>%{fullData.name}</extra>",
+        }
+        for k, one in enumerate(found)
+    ]
+    mark = {"type": "line", "x0": FAR, "x1": FAR, "y0": 0, "y1": 1, "yref": "paper"}
+    shapes = [mark | {"line": {"color": FAINT, "dash": "dot"}}]
+    height = 120 + 26 * len(names) * max(1, len(found))
+    rows = [
+        (
+            f"{one.other}: {name}",
+            f"{one.apart[name]:.3f}",
+            *(f"{value:.1f}" for value in one.medians[name]),
+        )
+        for one in found
+        for name in names
+    ]
+    axis = {"range": [0, 1]}
+    figure = {"data": data, "layout": layout(height, "distance", "", xaxis=axis, shapes=shapes)}
+    says = (
+        "The Kolmogorov-Smirnov distance of each quantity, 0 where both are alike and 1 where they "
+        f"share nothing; beyond {FAR:g}, dotted, it is told of."
+    )
+    columns = ("quantity", "distance", f"median of {found[0].base}", "median of the other")
+    return Chart("drift", f"How far the others are from {found[0].base}", says, figure, columns, rows)

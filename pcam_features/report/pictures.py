@@ -1,0 +1,48 @@
+"""Patches in an HTML page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+
+from ..engine.regions import CENTER, PATCH_SIZE
+
+YELLOW = (255, 212, 0)
+
+
+def png(picture: np.ndarray) -> str:
+    """A picture, uint8 (rows, columns, 3), as a data URI."""
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+
+def framed(patch: np.ndarray, name: str) -> str:
+    """A picture with the center's square drawn, as HTML."""
+    start, stop = CENTER
+    near, side = (f"{100 * length / PATCH_SIZE:.3f}%" for length in (start, stop - start))
+    return (
+        f'<div class="patch"><img src="{png(patch)}" alt="{escape(name)}">'
+        f'<span style="left:{near};top:{near};width:{side};height:{side}"></span></div>'
+    )
+
+
+def sheet(patches: Sequence[np.ndarray], columns: int) -> np.ndarray:
+    """Patches side by side, a pixel of white around each and its center's square drawn in."""
+    rows = -(-len(patches) // columns)
+    side = PATCH_SIZE + 2
+    cells = np.full((rows * columns, side, side, 3), 255, np.uint8)
+    start, stop = CENTER[0], CENTER[1] - 1
+    for cell, patch in zip(cells, patches, strict=False):
+        drawn = patch.copy()
+        for edge in (start, stop):
+            drawn[edge, start : stop + 1] = drawn[start : stop + 1, edge] = YELLOW
+        cell[1:-1, 1:-1] = drawn
+    grid = cells.reshape(rows, columns, side, side, 3).transpose(0, 2, 1, 3, 4)
+    return np.ascontiguousarray(grid.reshape(rows * side, columns * side, 3))
