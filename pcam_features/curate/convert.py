@@ -52,8 +52,8 @@ def plan(
     free = shutil.disk_usage(parent).free
     if free < needed:
         raise InputError(
-            f"{folder} may take {readable(needed)} and its disk has {readable(free)} free; make room, name "
-            "a folder on another disk, or convert fewer splits with --split."
+            f"{folder} may take {readable(needed)} and its disk has {readable(free)} free; make room, "
+            "name a folder on another disk, or convert fewer splits with --split."
         )
     return {
         "source": source.path,
