@@ -27,6 +27,21 @@ class Kind(StrEnum):
     synthetic = "synthetic"
 
 
+class Layout(StrEnum):
+    """What `convert` writes."""
+
+    hdf5 = "hdf5"
+    folder = "folder"
+    parquet = "parquet"
+
+
+class Timed(StrEnum):
+    """What `bench` times."""
+
+    families = "families"
+    reading = "reading"
+
+
 class Published(StrEnum):
     """What can be fetched."""
 

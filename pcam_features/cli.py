@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from . import __version__, console, data_commands, deep_commands, model_commands, show
-from .choices import Device
+from .choices import Device, Timed
 from .errors import PcamError
 from .options import (
     DeviceOption,
+    DryRunOption,
     FamiliesOption,
     JsonOption,
     KindOption,
@@ -21,6 +22,7 @@ from .options import (
     SeedOption,
     SlidesOption,
     SourceArgument,
+    SplitsOption,
     ThreadsOption,
     complete_family,
     cores,
@@ -86,7 +88,7 @@ def extract(
     families: FamiliesOption = None,
     device: DeviceOption = Device.auto,
     threads: ThreadsOption = 0,
-    split: Annotated[str | None, typer.Option(help="Splits, comma-separated. Default: all.")] = None,
+    split: SplitsOption = None,
     slides: SlidesOption = None,
     kind: KindOption = None,
     positive: PositiveOption = None,
@@ -110,7 +112,7 @@ def extract(
         str | None, typer.Option(help="openvino (default), onnxruntime, or cuda.")
     ] = None,
     overwrite: OverwriteOption = False,
-    dry_run: Annotated[bool, typer.Option(help="Say what would be done, and do nothing.")] = False,
+    dry_run: DryRunOption = False,
     json: JsonOption = False,
 ) -> None:
     """Compute features of patches into a Parquet store; run again to go on where it stopped."""
@@ -177,18 +179,29 @@ def demo(
 @app.command(epilog="Example: pcam bench data/kaggle --json")
 def bench(
     source: Annotated[str, typer.Argument(help="A source of patches.")] = "synthetic:256",
-    patches: Annotated[int, typer.Option(min=16, help="Patches to time on.")] = 128,
+    patches: Annotated[
+        int | None, typer.Option(min=16, help="Patches to time on. Default: 128; 512 for reading.")
+    ] = None,
     repeats: Annotated[int, typer.Option(min=3, help="Interleaved runs; medians are shown.")] = 5,
+    only: Annotated[Timed | None, typer.Option(help="What to time. Default: both.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Time each family beside the same features computed with the libraries people use."""
-    from .bench import run
+    """Time each family, and reading from each layout, beside the libraries people use for it."""
+    result: dict[str, Any] = {"source": source}
+    if only != Timed.reading:
+        from .bench import run
 
-    result = run(source, patches, repeats, say=console.say)
+        result |= run(source, patches or 128, repeats, say=console.say)
+        if not json:
+            show.timings(result)
+    if only != Timed.families:
+        from .bench_reading import run as read
+
+        result["reading"] = read(source, patches or 512, repeats, say=console.say)
+        if not json:
+            show.reading(result["reading"])
     if json:
         console.as_json(result)
-        return
-    show.timings(result)
 
 
 @app.command(epilog="Example: pcam features glcm")

@@ -31,6 +31,10 @@ FoldsFromOption = Annotated[
     typer.Option(help="Folds of another model, or a CSV or Parquet file with id, fold, group."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+SplitsOption = Annotated[
+    str | None, typer.Option("--split", help="Splits, comma-separated. Default: all.")
+]
+DryRunOption = Annotated[bool, typer.Option(help="Say what would be done, and do nothing.")]
 OverwriteOption = Annotated[bool, typer.Option(help="Replace what is there.")]
 
 

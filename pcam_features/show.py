@@ -22,6 +22,15 @@ def extraction(plan: dict[str, Any], features: Path, dry_run: bool) -> None:
     )
 
 
+def conversion(plan: dict[str, Any], folder: Path) -> None:
+    """What is to be written, and what room it takes."""
+    from .curate.record import readable
+
+    rows = ", ".join(f"{name} {count:,}" for name, count in plan["patches"].items())
+    most, free = readable(plan["bytes_at_most"]), readable(plan["bytes_free"])
+    console.say(f"{folder} as {plan['layout']}, patches: {rows}; takes at most {most} of {free} free")
+
+
 def fetched(what: str, folder: Path) -> None:
     """What is there now, and what to do with it."""
     if what == "kaggle":
@@ -208,6 +217,24 @@ def timings(result: dict[str, Any]) -> None:
         f"all families on {every['cores']} cores: {every['ms_per_patch']:.3f} ms a patch, "
         f"{every['speedup']:.2f} times faster than on one"
     )
+
+
+def reading(result: dict[str, Any]) -> None:
+    cores = f"{result['cores']} threads"
+    console.table(
+        ("layout", "ms a patch", cores, "library ms", "times faster", f"with {cores}", "library"),
+        [
+            (
+                row["layout"],
+                *(f"{row[k]:.3f}" for k in ("ms_per_patch", "all_cores_ms_per_patch")),
+                f"{row['library_ms_per_patch']:.3f}",
+                *(f"{row[k]:.1f}" for k in ("ratio", "all_cores_ratio")),
+                row["library"],
+            )
+            for row in result["layouts"]
+        ],
+    )
+    console.say(f"reading {result['patches']:,} patches; {result['note']}")
 
 
 def features(name: str | None) -> None:

@@ -34,6 +34,7 @@ from .source import Source, Split, digest, numbered
 
 STEM = "camelyonpatch_level_2_split_"
 PIXELS, LABELS = "x", "y"  # datasets, and how their files' names end
+META = "meta.csv"
 PACKED = ".gz"
 FILE = re.compile(rf"{STEM}(?P<split>\w{{1,64}})_{PIXELS}\.h5({PACKED})?")
 PROTOCOL = (
@@ -47,6 +48,10 @@ KEPT = 8  # chunks
 MOST_TIMES = 200  # that a packed file may grow: labels, hardly more than bits, grow thirtyfold
 MiB = 1 << 20
 Unpacking = Callable[[str, int, str], AbstractContextManager[Callable[[int], None]]]
+
+
+def file_name(split: str, ending: str) -> str:
+    return f"{STEM}{split}_{ending}"
 
 
 def recognize(path: Path) -> bool:
@@ -202,7 +207,7 @@ def sibling(pixels: Path, ending: str) -> Path | None:
     """Another file of the same split, packed or not."""
     found = FILE.fullmatch(pixels.name)
     assert found is not None
-    plain = pixels.with_name(f"{STEM}{found['split']}_{ending}")
+    plain = pixels.with_name(file_name(found["split"], ending))
     packed = plain.with_name(plain.name + PACKED)
     return next((path for path in (plain, packed) if path.is_file()), None)
 
@@ -225,7 +230,7 @@ def read_meta(path: Path | None, split: str, rows: int) -> tuple[list[str], list
 def split_of(path: Path, name: str, unpacking: Unpacking) -> Split:
     pixels = unpacked(path, unpacking)
     rows, read = read_pixels(pixels)
-    known, meta = sibling(path, f"{LABELS}.h5"), sibling(path, "meta.csv")
+    known, meta = sibling(path, f"{LABELS}.h5"), sibling(path, META)
     labels = None if known is None else read_labels(unpacked(known, unpacking), rows)
     ids, slides = read_meta(meta, name, rows)
     size = pixels.stat().st_size

@@ -40,6 +40,10 @@ KEPT = 4  # row groups
 Group = tuple[Path, int]
 
 
+def file_name(split: str, shard: int, shards: int) -> str:
+    return f"{split}-{shard:05d}-of-{shards:05d}{SUFFIX}"
+
+
 def listed(path: Path) -> list[Path]:
     if path.is_file():
         return [path] if path.suffix == SUFFIX else []
@@ -167,7 +171,7 @@ def open_source(path: Path) -> Source:
     for file in listed(path):
         match = NAME.fullmatch(file.name)
         if not match:
-            raise InputError(f"{file} does not say its split; call it SPLIT-00000-of-00001{SUFFIX}.")
+            raise InputError(f"{file} does not say its split; call it {file_name('SPLIT', 0, 1)}.")
         found.setdefault(match["split"], []).append(file)
     splits = {name: split_of(name, files) for name, files in found.items()}
     return Source(Kind.parquet, str(path), PROTOCOL, splits)
