@@ -35,10 +35,11 @@ def run(folder: Path, patches: int, seed: int) -> None:
     anew = ["--overwrite"] if patches_folder.exists() else []
     store_anew = ["--overwrite"] if (features / MANIFEST).exists() else []
     slide_table = ["--slides", patches_folder / BESIDE]
-    report = folder / "report.html"
+    report, check_page = folder / "report.html", folder / "check.html"
     shown = ["--features", features, "--model", model, "--report", report]
     commands: list[tuple[str, list[object]]] = [
         ("Make patches whose truth is known", ["synth", patches_folder, *size, *anew]),
+        ("Look at them before they are trusted", ["check", patches_folder, "--report", check_page]),
         ("Measure them", ["extract", patches_folder, features, *store_anew]),
         ("Learn from all of it, scored across slides", ["fit", features, model, "--overwrite"]),
         (
@@ -63,7 +64,7 @@ def run(folder: Path, patches: int, seed: int) -> None:
         console.say(f"$ pcam {shlex.join(arguments)}")
         cli.app(arguments, standalone_mode=False)
     console.say(f"\nDone in {time.monotonic() - started:.0f} s. What to try next:")
-    console.say(f"  look at        {report} (in a browser), {patches_folder / SHEET}")
+    console.say(f"  look at        {report} and {check_page} (in a browser), {patches_folder / SHEET}")
     console.say(f"  open           {features} with pandas.read_parquet, polars or DuckDB")
     console.say("  your patches   pcam extract FOLDER features && pcam fit features model")
     console.say("  Kaggle         the walk-through in README.md, from download to upload")

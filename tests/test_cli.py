@@ -93,6 +93,8 @@ def test_mechanics_demo_goes_all_the_way(pcam: Run, tmp_path: Path) -> None:
         assert f"$ pcam {command}" in result.err
     assert "stack − color" in result.out
     assert (tmp_path / "demo" / "report.html").stat().st_size > 4_000_000
+    assert "no faults" in result.out
+    assert (tmp_path / "demo" / "check.html").stat().st_size > 4_000_000
     assert len(pd.read_csv(tmp_path / "demo" / "submission.csv")) == 30
 
 

@@ -62,8 +62,8 @@ def read_group(key: Group) -> pa.Array:
     """The images of a row group, as the bytes of their files. Raises InputError if they are damaged."""
     path, group = key
     try:
-        struct = pq.ParquetFile(path).schema_arrow.field(IMAGE).type
-        nested = pa.types.is_struct(struct)
+        with pq.ParquetFile(path) as file:
+            nested = pa.types.is_struct(file.schema_arrow.field(IMAGE).type)
         column = f"{IMAGE}.{BYTES}" if nested else IMAGE
         with pq.ParquetFile(path, read_dictionary=[column]) as file:
             said = file.metadata.row_group(group)
