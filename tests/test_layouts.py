@@ -340,6 +340,19 @@ def test_mechanics_parquet_that_is_none_of_images(tmp_path: Path) -> None:
     refused(tmp_path / "many", "cannot be read|not a TIFF")
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a system without pipes that have names")
+@pytest.mark.parametrize(
+    "name",
+    ["camelyonpatch_level_2_split_train_x.h5", "camelyonpatch_level_2_split_train_x.h5.gz",
+     "train.parquet", "train/tumor/a.png", "manifest.csv", kaggle.ZIP, "train_labels.csv"],
+)  # fmt: skip
+def test_mechanics_pipes_are_not_waited_for(name: str, tmp_path: Path) -> None:
+    (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(tmp_path / "data" / name)
+    refused(tmp_path / "data", "none of Kaggle's folder|no patches|not there")
+    refused(tmp_path / "data" / name, "neither a file nor a folder")
+
+
 def test_mechanics_a_folder_is_given_not_a_part_of_it(tmp_path: Path) -> None:
     layouts.hdf5(tmp_path / "pcam")
     refused(tmp_path, "holds a source .hdf5., but is none; give")

@@ -41,6 +41,8 @@ def silent(title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]
 def check_path(path: str) -> Path:
     if not path or "\0" in path or not Path(path).exists():
         raise InputError(f"there is no folder or file {path!r}; give the one that holds the patches.")
+    if not (Path(path).is_file() or Path(path).is_dir()):
+        raise InputError(f"{path} is neither a file nor a folder; give one that holds patches.")
     return Path(path)
 
 
@@ -52,13 +54,23 @@ def detect(path: str) -> Kind:
     kinds = [kind for kind, layout in LAYOUTS.items() if layout.recognize(there)]
     if kinds and kinds[0] != Kind.images:
         return kinds[0]
-    for inside in sorted(f for f in there.iterdir() if f.is_dir()) if there.is_dir() else ():
-        named = [kind for kind, layout in LAYOUTS.items() if layout.recognize(inside)]
-        if named and named[0] != Kind.images:  # of which a split and a class look like more
-            raise InputError(f"{path} holds a source ({named[0]}), but is none; give {inside}.")
+    for inside, kind in sources_inside(there):
+        if kind != Kind.images:  # of which a split and a class look like more
+            raise InputError(f"{path} holds a source ({kind}), but is none; give {inside}.")
     if kinds:
         return kinds[0]
     raise InputError(f"{path} is of no known kind: it is none of {KNOWN}.")
+
+
+def sources_inside(folder: Path) -> Iterator[tuple[Path, Kind]]:
+    """The folders in a folder that are sources, as far as they can be looked into."""
+    for inside in sorted(folder.iterdir()) if folder.is_dir() else ():
+        try:
+            kinds = [kind for kind, layout in LAYOUTS.items() if layout.recognize(inside)]
+        except OSError:
+            continue
+        if kinds and inside.is_dir():
+            yield inside, kinds[0]
 
 
 def open_source(

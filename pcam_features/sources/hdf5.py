@@ -57,7 +57,12 @@ def file_name(split: str, ending: str) -> str:
 def recognize(path: Path) -> bool:
     if path.is_file():
         return FILE.fullmatch(path.name) is not None
-    return any(FILE.fullmatch(file.name) for file in path.iterdir())
+    return path.is_dir() and bool(listed(path))
+
+
+def listed(path: Path) -> list[Path]:
+    """The files of pixels in a folder."""
+    return [file for file in sorted(path.iterdir()) if FILE.fullmatch(file.name) and file.is_file()]
 
 
 def ask(path: Path, dataset: str, *, values: bool = False) -> dict[str, Any]:
@@ -239,7 +244,7 @@ def split_of(path: Path, name: str, unpacking: Unpacking) -> Split:
 
 def open_source(path: Path, unpacking: Unpacking) -> Source:
     """From a folder, or one split from its file of pixels. Raises InputError for what is not PCam's."""
-    files = [path] if path.is_file() else sorted(path.iterdir())
+    files = [path] if path.is_file() else listed(path)
     found: dict[str, Path] = {}
     for file in files:
         match = FILE.fullmatch(file.name)

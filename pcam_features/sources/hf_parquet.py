@@ -48,7 +48,7 @@ def listed(path: Path) -> list[Path]:
     if path.is_file():
         return [path] if path.suffix == SUFFIX else []
     for folder in (path, path / "data"):
-        found = sorted(folder.glob(f"*{SUFFIX}"))
+        found = [file for file in sorted(folder.glob(f"*{SUFFIX}")) if file.is_file()]
         if found:
             return found
     return []
