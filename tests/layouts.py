@@ -13,7 +13,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from PIL import Image
+
+from pcam_features.errors import InputError
+from pcam_features.sources.detect import open_source
+from pcam_features.sources.source import Source
 
 ROWS = 12
 PIXELS = np.random.default_rng(7).integers(0, 256, (ROWS, 96, 96, 3), np.uint8)
@@ -110,3 +115,27 @@ LAYOUTS: dict[str, Callable[[Path], Path]] = {
     "parquet": parquet,
     "wilds": wilds,
 }
+
+
+def opened(path: Path) -> Source:
+    return open_source(str(path))[0]
+
+
+def refused(path: Path | str, words: str, **how: Any) -> str:
+    """The one sentence with which a source is refused."""
+
+    def read() -> None:
+        source, _ = open_source(str(path), **how)
+        for split in source.splits.values():
+            split.read(0, len(split))
+
+    with pytest.raises(InputError, match=words) as caught:
+        read()
+    return sentence(caught.value)
+
+
+def sentence(error: InputError) -> str:
+    said = str(error)
+    assert said.endswith("."), said
+    assert "\n" not in said, said
+    return said
