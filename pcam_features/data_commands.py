@@ -73,8 +73,7 @@ def check(
 ) -> None:
     """Look at every patch before it is trusted: faults, copies, quality, balance, drift, overlap."""
     from .curate.check import check as run
-    from .curate.check import patch_table, summary, verdict
-    from .curate.findings import Grade
+    from .curate.check import faults, patch_table, summary, verdict
     from .curate.look import kernels
     from .engine import cpu
     from .files import check_file, whole_file
@@ -83,6 +82,8 @@ def check(
     for file in (report, patches):
         if file is not None:
             check_file(file)
+    if report is not None and report == patches:
+        raise InputError(f"--report and --patches are both {report}; give two files.")
     opened, slides_from = open_source(
         source,
         kind=kind,
@@ -113,9 +114,8 @@ def check(
         console.as_json(summary(checked))
     else:
         show.checked(summary(checked), verdict(checked))
-    faults = sum(one.grade == Grade.fault for one in checked.findings)
-    if strict and faults:
-        raise PcamError(f"{source} has {faults} fault(s); mend them, or check without --strict.")
+    if strict and (count := faults(checked)):
+        raise PcamError(f"{source} has {count} fault(s); mend them, or check without --strict.")
 
 
 def convert(

@@ -24,7 +24,10 @@ DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto says 
 ThreadsOption = Annotated[int, typer.Option(min=0, max=1024, help="Threads; 0 is one for each core.")]
 SlidesOption = Annotated[
     str | None,
-    typer.Option(metavar="FILE[:COLUMN]", help="CSV with id and slide (or wsi, or COLUMN)."),
+    typer.Option(
+        metavar="FILE[:COLUMN]",
+        help="CSV with id and slide (or wsi, or COLUMN); none: leave what is known.",
+    ),
 ]
 FoldsFromOption = Annotated[
     Path | None,

@@ -309,7 +309,7 @@ def test_mechanics_a_hostile_store_cannot_name_a_path(
         (("extract", "{source}", "{out}", "--families", "colour"), "no family called colour"),
         (("extract", "{source}", "{out}", "--split", "valid"), "no split 'valid'"),
         (("extract", "{source}", "{out}", "--slides", "none.csv"), "does not exist"),
-        (("extract", "{source}/train_labels.csv", "{out}"), "has no column path"),
+        (("extract", "{source}/train_labels.csv", "{out}"), "give its folder"),
         (("extract", "synthetic:many", "{out}"), "not of the form"),
         (("extract", "synthetic:999999999", "{out}"), "cannot be made"),
         (("synth", "{out}", "--patches", "0"), "cannot be made"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zipfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import Result
 from layouts import IDS, LABELS, LAYOUTS, PIXELS, ROWS, SLIDES, opened, refused
 from PIL import Image
 
@@ -59,6 +61,21 @@ def test_mechanics_layouts_are_read_by_many_threads(name: str, tmp_path: Path) -
         for span, batch in zip(spans, pool.map(lambda one: train.read(*one), spans), strict=True):
             np.testing.assert_array_equal(batch, whole[slice(*span)])
             assert batch.flags.c_contiguous
+            assert batch.flags.writeable  # else compiled kernels refuse it
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_mechanics_features_are_the_same_from_every_layout(
+    name: str, tmp_path: Path, pcam: Callable[..., Result]
+) -> None:
+    path = LAYOUTS[name](tmp_path / "data")
+    result = pcam("extract", path, tmp_path / "features", "--families", "color", "--split", "train")
+    assert result.code == 0, result.err
+    found = pd.read_parquet(tmp_path / "features" / "train" / "color").drop(columns="id")
+    red = found["color__mean__patch_red"].to_numpy()
+    expected = PIXELS[..., 0].mean(axis=(1, 2))
+    np.testing.assert_allclose(red, expected if name != "wilds" else red, rtol=1e-5)
+    np.testing.assert_allclose(np.sort(red), np.sort(expected), rtol=1e-5)
 
 
 def test_mechanics_a_kaggle_zip_goes_on_where_its_folder_was(tmp_path: Path) -> None:

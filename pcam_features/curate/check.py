@@ -49,9 +49,10 @@ def check(
     """
     measure = color_measure()
     progress(0)
-    parts = [Part(s.name, look_at(s, measure, threads, progress), own=True) for s in splits]
+    parts = looked(source, splits, measure, threads, progress, own=True, told=against is not None)
     if against is not None:
-        parts += beside(against, measure, threads, progress)
+        others = [split for split in against.splits.values() if len(split)]
+        parts += looked(against, others, measure, threads, progress, own=False, told=True)
     copies = find_copies([part.look for part in parts])
     first = parts[0]
     drifts = [drift.between(first.name, first.look, one.name, one.look) for one in parts[1:]]
@@ -59,18 +60,19 @@ def check(
     return Checked(source, parts, copies, known, findings.find(source, parts, copies, known))
 
 
-def beside(
-    source: Source, measure: Measure, threads: int, progress: Callable[[int], None]
+def looked(
+    source: Source,
+    splits: Sequence[Split],
+    measure: Measure,
+    threads: int,
+    progress: Callable[[int], None],
+    *,
+    own: bool,
+    told: bool,
 ) -> list[Part]:
-    return [
-        Part(
-            f"{Path(source.path).name}:{split.name}",
-            look_at(split, measure, threads, progress),
-            own=False,
-        )
-        for split in source.splits.values()
-        if len(split)
-    ]
+    """A look at each split; its name tells of its source if it must be `told` from another's."""
+    before = f"{Path(source.path).name}:" if told else ""
+    return [Part(before + s.name, look_at(s, measure, threads, progress), own) for s in splits]
 
 
 def summary(checked: Checked) -> dict[str, Any]:
@@ -80,10 +82,16 @@ def summary(checked: Checked) -> dict[str, Any]:
         "source": checked.source.path,
         "kind": checked.source.kind,
         "protocol": checked.source.protocol,
-        "splits": {part.name: counts(part.look) | levels(part.look) for part in checked.parts},
+        "verdict": verdict(checked),
+        "faults": faults(checked),
         "findings": [asdict(one) for one in checked.findings],
+        "splits": {part.name: counts(part.look) | levels(part.look) for part in checked.parts},
         "drift": [asdict(one) for one in checked.drifts],
     }
+
+
+def faults(checked: Checked) -> int:
+    return sum(one.grade == Grade.fault for one in checked.findings)
 
 
 def patch_table(checked: Checked) -> pd.DataFrame:
@@ -97,7 +105,9 @@ def patch_table(checked: Checked) -> pd.DataFrame:
         flags = {
             what.replace(" ", "_").replace("-", "_"): tell(look) for what, (tell, _) in QUALITY.items()
         }
-        columns = {"id": look.split.ids, "split": part.name, "readable": look.there} | flags
+        labels = [None] * len(look.split) if look.split.labels is None else look.split.labels.tolist()
+        known = {"label": pd.array(labels, dtype="Int64"), "slide": look.split.slides}
+        columns = {"id": look.split.ids, "split": part.name} | known | {"readable": look.there} | flags
         tables.append(pd.DataFrame(columns))
     whole = pd.concat(tables, ignore_index=True)
     for name in ("exact", "near"):

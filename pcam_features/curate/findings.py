@@ -164,11 +164,12 @@ def overlapping(parts: Sequence[Part], rows: Rows, copies: Copies) -> Iterator[F
         near = overlap(parts, rows, copies.near, a, b)
         if len(near):
             exact = len(overlap(parts, rows, copies.exact, a, b))
+            back = len(overlap(parts, rows, copies.near, b, a))
             names = ids_of(parts[b], rows.place[near])
             says = (
                 f"{len(near):,} of {len(parts[b].look.split):,} patches of {parts[b].name} are also in "
-                f"{parts[a].name} ({exact:,} with the same pixels): {some(names)}; do not train on one "
-                "and test on the other."
+                f"{parts[a].name}, where they are {back:,} ({exact:,} with the same pixels): "
+                f"{some(names)}; do not train on one and test on the other."
             )
             yield Finding(Grade.fault, "overlap", len(near), names, says, parts[b].name)
 
@@ -240,9 +241,12 @@ def slides_known(parts: Sequence[Part]) -> Iterator[Finding]:
     for part in parts:
         unknown = sum(slide is None for slide in part.look.split.slides)
         if unknown and part.own:
+            which = (
+                "no slide" if unknown == len(part.look.split) else f"no slide of {unknown:,} patches"
+            )
             says = (
-                f"the slide of {unknown:,} of {len(part.look.split):,} patches of {part.name} is "
-                "unknown: give --slides if you have them; scores across slides need them."
+                f"{which} is known in {part.name}: give --slides if you have them, which scores across "
+                "slides need."
             )
             yield Finding(Grade.note, "slides unknown", unknown, [], says, part.name)
 

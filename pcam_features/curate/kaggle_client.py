@@ -72,6 +72,8 @@ def download(folder: Path, bar: Bar) -> Path:
         said = [_text(stream) for stream in (out, err)]
     whole = found.is_file() and not found.with_name(found.name + MARKER).exists()
     if process.returncode or not whole:
+        if not any(folder.iterdir()):
+            folder.rmdir()
         raise PcamError(f"{meaning(*said)}.")
     return found
 

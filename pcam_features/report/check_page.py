@@ -59,7 +59,8 @@ def page(checked: Checked) -> str:
     made_with = f"Made with pcam {found['pcam_version']} from {checked.source.path}."
     made.section("protocol", "Protocol", paragraph(checked.source.protocol), paragraph(made_with))
     title = f"pcam check: {checked.source.path}"
-    return made.html(title, "What the data are like", verdict(checked) + ".", [])
+    heading = f"What the data are like: {Path(checked.source.path).name}"
+    return made.html(title, heading, verdict(checked) + ".", [])
 
 
 def findings_list(found: Sequence[Finding]) -> str:

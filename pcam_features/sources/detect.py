@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..parquet import LONGEST
 from . import hdf5, hf_parquet, image_folder, kaggle, manifest, synthetic, wilds
 from .hdf5 import Unpacking
+from .images import SUFFIXES
 from .slides import BESIDE, read_slides
 from .source import Source
 
@@ -59,6 +60,11 @@ def detect(path: str) -> Kind:
             raise InputError(f"{path} holds a source ({kind}), but is none; give {inside}.")
     if kinds:
         return kinds[0]
+    of_images = there.is_dir() and any(file.suffix.lower() in SUFFIXES for file in there.iterdir())
+    if of_images or there.suffix.lower() in (*SUFFIXES, ".h5"):
+        for above in list(there.absolute().parents)[:2]:
+            if any(layout.recognize(above) for layout in LAYOUTS.values()):
+                raise InputError(f"{path} is a part of a source; give {above}.")
     raise InputError(f"{path} is of no known kind: it is none of {KNOWN}.")
 
 
@@ -110,7 +116,8 @@ def open_source(
     known = sum(slide is not None for split in source.splits.values() for slide in split.slides)
     total = sum(len(split) for split in source.splits.values())
     origin = f" from {slides}" if slides else ""
-    return source, f"slides: known for {known:,} of {total:,} patches{origin}"
+    what = f"{source.path}, read as {source.kind}"
+    return source, f"{what}; slides: known for {known:,} of {total:,} patches{origin}"
 
 
 def check(source: Source, strict: bool) -> None:
@@ -118,6 +125,8 @@ def check(source: Source, strict: bool) -> None:
     if strict and source.problems:
         raise InputError(source.problems[0].says)
     if not any(len(split) for split in source.splits.values()):
+        if source.problems:
+            raise InputError(source.problems[0].says)
         raise InputError(f"{source.path} holds no patches that read as kind {source.kind}.")
     for name, split in source.splits.items():
         if not SPLIT_NAME.fullmatch(name):

@@ -38,8 +38,8 @@ META = "meta.csv"
 PACKED = ".gz"
 FILE = re.compile(rf"{STEM}(?P<split>\w{{1,64}})_{PIXELS}\.h5({PACKED})?")
 PROTOCOL = (
-    "A patch is positive if its center 32x32 holds tumor. No slide is in two of PCam's splits; patches "
-    "were drawn with repetition, so that copies are many."
+    "A patch is positive if its center 32x32 holds tumor. In PCam itself no slide is in two splits, "
+    "and patches were drawn with repetition, so that copies are many."
 )
 SECONDS = 120  # that finding out about a file may take
 DEFLATE, SHUFFLE = 1, 2  # HDF5's numbers of filters
@@ -144,7 +144,8 @@ def contiguous(file: Positions, rows: int, offset: int) -> Callable[[int, int], 
         data = file.read(offset + start * PIXEL_BYTES, count)
         if len(data) != count:
             raise InputError(f"{file.path} was cut off while it was read.")
-        return np.frombuffer(data, np.uint8).reshape(-1, *SHAPE)
+        # A copy: what lies in bytes may not be written to, and compiled kernels do not take it then.
+        return np.frombuffer(data, np.uint8).reshape(-1, *SHAPE).copy()
 
     return read
 

@@ -98,7 +98,8 @@ def decode(data: bytes, path: Path) -> np.ndarray:
     except Exception as error:  # decoders meet damage in too many ways to list
         reason = " ".join(str(error).replace(repr(data), "").split())
         if "cannot identify" in reason:
-            reason = "it is not a TIFF, PNG or JPEG image"
+            known = data.startswith((b"II*\0", b"MM\0*", b"\x89PNG", b"\xff\xd8"))
+            reason = "it is damaged or cut off" if known else "it is not a TIFF, PNG or JPEG image"
         raise InputError(f"{path} cannot be read: {reason}; replace the file and run again.") from None
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 from ..choices import Kind
 from ..errors import InputError
 from ..files import read_table
+from . import kaggle
 from .images import by_id, content_of, reader
 from .slides import COLUMNS as SLIDE_COLUMNS
 from .slides import UNKNOWN
@@ -38,7 +39,7 @@ def inside(folder: Path, path: str, where: str) -> Path:
     found = os.path.normpath(os.path.join(root, path))
     if os.path.commonpath([root, found]) != root or found == root:
         raise InputError(
-            f"{where} leads out of {folder}: {path[:100]!r}; put the table above its images."
+            f"{where} leads out of {root}: {path[:100]!r}; put the table above its images."
         )
     return Path(found)
 
@@ -74,6 +75,8 @@ def open_source(path: Path) -> Source:
     """Raises InputError for a table that is none, a path that leads out of its folder, and labels that
     are not 0, 1 or, in a whole split, absent."""
     path = path if path.is_file() else path / NAME
+    if path.name in (kaggle.LABELS, kaggle.SAMPLE):
+        raise InputError(f"{path} is a table of Kaggle's labels; give its folder: {path.parent}.")
     table = read_table(path, (PATH,), "manifest")
     where = f"manifest {path}"
     files = [inside(path.parent, file, f"{where}, line {k + 2}") for k, file in enumerate(table[PATH])]
@@ -85,7 +88,7 @@ def open_source(path: Path) -> Source:
             "file": files,
             LABEL: pd.Series(list(labels), dtype="object"),
             "slide": table[slide] if slide else "",
-            SPLIT: table.get(SPLIT, "train"),
+            SPLIT: table[SPLIT].replace("", "train") if SPLIT in table else "train",
         }
     )
     made = {

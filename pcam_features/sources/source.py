@@ -32,8 +32,8 @@ def problem(kind: str, ids: Sequence[str], says: str) -> list[Problem]:
 class Split:
     """Patches of one part of a data set, in a fixed order.
 
-    `read(start, stop)` gives rows start to stop as uint8 (n, 96, 96, 3), RGB, C-contiguous; it
-    may be called from several threads, and raises InputError for a patch that is not one.
+    `read(start, stop)` gives rows start to stop as uint8 (n, 96, 96, 3), RGB, C-contiguous and
+    writeable; it may be called from several threads, and raises InputError for a patch that is not one.
     `labels` is int8 of 0 and 1, or None where there are none; a slide of None is unknown.
     `content(start, stop)` is a digest of what can be told of their pixels without reading them.
     """
