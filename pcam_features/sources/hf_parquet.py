@@ -36,7 +36,7 @@ PROTOCOL = (
 )
 LARGEST_GROUP = 1 << 30  # bytes of a row group, unpacked
 MOST_TIMES = 100  # that a row group may grow: images are packed as they are
-KEPT = 4  # row groups
+KEPT = 2  # row groups: batches come in order
 Group = tuple[Path, int]
 
 
