@@ -140,12 +140,10 @@ def contiguous(file: Positions, rows: int, offset: int) -> Callable[[int, int], 
         raise InputError(f"{file.path} is cut off; fetch it anew.")
 
     def read(start: int, stop: int) -> np.ndarray:
-        count = (stop - start) * PIXEL_BYTES
-        data = file.read(offset + start * PIXEL_BYTES, count)
-        if len(data) != count:
+        batch = np.empty((stop - start, *SHAPE), np.uint8)
+        if not file.fill(batch.reshape(-1), offset + start * PIXEL_BYTES):
             raise InputError(f"{file.path} was cut off while it was read.")
-        # A copy: what lies in bytes may not be written to, and compiled kernels do not take it then.
-        return np.frombuffer(data, np.uint8).reshape(-1, *SHAPE).copy()
+        return batch
 
     return read
 

@@ -7,6 +7,8 @@ import threading
 import weakref
 from pathlib import Path
 
+import numpy as np
+
 from ..errors import InputError
 
 
@@ -22,6 +24,17 @@ class Positions:
         self.size = os.fstat(self._descriptor).st_size
         self._lock = threading.Lock()
         weakref.finalize(self, os.close, self._descriptor)
+
+    def fill(self, buffer: np.ndarray, start: int) -> bool:
+        """Fill an array of bytes (n,) from `start` on; False where the file ends before."""
+        if hasattr(os, "preadv"):
+            try:
+                return os.preadv(self._descriptor, [buffer.data], start) == len(buffer)
+            except OSError as error:
+                raise InputError(f"{self.path} cannot be read: {error}.") from None
+        data = self.read(start, len(buffer))
+        buffer[: len(data)] = np.frombuffer(data, np.uint8)
+        return len(data) == len(buffer)
 
     def read(self, start: int, count: int) -> bytes:
         """At most `count` bytes from `start` on: fewer where the file ends."""
