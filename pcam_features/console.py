@@ -16,12 +16,12 @@ QUIET_SECONDS = 10  # between two lines of progress where stderr is not a termin
 
 
 def say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
+    """Strangers' files and servers may have a word in it: nothing that steers a terminal is printed."""
+    print(printable(message), file=sys.stderr, flush=True)
 
 
 def error(message: str) -> None:
-    """What strangers' files hold may be in it, so nothing that steers a terminal is printed."""
-    say("error: " + printable(message.replace("\n", " ")))
+    say("error: " + message.replace("\n", " "))
 
 
 def printable(text: str) -> str:
@@ -50,16 +50,17 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], text: bool = Fa
         made.add_column(column, justify="left" if left else "right", no_wrap=k == 0 or not text)
     for row in rows:
         made.add_row(*map(printable, row))
-    console = Console(highlight=False, markup=False)
+    console = Console(emoji=False, highlight=False, markup=False)
     if not text:  # a number is never cut: a line that is too long goes over two
-        unbound = Console(highlight=False, markup=False, width=1000)
+        unbound = Console(emoji=False, highlight=False, markup=False, width=1000)
         console = Console(
+            emoji=False,
             highlight=False,
             markup=False,
             width=max(console.width, unbound.measure(made).maximum),
         )
     elif not console.is_terminal:  # a pipe has no width that a table would have to fit
-        console = Console(highlight=False, markup=False, width=200)
+        console = Console(emoji=False, highlight=False, markup=False, width=200)
     console.print(made)
 
 
@@ -86,8 +87,9 @@ def stops_at_once(message: str) -> Iterator[None]:
     lost, or breaks what calls. Only for work that is kept as it is done."""
 
     def stop(number: int, frame: object) -> None:
-        show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""
-        say(f"{show_cursor}\n{message}")
+        if sys.stderr.isatty():
+            print("\x1b[?25h", end="", file=sys.stderr)  # a progress bar hides the cursor
+        say(f"\n{message}")
         os._exit(128 + number)
 
     if threading.current_thread() is not threading.main_thread():

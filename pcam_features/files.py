@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 TEMPORARY = ".part-written"  # the ending of what is not whole yet
 LOCK = "lock"  # of a folder that one process at a time may write to
-LARGEST_TABLE = 1 << 30  # bytes of a CSV that is read into memory
+LONGEST_HEADER, MOST_COLUMNS = 1 << 16, 4000  # bytes and columns of a CSV's first line
+LARGEST_JSON = 1 << 28  # bytes
+LARGEST_TABLE = 1 << 28  # bytes of a CSV that is read into memory
 
 
 def cache_root() -> Path:
@@ -163,6 +165,8 @@ def _no_number(name: str) -> float:
 
 def read_json(path: Path, what: str) -> dict[str, Any]:
     """A JSON object. Raises InputError, naming `what` it should be, if there is none."""
+    if path.exists() and (not path.is_file() or path.stat().st_size > LARGEST_JSON):
+        raise InputError(f"{what} {path} is no file, or too large.")
     try:
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except (OSError, ValueError, RecursionError) as error:
@@ -189,6 +193,7 @@ def parse_table(file: Path | IO[bytes], columns: Sequence[str], name: str) -> pd
     """As `read_table`, from a file that is there and of a fit size; `name` is what errors call it."""
     import pandas as pd
 
+    check_header(file, name)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # a row with too many cells
@@ -206,6 +211,21 @@ def parse_table(file: Path | IO[bytes], columns: Sequence[str], name: str) -> pd
     if "id" in columns:
         check_ids(table["id"].tolist(), name)
     return table
+
+
+def check_header(file: Path | IO[bytes], name: str) -> None:
+    """Raises InputError for a CSV with a first line out of all measure: each column takes its time."""
+    if isinstance(file, Path):
+        with file.open("rb") as opened:
+            start = opened.read(LONGEST_HEADER + 1)
+    else:
+        start = file.read(LONGEST_HEADER + 1)
+        file.seek(0)
+    first = start.partition(b"\n")[0]
+    if len(first) > LONGEST_HEADER or first.count(b",") > MOST_COLUMNS:
+        raise InputError(
+            f"{name} has too long a first line, or too many columns, for a table of patches."
+        )
 
 
 def check_ids(ids: list[str], where: str) -> None:

@@ -368,3 +368,45 @@ def test_mechanics_a_summary_is_plain_json(synthetic_folder: Path) -> None:
     assert train["patches"] == train["positive"] + train["negative"] == 240
     assert sum(train["brightness"]["tumor"]) == train["positive"]
     assert sum(train["channels"]["normal"]["red"]) == train["negative"] * 96 * 96
+
+
+def sources_of(folder: Path, real: np.ndarray) -> tuple[Path, Path]:
+    """Two sources: of pictures 0, 1 and near copies of 1 that are each other's; and one of more."""
+    near = jpeg(np.rot90(real[1]).copy(), 60)
+    rows = {
+        "a": [
+            ("a0", real[0], 0, "s1"),
+            ("a1", real[1], 1, "s1"),
+            ("a2", near, 1, ""),
+            ("a3", near, 1, ""),
+        ],
+        "b": [("b0", near, 1, "s1"), ("b1", real[2], 0, ""), ("b2", real[2], 1, "")],
+    }
+    for name, patches in rows.items():
+        (folder / name).mkdir()
+        for patch, pixels, _, _ in patches:
+            Image.fromarray(pixels).save(folder / name / f"{patch}.png")
+        table = [(f"{patch}.png", label, slide) for patch, _, label, slide in patches]
+        pd.DataFrame(table, columns=["path", "label", "slide"]).to_csv(
+            folder / name / "manifest.csv", index=False
+        )
+    return folder / "a", folder / "b"
+
+
+def test_mechanics_copies_of_copies_are_told_with_and_without_another_source(
+    real: np.ndarray, tmp_path: Path, pcam: Run
+) -> None:
+    first, second = sources_of(tmp_path, real)
+    alone, beside = checked(first), checked(first, against=second)
+    for found, name in ((alone, "train"), (beside, "a:train")):
+        assert kinds(found)["copies with the same pixels", name] == 1
+        assert kinds(found)["copies with nearly the same pixels", name] == 1
+    assert kinds(beside)["overlap", "b:train"] == 1
+    assert kinds(beside)["slides in two splits", ""] == 1
+    assert not any(what.startswith("labels of") for what, _ in kinds(beside))  # they are the other's
+    assert kinds(checked(second))["labels of the same pixels", ""] == 1
+    result = pcam("check", first, "--strict", "--patches", tmp_path / "p.csv")
+    assert result.code == 0, result.err
+    table = pd.read_csv(tmp_path / "p.csv", dtype={"near": "Int64"})
+    assert table["near"].tolist()[1:] == [0, 0, 0]
+    assert table["label"].tolist() == [0, 1, 1, 1]

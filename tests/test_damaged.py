@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
 import stat
 import struct
@@ -20,10 +21,12 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from layouts import IDS, LAYOUTS, PIXELS, opened, refused, sentence
+from layouts import IDS, LABELS, LAYOUTS, PIXELS, ROWS, opened, refused, sentence
 
 from pcam_features.errors import InputError
+from pcam_features.files import read_json
 from pcam_features.sources import hdf5, kaggle
+from pcam_features.sources.blocks import Blocks
 
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -276,3 +279,100 @@ def test_mechanics_hdf5_that_breaks_its_library_is_refused(
     monkeypatch.undo()
     monkeypatch.setattr(hdf5.sys, "executable", "/bin/false")
     refused(path, "makes HDF5's library fail")
+
+
+def test_mechanics_nothing_beside_the_data_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layouts.hdf5(tmp_path)
+    (tmp_path / "h5py.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    monkeypatch.chdir(tmp_path)
+    np.testing.assert_array_equal(opened(Path()).splits["train"].read(0, ROWS), PIXELS)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_mechanics_tables_of_many_columns_are_refused_at_once(tmp_path: Path) -> None:
+    folder = layouts.kaggle_folder(tmp_path / "data")
+    wide = b"id,label" + b"," * 3_000_000
+    (tmp_path / "wide.csv").write_bytes(wide + b"\n")
+    refused(tmp_path / "wide.csv", "too long a first line")
+    (folder / kaggle.LABELS).write_bytes(wide + b"\n")
+    with zipfile.ZipFile(tmp_path / "wide.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(folder / kaggle.LABELS, kaggle.LABELS)
+        archive.writestr("train/a.tif", b"x")
+    refused(tmp_path / "wide.zip", "too long a first line")
+
+
+def test_mechanics_a_block_that_cannot_be_made_is_not_made_again() -> None:
+    tried = []
+
+    def make(key: int) -> int:
+        tried.append(key)
+        raise InputError("damaged.")
+
+    blocks = Blocks(make, 2)
+    for _ in range(3):
+        with pytest.raises(InputError, match="damaged"):
+            blocks[0]
+    assert tried == [0]
+
+
+def test_mechanics_shards_are_all_there_and_of_one_set(tmp_path: Path) -> None:
+    path = layouts.parquet(tmp_path)
+    file = path / "train-00000-of-00001.parquet"
+    file.rename(path / "train-00000-of-00003.parquet")
+    refused(path, "complete them")
+    layouts.parquet(path)
+    refused(path, "another set's")
+
+
+def test_mechanics_names_of_labels_say_which_is_tumor(tmp_path: Path) -> None:
+    path = layouts.parquet(tmp_path)
+    file = path / "train-00000-of-00001.parquet"
+    table = pq.read_table(file)
+    for names, expected in ((["tumor", "normal"], 1 - LABELS), (["normal", "tumor"], LABELS)):
+        features = {"label": {"_type": "ClassLabel", "names": names}}
+        said = json.dumps({"info": {"features": features}})
+        pq.write_table(table.replace_schema_metadata({"huggingface": said}), file)
+        np.testing.assert_array_equal(opened(path).splits["train"].labels, expected)
+
+
+def test_mechanics_unlabeled_is_not_normal(tmp_path: Path) -> None:
+    path = layouts.images(tmp_path)
+    (path / "train" / "normal").rename(path / "train" / "unlabeled")
+    refused(path, "beside labeled ones")
+
+
+def test_mechanics_zips_name_files_twice_or_from_here(tmp_path: Path) -> None:
+    folder = layouts.kaggle_folder(tmp_path / "data")
+    with zipfile.ZipFile(tmp_path / "dot.zip", "w") as archive:
+        for file in sorted(folder.rglob("*.*")):
+            archive.write(file, file.relative_to(folder))
+            archive.filelist[-1].filename = f"./{file.relative_to(folder)}"
+    np.testing.assert_array_equal(opened(tmp_path / "dot.zip").splits["train"].read(0, ROWS), PIXELS)
+    with zipfile.ZipFile(tmp_path / "dot.zip", "a") as archive:
+        archive.writestr("train/patch_00.tif", b"x")
+    refused(tmp_path / "dot.zip", "have the same id patch_00")
+
+
+def test_mechanics_options_that_say_nothing_are_refused(tmp_path: Path) -> None:
+    refused(layouts.hdf5(tmp_path / "h"), "--positive is for folders of images", positive="x")
+    table = layouts.manifest(tmp_path / "m")
+    pd.read_csv(table).assign(id=[" ", *IDS[1:]]).to_csv(table, index=False)
+    refused(table, "id or slide ' '")
+
+
+def test_mechanics_an_empty_split_is_left_out(tmp_path: Path) -> None:
+    path = layouts.kaggle_folder(tmp_path)
+    for file in (path / "test").iterdir():
+        file.unlink()
+    assert [split.name for split in opened(path).only(None)] == ["train"]
+    with pytest.raises(InputError, match="no patches"):
+        opened(path).only("test")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a system without pipes that have names")
+def test_mechanics_a_pipe_is_no_json(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.json")
+    with pytest.raises(InputError, match="no file"):
+        read_json(tmp_path / "a.json", "record")

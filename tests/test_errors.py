@@ -14,6 +14,7 @@ import pytest
 from conftest import Result
 from PIL import Image
 
+from pcam_features import console
 from pcam_features.families.catalog import FAMILIES
 
 Run = Callable[..., Result]
@@ -323,3 +324,13 @@ def test_mechanics_usage(
     filled = [word.format(source=source, out=tmp_path / "out") for word in command]
     refused(pcam(*filled), words)
     assert not (tmp_path / "out").exists()
+
+
+def test_mechanics_strangers_words_do_not_steer_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    console.say("\x1b]0;owned\x07\x1b[31mred")
+    console.table(("grade", "found"), [("note", "kaggle:train: and pcam:test: \x1b[31m")], text=True)
+    said = capsys.readouterr()
+    assert "\x1b" not in said.out + said.err
+    assert "kaggle:train: and pcam:test:" in said.out

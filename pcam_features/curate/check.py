@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import __version__
+from ..sources import kaggle, manifest
 from ..sources.source import Source, Split
 from . import drift, findings
 from .drift import Drift
@@ -71,7 +72,9 @@ def looked(
     told: bool,
 ) -> list[Part]:
     """A look at each split; its name tells of its source if it must be `told` from another's."""
-    before = f"{Path(source.path).name}:" if told else ""
+    path = Path(source.path)
+    named = path.parent.name if path.name in (manifest.NAME, kaggle.ZIP) else path.name
+    before = f"{named}:" if told else ""
     return [Part(before + s.name, look_at(s, measure, threads, progress), own) for s in splits]
 
 

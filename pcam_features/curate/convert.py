@@ -75,6 +75,8 @@ def check_apart(source: Source, folder: Path) -> None:
     if source.kind == Kind.synthetic:
         return
     ours, theirs = folder.resolve(), Path(source.path).resolve()
+    if source.kind == Kind.manifest and ours.exists():
+        theirs = theirs.parent  # its images may be in what would be replaced
     if ours == theirs or ours in theirs.parents or theirs in ours.parents:
         raise InputError(f"{folder} and {source.path} lie in one another; name a folder beside it.")
 

@@ -140,7 +140,10 @@ def size_of(url: str, name: str, most: int, say: Callable[[str], None]) -> int:
                 refuse(url, response)
             return _fitting(url, Known(None, most, told=True), response.length) or 0
 
-    return persist(look, lambda: 0, name, say)
+    size = persist(look, lambda: 0, name, say)
+    if not size:
+        raise PcamError(f"the server of {url} says that it is empty; name another --mirror.")
+    return size
 
 
 def persist(work: Callable[[], T], size: Callable[[], int], name: str, say: Callable[[str], None]) -> T:

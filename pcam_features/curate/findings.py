@@ -48,12 +48,12 @@ class Part:
 @dataclass(frozen=True)
 class Rows:
     """The rows of all parts, one after the other: of which part each is, its place there, its label (-1
-    if it has none), and whether it was read."""
+    if it has none), and whether it is of the source that is checked."""
 
     part: np.ndarray
     place: np.ndarray
     label: np.ndarray
-    there: np.ndarray
+    own: np.ndarray
 
 
 def rows_of(parts: Sequence[Part]) -> Rows:
@@ -66,7 +66,7 @@ def rows_of(parts: Sequence[Part]) -> Rows:
         np.repeat(np.arange(len(parts)), sizes),
         np.concatenate([np.arange(size) for size in sizes]),
         np.concatenate(labels),
-        np.concatenate([part.look.there for part in parts]),
+        np.repeat([part.own for part in parts], sizes),
     )
 
 
@@ -97,7 +97,8 @@ def unreadable(parts: Sequence[Part]) -> Iterator[Finding]:
             names = ids_of(part, found)
             says = f"{len(found):,} patch(es) of {part.name} cannot be read, the first: "
             says += part.look.unreadable[found[0]]
-            yield Finding(Grade.fault, "unreadable", len(found), names, says, part.name)
+            grade = Grade.fault if part.own else Grade.odd
+            yield Finding(grade, "unreadable", len(found), names, says, part.name)
 
 
 def not_their_sum(look: Look) -> np.ndarray:
@@ -111,7 +112,7 @@ def not_their_sum(look: Look) -> np.ndarray:
 
 
 def damaged(parts: Sequence[Part]) -> Iterator[Finding]:
-    for part in parts:
+    for part in (one for one in parts if one.own):
         found = not_their_sum(part.look)
         if len(found):
             names = ids_of(part, found)
@@ -122,7 +123,7 @@ def damaged(parts: Sequence[Part]) -> Iterator[Finding]:
             yield Finding(Grade.fault, "wrong checksum", len(found), names, says, part.name)
 
 
-def groups_by(group: np.ndarray, rows: Rows, tell: Callable[[np.ndarray], bool]) -> list[np.ndarray]:
+def groups_by(group: np.ndarray, tell: Callable[[np.ndarray], bool]) -> list[np.ndarray]:
     """The groups, as rows, of which `tell` says so."""
     order = np.argsort(group, kind="stable")
     order = order[group[order] >= 0]
@@ -133,8 +134,10 @@ def groups_by(group: np.ndarray, rows: Rows, tell: Callable[[np.ndarray], bool])
 
 
 def conflicts(group: np.ndarray, rows: Rows) -> list[np.ndarray]:
-    """Groups of copies, as rows, that are labeled both ways."""
-    return groups_by(group, rows, lambda one: {0, 1} <= set(rows.label[one].tolist()))
+    """Groups of copies, as rows, that are labeled both ways; not those of the other source alone."""
+    return groups_by(
+        group, lambda one: {0, 1} <= set(rows.label[one].tolist()) and bool(rows.own[one].any())
+    )
 
 
 def conflicting(parts: Sequence[Part], rows: Rows, copies: Copies) -> Iterator[Finding]:
@@ -178,7 +181,7 @@ def shared_slides(parts: Sequence[Part]) -> Iterator[Finding]:
     known = [{slide for slide in part.look.split.slides if slide} for part in parts]
     for a, b in combinations(range(len(parts)), 2):
         both = sorted(known[a] & known[b])
-        if parts[a].own and parts[b].own and both:
+        if parts[a].own and both:
             says = (
                 f"{len(both):,} slide(s) are in {parts[a].name} and in {parts[b].name}: {some(both)}; "
                 "what is scored on one after training on the other is not of new slides."
@@ -186,14 +189,21 @@ def shared_slides(parts: Sequence[Part]) -> Iterator[Finding]:
             yield Finding(Grade.fault, "slides in two splits", len(both), both[:EXAMPLES], says)
 
 
+def further(exact: np.ndarray, group: np.ndarray, own: np.ndarray, *, near: bool) -> np.ndarray:
+    """The rows of `own` that repeat an earlier one of their group: pictures that are not the same
+    pixels as another of them, if `near`."""
+    held = np.flatnonzero(own & (group >= 0))
+    if near:  # one of each that are the same
+        pixels = np.where(exact[held] >= 0, exact[held], -1 - held)
+        held = held[np.sort(np.unique(pixels, return_index=True)[1])]
+    return np.delete(held, np.unique(group[held], return_index=True)[1])
+
+
 def repeated(parts: Sequence[Part], rows: Rows, copies: Copies) -> Iterator[Finding]:
     for k, part in enumerate(parts):
         own = (rows.part == k) & part.own
         for what, group in (("the same pixels", copies.exact), ("nearly the same pixels", copies.near)):
-            held = np.flatnonzero(own & (group >= 0))
-            extra = np.delete(held, np.unique(group[held], return_index=True)[1])
-            if group is copies.near:
-                extra = extra[copies.exact[extra] < 0]
+            extra = further(copies.exact, group, own, near=group is copies.near)
             if len(extra):
                 names = ids_of(part, rows.place[extra])
                 says = (

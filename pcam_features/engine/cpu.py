@@ -63,7 +63,8 @@ def compile_ahead(kernels: Sequence[Kernel]) -> None:
     count = min(joblib.cpu_count(), len(modules))
     if count < 2:
         return
-    command = [sys.executable, "-m", f"{__package__}.compile"]
+    # -P: modules are not looked for where the user happens to be
+    command = [sys.executable, "-P", "-m", f"{__package__}.compile"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     workers = [
         subprocess.Popen(  # noqa: S603

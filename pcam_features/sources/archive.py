@@ -6,7 +6,7 @@ import io
 import struct
 import zipfile
 import zlib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import InputError
@@ -38,7 +38,9 @@ class Archive:
                 infos = opened.infolist()
         except Exception as error:  # zipfile meets damage in more ways than it says
             raise InputError(f"{path} cannot be read as a zip: {error}.") from None
-        self.members = {info.filename: info for info in infos if not info.is_dir()}
+        files = [(str(PurePosixPath(info.filename)), info) for info in infos if not info.is_dir()]
+        self.names = [name for name, _ in files]  # one that stands twice is there twice
+        self.members = dict(files)
 
     def read(self, name: str, most: int) -> bytes:
         """A member's bytes. Raises InputError if they are more than `most`, or damaged."""

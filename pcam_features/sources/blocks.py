@@ -7,17 +7,22 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
+from ..errors import InputError
+
 Key = TypeVar("Key", bound=Hashable)
 Block = TypeVar("Block")
 
 
 class Blocks(Generic[Key, Block]):
-    """The `kept` blocks last asked for; each is made by one thread while others wait for it alone."""
+    """The `kept` blocks last asked for; each is made by one thread while others wait for it alone.
+
+    A block that cannot be made is not tried again as long as that is kept.
+    """
 
     def __init__(self, make: Callable[[Key], Block], kept: int) -> None:
         self._make, self._kept = make, kept
         self._lock = threading.Lock()
-        self._making: OrderedDict[Key, tuple[threading.Lock, list[Block]]] = OrderedDict()
+        self._making: OrderedDict[Key, tuple[threading.Lock, list[Block | InputError]]] = OrderedDict()
 
     def __getitem__(self, key: Key) -> Block:
         with self._lock:
@@ -27,5 +32,10 @@ class Blocks(Generic[Key, Block]):
                 self._making.popitem(last=False)
         with own:
             if not made:
-                made.append(self._make(key))
+                try:
+                    made.append(self._make(key))
+                except InputError as error:
+                    made.append(error)
+            if isinstance(made[0], InputError):
+                raise InputError(str(made[0]))
             return made[0]

@@ -60,12 +60,25 @@ def detect(path: str) -> Kind:
             raise InputError(f"{path} holds a source ({kind}), but is none; give {inside}.")
     if kinds:
         return kinds[0]
-    of_images = there.is_dir() and any(file.suffix.lower() in SUFFIXES for file in there.iterdir())
-    if of_images or there.suffix.lower() in (*SUFFIXES, ".h5"):
-        for above in list(there.absolute().parents)[:2]:
-            if any(layout.recognize(above) for layout in LAYOUTS.values()):
-                raise InputError(f"{path} is a part of a source; give {above}.")
-    raise InputError(f"{path} is of no known kind: it is none of {KNOWN}.")
+    if above := source_above(there):
+        raise InputError(f"{path} is a part of a source; give {above}.")
+    raise InputError(
+        f"{path} is of no known kind: it is none of {KNOWN}; "
+        f"images without classes go to <split>/{image_folder.UNLABELED}/."
+    )
+
+
+def source_above(path: Path) -> Path | None:
+    """The source that a folder of images or a file is plainly a part of."""
+    of_images = path.is_dir() and any(file.suffix.lower() in SUFFIXES for file in path.iterdir())
+    if not of_images and path.suffix.lower() not in (*SUFFIXES, ".h5"):
+        return None
+    for above in list(path.absolute().parents)[:2]:
+        kinds = [kind for kind, layout in LAYOUTS.items() if layout.recognize(above)]
+        known_class = path.absolute().name.lower() in image_folder.KNOWN
+        if kinds and (kinds[0] != Kind.images or known_class):
+            return above
+    return None
 
 
 def sources_inside(folder: Path) -> Iterator[tuple[Path, Kind]]:
@@ -98,6 +111,8 @@ def open_source(
     if kind in LAYOUTS and not LAYOUTS[kind].recognize(check_path(path)):
         raise InputError(f"{path} holds no patches that read as kind {kind}.")
     kind = kind or detect(path)
+    if positive is not None and kind != Kind.images:
+        raise InputError(f"--positive is for folders of images; {path} is of kind {kind}.")
     if kind == Kind.synthetic:
         source = synthetic.open_source(path)
     elif kind == Kind.images:
@@ -135,7 +150,7 @@ def check(source: Source, strict: bool) -> None:
                 "spaces, _ and -."
             )
         for text in (*split.ids, *filter(None, split.slides)):
-            if len(text) > LONGEST or not text.isprintable():
+            if len(text) > LONGEST or not text.isprintable() or not text.strip():
                 raise InputError(
                     f"{source.path} has an id or slide {text[:100]!r} in split {name!r}; they have at "
                     f"most {LONGEST} letters that can be printed."

@@ -25,12 +25,13 @@ import numpy as np
 from ..choices import Kind
 from ..errors import InputError
 from ..files import check_ids, read_table, whole_file
+from . import hdf5_layout
 from .blocks import Blocks
 from .images import PIXEL_BYTES, SHAPE
 from .positions import Positions
 from .slides import COLUMNS as SLIDE_COLUMNS
 from .slides import UNKNOWN
-from .source import Source, Split, digest, numbered
+from .source import Source, Split, digest, numbered, train_first
 
 STEM = "camelyonpatch_level_2_split_"
 PIXELS, LABELS = "x", "y"  # datasets, and how their files' names end
@@ -67,10 +68,11 @@ def listed(path: Path) -> list[Path]:
 
 def ask(path: Path, dataset: str, *, values: bool = False) -> dict[str, Any]:
     """What `hdf5_layout` says of a dataset. Raises InputError if that is not what it should be."""
-    command = [sys.executable, "-m", f"{__package__}.hdf5_layout", str(path.absolute()), dataset]
+    # By its path, and -P: a file called h5py.py that lies beside the data is not run.
+    command = [sys.executable, "-P", hdf5_layout.__file__, str(path.absolute()), dataset]
     damaged = f"{path} cannot be read as HDF5"
     try:
-        done = subprocess.run(  # noqa: S603 - our own module, by its name
+        done = subprocess.run(  # noqa: S603 - our own module, by its path
             command + ["values"] * values, capture_output=True, timeout=SECONDS, check=False
         )
         said: dict[str, Any] = json.loads(done.stdout)
@@ -249,5 +251,5 @@ def open_source(path: Path, unpacking: Unpacking) -> Source:
         match = FILE.fullmatch(file.name)
         if match and (match["split"] not in found or file.suffix != PACKED):
             found[match["split"]] = file
-    order = sorted(found, key=lambda name: ("train", "valid", "test", name).index(name))
-    return Source(Kind.hdf5, str(path), PROTOCOL, {n: split_of(found[n], n, unpacking) for n in order})
+    splits = {name: split_of(found[name], name, unpacking) for name in train_first(found)}
+    return Source(Kind.hdf5, str(path), PROTOCOL, splits)

@@ -3,7 +3,7 @@
 HDF5's library may crash, hang or ask for any memory on a file that means harm, so it runs here, within
 limits, and says as JSON what `hdf5` then reads without it, or why not:
 
-    python -m pcam_features.sources.hdf5_layout FILE DATASET [values]
+    python -P pcam_features/sources/hdf5_layout.py FILE DATASET [values]
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from bisect import bisect_right
 from collections.abc import Callable
@@ -22,14 +23,17 @@ from ..errors import InputError
 from ..files import check_ids
 from ..store import LARGEST_ROWS
 from .blocks import Blocks
+from .image_folder import NEGATIVE, POSITIVE
 from .images import one_by_one, patch_of
 from .slides import COLUMNS as SLIDE_COLUMNS
 from .slides import UNKNOWN
-from .source import Source, Split, digest, numbered, whole_labels
+from .source import Source, Split, digest, numbered, train_first, whole_labels
 
 IMAGE, BYTES, LABEL, ID = "image", "bytes", "label", "id"
 SUFFIX = ".parquet"
-NAME = re.compile(rf"(?P<split>\w{{1,64}}?)(-\d+-of-\d+|-\d+|-[0-9a-f]{{16}})*{SUFFIX}")
+NAME = re.compile(
+    rf"(?P<split>\w{{1,64}}?)(-(?P<shard>\d+)-of-(?P<shards>\d+)|-\d+|-[0-9a-f]{{16}})*{SUFFIX}"
+)
 PROTOCOL = (
     "Patches as Hugging Face's files hold them. Whether splits share slides is for the one who made "
     "them to say."
@@ -101,9 +105,33 @@ def columns_of(path: Path) -> tuple[dict[str, list[Any]], list[int]]:
             table = parquet.read(file, wanted)
             if wanted and len(table) != sum(rows):
                 raise InputError(f"{path} has {len(table):,} rows and says {sum(rows):,}.")
-            return {name: table[name].to_pylist() for name in wanted}, rows
+            columns = {name: table[name].to_pylist() for name in wanted}
+            if is_inverted(schema) and LABEL in columns:
+                columns[LABEL] = [1 - v if v in (0, 1) else v for v in columns[LABEL]]
+            return columns, rows
     except (OSError, KeyError, ValueError, TypeError, MemoryError, pa.ArrowException) as error:
         raise InputError(f"{path} cannot be read as Parquet: {' '.join(str(error).split())}.") from None
+
+
+def is_inverted(schema: pa.Schema) -> bool:
+    """Whether 1 is normal and 0 tumor, by the names that Hugging Face's files may give labels."""
+    try:
+        said = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        first, second = said["info"]["features"][LABEL]["names"]
+        return str(first).lower() in POSITIVE and str(second).lower() in NEGATIVE
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return False
+
+
+def check_shards(split: str, files: list[Path]) -> None:
+    """Raises InputError unless files that say they are k of n are all of the n."""
+    found = [NAME.fullmatch(file.name) for file in files]
+    said = [(int(m["shard"]), int(m["shards"])) for m in found if m and m["shards"]]
+    if said and sorted(said) != [(k, len(files)) for k in range(len(files))]:
+        raise InputError(
+            f"the files of split {split} in {files[0].parent} are not {SUFFIX} files 0 to n - 1 of n "
+            f"({len(files)}, the first {files[0].name}); complete them, or move away another set's."
+        )
 
 
 def label_of(value: Any, path: Path) -> int | None:
@@ -122,6 +150,7 @@ def texts(values: list[Any], path: Path, name: str) -> list[str]:
 
 
 def split_of(name: str, files: list[Path]) -> Split:
+    check_shards(name, files)
     ids: list[str] = []
     labels: list[int | None] = []
     slides: list[str | None] = []
@@ -173,5 +202,5 @@ def open_source(path: Path) -> Source:
         if not match:
             raise InputError(f"{file} does not say its split; call it {file_name('SPLIT', 0, 1)}.")
         found.setdefault(match["split"], []).append(file)
-    splits = {name: split_of(name, files) for name, files in found.items()}
+    splits = {name: split_of(name, found[name]) for name in train_first(found)}
     return Source(Kind.parquet, str(path), PROTOCOL, splits)

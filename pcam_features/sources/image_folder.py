@@ -12,7 +12,7 @@ import numpy as np
 from ..choices import Kind
 from ..errors import InputError
 from .images import SUFFIXES, by_id, content_of, list_images, reader
-from .source import Problem, Source, Split
+from .source import Problem, Source, Split, train_first
 
 PROTOCOL = (
     "A patch's class is its folder. Whether splits share slides is for the one who made them to say."
@@ -20,6 +20,7 @@ PROTOCOL = (
 TUMOR, NORMAL, UNLABELED = "tumor", "normal", "unlabeled"  # what pcam calls them
 POSITIVE = {"1", TUMOR, "tumour", "positive", "pos", "malignant", "cancer", "metastasis", "true"}
 NEGATIVE = {"0", NORMAL, "negative", "neg", "benign", "healthy", "false", "no_tumor", "non_tumor"}
+KNOWN = POSITIVE | NEGATIVE | {UNLABELED}
 
 
 def _folders(path: Path) -> list[Path]:
@@ -47,6 +48,10 @@ def positive_class(names: list[str], path: Path, given: str | None) -> str | Non
     """
     if names == [UNLABELED]:
         return None
+    if UNLABELED in names:
+        raise InputError(
+            f"{path} has {UNLABELED} patches beside labeled ones; give them a split of their own."
+        )
     if given is not None:
         if given not in names:
             raise InputError(
@@ -86,6 +91,7 @@ def open_source(path: Path, *, positive: str | None = None) -> Source:
     Raises InputError if a class cannot be told.
     """
     parts = {"train": path} if _class_folders(path) else {f.name: f for f in _folders(path)}
-    made = {name: _split(name, f, positive) for name, f in parts.items() if _class_folders(f)}
+    named = [name for name, folder in parts.items() if _class_folders(folder)]
+    made = {name: _split(name, parts[name], positive) for name in train_first(named)}
     problems = [one for _, problems in made.values() for one in problems]
     return Source(Kind.images, str(path), PROTOCOL, {n: s for n, (s, _) in made.items()}, problems)

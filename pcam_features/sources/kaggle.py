@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..choices import Kind
 from ..errors import InputError
-from ..files import LARGEST_TABLE, parse_table, read_table
+from ..files import parse_table, read_table
 from .archive import Archive
 from .images import LARGEST_FILE, SUFFIXES, by_id, list_images, one_by_one, patch_of, read_patch
 from .source import Problem, Source, Split, digest, problem
@@ -23,6 +23,7 @@ from .source import Problem, Source, Split, digest, problem
 LABELS = "train_labels.csv"
 SAMPLE = "sample_submission.csv"
 TRAIN, TEST = "train", "test"
+LARGEST_ZIPPED = 1 << 26  # bytes of a table in a zip; Kaggle's has nine million
 ZIP = "histopathologic-cancer-detection.zip"
 PROTOCOL = (
     "A patch is positive if its center 32x32 holds tumor. Patches of one slide belong together; "
@@ -67,7 +68,7 @@ class Zip:
         self.path = path
         self.archive = Archive(path)
         self.folders: dict[PurePosixPath, list[str]] = {}
-        for name in self.archive.members:
+        for name in self.archive.names:
             self.folders.setdefault(PurePosixPath(name).parent, []).append(name)
         self.root = min(
             (PurePosixPath(n).parent for n in self.archive.members if n.split("/")[-1] == LABELS),
@@ -79,7 +80,7 @@ class Zip:
         return str(self.root / name) in self.archive.members or self.root / name in self.folders
 
     def table(self, name: str) -> pd.DataFrame:
-        content = self.archive.read(str(self.root / name), LARGEST_TABLE)
+        content = self.archive.read(str(self.root / name), LARGEST_ZIPPED)
         return parse_table(io.BytesIO(content), ("id", "label"), f"label table {self.path}: {name}")
 
     def images(self, folder: str) -> tuple[Mapping[str, str], list[Problem]]:

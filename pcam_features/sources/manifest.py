@@ -64,7 +64,8 @@ def split_of(name: str, rows: pd.DataFrame, where: str) -> tuple[Split, list[Pro
 def read_labels(table: pd.DataFrame, where: str) -> list[int | None]:
     if LABEL not in table:
         return [None] * len(table)
-    told = {"0": 0, "1": 1} | dict.fromkeys(UNKNOWN)
+    # As pandas writes them where some are missing: 1.0.
+    told = {"0": 0, "1": 1, "0.0": 0, "1.0": 1} | dict.fromkeys(UNKNOWN)
     for row, label in enumerate(table[LABEL]):
         if label not in told:
             raise InputError(f"{where}, line {row + 2}: the label is {label[:100]!r}, not 0 or 1.")

@@ -86,11 +86,13 @@ class Source:
         return replace(self, splits={n: named(s, {}) for n, s in self.splits.items()})
 
     def only(self, names: str | None) -> list[Split]:
-        """The splits in a comma-separated list, in that order; all of them for None.
+        """The splits in a comma-separated list, in that order; for None all that have patches.
 
         Raises InputError for a name the source does not have, or a split without patches.
         """
-        wanted = list(self.splits) if names is None else [n.strip() for n in names.split(",")]
+        wanted = [name for name, split in self.splits.items() if len(split)]
+        if names is not None:
+            wanted = [name.strip() for name in names.split(",")]
         wanted = list(dict.fromkeys(wanted))
         for name in wanted:
             if name not in self.splits:
@@ -104,6 +106,11 @@ class Source:
 
 def named(split: Split, slides: Mapping[str, str]) -> Split:
     return replace(split, slides=[slides.get(i) for i in split.ids])
+
+
+def train_first(names: Iterable[str]) -> list[str]:
+    """Names of splits in the order that people expect."""
+    return sorted(names, key=lambda name: (("train", "valid", "test", name).index(name), name))
 
 
 def numbered(split: str, rows: int) -> list[str]:
