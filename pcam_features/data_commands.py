@@ -54,6 +54,23 @@ def fetch(
         show.fetched(what, folder)
 
 
+def check_outputs(report: Path | None, patches: Path | None) -> None:
+    """Raises InputError for files that cannot be written, or are there and are no check's."""
+    from .files import check_file
+
+    for file, start in ((report, b"<!doctype html>"), (patches, b"id,split,label,slide,readable,")):
+        if file is None:
+            continue
+        check_file(file)
+        if file.is_file():
+            with file.open("rb") as there:
+                ours = there.read(len(start)) == start
+            if not ours:
+                raise InputError(f"{file} is there and is not a check's; name another file.")
+    if report is not None and report == patches:
+        raise InputError(f"--report and --patches are both {report}; give two files.")
+
+
 def check(
     source: SourceArgument,
     against: Annotated[
@@ -76,14 +93,10 @@ def check(
     from .curate.check import faults, patch_table, summary, verdict
     from .curate.look import kernels
     from .engine import cpu
-    from .files import check_file, whole_file
+    from .files import whole_file
     from .sources.detect import open_source
 
-    for file in (report, patches):
-        if file is not None:
-            check_file(file)
-    if report is not None and report == patches:
-        raise InputError(f"--report and --patches are both {report}; give two files.")
+    check_outputs(report, patches)
     opened, slides_from = open_source(
         source,
         kind=kind,

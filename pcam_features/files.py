@@ -107,6 +107,9 @@ def whole_folder(path: Path, *, overwrite: bool, what: str, mark: str, key: str)
     try:
         temporary.mkdir(parents=True)
         yield temporary
+        check_free(
+            path, overwrite=overwrite, what=what, mark=mark, key=key
+        )  # once more: it took a while
         replace_folder(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -410,3 +410,15 @@ def test_mechanics_copies_of_copies_are_told_with_and_without_another_source(
     table = pd.read_csv(tmp_path / "p.csv", dtype={"near": "Int64"})
     assert table["near"].tolist()[1:] == [0, 0, 0]
     assert table["label"].tolist() == [0, 1, 1, 1]
+
+
+def test_mechanics_a_check_replaces_only_its_own_files(tmp_path: Path, pcam: Run) -> None:
+    mine = tmp_path / "mine.csv"
+    mine.write_text("id,label\na,1\n")
+    for option in ("--patches", "--report"):
+        result = pcam("check", "synthetic:20:4", option, mine)
+        assert result.code == 2
+        assert "name another file" in result.err
+    assert mine.read_text() == "id,label\na,1\n"
+    for _ in range(2):
+        assert pcam("check", "synthetic:20:4", "--patches", tmp_path / "p.csv").code == 0

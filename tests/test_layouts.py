@@ -227,3 +227,16 @@ def test_mechanics_kaggle_problems_are_listed_without_strict(tmp_path: Path) -> 
         "no label": (1, ["more"]),
     }
     assert source.splits["train"].ids == [i for i in IDS if i not in (IDS[0], IDS[5])]
+
+
+def test_mechanics_wilds_hospitals_are_held_out_whatever_the_table_says(tmp_path: Path) -> None:
+    """As WILDS' own loader has it: center 1 is val, center 2 is test."""
+    path = layouts.wilds(tmp_path)
+    table = pd.read_csv(path / "metadata.csv", index_col=0, dtype={"patient": str})
+    table["center"] = [k % 3 for k in range(ROWS)]
+    table.to_csv(path / "metadata.csv")
+    assert {name: len(split) for name, split in opened(path).splits.items()} == {
+        "train": 4,
+        "test": 4,
+        "val": 4,
+    }

@@ -50,10 +50,11 @@ def check(
     """
     measure = color_measure()
     progress(0)
-    parts = looked(source, splits, measure, threads, progress, own=True, told=against is not None)
+    own, other = names_of(source, against)
+    parts = looked(own, splits, measure, threads, progress, own=True)
     if against is not None:
         others = [split for split in against.splits.values() if len(split)]
-        parts += looked(against, others, measure, threads, progress, own=False, told=True)
+        parts += looked(other, others, measure, threads, progress, own=False)
     copies = find_copies([part.look for part in parts])
     first = parts[0]
     drifts = [drift.between(first.name, first.look, one.name, one.look) for one in parts[1:]]
@@ -61,20 +62,26 @@ def check(
     return Checked(source, parts, copies, known, findings.find(source, parts, copies, known))
 
 
+def names_of(source: Source, against: Source | None) -> tuple[str, str]:
+    """What stands before the names of splits, to tell those of two sources apart."""
+    if against is None:
+        return "", ""
+    own, other = (
+        path.parent.name if path.name in (manifest.NAME, kaggle.ZIP) else path.name
+        for path in (Path(source.path), Path(against.path))
+    )
+    return f"{own}:", f"{other}:" if other != own else f"other {other}:"
+
+
 def looked(
-    source: Source,
+    before: str,
     splits: Sequence[Split],
     measure: Measure,
     threads: int,
     progress: Callable[[int], None],
     *,
     own: bool,
-    told: bool,
 ) -> list[Part]:
-    """A look at each split; its name tells of its source if it must be `told` from another's."""
-    path = Path(source.path)
-    named = path.parent.name if path.name in (manifest.NAME, kaggle.ZIP) else path.name
-    before = f"{named}:" if told else ""
     return [Part(before + s.name, look_at(s, measure, threads, progress), own) for s in splits]
 
 

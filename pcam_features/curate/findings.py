@@ -135,9 +135,12 @@ def groups_by(group: np.ndarray, tell: Callable[[np.ndarray], bool]) -> list[np.
 
 def conflicts(group: np.ndarray, rows: Rows) -> list[np.ndarray]:
     """Groups of copies, as rows, that are labeled both ways; not those of the other source alone."""
-    return groups_by(
-        group, lambda one: {0, 1} <= set(rows.label[one].tolist()) and bool(rows.own[one].any())
-    )
+    known = rows.own & (rows.label >= 0)
+
+    def both_ways(one: np.ndarray) -> bool:
+        return {0, 1} <= set(rows.label[one].tolist()) and bool(known[one].any())
+
+    return groups_by(group, both_ways)
 
 
 def conflicting(parts: Sequence[Part], rows: Rows, copies: Copies) -> Iterator[Finding]:
@@ -171,7 +174,7 @@ def overlapping(parts: Sequence[Part], rows: Rows, copies: Copies) -> Iterator[F
             names = ids_of(parts[b], rows.place[near])
             says = (
                 f"{len(near):,} of {len(parts[b].look.split):,} patches of {parts[b].name} are also in "
-                f"{parts[a].name}, where they are {back:,} ({exact:,} with the same pixels): "
+                f"{parts[a].name}, {exact:,} with the same pixels, where they are {back:,}: "
                 f"{some(names)}; do not train on one and test on the other."
             )
             yield Finding(Grade.fault, "overlap", len(near), names, says, parts[b].name)

@@ -117,8 +117,10 @@ def is_inverted(schema: pa.Schema) -> bool:
     """Whether 1 is normal and 0 tumor, by the names that Hugging Face's files may give labels."""
     try:
         said = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-        first, second = said["info"]["features"][LABEL]["names"]
-        return str(first).lower() in POSITIVE and str(second).lower() in NEGATIVE
+        names = said["info"]["features"][LABEL]["names"]
+        first, second = (re.sub("[- ]", "_", str(name).lower()) for name in names)
+        told = first in NEGATIVE or second in POSITIVE
+        return not told and (first in POSITIVE or second in NEGATIVE)
     except (KeyError, TypeError, ValueError, RecursionError):
         return False
 

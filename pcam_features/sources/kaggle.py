@@ -86,7 +86,7 @@ class Zip:
     def images(self, folder: str) -> tuple[Mapping[str, str], list[Problem]]:
         names = sorted(self.folders.get(self.root / folder, ()))
         paths = [(PurePosixPath(name), name) for name in names]
-        return by_id((p.stem, n) for p, n in paths if p.suffix.lower() in SUFFIXES)
+        return by_id((p.stem, n) for p, n in paths if p.suffix.lower() in SUFFIXES and p.name[0] != ".")
 
     def size(self, file: str) -> int:
         return self.archive.members[file].file_size

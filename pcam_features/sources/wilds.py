@@ -17,7 +17,11 @@ from .manifest import ID, LABEL, SPLIT, split_of
 from .source import Source
 
 METADATA, PATCHES = "metadata.csv", "patches"
-COLUMNS = ("patient", "node", "x_coord", "y_coord", "tumor", SPLIT)
+PATTERNS = {
+    **{"patient": r"\d{1,3}", "tumor": "[01]", "center": "[0-4]", SPLIT: "[0-3]"},
+    **dict.fromkeys(("node", "x_coord", "y_coord"), r"\d{1,9}"),
+}
+HELD_OUT = {"1": "3", "2": "2"}  # centers, whatever else the table says: as WILDS' own loader does
 SPLITS = {"0": "train", "1": "id_val", "2": "test", "3": "val"}
 PROTOCOL = (
     "A slide is a lymph node of a patient. id_val is of the hospitals, and slides, that train is of; "
@@ -31,11 +35,9 @@ def recognize(path: Path) -> bool:
 
 def open_source(path: Path) -> Source:
     """Raises InputError for a table that is not WILDS'."""
-    table = read_table(path / METADATA, COLUMNS, "metadata")
+    table = read_table(path / METADATA, tuple(PATTERNS), "metadata")
     where = f"metadata {path / METADATA}"
-    for column, pattern in [("patient", r"\d{1,3}"), ("tumor", "[01]"), (SPLIT, "[0-3]")] + [
-        (column, r"\d{1,9}") for column in ("node", "x_coord", "y_coord")
-    ]:
+    for column, pattern in PATTERNS.items():
         bad = ~table[column].str.fullmatch(pattern)
         if bad.any():
             row = int(bad.to_numpy().argmax())
@@ -50,7 +52,7 @@ def open_source(path: Path) -> Source:
             "file": [folder / s / f"{name}.png" for s, name in zip(slide, stem, strict=True)],
             LABEL: table["tumor"].astype(int),
             "slide": slide,
-            SPLIT: table[SPLIT].map(SPLITS),
+            SPLIT: table["center"].map(HELD_OUT).fillna(table[SPLIT]).map(SPLITS),
         }
     )
     made = {
