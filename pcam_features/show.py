@@ -181,16 +181,16 @@ def comparison(result: dict[str, Any], *, published: bool) -> None:
         if found is not None:
             said = tables.left_out(found, what, LEAST) if "groups" in found else tables.copies(found)
             if said:
-                console.say(console.printable(said))
+                console.say(said)
     for note in (*tables.notes(result), result["verdict"]):
-        console.say(console.printable(note))
+        console.say(note)
 
 
 def checked(found: dict[str, Any], verdict: str) -> None:
     """What a check found, as tables."""
-    columns = ("patches", "positive", "negative", "unlabeled", "unreadable", "slides", "slide_unknown")
-    rows = [(name, *(f"{one[c]:,}" for c in columns)) for name, one in found["splits"].items()]
-    console.table(("split", *(c.replace("_", " ") for c in columns)), rows)
+    from .report.check_page import split_table
+
+    console.table(*split_table(found))
     said = [(one["grade"], one["says"]) for one in found["findings"]]
     if said:
         console.table(("grade", "found"), said, text=True)

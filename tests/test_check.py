@@ -17,10 +17,11 @@ from conftest import Result, degenerate
 from in_browser import asks_for_nothing, axe_finds_nothing, wait_for
 from PIL import Image
 from scipy import ndimage
+from scipy.special import kolmogorov
 
 from pcam_features.curate import duplicates, quality
 from pcam_features.curate.check import Checked, check, patch_table, summary
-from pcam_features.curate.drift import between
+from pcam_features.curate.drift import BY_CHANCE, between
 from pcam_features.curate.look import Look, by_label, color_measure, look_at, see
 from pcam_features.report.check_page import write
 from pcam_features.sources.detect import open_source
@@ -271,6 +272,10 @@ def test_mechanics_drift_is_told_and_sameness_is_not(real: np.ndarray) -> None:
     grid = np.concatenate([first, second])
     gaps = [abs((first <= at).mean() - (second <= at).mean()) for at in grid]
     assert same.apart["brightness"] == pytest.approx(max(gaps))
+    assert kolmogorov(BY_CHANCE) == pytest.approx(1e-3, rel=0.02)  # once in a thousand
+    few = between("a", looked(real[:25]), "b", looked(real[25:50]))
+    assert few is not None
+    assert few.bound == pytest.approx(BY_CHANCE * (2 / 25) ** 0.5)
     assert between("a", looked(real[:3]), "b", looked(real)) is None
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import __version__
 from ..sources import kaggle, manifest
+from ..sources.image_folder import NORMAL, TUMOR, UNLABELED
 from ..sources.source import Source, Split
 from . import drift, findings
 from .drift import Drift
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BINS = 32  # of a histogram of levels
-CLASSES = {0: "normal", 1: "tumor", None: "unlabeled"}
+CLASSES = {0: NORMAL, 1: TUMOR, None: UNLABELED}
+CHANNELS = ("red", "green", "blue")
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ def levels(look: Look) -> dict[str, Any]:
         if own.any():
             brightness[CLASSES[label]] = np.histogram(look.gray[own], edges)[0].tolist()
             binned = look.histogram[k].reshape(3, BINS, -1).sum(axis=2)
-            channels[CLASSES[label]] = dict(zip(("red", "green", "blue"), binned.tolist(), strict=True))
+            channels[CLASSES[label]] = dict(zip(CHANNELS, binned.tolist(), strict=True))
     return {"brightness": brightness, "channels": channels}
 
 
@@ -165,13 +167,13 @@ def of_label(look: Look, label: int | None) -> np.ndarray:
 
 def verdict(checked: Checked) -> str:
     """In a sentence whether the data can be used."""
-    faults = [one for one in checked.findings if one.grade == Grade.fault]
-    odd = [one for one in checked.findings if one.grade == Grade.odd]
-    patches = sum(len(part.look.split) for part in checked.parts)
-    if faults:
-        kinds = ", ".join(dict.fromkeys(one.what for one in faults))
-        return f"{patches:,} patches looked at: {len(faults)} fault(s) to mend first ({kinds})"
-    if odd:
-        kinds = ", ".join(dict.fromkeys(one.what for one in odd))
-        return f"{patches:,} patches looked at: no faults, but look at {kinds}"
-    return f"{patches:,} patches looked at: no faults, nothing odd"
+    kinds = {
+        grade: ", ".join(dict.fromkeys(one.what for one in checked.findings if one.grade == grade))
+        for grade in Grade
+    }
+    said = f"{sum(len(part.look.split) for part in checked.parts):,} patches looked at"
+    if count := faults(checked):
+        return f"{said}: {count} fault(s) to mend first ({kinds[Grade.fault]})"
+    if kinds[Grade.odd]:
+        return f"{said}: no faults, but look at {kinds[Grade.odd]}"
+    return f"{said}: no faults, nothing odd"

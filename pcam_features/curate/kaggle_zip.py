@@ -12,11 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..sources import kaggle
+from ..sources.images import LARGEST_FILE
 
 TRAIN, TEST = 220_025, 57_458  # patches
 TABLES = (kaggle.LABELS, kaggle.SAMPLE)
 MOST_BYTES = 16 << 30  # of the zip, and of all its members together
-MOST_PATCH, MOST_TABLE = 16 << 20, 64 << 20
+MOST_PATCH, MOST_TABLE = LARGEST_FILE, kaggle.LARGEST_ZIPPED
 MOST_DIRECTORY = 64 << 20  # of the list of members, which is taken into memory whole
 CHUNK = 1 << 20
 DAMAGES = (

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..curate.check import BINS, CLASSES, of_label
+from ..curate.check import BINS, CHANNELS, CLASSES, of_label
 from ..curate.drift import FAR, Drift
 from ..curate.findings import Part
 from ..curate.look import LABELS, Look
@@ -17,9 +17,8 @@ from .charts import COLORS, FAINT, Chart, Figure, color, layout, plain
 POINTS = 1500  # patches of a class in a scatter
 SLIDES = 500  # of a split, the largest
 LEVELS = [256 / BINS * (k + 0.5) for k in range(BINS)]
-CHANNELS = ("red", "green", "blue")
 CHANNEL_COLORS = ("#D0342C", "#2E8B57", "#2F6FDE")
-CLASS_COLORS = {"normal": COLORS[0], "tumor": COLORS[1], "unlabeled": COLORS[7]}
+CLASS_COLORS = dict(zip(CLASSES.values(), (COLORS[0], COLORS[1], COLORS[7]), strict=True))
 
 
 def shares(counts: list[int]) -> list[float]:
@@ -33,8 +32,9 @@ def lines(name: str, y: list[float], **style: Any) -> Figure:
     return own | {"line": {"width": 2.5} | style, "hovertemplate": hover}
 
 
-def histogram_rows(series: dict[str, list[float]]) -> list[tuple[str, ...]]:
-    return [(f"{LEVELS[k]:.0f}", *(f"{one[k]:.1%}" for one in series.values())) for k in range(BINS)]
+def histogram(key: str, title: str, says: str, figure: Figure, series: dict[str, list[float]]) -> Chart:
+    rows = [(f"{LEVELS[k]:.0f}", *(f"{one[k]:.1%}" for one in series.values())) for k in range(BINS)]
+    return Chart(key, title, says, figure, ("level", *series), rows)
 
 
 def brightness(name: str, found: dict[str, Any], place: int) -> Chart:
@@ -42,14 +42,7 @@ def brightness(name: str, found: dict[str, Any], place: int) -> Chart:
     data = [lines(label, y, color=CLASS_COLORS[label]) for label, y in series.items()]
     figure = {"data": data, "layout": layout(340, "mean gray level of a patch", "share of patches")}
     says = "A class that is brighter than the other may be told apart by its light alone."
-    return Chart(
-        f"brightness-{place}",
-        f"Brightness, {name}",
-        says,
-        figure,
-        ("level", *series),
-        histogram_rows(series),
-    )
+    return histogram(f"brightness-{place}", f"Brightness, {name}", says, figure, series)
 
 
 def channels(name: str, found: dict[str, Any], place: int) -> Chart:
@@ -58,18 +51,11 @@ def channels(name: str, found: dict[str, Any], place: int) -> Chart:
     for label, own in found["channels"].items():
         for channel, hue in zip(CHANNELS, CHANNEL_COLORS, strict=True):
             series[f"{channel}, {label}"] = y = shares(own[channel])
-            dash = "dot" if label == "tumor" else "solid"
+            dash = "dot" if label == CLASSES[1] else "solid"
             data.append(lines(f"{channel}, {label}", y, color=hue, dash=dash))
     figure = {"data": data, "layout": layout(380, "level of a pixel", "share of pixels")}
     says = "Levels of all pixels by channel and class; tumor dotted."
-    return Chart(
-        f"channels-{place}",
-        f"Channels, {name}",
-        says,
-        figure,
-        ("level", *series),
-        histogram_rows(series),
-    )
+    return histogram(f"channels-{place}", f"Channels, {name}", says, figure, series)
 
 
 def stains(look: Look) -> np.ndarray:
@@ -202,7 +188,7 @@ def drifts(found: list[Drift]) -> Chart:
     figure = {"data": data, "layout": layout(height, "distance", "", xaxis=axis, shapes=shapes)}
     says = (
         "The Kolmogorov-Smirnov distance of each quantity, 0 where both are alike and 1 where they "
-        f"share nothing; beyond {FAR:g}, dotted, it is told of."
+        f"share nothing; beyond {FAR:g}, dotted, it is told of, unless chance explains it."
     )
     columns = ("quantity", "distance", f"median of {found[0].base}", "median of the other")
     return Chart("drift", f"How far the others are from {found[0].base}", says, figure, columns, rows)

@@ -35,7 +35,7 @@ def page(checked: Checked) -> str:
     found = summary(checked)
     made = Page()
     made.section("findings", "What was found", findings_list(checked.findings))
-    made.section("patches", "Patches", table("Patches of each split", HEADINGS, count_rows(found)))
+    made.section("patches", "Patches", table("Patches of each split", *split_table(found)))
     own = checked.parts
     splits = found["splits"].items()
     light = [charts.brightness(name, one, k) for k, (name, one) in enumerate(splits)]
@@ -70,10 +70,10 @@ def findings_list(found: Sequence[Finding]) -> str:
     return table("Faults first", ("grade", "what", "count", "in words"), rows)
 
 
-def count_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
-    return [
-        (name, *(f"{one[column]:,}" for column in COLUMNS)) for name, one in found["splits"].items()
-    ]
+def split_table(found: dict[str, Any]) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+    """The patches of each split, by label, and their slides."""
+    splits = found["splits"].items()
+    return HEADINGS, [(name, *(f"{one[column]:,}" for column in COLUMNS)) for name, one in splits]
 
 
 def gallery(items: Sequence[str]) -> str:

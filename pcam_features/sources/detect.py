@@ -47,19 +47,23 @@ def check_path(path: str) -> Path:
     return Path(path)
 
 
+def kind_of(path: Path) -> Kind | None:
+    return next((kind for kind, layout in LAYOUTS.items() if layout.recognize(path)), None)
+
+
 def detect(path: str) -> Kind:
     """Raises InputError if there is nothing, or nothing of a known kind."""
     if path.startswith(f"{Kind.synthetic}:"):
         return Kind.synthetic
     there = check_path(path)
-    kinds = [kind for kind, layout in LAYOUTS.items() if layout.recognize(there)]
-    if kinds and kinds[0] != Kind.images:
-        return kinds[0]
+    found = kind_of(there)
+    if found not in (None, Kind.images):
+        return found
     for inside, kind in sources_inside(there):
         if kind != Kind.images:  # of which a split and a class look like more
             raise InputError(f"{path} holds a source ({kind}), but is none; give {inside}.")
-    if kinds:
-        return kinds[0]
+    if found:
+        return found
     if above := source_above(there):
         raise InputError(f"{path} is a part of a source; give {above}.")
     raise InputError(
@@ -74,9 +78,9 @@ def source_above(path: Path) -> Path | None:
     if not of_images and path.suffix.lower() not in (*SUFFIXES, ".h5"):
         return None
     for above in list(path.absolute().parents)[:2]:
-        kinds = [kind for kind, layout in LAYOUTS.items() if layout.recognize(above)]
+        kind = kind_of(above)
         known_class = path.absolute().name.lower() in image_folder.KNOWN
-        if kinds and (kinds[0] != Kind.images or known_class):
+        if kind and (kind != Kind.images or known_class):
             return above
     return None
 
@@ -85,11 +89,11 @@ def sources_inside(folder: Path) -> Iterator[tuple[Path, Kind]]:
     """The folders in a folder that are sources, as far as they can be looked into."""
     for inside in sorted(folder.iterdir()) if folder.is_dir() else ():
         try:
-            kinds = [kind for kind, layout in LAYOUTS.items() if layout.recognize(inside)]
+            kind = kind_of(inside)
         except OSError:
             continue
-        if kinds and inside.is_dir():
-            yield inside, kinds[0]
+        if kind and inside.is_dir():
+            yield inside, kind
 
 
 def open_source(
@@ -137,11 +141,10 @@ def open_source(
 
 def check(source: Source, strict: bool) -> None:
     """Raises InputError for a source that cannot be worked with."""
-    if strict and source.problems:
+    empty = not any(len(split) for split in source.splits.values())
+    if source.problems and (strict or empty):
         raise InputError(source.problems[0].says)
-    if not any(len(split) for split in source.splits.values()):
-        if source.problems:
-            raise InputError(source.problems[0].says)
+    if empty:
         raise InputError(f"{source.path} holds no patches that read as kind {source.kind}.")
     for name, split in source.splits.items():
         if not SPLIT_NAME.fullmatch(name):

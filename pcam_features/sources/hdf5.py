@@ -29,8 +29,7 @@ from . import hdf5_layout
 from .blocks import Blocks
 from .images import PIXEL_BYTES, SHAPE
 from .positions import Positions
-from .slides import COLUMNS as SLIDE_COLUMNS
-from .slides import UNKNOWN
+from .slides import column_of, known
 from .source import Source, Split, digest, numbered, train_first
 
 STEM = "camelyonpatch_level_2_split_"
@@ -227,17 +226,15 @@ def read_meta(path: Path | None, split: str, rows: int) -> tuple[list[str], list
         raise InputError(f"{path} has {len(table):,} rows for {rows:,} patches; fetch both anew.")
     ids = table["id"].tolist() if "id" in table else numbered(split, rows)
     check_ids(ids, str(path))
-    column = next((name for name in SLIDE_COLUMNS if name in table), None)
-    if column is None:
-        return ids, [None] * rows
-    return ids, [None if slide in UNKNOWN else slide for slide in table[column]]
+    column = column_of(table.columns)
+    return ids, [None] * rows if column is None else known(table[column])
 
 
 def split_of(path: Path, name: str, unpacking: Unpacking) -> Split:
     pixels = unpacked(path, unpacking)
     rows, read = read_pixels(pixels)
-    known, meta = sibling(path, f"{LABELS}.h5"), sibling(path, META)
-    labels = None if known is None else read_labels(unpacked(known, unpacking), rows)
+    told, meta = sibling(path, f"{LABELS}.h5"), sibling(path, META)
+    labels = None if told is None else read_labels(unpacked(told, unpacking), rows)
     ids, slides = read_meta(meta, name, rows)
     size = pixels.stat().st_size
     return Split(name, ids, labels, slides, lambda *span: digest([str(size)]), read)

@@ -26,7 +26,7 @@ from .blocks import Blocks
 from .image_folder import NEGATIVE, POSITIVE
 from .images import one_by_one, patch_of
 from .slides import COLUMNS as SLIDE_COLUMNS
-from .slides import UNKNOWN
+from .slides import UNKNOWN, column_of
 from .source import Source, Split, digest, numbered, train_first, whole_labels
 
 IMAGE, BYTES, LABEL, ID = "image", "bytes", "label", "id"
@@ -163,7 +163,7 @@ def split_of(name: str, files: list[Path]) -> Split:
         columns, rows = columns_of(path)
         count = sum(rows)
         labels += [label_of(value, path) for value in columns.get(LABEL, [None] * count)]
-        slide = next((column for column in SLIDE_COLUMNS if column in columns), None)
+        slide = column_of(columns)
         known = columns[slide] if slide else [None] * count
         slides += [None if s is None or str(s) in UNKNOWN else str(s) for s in known]
         ids += texts(columns[ID], path, ID) if ID in columns else [""] * count

@@ -12,7 +12,7 @@ import numpy as np
 from ..choices import Kind
 from ..errors import InputError
 from .images import SUFFIXES, by_id, content_of, list_images, reader
-from .source import Problem, Source, Split, train_first
+from .source import Problem, Source, Split, source_of, train_first
 
 PROTOCOL = (
     "A patch's class is its folder. Whether splits share slides is for the one who made them to say."
@@ -93,5 +93,4 @@ def open_source(path: Path, *, positive: str | None = None) -> Source:
     parts = {"train": path} if _class_folders(path) else {f.name: f for f in _folders(path)}
     named = [name for name, folder in parts.items() if _class_folders(folder)]
     made = {name: _split(name, parts[name], positive) for name in train_first(named)}
-    problems = [one for _, problems in made.values() for one in problems]
-    return Source(Kind.images, str(path), PROTOCOL, {n: s for n, (s, _) in made.items()}, problems)
+    return source_of(Kind.images, path, PROTOCOL, made)

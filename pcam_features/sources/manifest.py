@@ -16,9 +16,9 @@ from ..errors import InputError
 from ..files import read_table
 from . import kaggle
 from .images import by_id, content_of, reader
-from .slides import COLUMNS as SLIDE_COLUMNS
-from .slides import UNKNOWN
-from .source import Problem, Source, Split, problem, whole_labels
+from .slides import UNKNOWN, column_of
+from .slides import known as known_slides
+from .source import Problem, Source, Split, problem, source_of, whole_labels
 
 NAME = "manifest.csv"  # in a folder, it is the folder's
 PATH, ID, LABEL, SPLIT = "path", "id", "label", "split"
@@ -53,10 +53,10 @@ def split_of(name: str, rows: pd.DataFrame, where: str) -> tuple[Split, list[Pro
     gone = [i for i in files if i not in there]
     first = files[gone[0]] if gone else ""
     says = f"{where} lists {len(gone)} file(s) that are not there, the first {first}; complete them."
-    known = rows.drop_duplicates(ID).set_index(ID)
+    rows_by_id = rows.drop_duplicates(ID).set_index(ID)
     ids, paths = list(there), list(there.values())
-    labels = whole_labels(known.loc[ids, LABEL].tolist(), f"{where}, split {name}")
-    slides = [None if slide in UNKNOWN else slide for slide in known.loc[ids, "slide"]]
+    labels = whole_labels(rows_by_id.loc[ids, LABEL].tolist(), f"{where}, split {name}")
+    slides = known_slides(rows_by_id.loc[ids, "slide"])
     split = Split(name, ids, labels, slides, content_of(paths), reader(paths))
     return split, twice + problem("missing file", gone, says)
 
@@ -81,7 +81,7 @@ def open_source(path: Path) -> Source:
     table = read_table(path, (PATH,), "manifest")
     where = f"manifest {path}"
     files = [inside(path.parent, file, f"{where}, line {k + 2}") for k, file in enumerate(table[PATH])]
-    slide = next((name for name in SLIDE_COLUMNS if name in table), None)
+    slide = column_of(table.columns)
     labels = pd.array(read_labels(table, where), dtype="object")
     rows = pd.DataFrame(
         {
@@ -95,5 +95,4 @@ def open_source(path: Path) -> Source:
     made = {
         str(name): split_of(str(name), part, where) for name, part in rows.groupby(SPLIT, sort=False)
     }
-    problems = [one for _, found in made.values() for one in found]
-    return Source(Kind.manifest, str(path), PROTOCOL, {n: s for n, (s, _) in made.items()}, problems)
+    return source_of(Kind.manifest, path, PROTOCOL, made)

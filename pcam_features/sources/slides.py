@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import InputError
@@ -10,6 +11,17 @@ from ..files import read_table
 COLUMNS = ("slide", "wsi")
 UNKNOWN = ("", "NA", "nan", "NaN", "None", "null")  # how tables say that a cell has no value
 BESIDE = "slides.csv"  # used without being asked for where it lies in the source's folder
+
+
+def column_of(names: Iterable[str]) -> str | None:
+    """The column that says slides, if there is one."""
+    there = set(names)
+    return next((name for name in COLUMNS if name in there), None)
+
+
+def known(slides: Iterable[str]) -> list[str | None]:
+    """Slides, None where a cell says that it has no value."""
+    return [None if slide in UNKNOWN else slide for slide in slides]
 
 
 def parse(spec: str) -> tuple[Path, str | None]:
@@ -29,7 +41,7 @@ def read_slides(spec: str) -> dict[str, str]:
     path, column = parse(spec)
     table = read_table(path, ("id",) if column is None else ("id", column), "slide table")
     if column is None:
-        column = next((name for name in COLUMNS if name in table.columns), None)
+        column = column_of(table.columns)
     if column is None:
         raise InputError(
             f"slide table {path} has no column {' or '.join(COLUMNS)}; name one as {path}:COLUMN "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -102,6 +103,16 @@ class Source:
             if not len(self.splits[name]):
                 raise InputError(f"split {name!r} of {self.path} has no patches.")
         return [self.splits[name] for name in wanted]
+
+
+def source_of(
+    kind: str, path: Path, protocol: str, made: Mapping[str, tuple[Split, list[Problem]]]
+) -> Source:
+    """A source from splits and the problems of each."""
+    problems = [one for _, found in made.values() for one in found]
+    return Source(
+        kind, str(path), protocol, {name: split for name, (split, _) in made.items()}, problems
+    )
 
 
 def named(split: Split, slides: Mapping[str, str]) -> Split:

@@ -14,7 +14,7 @@ from ..choices import Kind
 from ..errors import InputError
 from ..files import read_table
 from .manifest import ID, LABEL, SPLIT, split_of
-from .source import Source
+from .source import Source, source_of
 
 METADATA, PATCHES = "metadata.csv", "patches"
 PATTERNS = {
@@ -60,5 +60,4 @@ def open_source(path: Path) -> Source:
         for name in SPLITS.values()
         if (rows[SPLIT] == name).any()
     }
-    problems = [one for _, found in made.values() for one in found]
-    return Source(Kind.wilds, str(path), PROTOCOL, {n: s for n, (s, _) in made.items()}, problems)
+    return source_of(Kind.wilds, path, PROTOCOL, made)
