@@ -26,7 +26,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from PIL import Image
 
-from .choices import Kind, Layout
+from .constants import Kind, Layout
 from .curate.convert import convert
 from .errors import PcamError
 from .sources import hdf5, hf_parquet, kaggle

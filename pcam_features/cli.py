@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from . import __version__, console, data_commands, deep_commands, model_commands, show
-from .choices import Device, Timed
+from .constants import Device, Timed
 from .errors import PcamError
 from .options import (
     DeviceOption,

@@ -9,18 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from . import __version__, costs
-from .choices import FOLDS, RESAMPLES, SPECIFICITY
+from . import __version__
+from .constants import FOLDS, RESAMPLES, SPECIFICITY
 from .errors import InputError
 from .evaluate import subsets
 from .evaluate.compare import PLAIN_THRESHOLD, Entry, compare, parse_pairs
 from .evaluate.metrics import best_threshold
 from .evaluate.predictions import parse_model, read_models, read_truth
 from .evaluate.resampling import Groups, group_codes, stratify
-from .files import read_table
 from .learn.folds import group_unknown, pseudo_slides
 from .learn.looks import Looks, looks_in, near_duplicates
 from .sources.slides import parse, read_slides
+from .storage import costs
+from .storage.tables import read_table
 from .store import Store, open_store
 
 SLIDES, PSEUDO, PATCHES = "slides", "pseudo-slides", "patches"  # what is resampled

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from . import console, show
-from .choices import Layout, Published
+from .constants import Layout, Published
 from .errors import InputError, PcamError
 from .options import (
     DryRunOption,
@@ -56,7 +56,7 @@ def fetch(
 
 def check_outputs(report: Path | None, patches: Path | None) -> None:
     """Raises InputError for files that cannot be written, or are there and are no check's."""
-    from .files import check_file
+    from .storage.files import check_file
 
     for file, start in ((report, b"<!doctype html>"), (patches, b"id,split,label,slide,readable,")):
         if file is None:
@@ -93,8 +93,8 @@ def check(
     from .curate.check import faults, patch_table, summary, verdict
     from .curate.look import kernels
     from .engine import cpu
-    from .files import whole_file
     from .sources.detect import open_source
+    from .storage.files import whole_file
 
     check_outputs(report, patches)
     opened, slides_from = open_source(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import console, show
-from .choices import FOLDS, LEAST_FOLDS, MOST_FOLDS, TIMM, Device, Kind, Network
+from .constants import FOLDS, LEAST_FOLDS, MOST_FOLDS, TIMM, Device, Kind, Network
 from .errors import InputError
 from .options import (
     DeviceOption,
@@ -150,12 +150,12 @@ def predict(
 
     import torch
 
-    from . import costs
     from .deep import fit as deep
     from .deep.network_file import read
     from .deep.predict import probabilities
     from .evaluate.predictions import write_predictions
     from .sources.detect import open_source
+    from .storage import costs
 
     where, why = deep.choose(device)
     console.say(why)

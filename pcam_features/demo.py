@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 from . import cli, console
-from .files import check_free, write_json
 from .sources.kaggle import SAMPLE
 from .sources.slides import BESIDE
 from .sources.synthetic import default_slides
+from .storage.files import check_free, write_json
 from .store import MANIFEST
 from .synth import SHEET, TEST_LABELS
 

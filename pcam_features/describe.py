@@ -7,10 +7,10 @@ from math import isfinite
 from typing import Any
 
 from .engine.planes import PLANES
-from .engine.regions import CENTER, PATCH_SIZE, REGIONS
 from .errors import InputError
 from .families.catalog import CNN, EMBEDDING, FAMILIES
 from .families.family import Family
+from .geometry import CENTER, PATCH_SIZE, REGIONS
 
 HEADER = """# Features
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from .choices import Device
+from .constants import Device
 from .engine import cpu, planes
 from .engine.devices import Target, choose
 from .errors import InputError

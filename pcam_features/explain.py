@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .choices import Kind
+from .constants import Kind
 from .errors import InputError
 from .families.catalog import FAMILIES
 from .learn.bundle import Bundle

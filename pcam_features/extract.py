@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from joblib import Parallel, delayed
 
-from . import costs, store
+from . import store
 from .engine.devices import Target
 from .engine.lanes import Kernel
-from .engine.regions import PATCH_SIZE
 from .errors import InputError
 from .families.catalog import CNN, Measure, batch_rows, chosen, kernels_of, listed, measurer
 from .families.family import Family
-from .files import one_process, sweep, write_json
+from .geometry import PATCH_SIZE
 from .sources.source import Source, Split
+from .storage import costs
+from .storage.files import one_process, sweep, write_json
 
 if TYPE_CHECKING:
     from .encoders.embedding import Embedding

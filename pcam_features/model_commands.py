@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import console, show
-from .choices import FOLDS, LEAST_FOLDS, MOST_FOLDS, RESAMPLES, SPECIFICITY, Device
+from .constants import FOLDS, LEAST_FOLDS, MOST_FOLDS, RESAMPLES, SPECIFICITY, Device
 from .errors import InputError
 from .options import (
     DeviceOption,
@@ -72,8 +72,8 @@ def fit(
     from .learn.training import How, steps
     from .learn.work import kept_steps
     from .sources.slides import read_slides
+    from .storage.resumable import unfinished
     from .store import open_store
-    from .unfinished import unfinished
 
     if folds_from is not None and (folds is not None or groups is not None):
         raise InputError("--folds-from says it all; leave out --folds and --groups.")
@@ -143,9 +143,9 @@ def predict(
     """Predict the probability of tumor for each patch of a split."""
     import time
 
-    from . import costs
     from .evaluate.predictions import write_predictions
     from .learn.predict import cost
+    from .storage import costs
     from .store import open_store
 
     began = time.monotonic()
@@ -246,7 +246,7 @@ def compare(
     if features is None and (model or source):
         raise InputError("--model and --source need --features, the store of these patches.")
     from . import comparison
-    from .files import check_file
+    from .storage.files import check_file
 
     if report is not None:
         check_file(report)
@@ -305,8 +305,8 @@ def explain(
     """Show one patch: its probability and the ten columns that moved it most; a picture with --out."""
     from .explain import explain as run
     from .explain import open_pictures, page, sentence
-    from .files import write_text
     from .learn.bundle import read
+    from .storage.files import write_text
     from .store import open_store
 
     store = open_store(features)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .choices import Device, Kind
+from .constants import Device, Kind
 
 SourceArgument = Annotated[
     str,

@@ -24,7 +24,7 @@ def extraction(plan: dict[str, Any], features: Path, dry_run: bool) -> None:
 
 def conversion(plan: dict[str, Any], folder: Path) -> None:
     """What is to be written, and what room it takes."""
-    from .curate.record import readable
+    from .storage.files import readable
 
     rows = ", ".join(f"{name} {count:,}" for name, count in plan["patches"].items())
     most, free = readable(plan["bytes_at_most"]), readable(plan["bytes_free"])

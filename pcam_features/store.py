@@ -22,11 +22,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from . import __version__, parquet
+from . import __version__
+from .constants import LARGEST_ROWS
 from .errors import InputError, PcamError
 from .families.catalog import may_be_stored
-from .files import LOCK, TEMPORARY, clear_folder, is_marked, read_json, whole_file, write_json
 from .sources.source import Source, Split
+from .storage import parquet
+from .storage.files import LOCK, TEMPORARY, clear_folder, is_marked, read_json, whole_file, write_json
 
 VERSION = 1
 MANIFEST = "manifest.json"
@@ -35,7 +37,6 @@ PATCHES = "patches"  # the table of ids, labels and slides beside the families
 PART_ROWS = 2048
 PATCH_SCHEMA = pa.schema([("id", pa.string()), ("label", pa.int8()), ("slide", pa.string())])
 CONTENT = b"pcam_content"  # in a part's metadata: what its patches were made from
-LARGEST_ROWS = 1 << 24  # seventy times the competition
 
 MEANING = {
     "ids": "its ids, or their order,",

@@ -8,7 +8,7 @@ import numpy as np
 
 from .errors import InputError
 from .evaluate.predictions import write_predictions
-from .files import read_table
+from .storage.tables import read_table
 
 
 def submit(

@@ -17,9 +17,9 @@ import pandas as pd
 from PIL import Image
 
 from . import __version__
-from .files import whole_folder, write_json
 from .sources import kaggle, synthetic
 from .sources.slides import BESIDE
+from .storage.files import whole_folder, write_json
 
 TEST_LABELS = "test_labels.csv"
 SHEET = "contact_sheet.png"

@@ -14,9 +14,9 @@ import xgboost
 
 from pcam_features.errors import InputError
 from pcam_features.families.catalog import FAMILIES
-from pcam_features.files import sha256
 from pcam_features.learn import bundle, ubjson
 from pcam_features.learn.predict import how_to_extract
+from pcam_features.storage.files import sha256
 from pcam_features.store import open_store
 
 

@@ -22,7 +22,7 @@ import pytest
 from conftest import Result
 from PIL import Image
 
-from pcam_features.choices import Layout
+from pcam_features.constants import Layout
 from pcam_features.curate import convert as module
 from pcam_features.curate import layouts
 from pcam_features.errors import InputError, PcamError

@@ -24,9 +24,9 @@ from hypothesis import strategies as st
 from layouts import IDS, LABELS, LAYOUTS, PIXELS, ROWS, opened, refused, sentence
 
 from pcam_features.errors import InputError
-from pcam_features.files import read_json
 from pcam_features.sources import hdf5, kaggle
 from pcam_features.sources.blocks import Blocks
+from pcam_features.storage.files import read_json
 
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 

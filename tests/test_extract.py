@@ -22,10 +22,10 @@ from conftest import Result
 from planes_of import features_of
 
 from pcam_features import store as store_module
-from pcam_features.costs import MEASURED
 from pcam_features.errors import InputError, PcamError
 from pcam_features.families.catalog import FAMILIES
 from pcam_features.sources.detect import open_source
+from pcam_features.storage.costs import MEASURED
 from pcam_features.store import open_store
 
 Run = Callable[..., Result]

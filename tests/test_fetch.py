@@ -26,7 +26,7 @@ from pcam_features.curate import download, web
 from pcam_features.curate import pcam_fetch as pcam
 from pcam_features.curate.download import Known
 from pcam_features.errors import PcamError
-from pcam_features.files import one_process
+from pcam_features.storage.files import one_process
 
 Run = Callable[..., Result]
 PLAIN = {"valid_x.h5": b"valid" * 4000, "test_x.h5": b"tests" * 4000, "meta.csv": b"wsi\n" * 500}

@@ -18,7 +18,6 @@ from scipy.special import expit
 from sklearn.metrics import adjusted_mutual_info_score, roc_auc_score
 from sklearn.metrics.pairwise import rbf_kernel
 
-from pcam_features.costs import FILE as COST
 from pcam_features.engine import cpu
 from pcam_features.families.catalog import FAMILIES, chosen, measurer
 from pcam_features.learn.folds import PSEUDO_SLIDES, make_folds
@@ -29,6 +28,7 @@ from pcam_features.learn.training import How, Settings, train_models
 from pcam_features.learn.values import of_arrays
 from pcam_features.learn.work import Work
 from pcam_features.sources.detect import open_source
+from pcam_features.storage.costs import FILE as COST
 from pcam_features.store import open_store
 
 Run = Callable[..., Result]

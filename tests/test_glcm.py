@@ -8,15 +8,8 @@ import pytest
 from planes_of import features_of, planes_of
 
 from pcam_features.engine.planes import PLANES
-from pcam_features.engine.regions import CENTER, REGIONS
-from pcam_features.families.glcm import (
-    DIRECTIONS,
-    DISTANCES,
-    FAMILY,
-    LEVELS,
-    MEASURED,
-    PROPERTIES,
-)
+from pcam_features.families.glcm import DIRECTIONS, DISTANCES, FAMILY, LEVELS, MEASURED, PROPERTIES
+from pcam_features.geometry import CENTER, REGIONS
 
 
 def levels_of(batch: np.ndarray, plane: str) -> np.ndarray:

@@ -17,7 +17,6 @@ from scipy import ndimage
 from pcam_features.engine import cpu
 from pcam_features.engine.lanes import WORDS, bind
 from pcam_features.engine.planes import PLANES
-from pcam_features.engine.regions import CENTER, PATCH_SIZE, REGIONS
 from pcam_features.families.glszm import (
     FAMILY,
     LEVEL,
@@ -31,6 +30,7 @@ from pcam_features.families.glszm import (
     fill_levels,
     find_zones,
 )
+from pcam_features.geometry import CENTER, PATCH_SIZE, REGIONS
 
 
 def region_mask(region: str) -> np.ndarray:

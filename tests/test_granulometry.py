@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from planes_of import features_of, planes_of
 
 from pcam_features.engine.planes import PLANES
-from pcam_features.engine.regions import CENTER, PATCH_SIZE, REGIONS
 from pcam_features.families.granulometry import (
     COMPARED,
     FAMILY,
@@ -25,6 +24,7 @@ from pcam_features.families.granulometry import (
     load,
     sieve,
 )
+from pcam_features.geometry import CENTER, PATCH_SIZE, REGIONS
 
 
 def disc(radius: int) -> list[tuple[int, int]]:

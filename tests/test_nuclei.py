@@ -21,7 +21,6 @@ from sklearn.metrics import adjusted_rand_score
 from pcam_features.engine import cpu
 from pcam_features.engine.lanes import Kernel, device
 from pcam_features.engine.planes import PLANES
-from pcam_features.engine.regions import CENTER
 from pcam_features.families.margins import CELLS, MARGIN, SIDE, at, clear
 from pcam_features.families.nuclei import (
     DARKER,
@@ -63,6 +62,7 @@ from pcam_features.families.segmentation import (
     plant,
     segment,
 )
+from pcam_features.geometry import CENTER
 from pcam_features.reference import nuclei as reference
 
 PLANES_HEMATOXYLIN = PLANES.index("hematoxylin")

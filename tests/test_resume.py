@@ -18,14 +18,14 @@ import pytest
 from conftest import FITTED, Result
 from filelock import FileLock
 
-from pcam_features import unfinished as making
-from pcam_features.costs import FILE as COST
 from pcam_features.errors import InputError, PcamError
-from pcam_features.files import LOCK
 from pcam_features.learn.fit import deal, fit
 from pcam_features.learn.training import How
+from pcam_features.storage import resumable as making
+from pcam_features.storage.costs import FILE as COST
+from pcam_features.storage.files import LOCK
+from pcam_features.storage.resumable import PLAN, STEPS, unfinished
 from pcam_features.store import open_store
-from pcam_features.unfinished import PLAN, STEPS, unfinished
 
 Run = Callable[..., Result]
 

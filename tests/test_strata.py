@@ -9,7 +9,6 @@ from planes_of import features_of, planes_of
 from scipy.stats import rankdata
 
 from pcam_features.engine.planes import PLANES
-from pcam_features.engine.regions import PATCH_SIZE
 from pcam_features.families.strata import (
     CELLS,
     CUTS,
@@ -20,6 +19,7 @@ from pcam_features.families.strata import (
     RANKED,
     find_starts,
 )
+from pcam_features.geometry import PATCH_SIZE
 from pcam_features.reference import strata as reference
 
 

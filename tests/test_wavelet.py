@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from planes_of import features_of, planes_of
 
 from pcam_features.engine.planes import PLANES
-from pcam_features.engine.regions import PATCH_SIZE
 from pcam_features.families.wavelet import (
     ABSOLUTE,
     BASIS_LOGS,
@@ -33,6 +32,7 @@ from pcam_features.families.wavelet import (
     add_basis,
     magnitudes,
 )
+from pcam_features.geometry import PATCH_SIZE
 from pcam_features.reference.wavelet import features
 
 

@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..choices import Kind, Layout
+from ..constants import Kind, Layout
 from ..errors import InputError, PcamError
-from ..files import check_free, flush, whole_folder, write_json
 from ..sources.source import Source, Split
+from ..storage.files import check_free, flush, readable, whole_folder, write_json
 from .layouts import BATCH_ROWS, WRITERS, Writer, write_slides
-from .record import readable
 
 MARK, KEY = "converted.json", "converted_from"
 WHAT = "converted folder"

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, PcamError
-from ..files import one_process, whole_file
 from ..sources.archive import Archive
 from ..sources.kaggle import ZIP as NAME
+from ..storage.files import one_process, whole_file
 from . import kaggle_client, kaggle_zip
 from .download import PART, Known, download, size_of
 from .kaggle_client import COMPETITION

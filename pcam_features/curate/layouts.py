@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..choices import Layout
+from ..constants import Layout
 from ..sources import hdf5, hf_parquet, image_folder
 from ..sources.images import PIXEL_BYTES, SHAPE
 from ..sources.slides import BESIDE, COLUMNS

@@ -16,9 +16,9 @@ import numpy as np
 
 from ..engine import cpu
 from ..engine.lanes import Kernel
-from ..engine.regions import PATCH_SIZE
 from ..errors import InputError
 from ..families.catalog import FAMILIES, kernels_of, measurer
+from ..geometry import PATCH_SIZE
 from ..sources.images import SHAPE
 from ..sources.source import Split
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, PcamError
-from ..files import TEMPORARY, one_process, whole_file
 from ..sources.hdf5 import LABELS, PACKED, PIXELS, STEM
 from ..sources.images import PIXEL_BYTES
+from ..storage.files import TEMPORARY, one_process, readable, whole_file
 from .download import PART, Known, download, room_needed
 from .record import (
     RECORD,
@@ -25,7 +25,6 @@ from .record import (
     check_room,
     hash_file,
     read_record,
-    readable,
 )
 from .web import check_url
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..files import read_json, write_json
+from ..storage.files import read_json, readable, write_json
 
 RECORD = "fetched.json"
 SMALL = 8 << 20  # bytes: done before a bar is worth it
@@ -51,14 +51,6 @@ def hash_file(path: Path, algorithm: str, progress: Callable[[int], None] = lamb
 def bar_for(bar: Bar, title: str, size: int) -> AbstractContextManager[Callable[[int], None]]:
     """Progress in bytes, where there is enough to wait for."""
     return bar(title, size, "bytes") if size >= SMALL else nullcontext(lambda count: None)
-
-
-def readable(size: int) -> str:
-    """Bytes as people read them, rounded up."""
-    for shift, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
-        if size >= 1 << shift:
-            return f"{-(-size * 10 // (1 << shift)) / 10:,.1f} {unit}"
-    return f"{size} bytes"
 
 
 def check_folder(folder: Path) -> None:

@@ -15,19 +15,20 @@ import torch
 from joblib import Parallel, delayed
 from safetensors.torch import save
 
-from .. import __version__, costs
-from ..choices import TIMM, Device
+from .. import __version__
+from ..constants import TIMM, Device
 from ..engine import cpu
 from ..errors import InputError
 from ..evaluate.intervals import auc
 from ..families.catalog import FAMILIES, measurer
-from ..files import check_free, sha256, whole_file, write_json
 from ..learn.folds import TABLE as FOLD_TABLE
 from ..learn.folds import Folds, make_folds, read_fold_table
 from ..learn.looks import FAMILY, looked_at, looks_of
 from ..sources.source import Source, Split
-from ..unfinished import KEY as PLAN_KEY
-from ..unfinished import STEPS, in_the_making
+from ..storage import costs
+from ..storage.files import check_free, sha256, whole_file, write_json
+from ..storage.resumable import KEY as PLAN_KEY
+from ..storage.resumable import STEPS, in_the_making
 from . import network_file
 from .networks import recipe, weights
 from .predict import probabilities

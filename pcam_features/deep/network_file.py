@@ -17,10 +17,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from ..choices import TIMM
+from ..constants import TIMM
 from ..errors import InputError
-from ..files import read_json, sha256
-from ..unfinished import unfinished
+from ..storage.files import read_json, sha256
+from ..storage.resumable import unfinished
 from .networks import Recipe, recipe
 
 VERSION = 1

@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..choices import TIMM, Network
-from ..engine.regions import CENTER, PATCH_SIZE
+from ..constants import TIMM, Network
 from ..errors import InputError
+from ..geometry import CENTER, PATCH_SIZE
 
 DROPOUT = 0.3
 WIDTHS = (32, 64, 128)  # of the residual network's three stages

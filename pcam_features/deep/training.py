@@ -23,8 +23,8 @@ from torch import nn
 
 from ..errors import InputError, PcamError
 from ..evaluate.intervals import auc
-from ..files import whole_file
 from ..sources.source import Split
+from ..storage.files import whole_file
 from .augment import at_random
 from .feed import batches, normalized, to_light
 from .network_file import read_tensors

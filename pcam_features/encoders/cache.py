@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from ..files import cache_root, whole_file
+from ..storage.files import cache_root, whole_file
 
 SUM = hashlib.sha256().digest_size
 

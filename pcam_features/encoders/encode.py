@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from ..choices import TIMM
+from ..constants import TIMM
 from ..errors import InputError
 from . import efficientnet_lite
 from .embedding import VIEWS, Embedding, Settings, check_choices, check_size

@@ -17,9 +17,9 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from onnx import TensorProto, helper, shape_inference
 
-from ..engine.regions import PATCH_SIZE
 from ..errors import InputError
-from ..files import sha256
+from ..geometry import PATCH_SIZE
+from ..storage.files import sha256
 from .embedding import Embedding, Settings, check_choices, check_size, width_of
 from .graph import FEATURES, PIXELS, Graph, pixels_in
 from .pooling import POOLS, pool

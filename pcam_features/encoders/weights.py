@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import InputError
-from ..files import sha256
+from ..storage.files import sha256
 
 MAGIC = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001

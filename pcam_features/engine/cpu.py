@@ -18,7 +18,7 @@ import numba
 import numpy as np
 from filelock import FileLock
 
-from ..files import cache_root
+from ..storage.files import cache_root
 from .lanes import WORDS, Kernel, bind
 
 NAME = "cpu"

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..choices import Device
+from ..constants import Device
 from ..errors import InputError
 from .lanes import Kernel
 

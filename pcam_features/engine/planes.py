@@ -29,8 +29,8 @@ from typing import Any
 
 import numpy as np
 
+from ..geometry import PATCH_SIZE
 from .lanes import LANES, Kernel, barrier, device, lane, lanes
-from .regions import PATCH_SIZE
 
 PLANES = (
     "red",

@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
+from ..geometry import CENTER, PATCH_SIZE
 from .lanes import add, barrier, device, lane, lanes
 from .planes import PLANES, RGB_FROM_HED
-from .regions import CENTER, PATCH_SIZE
 from .vectors import angle_between, cross, diagonalize, dot, normalize, to_fixed
 
 RED, GREEN, BLUE = PLANES.index("red"), PLANES.index("green"), PLANES.index("blue")

@@ -9,16 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..choices import RESAMPLES, SPECIFICITY
+from ..constants import RESAMPLES, SPECIFICITY
 from ..errors import InputError
-from .intervals import (
-    LEVEL,
-    delong,
-    normal_interval,
-    plain_interval,
-    share_interval,
-    two_sided,
-)
+from .intervals import LEVEL, delong, normal_interval, plain_interval, share_interval, two_sided
 from .metrics import METRICS, prepare
 from .resampling import Groups, resampled
 

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import expit, logit
 from scipy.stats import norm, rankdata, t
 
-from ..choices import RESAMPLES
+from ..constants import RESAMPLES
 from ..errors import InputError
 from . import metrics
 from .resampling import resampled, stratify

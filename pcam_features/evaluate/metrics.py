@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
-from ..choices import SPECIFICITY
+from ..constants import SPECIFICITY
 
 BINS = 15  # of the calibration error, as in Guo et al. 2017
 

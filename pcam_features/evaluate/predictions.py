@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError
-from ..files import read_table, whole_file
+from ..storage.files import whole_file
+from ..storage.tables import read_table
 
 SEEDS = ("label", "seed")  # how a column of probabilities begins
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..engine.lanes import Kernel, add, barrier, device, lane, lanes
 from ..engine.planes import PLANES
-from ..engine.regions import CENTER, REGIONS
+from ..geometry import CENTER, REGIONS
 from .family import Family, Feature
 
 PERCENTILES = (5, 25, 50, 75, 95)

@@ -40,7 +40,7 @@ import numpy as np
 
 from ..engine.lanes import Kernel, barrier, device, lane, lanes
 from ..engine.planes import PLANES
-from ..engine.regions import CENTER, PATCH_SIZE, REGIONS
+from ..geometry import CENTER, PATCH_SIZE, REGIONS
 from .family import Family, Feature
 
 MEASURED = ("gray", "hematoxylin")

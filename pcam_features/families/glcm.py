@@ -26,7 +26,7 @@ import numpy as np
 
 from ..engine.lanes import LANES, Kernel, add, barrier, device, lane, lanes
 from ..engine.planes import PLANES
-from ..engine.regions import CENTER, PATCH_SIZE, REGIONS
+from ..geometry import CENTER, PATCH_SIZE, REGIONS
 from .counts import N_DIRECTIONS, n_log2_n_table, reduce_directions
 from .family import Family, Feature
 

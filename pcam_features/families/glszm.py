@@ -22,7 +22,7 @@ import numpy as np
 
 from ..engine.lanes import Kernel, add, barrier, device, lane, lanes
 from ..engine.planes import PLANES
-from ..engine.regions import CENTER, PATCH_SIZE, REGIONS
+from ..geometry import CENTER, PATCH_SIZE, REGIONS
 from .counts import n_log2_n_table
 from .family import Family, Feature
 

@@ -26,7 +26,7 @@ import numpy as np
 
 from ..engine.lanes import LANES, Kernel, add, barrier, device, lane, lanes
 from ..engine.planes import PLANES
-from ..engine.regions import CENTER, PATCH_SIZE, REGIONS, THIRD
+from ..geometry import CENTER, PATCH_SIZE, REGIONS, THIRD
 from .color import PERCENTILES, percentiles
 from .family import Family, Feature
 

@@ -26,7 +26,7 @@ import numpy as np
 
 from ..engine.lanes import Kernel, add, barrier, device, lane, lanes
 from ..engine.planes import PLANES
-from ..engine.regions import CENTER, PATCH_SIZE, REGIONS
+from ..geometry import CENTER, PATCH_SIZE, REGIONS
 from .family import Family, Feature
 
 MEASURED = ("gray", "hematoxylin", "eosin")

@@ -22,7 +22,7 @@ import numpy as np
 
 from ..engine.lanes import LANES, Kernel, add, barrier, device, lane, lanes
 from ..engine.planes import PLANES
-from ..engine.regions import CENTER, PATCH_SIZE, REGIONS
+from ..geometry import CENTER, PATCH_SIZE, REGIONS
 from .family import Family, Feature
 
 CIRCLES = ((8, 1), (16, 2), (24, 3))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..engine.lanes import device, lane, lanes
-from ..engine.regions import PATCH_SIZE
+from ..geometry import PATCH_SIZE
 
 SIDE = PATCH_SIZE
 MARGIN = 12

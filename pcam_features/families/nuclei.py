@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..engine.lanes import Kernel, barrier, device, lane, lanes
-from ..engine.regions import REGIONS
+from ..geometry import REGIONS
 from .family import Family, Feature
 from .margins import CELLS, SIDE, STRIDE
 from .outline import (

@@ -27,7 +27,7 @@ import numpy as np
 
 from ..engine.lanes import LANES, add, barrier, device, lane, lanes
 from ..engine.planes import PLANES
-from ..engine.regions import CENTER
+from ..geometry import CENTER
 from .margins import CELLS, MARGIN, SIDE, STRIDE, at, binomial, clear, extend
 
 TISSUE, FAINT = 12, 24  # levels: the least of tissue, the least of a nucleus

@@ -36,7 +36,7 @@ import numpy as np
 
 from ..engine.lanes import Kernel, barrier, device, lane, lanes
 from ..engine.planes import PLANES
-from ..engine.regions import PATCH_SIZE
+from ..geometry import PATCH_SIZE
 from .family import Family, Feature
 
 MEASURED = ("gray", "hematoxylin")

@@ -27,7 +27,6 @@ import numpy as np
 
 from ..engine.lanes import Kernel, add, barrier, device, lane, lanes
 from ..engine.planes import scaled
-from ..engine.regions import CENTER, PATCH_SIZE, REGIONS
 from ..engine.stains import (
     ACROSS,
     ALONG,
@@ -45,8 +44,9 @@ from ..engine.stains import (
     find_stains,
     seek,
 )
-from ..engine.stains import N_ROWS as SUMMARY  # its rows, then one for each stain and region
+from ..engine.stains import N_ROWS as SUMMARY
 from ..engine.vectors import angle_between
+from ..geometry import CENTER, PATCH_SIZE, REGIONS
 from .family import Family, Feature
 
 STAINS = ("hematoxylin", "eosin")

@@ -31,7 +31,7 @@ import numpy as np
 
 from ..engine.lanes import LANES, Kernel, barrier, device, lane, lanes
 from ..engine.planes import PLANES
-from ..engine.regions import CENTER, PATCH_SIZE, REGIONS, THIRD
+from ..geometry import CENTER, PATCH_SIZE, REGIONS, THIRD
 from .family import Family, Feature
 
 MEASURED = ("gray", "hematoxylin")

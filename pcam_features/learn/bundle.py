@@ -22,11 +22,11 @@ import numpy as np
 import pandas as pd
 import xgboost
 
-from .. import files
 from ..errors import InputError
 from ..families.catalog import may_be_stored
-from ..files import read_json, sha256, whole_file, write_json
-from ..unfinished import unfinished
+from ..storage import files
+from ..storage.files import read_json, sha256, whole_file, write_json
+from ..storage.resumable import unfinished
 from . import ubjson
 from .models import KERNEL, TREES, Model, base_models, width
 from .rbf import Rbf

@@ -14,13 +14,14 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from .. import __version__, costs
+from .. import __version__
 from ..errors import InputError
 from ..evaluate.intervals import auc, resampled_intervals
 from ..evaluate.metrics import metrics
 from ..families.catalog import ALL, CNN, FAMILIES, listed
+from ..storage import costs
+from ..storage.resumable import KEY as PLAN_KEY
 from ..store import Store
-from ..unfinished import KEY as PLAN_KEY
 from . import bundle, memory, stack
 from .explain import importance
 from .folds import TABLE as FOLD_TABLE

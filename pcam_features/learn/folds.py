@@ -15,12 +15,12 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from threadpoolctl import threadpool_limits
 
-from .. import parquet
-from ..choices import LEAST_FOLDS, MOST_FOLDS
+from ..constants import LARGEST_ROWS, LEAST_FOLDS, MOST_FOLDS
 from ..errors import InputError
 from ..evaluate.resampling import group_codes
-from ..files import LARGEST_TABLE, check_ids, read_table, sha256
-from ..store import LARGEST_ROWS
+from ..storage import parquet
+from ..storage.files import sha256
+from ..storage.tables import LARGEST_TABLE, check_ids, read_table
 from .looks import Looks, near_duplicates
 
 TABLE = "folds.parquet"  # of a model

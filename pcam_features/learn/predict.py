@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from .. import costs, parquet
 from ..errors import InputError
 from ..families.catalog import FAMILIES
-from ..files import read_json
+from ..storage import costs, parquet
+from ..storage.files import read_json
 from ..store import Store, differences
 from .bundle import MANIFEST, OUT_OF_FOLD, Bundle
 from .folds import TABLE, read_fold_table

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..files import whole_file
-from ..unfinished import STEPS, in_the_making, unfinished
+from ..storage.files import whole_file
+from ..storage.resumable import STEPS, in_the_making, unfinished
 from . import bundle
 from .models import Model
 

@@ -7,8 +7,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, gaussian_laplace
 from skimage.filters import gabor_kernel
 
-from ..engine.regions import REGIONS
 from ..families.filters import BLOB, MEASURED, RADIUS, SCALES, SIGMA, WAVELENGTH
+from ..geometry import REGIONS
 from .planes import regions_of
 
 LIBRARY = "OpenCV, scikit-image, SciPy"

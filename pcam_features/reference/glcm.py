@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from skimage.feature import graycomatrix, graycoprops
 
-from ..engine.regions import CENTER
 from ..families.glcm import DISTANCES, LEVEL_BITS, LEVELS, MEASURED
+from ..geometry import CENTER
 
 LIBRARY = "scikit-image (6 of 17 properties, no ring)"
 TOLERANCE = {"rtol": 1e-5, "atol": 2e-6}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..engine.regions import CENTER, PATCH_SIZE
 from ..families.glrlm import LEVEL_BITS, LEVELS, LONGEST, MEASURED
+from ..geometry import CENTER, PATCH_SIZE
 
 LIBRARY = "NumPy (no common library counts runs)"
 TOLERANCE = {"rtol": 2e-6, "atol": 2e-6}

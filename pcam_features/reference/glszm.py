@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from skimage.measure import label
 
-from ..engine.regions import CENTER, PATCH_SIZE
 from ..families.glszm import LEVEL_BITS, MEASURED
+from ..geometry import CENTER, PATCH_SIZE
 
 LIBRARY = "scikit-image, NumPy"
 TOLERANCE = {"rtol": 2e-6, "atol": 2e-6}

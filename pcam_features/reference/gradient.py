@@ -6,16 +6,9 @@ import cv2
 import numpy as np
 from scipy.stats import entropy
 
-from ..engine.regions import REGIONS
 from ..families.color import PERCENTILES
-from ..families.gradient import (
-    COMPARED,
-    MEASURED,
-    MEASURES,
-    SOBEL,
-    THRESHOLDS,
-    WINDOWS,
-)
+from ..families.gradient import COMPARED, MEASURED, MEASURES, SOBEL, THRESHOLDS, WINDOWS
+from ..geometry import REGIONS
 from .planes import regions_of
 
 LIBRARY = "OpenCV, NumPy, SciPy"

@@ -7,8 +7,8 @@ import numpy as np
 from scipy.stats import entropy
 from skimage.morphology import octagon
 
-from ..engine.regions import CENTER, REGIONS
 from ..families.granulometry import COMPARED, MEASURED, RADII, SQUARE, STEPS
+from ..geometry import CENTER, REGIONS
 
 LIBRARY = "OpenCV, scikit-image, SciPy"
 TOLERANCE = {"rtol": 1e-5, "atol": 2e-5}

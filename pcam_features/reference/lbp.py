@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from skimage.feature import local_binary_pattern
 
-from ..engine.regions import CENTER, PATCH_SIZE
 from ..families.lbp import CIRCLES, MEASURED, pattern_name
+from ..geometry import CENTER, PATCH_SIZE
 from .planes import regions_of
 
 LIBRARY = "scikit-image"

@@ -14,8 +14,8 @@ from skimage.measure import label, regionprops_table
 from skimage.morphology import local_maxima, reconstruction
 from skimage.segmentation import clear_border, watershed
 
-from ..engine.regions import CENTER
 from ..families.segmentation import BOX, FAINT, LEAST, PEAK, PULL, RISE, TISSUE, UNIT
+from ..geometry import CENTER
 from .planes import regions_of
 
 LIBRARY = "SciPy, scikit-image (tables of nuclei)"

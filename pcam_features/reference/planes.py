@@ -9,7 +9,7 @@ import numpy as np
 from skimage.color import rgb2gray, rgb2hed
 
 from ..engine.planes import LEVELS_PER_OD, SIGNED_ZERO
-from ..engine.regions import CENTER, PATCH_SIZE
+from ..geometry import CENTER, PATCH_SIZE
 
 STAINS = ("hematoxylin", "eosin", "residual")
 

@@ -8,8 +8,8 @@ import numpy as np
 from scipy.fft import fft2, fftfreq
 from scipy.stats import gmean
 
-from ..engine.regions import PATCH_SIZE
 from ..families.spectrum import FLOOR, LOWEST, MEASURED, RINGS, SIZES, WINDOWED
+from ..geometry import PATCH_SIZE
 
 LIBRARY = "SciPy, NumPy"
 TOLERANCE = {"rtol": 5e-4, "atol": 1e-4}

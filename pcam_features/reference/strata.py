@@ -6,8 +6,8 @@ import numpy as np
 from scipy import ndimage
 from scipy.stats import rankdata
 
-from ..engine.regions import CENTER, REGIONS
 from ..families.strata import CUTS, DESCRIBED, MAPS, RANKED
+from ..geometry import CENTER, REGIONS
 from .planes import STAINS
 
 LIBRARY = "SciPy"

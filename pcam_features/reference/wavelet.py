@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pywt
 
-from ..engine.regions import CENTER, PATCH_SIZE, REGIONS
 from ..families.wavelet import FLOOR, LEVELS, MEASURED
+from ..geometry import CENTER, PATCH_SIZE, REGIONS
 
 LIBRARY = "PyWavelets, NumPy"
 TOLERANCE = {"rtol": 2e-5, "atol": 2e-6}

@@ -13,7 +13,7 @@ from ..curate.check import CLASSES, Checked, of_label, summary, verdict
 from ..curate.findings import QUALITY, Finding, Part, conflicts, rows_of
 from ..curate.look import LABELS
 from ..errors import InputError
-from ..files import write_text
+from ..storage.files import write_text
 from . import check_charts as charts
 from .html import Page, paragraph, table, tabs
 from .pictures import framed, png, sheet

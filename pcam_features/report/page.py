@@ -13,10 +13,10 @@ from ..evaluate.compare import PLAIN_THRESHOLD
 from ..evaluate.curves import BAND_DRAWS, GRID, curves
 from ..evaluate.published import NOTE, SCORES, Published
 from ..evaluate.subsets import LEAST
-from ..files import write_text
 from ..learn.bundle import Bundle, read
 from ..learn.predict import check_features
 from ..show import findings, span
+from ..storage.files import write_text
 from . import charts, tables
 from .charts import Chart
 from .gallery import gallery

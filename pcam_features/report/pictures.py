@@ -9,7 +9,7 @@ from html import escape
 
 import numpy as np
 
-from ..engine.regions import CENTER, PATCH_SIZE
+from ..geometry import CENTER, PATCH_SIZE
 
 YELLOW = (255, 212, 0)
 

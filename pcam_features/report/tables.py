@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..costs import FIELDS, NUMBERS
 from ..evaluate.metrics import METRICS
 from ..show import span
+from ..storage.costs import FIELDS, NUMBERS
 
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 

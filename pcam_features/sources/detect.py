@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..choices import Kind
+from ..constants import Kind
 from ..errors import InputError
-from ..parquet import LONGEST
+from ..storage.parquet import LONGEST
 from . import hdf5, hf_parquet, image_folder, kaggle, manifest, synthetic, wilds
 from .hdf5 import Unpacking
 from .images import SUFFIXES

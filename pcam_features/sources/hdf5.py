@@ -22,9 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from ..choices import Kind
+from ..constants import Kind
 from ..errors import InputError
-from ..files import check_ids, read_table, whole_file
+from ..storage.files import whole_file
+from ..storage.tables import check_ids, read_table
 from . import hdf5_layout
 from .blocks import Blocks
 from .images import PIXEL_BYTES, SHAPE

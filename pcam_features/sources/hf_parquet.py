@@ -17,11 +17,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .. import parquet
-from ..choices import Kind
+from ..constants import LARGEST_ROWS, Kind
 from ..errors import InputError
-from ..files import check_ids
-from ..store import LARGEST_ROWS
+from ..storage import parquet
+from ..storage.tables import check_ids
 from .blocks import Blocks
 from .image_folder import NEGATIVE, POSITIVE
 from .images import one_by_one, patch_of

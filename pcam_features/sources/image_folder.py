@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..choices import Kind
+from ..constants import Kind
 from ..errors import InputError
 from .images import SUFFIXES, by_id, content_of, list_images, reader
 from .source import Problem, Source, Split, source_of, train_first

@@ -13,8 +13,8 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from ..engine.regions import PATCH_SIZE
 from ..errors import InputError
+from ..geometry import PATCH_SIZE
 from .source import EXAMPLES, Problem, digest, problem
 
 SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")

@@ -13,9 +13,9 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from ..choices import Kind
+from ..constants import Kind
 from ..errors import InputError
-from ..files import parse_table, read_table
+from ..storage.tables import parse_table, read_table
 from .archive import Archive
 from .images import LARGEST_FILE, SUFFIXES, by_id, list_images, one_by_one, patch_of, read_patch
 from .source import Problem, Source, Split, digest, problem

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..choices import Kind
+from ..constants import Kind
 from ..errors import InputError
-from ..files import read_table
+from ..storage.tables import read_table
 from . import kaggle
 from .images import by_id, content_of, reader
 from .slides import UNKNOWN, column_of

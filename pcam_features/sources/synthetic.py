@@ -19,9 +19,9 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from ..choices import Kind
-from ..engine.regions import CENTER, PATCH_SIZE
+from ..constants import Kind
 from ..errors import InputError
+from ..geometry import CENTER, PATCH_SIZE
 from .source import Source, Split
 
 PROTOCOL = "Rendered by pcam, not tissue. Slides are independent; no slide is in two splits."

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..choices import Kind
+from ..constants import Kind
 from ..errors import InputError
-from ..files import read_table
+from ..storage.tables import read_table
 from .manifest import ID, LABEL, SPLIT, split_of
 from .source import Source, source_of
 

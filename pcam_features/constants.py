@@ -60,3 +60,5 @@ class Network(StrEnum):
 
 
 TIMM = "timm:"
+
+LARGEST_ROWS = 1 << 24  # seventy times the competition

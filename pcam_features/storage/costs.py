@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .errors import InputError
+from ..errors import InputError
 from .files import read_json, write_json
 
 FILE = "cost.json"  # in a model's folder; its ending beside predictions

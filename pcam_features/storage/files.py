@@ -6,25 +6,21 @@ import hashlib
 import json
 import os
 import shutil
-import warnings
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from platformdirs import user_cache_path
 
-from .errors import InputError, PcamError
+from ..errors import InputError, PcamError
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 TEMPORARY = ".part-written"  # the ending of what is not whole yet
 LOCK = "lock"  # of a folder that one process at a time may write to
-LONGEST_HEADER, MOST_COLUMNS = 1 << 16, 4000  # bytes and columns of a CSV's first line
 LARGEST_JSON = 1 << 28  # bytes
-LARGEST_TABLE = 1 << 28  # bytes of a CSV that is read into memory
 
 
 def cache_root() -> Path:
@@ -183,58 +179,9 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def read_table(path: Path, columns: Sequence[str], what: str) -> pd.DataFrame:
-    """A CSV's text, `id` unique and not empty. Raises InputError, naming `what` it should be."""
-    if not path.is_file():
-        raise InputError(f"{what} {path} does not exist.")
-    if path.stat().st_size > LARGEST_TABLE:
-        raise InputError(f"{what} {path} is larger than {LARGEST_TABLE >> 20} MiB.")
-    return parse_table(path, columns, f"{what} {path}")
-
-
-def parse_table(file: Path | IO[bytes], columns: Sequence[str], name: str) -> pd.DataFrame:
-    """As `read_table`, from a file that is there and of a fit size; `name` is what errors call it."""
-    import pandas as pd
-
-    check_header(file, name)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # a row with too many cells
-            table = pd.read_csv(
-                file, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig"
-            )
-    except (ValueError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{name} cannot be read as CSV: {reason}.") from None
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
-        raise InputError(
-            f"{name} has no column {' or '.join(missing)}; it has: {', '.join(table.columns)}."
-        )
-    if "id" in columns:
-        check_ids(table["id"].tolist(), name)
-    return table
-
-
-def check_header(file: Path | IO[bytes], name: str) -> None:
-    """Raises InputError for a CSV with a first line out of all measure: each column takes its time."""
-    if isinstance(file, Path):
-        with file.open("rb") as opened:
-            start = opened.read(LONGEST_HEADER + 1)
-    else:
-        start = file.read(LONGEST_HEADER + 1)
-        file.seek(0)
-    first = start.partition(b"\n")[0]
-    if len(first) > LONGEST_HEADER or first.count(b",") > MOST_COLUMNS:
-        raise InputError(
-            f"{name} has too long a first line, or too many columns, for a table of patches."
-        )
-
-
-def check_ids(ids: list[str], where: str) -> None:
-    """Raises InputError if an id is empty or stands twice."""
-    if len(set(ids)) != len(ids):
-        ((twice, _),) = Counter(ids).most_common(1)
-        raise InputError(f"{where} has the id {twice[:100]} more than once.")
-    if "" in ids:
-        raise InputError(f"{where} has an empty id in row {ids.index('') + 2}.")
+def readable(size: int) -> str:
+    """Bytes as people read them, rounded up."""
+    for shift, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
+        if size >= 1 << shift:
+            return f"{-(-size * 10 // (1 << shift)) / 10:,.1f} {unit}"
+    return f"{size} bytes"
