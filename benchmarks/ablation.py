@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pcam_features.families.catalog import FAMILIES
-from pcam_features.store import Store, open_store
+from pcam_features.families.registry import FAMILIES
+from pcam_features.store.store import Store, open_store
 
 FIGURE = Path(__file__).parents[1] / "docs" / "ablation.svg"
 REGIONS = ("center", "ring", "patch")

@@ -19,8 +19,9 @@ from statistics import median
 
 import numpy as np
 
-from pcam_features.engine import cpu, planes
-from pcam_features.families.catalog import FAMILIES, measurer
+from pcam_features.engine import cpu
+from pcam_features.families import planes
+from pcam_features.families.registry import FAMILIES, measurer
 from pcam_features.sources.detect import open_source
 
 PATCHES, ROUNDS = 128, 5

@@ -27,11 +27,11 @@ from pcam_features.encoders.embedding import views
 from pcam_features.encoders.encode import open_encoder
 from pcam_features.encoders.pooling import POOLS
 from pcam_features.evaluate.intervals import auc
-from pcam_features.families.catalog import FAMILIES
+from pcam_features.families.registry import FAMILIES
 from pcam_features.learn.boosting import logit
 from pcam_features.sources.detect import open_source
 from pcam_features.sources.source import Split
-from pcam_features.store import open_store
+from pcam_features.store.store import open_store
 
 NETWORK = "efficientnet_lite0"
 FIGURE = Path(__file__).parents[1] / "docs" / "embeddings.svg"

@@ -19,14 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from pcam_features.sources.source import Source, Split
-from pcam_features.store import (
-    mark_complete,
-    part_count,
-    part_span,
-    plan,
-    write_features,
-    write_patches,
-)
+from pcam_features.store.layout import part_count, part_span
+from pcam_features.store.manifest import mark_complete, plan
+from pcam_features.store.parts import write_features, write_patches
 
 SLIDES = 200
 NAME = "generated_96px"

@@ -27,8 +27,8 @@ import numpy as np
 from PIL import Image
 
 from pcam_features.engine import cpu
-from pcam_features.engine.planes import RGB_FROM_HED
-from pcam_features.families.catalog import FAMILIES, measurer
+from pcam_features.families.planes import RGB_FROM_HED
+from pcam_features.families.registry import FAMILIES, measurer
 from pcam_features.reference.stain import vectors_of
 from pcam_features.sources.detect import open_source
 from pcam_features.sources.source import Split
@@ -134,8 +134,8 @@ def score(stores: list[Path], threads: int) -> list[dict[str, Any]]:
     from pcam_features.evaluate.intervals import auc
     from pcam_features.learn import rbf
     from pcam_features.learn.models import KERNEL, TREES, logit
-    from pcam_features.learn.values import of_arrays
-    from pcam_features.store import open_store
+    from pcam_features.store.store import open_store
+    from pcam_features.store.values import of_arrays
 
     first: dict[str, np.ndarray] = {}
     found = []

@@ -18,8 +18,8 @@ import numpy as np
 
 from .engine import cpu
 from .errors import InputError
-from .families.catalog import FAMILIES, measurer
 from .families.family import Family
+from .families.registry import FAMILIES, measurer
 from .sources.detect import open_source
 
 

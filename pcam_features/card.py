@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .describe import table
 from .evaluate.intervals import LEVEL
+from .families.describe import table
 from .learn.explain import SAMPLE
 from .show import findings, score_rows
 

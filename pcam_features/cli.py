@@ -216,7 +216,7 @@ def features(
     json: JsonOption = False,
 ) -> None:
     """Say what each column is: meaning, unit, range and source."""
-    from . import describe
+    from .families import describe
 
     if markdown:
         console.data(describe.markdown().rstrip("\n"))

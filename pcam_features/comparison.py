@@ -16,13 +16,13 @@ from .evaluate import subsets
 from .evaluate.compare import PLAIN_THRESHOLD, Entry, compare, parse_pairs
 from .evaluate.metrics import best_threshold
 from .evaluate.predictions import parse_model, read_models, read_truth
-from .evaluate.resampling import Groups, group_codes, stratify
-from .learn.folds import group_unknown, pseudo_slides
-from .learn.looks import Looks, looks_in, near_duplicates
+from .evaluate.resampling import Groups, stratify
+from .grouping.appearance import Looks, looks_in, near_duplicates
+from .grouping.groups import group_codes, group_unknown, pseudo_slides
 from .sources.slides import parse, read_slides
 from .storage import costs
 from .storage.tables import read_table
-from .store import Store, open_store
+from .store.store import Store, open_store
 
 SLIDES, PSEUDO, PATCHES = "slides", "pseudo-slides", "patches"  # what is resampled
 STAINS = 5  # clusters of stain and light that models are shown on

@@ -98,7 +98,7 @@ def fit(
     check_installed()
     from .deep import fit as deep
     from .deep.training import How
-    from .learn.folds import read_folds
+    from .grouping.folds import read_folds
 
     if folds_from is not None and folds is not None:
         raise InputError("--folds-from says how many folds there are; leave out --folds.")

@@ -11,7 +11,7 @@ from .sources.kaggle import SAMPLE
 from .sources.slides import BESIDE
 from .sources.synthetic import default_slides
 from .storage.files import check_free, write_json
-from .store import MANIFEST
+from .store.layout import MANIFEST
 from .synth import SHEET, TEST_LABELS
 
 MARK = "demo.json"  # says that a folder is a demo's, which another demo may replace

@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 
 from .constants import Device
-from .engine import cpu, planes
+from .engine import cpu
 from .engine.devices import Target, choose
 from .errors import InputError
-from .families.catalog import CNN, FAMILIES, measurer
+from .families import planes
+from .families.registry import CNN, FAMILIES, measurer
 from .sources.synthetic import open_source
 
 VERSIONS = ("numpy", "numba", "xgboost")

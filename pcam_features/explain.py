@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .constants import Kind
 from .errors import InputError
-from .families.catalog import FAMILIES
+from .families.registry import FAMILIES
 from .learn.bundle import Bundle
 from .learn.explain import contributions
 from .learn.predict import check_features, fitted_on, out_of_fold
 from .learn.rbf import Rbf
-from .learn.values import stored
 from .report.html import document
 from .report.pictures import framed
-from .store import Store
+from .store.store import Store
+from .store.values import stored
 
 SHOWN = 10  # columns
 
@@ -124,30 +122,6 @@ def plainly(column: str) -> dict[str, str]:
     where = column.split("__")[2].replace("_", " ")
     unit = "" if feature.unit == "1" else feature.unit
     return {"meaning": f"{feature.meaning} ({where})", "unit": unit}
-
-
-def open_pictures(store: Store, split: str, source: str | None) -> Callable[[int], np.ndarray]:
-    """What gives the patch of a row, uint8 (96, 96, 3): from `source`, or from where the features were
-    measured.
-
-    Raises InputError unless the source is of the kind, and has the ids, that the store says.
-    """
-    from .sources.detect import open_source
-
-    known = store.manifest["source"]
-    kind = next((one for one in Kind if one == known["kind"]), None)
-    opened, _ = open_source(source or str(known["path"]), kind=None if source else kind, slides="none")
-    found = opened.splits.get(split)
-    wanted = store.manifest["splits"][split]["fingerprint"]["ids"]
-    if found is None or found.fingerprint()["ids"] != wanted:
-        raise InputError(f"{opened.path} has other patches than {store.path} was made from.")
-    patches = found
-
-    def picture(row: int) -> np.ndarray:
-        pixels: np.ndarray = patches.read(row, row + 1)[0]
-        return pixels
-
-    return picture
 
 
 def sentence(found: dict[str, Any]) -> str:

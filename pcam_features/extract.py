@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from joblib import Parallel, delayed
 
-from . import store
 from .engine.devices import Target
-from .engine.lanes import Kernel
+from .engine.kernel import Kernel
 from .errors import InputError
-from .families.catalog import CNN, Measure, batch_rows, chosen, kernels_of, listed, measurer
 from .families.family import Family
+from .families.registry import CNN, Measure, batch_rows, chosen, kernels_of, listed, measurer
 from .geometry import PATCH_SIZE
 from .sources.source import Source, Split
 from .storage import costs
 from .storage.files import one_process, sweep, write_json
+from .store.layout import MANIFEST, part_count, part_span
+from .store.manifest import check_ours, clear, mark_complete, plan
+from .store.parts import is_there, write_features, write_patches
 
 if TYPE_CHECKING:
     from .encoders.embedding import Embedding
@@ -77,7 +79,7 @@ class Shard:
 
     @property
     def span(self) -> tuple[int, int]:
-        return store.part_span(self.part, len(self.split))
+        return part_span(self.part, len(self.split))
 
     def batches(self, rows: int) -> list[tuple[int, int]]:
         start, stop = self.span
@@ -90,11 +92,11 @@ def missing(
     """The parts that are not there yet: all of them if there is no store to look at."""
     shards = []
     for split in splits:
-        for part in range(store.part_count(len(split))):
+        for part in range(part_count(len(split))):
             lacking = tuple(
                 family.name
                 for family in families
-                if path is None or not store.is_there(path, split, family, part)
+                if path is None or not is_there(path, split, family, part)
             )
             if lacking:
                 shards.append(Shard(split, part, lacking))
@@ -115,10 +117,10 @@ def forecast(
     Nothing is written. Raises InputError if the store at `path` does not fit.
     """
     if overwrite and path.exists():
-        store.check_ours(path)
+        check_ours(path)
         shards = missing(None, splits, families)
     else:
-        store.plan(path, source, splits, families, device)
+        plan(path, source, splits, families, device)
         shards = missing(path, splits, families)
     columns = {family.name: len(family.columns) for family in families}
     todo = [(s.span[1] - s.span[0], sum(columns[name] for name in s.families)) for s in shards]
@@ -149,15 +151,15 @@ def extract(
     `progress` is told of rows as they are done, and of 0 when measuring begins. Raises InputError
     for patches that cannot be read and for a store that does not fit; finished parts stay.
     """
-    store.check_ours(path)
+    check_ours(path)
     networks = networks_of(families, threads)  # before there is a folder: theirs may not load
     path.mkdir(parents=True, exist_ok=True)
     with one_process(path, f"extracting to {path}"):
         if overwrite:
-            store.clear(path)
-        manifest = store.plan(path, source, splits, families, target.NAME)
+            clear(path)
+        manifest = plan(path, source, splits, families, target.NAME)
         sweep(path)
-        write_json(path / store.MANIFEST, manifest)
+        write_json(path / MANIFEST, manifest)
         shards = missing(path, splits, families)
         if shards:
             measure, rows = measurer_of(families, networks, target, threads)
@@ -168,9 +170,9 @@ def extract(
             patches = sum(shard.span[1] - shard.span[0] for shard in shards)
             costs.record_measuring(path, names, patches, time.monotonic() - began)
         for split in splits:
-            for part in range(store.part_count(len(split))):
-                store.write_patches(path, split, part)
-            store.mark_complete(path, manifest, split.name, [family.name for family in families])
+            for part in range(part_count(len(split))):
+                write_patches(path, split, part)
+            mark_complete(path, manifest, split.name, [family.name for family in families])
 
 
 Networks = dict[str, Callable[[np.ndarray], np.ndarray]]
@@ -225,7 +227,7 @@ def _measure_all(
             measured = [next(results) for _ in shard.batches(rows)]
             for name in shard.families:
                 values = np.concatenate([batch[name] for batch in measured])
-                store.write_features(path, shard.split, by_name[name], shard.part, values)
+                write_features(path, shard.split, by_name[name], shard.part, values)
 
     with ThreadPoolExecutor(1) as writer:  # while the next parts are measured
         written: Future[None] | None = None
@@ -257,6 +259,6 @@ def verify(splits: list[Split], threads: int, progress: Callable[[int], None]) -
                 )
         progress(stop - start)
 
-    whole = [Shard(s, part, ()) for s in splits for part in range(store.part_count(len(s)))]
+    whole = [Shard(s, part, ()) for s in splits for part in range(part_count(len(s)))]
     spans = [(shard.split, *span) for shard in whole for span in shard.batches(VERIFY_ROWS)]
     Parallel(n_jobs=threads, backend="threading")(delayed(check)(*span) for span in spans)

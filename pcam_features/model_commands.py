@@ -24,7 +24,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from .store import Store
+    from .store.store import Store
 
 FOLDS_HELP = f"Folds across slides. Default: {FOLDS}."
 ModelArgument = Annotated[Path, typer.Argument(help="The fitted model.")]
@@ -66,14 +66,14 @@ def fit(
     A fit that was stopped goes on where it was: run it again.
     """
     from .engine.devices import choose
+    from .grouping.folds import read_folds
     from .learn import fit as learning
     from .learn.bundle import check_free
-    from .learn.folds import read_folds
     from .learn.training import How, steps
     from .learn.work import kept_steps
     from .sources.slides import read_slides
     from .storage.resumable import unfinished
-    from .store import open_store
+    from .store.store import open_store
 
     if folds_from is not None and (folds is not None or groups is not None):
         raise InputError("--folds-from says it all; leave out --folds and --groups.")
@@ -146,7 +146,7 @@ def predict(
     from .evaluate.predictions import write_predictions
     from .learn.predict import cost
     from .storage import costs
-    from .store import open_store
+    from .store.store import open_store
 
     began = time.monotonic()
     ids, probabilities, new = predicted(model, open_store(features), split, threads)
@@ -167,7 +167,7 @@ def submit(
     threads: ThreadsOption = 0,
 ) -> None:
     """Write a Kaggle submission: exactly the sample's ids, in its order."""
-    from .store import open_store
+    from .store.store import open_store
     from .submit import submit as run
 
     ids, probabilities, _ = predicted(model, open_store(features), split, threads)
@@ -304,10 +304,11 @@ def explain(
 ) -> None:
     """Show one patch: its probability and the ten columns that moved it most; a picture with --out."""
     from .explain import explain as run
-    from .explain import open_pictures, page, sentence
+    from .explain import page, sentence
     from .learn.bundle import read
     from .storage.files import write_text
-    from .store import open_store
+    from .store.pictures import open_pictures
+    from .store.store import open_store
 
     store = open_store(features)
     found = run(read(model), model, store, patch, split)

@@ -43,7 +43,7 @@ OverwriteOption = Annotated[bool, typer.Option(help="Replace what is there.")]
 
 def complete_family(incomplete: str) -> list[str]:
     """The families that the last of a comma-separated list may become."""
-    from .families.catalog import ALL, CNN, FAMILIES
+    from .families.registry import ALL, CNN, FAMILIES
 
     before, comma, last = incomplete.rpartition(",")
     return [before + comma + name for name in (*FAMILIES, ALL, CNN) if name.startswith(last)]

@@ -239,8 +239,8 @@ def reading(result: dict[str, Any]) -> None:
 
 def features(name: str | None) -> None:
     """The families, the features of one family, or one column."""
-    from . import describe
-    from .families.catalog import CNN, FAMILIES
+    from .families import describe
+    from .families.registry import CNN, FAMILIES
 
     if name == CNN:
         from .encoders import embedding

@@ -118,7 +118,7 @@ def store_folder(synthetic_folder: Path, tmp_path_factory: pytest.TempPathFactor
     """The features of `synthetic_folder`."""
     from pcam_features.engine import cpu
     from pcam_features.extract import extract
-    from pcam_features.families.catalog import chosen
+    from pcam_features.families.registry import chosen
     from pcam_features.sources.detect import open_source
 
     folder = tmp_path_factory.mktemp("features") / "store"
@@ -132,7 +132,7 @@ def model_folder(store_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
     """A small model fitted on `store_folder`."""
     from pcam_features.learn.fit import deal, fit
     from pcam_features.learn.training import How
-    from pcam_features.store import open_store
+    from pcam_features.store.store import open_store
 
     folder = tmp_path_factory.mktemp("models") / "model"
     store = open_store(store_folder)

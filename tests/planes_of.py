@@ -4,8 +4,9 @@ from functools import cache
 
 import numpy as np
 
-from pcam_features.engine import cpu, planes
-from pcam_features.families.catalog import FAMILIES, Measure, measurer
+from pcam_features.engine import cpu
+from pcam_features.families import planes
+from pcam_features.families.registry import FAMILIES, Measure, measurer
 
 
 def planes_of(batch: np.ndarray) -> np.ndarray:

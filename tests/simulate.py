@@ -7,9 +7,10 @@ os.environ["NUMBA_ENABLE_CUDASIM"] = "1"  # read when numba.cuda is imported
 
 import numpy as np
 
-from pcam_features.engine import cuda, planes
-from pcam_features.engine.lanes import Kernel
-from pcam_features.families.catalog import FAMILIES
+from pcam_features.engine import cuda
+from pcam_features.engine.kernel import Kernel
+from pcam_features.families import planes
+from pcam_features.families.registry import FAMILIES
 
 
 def main() -> None:

@@ -13,11 +13,11 @@ import pytest
 import xgboost
 
 from pcam_features.errors import InputError
-from pcam_features.families.catalog import FAMILIES
+from pcam_features.families.registry import FAMILIES
 from pcam_features.learn import bundle, ubjson
 from pcam_features.learn.predict import how_to_extract
 from pcam_features.storage.files import sha256
-from pcam_features.store import open_store
+from pcam_features.store.store import open_store
 
 
 def damaged(manifest: dict[str, object], change: str) -> dict[str, object]:

@@ -14,7 +14,7 @@ from conftest import Result
 
 import pcam_features
 from pcam_features.cli import app
-from pcam_features.families.catalog import FAMILIES
+from pcam_features.families.registry import FAMILIES
 
 Run = Callable[..., Result]
 ROOT = Path(__file__).parents[1]

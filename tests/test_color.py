@@ -6,8 +6,8 @@ import numpy as np
 from planes_of import features_of, planes_of
 from scipy.stats import kurtosis, skew
 
-from pcam_features.engine.planes import PLANES
 from pcam_features.families.color import PERCENTILES, STATISTICS
+from pcam_features.families.planes import PLANES
 from pcam_features.geometry import REGIONS
 from pcam_features.reference.planes import regions_of
 

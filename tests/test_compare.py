@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 
 from pcam_features.evaluate.intervals import delong
 from pcam_features.learn.predict import seen_before
-from pcam_features.store import open_store
+from pcam_features.store.store import open_store
 
 Run = Callable[..., Result]
 

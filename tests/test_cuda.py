@@ -14,10 +14,11 @@ from conftest import degenerate
 from planes_of import features_of, planes_of
 
 from pcam_features.doctor import PARITY
-from pcam_features.engine import cpu, planes
+from pcam_features.engine import cpu
 from pcam_features.engine.devices import cuda_problem
 from pcam_features.engine.ptx import CAPABILITIES, SHARED_BYTES, assemble, compile_ptx, find_ptxas
-from pcam_features.families.catalog import FAMILIES, measurer
+from pcam_features.families import planes
+from pcam_features.families.registry import FAMILIES, measurer
 
 KERNELS = {"planes": planes.KERNEL} | {name: f.kernel for name, f in FAMILIES.items()}
 

@@ -18,27 +18,16 @@ from sklearn.metrics import roc_auc_score
 
 torch = pytest.importorskip("torch", reason="the extra deep is not installed")
 
-from pcam_features.deep import (
-    augment,
-    network_file,
-    networks,
-    training,
-)
+from pcam_features.deep import augment, network_file, networks, training  # noqa: E402
 from pcam_features.deep import fit as deep  # noqa: E402
-from pcam_features.deep.feed import (
-    batches,
-    read_rows,
-)
+from pcam_features.deep.feed import batches, read_rows  # noqa: E402
 from pcam_features.deep.predict import probabilities  # noqa: E402
 from pcam_features.deep.training import schedule  # noqa: E402
 from pcam_features.errors import InputError  # noqa: E402
 from pcam_features.learn.fit import deal  # noqa: E402
 from pcam_features.sources.detect import open_source  # noqa: E402
-from pcam_features.storage.resumable import (
-    STEPS,
-    unfinished,
-)
-from pcam_features.store import open_store  # noqa: E402
+from pcam_features.storage.resumable import STEPS, unfinished  # noqa: E402
+from pcam_features.store.store import open_store  # noqa: E402
 
 Run = Callable[..., Result]
 SMALL = ("--arch", "cnn_one", "--epochs", 2, "--folds", 3, "--batch", 32, "--threads", 1, "--json")

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pcam_features import describe
-from pcam_features.families.catalog import FAMILIES
+from pcam_features.families import describe
+from pcam_features.families.registry import FAMILIES
 
 DOCS = Path(__file__).parents[1] / "docs" / "features.md"
 

@@ -12,7 +12,7 @@ import pytest
 from pcam_features import doctor
 from pcam_features.engine import cpu
 from pcam_features.engine.devices import cuda_problem
-from pcam_features.families.catalog import FAMILIES
+from pcam_features.families.registry import FAMILIES
 
 
 def test_mechanics_every_family_passes_here(pcam: Any) -> None:

@@ -16,10 +16,11 @@ from conftest import Result
 from pcam_features.encoders import embed
 from pcam_features.errors import InputError
 from pcam_features.extract import families_named
-from pcam_features.families.catalog import FAMILIES, may_be_stored
+from pcam_features.families.registry import FAMILIES
 from pcam_features.learn import bundle
 from pcam_features.sources.detect import open_source
-from pcam_features.store import open_store
+from pcam_features.store.names import may_be_stored
+from pcam_features.store.store import open_store
 
 Run = Callable[..., Result]
 SMALL, FOUR = "efficientnet_lite0_96px", "efficientnet_lite0_96px_4views"

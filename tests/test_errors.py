@@ -15,7 +15,7 @@ from conftest import Result
 from PIL import Image
 
 from pcam_features import console
-from pcam_features.families.catalog import FAMILIES
+from pcam_features.families.registry import FAMILIES
 
 Run = Callable[..., Result]
 

@@ -14,11 +14,11 @@ from conftest import FITTED, Result
 from scipy.integrate import simpson
 from scipy.optimize import approx_fprime
 
-from pcam_features.explain import open_pictures
 from pcam_features.learn import bundle, explain, rbf
 from pcam_features.learn.models import logits
-from pcam_features.learn.values import of_arrays, stored
-from pcam_features.store import open_store
+from pcam_features.store.pictures import open_pictures
+from pcam_features.store.store import open_store
+from pcam_features.store.values import of_arrays, stored
 
 Run = Callable[..., Result]
 

@@ -21,12 +21,13 @@ import pytest
 from conftest import Result
 from planes_of import features_of
 
-from pcam_features import store as store_module
 from pcam_features.errors import InputError, PcamError
-from pcam_features.families.catalog import FAMILIES
+from pcam_features.families.registry import FAMILIES
 from pcam_features.sources.detect import open_source
 from pcam_features.storage.costs import MEASURED
-from pcam_features.store import open_store
+from pcam_features.store import layout
+from pcam_features.store.parts import write_features
+from pcam_features.store.store import open_store
 
 Run = Callable[..., Result]
 # Small parts, so that there are many between which a run can be stopped.
@@ -162,7 +163,7 @@ def test_mechanics_what_is_not_finite_is_not_stored(
     values = np.zeros((len(split), len(FAMILIES["lbp"].columns)), np.float32)
     values[-1, -1] = value
     with pytest.raises(PcamError, match="lbp is NaN or infinite in rows 0 and on of split 'test'"):
-        store_module.write_features(tmp_path, split, FAMILIES["lbp"], 0, values)
+        write_features(tmp_path, split, FAMILIES["lbp"], 0, values)
     assert not list(tmp_path.rglob("*.parquet*"))
 
 
@@ -211,7 +212,7 @@ def test_mechanics_an_unfinished_store_is_not_read(tmp_path: Path, pcam: Run) ->
 def test_mechanics_a_damaged_patch_loses_no_finished_part(
     tmp_path: Path, pcam: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "PART_ROWS", 64)
+    monkeypatch.setattr(layout, "PART_ROWS", 64)
     source, store = tmp_path / "source", tmp_path / "store"
     assert pcam("synth", source, "--patches", 300, "--slides", 10).code == 0
     ids = pd.read_csv(source / "train_labels.csv")["id"]

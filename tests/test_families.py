@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from planes_of import features_of, planes_of
 
-from pcam_features.engine import cpu, planes
-from pcam_features.engine.lanes import LANES
+from pcam_features.engine import cpu
+from pcam_features.engine.kernel import LANES
 from pcam_features.errors import PcamError
-from pcam_features.families.catalog import FAMILIES, chosen, measurer
+from pcam_features.families import planes
+from pcam_features.families.registry import FAMILIES, chosen, measurer
 
 NAME = re.compile(r"[a-z]+__[a-z0-9_]+?__[a-z0-9_]+")
 

@@ -13,9 +13,9 @@ from hypothesis.extra.numpy import arrays
 from planes_of import features_of, planes_of
 from scipy.ndimage import gaussian_laplace
 
-from pcam_features.engine.planes import PLANES
 from pcam_features.families import filters
 from pcam_features.families.filters import BLOB, FAMILY, MEASURED, RADIUS, SCALES, TAPS
+from pcam_features.families.planes import PLANES
 from pcam_features.geometry import CENTER, PATCH_SIZE, REGIONS
 from pcam_features.reference import filters as reference
 

@@ -14,8 +14,8 @@ import pytest
 from conftest import Result
 
 from pcam_features.errors import InputError
-from pcam_features.learn.folds import make_folds, read_folds
-from pcam_features.store import open_store
+from pcam_features.grouping.folds import make_folds, read_folds
+from pcam_features.store.store import open_store
 
 Run = Callable[..., Result]
 

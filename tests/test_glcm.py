@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from planes_of import features_of, planes_of
 
-from pcam_features.engine.planes import PLANES
 from pcam_features.families.glcm import DIRECTIONS, DISTANCES, FAMILY, LEVELS, MEASURED, PROPERTIES
+from pcam_features.families.planes import PLANES
 from pcam_features.geometry import CENTER, REGIONS
 
 

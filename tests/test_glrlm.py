@@ -13,8 +13,8 @@ from hypothesis.extra.numpy import arrays
 from planes_of import features_of, planes_of
 
 from pcam_features.engine import cpu
-from pcam_features.engine.planes import PLANES
 from pcam_features.families.glrlm import FAMILY, MEASURED, NAMES
+from pcam_features.families.planes import PLANES
 from pcam_features.geometry import CENTER, PATCH_SIZE, REGIONS
 
 INDICES = np.arange(PATCH_SIZE**2).reshape(PATCH_SIZE, PATCH_SIZE)

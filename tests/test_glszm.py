@@ -15,8 +15,7 @@ from planes_of import features_of, planes_of
 from scipy import ndimage
 
 from pcam_features.engine import cpu
-from pcam_features.engine.lanes import WORDS, bind
-from pcam_features.engine.planes import PLANES
+from pcam_features.engine.kernel import WORDS, bind
 from pcam_features.families.glszm import (
     FAMILY,
     LEVEL,
@@ -30,6 +29,7 @@ from pcam_features.families.glszm import (
     fill_levels,
     find_zones,
 )
+from pcam_features.families.planes import PLANES
 from pcam_features.geometry import CENTER, PATCH_SIZE, REGIONS
 
 

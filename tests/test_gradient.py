@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from planes_of import features_of, planes_of
 
-from pcam_features.engine.planes import PLANES
 from pcam_features.families.color import PERCENTILES
 from pcam_features.families.gradient import (
     BETWEEN,
@@ -26,6 +25,7 @@ from pcam_features.families.gradient import (
     orientation_entropy,
     sum_orientations,
 )
+from pcam_features.families.planes import PLANES
 from pcam_features.geometry import CENTER, PATCH_SIZE, REGIONS
 
 

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from planes_of import features_of, planes_of
 
-from pcam_features.engine.planes import PLANES
 from pcam_features.families.granulometry import (
     COMPARED,
     FAMILY,
@@ -24,6 +23,7 @@ from pcam_features.families.granulometry import (
     load,
     sieve,
 )
+from pcam_features.families.planes import PLANES
 from pcam_features.geometry import CENTER, PATCH_SIZE, REGIONS
 
 

@@ -19,7 +19,8 @@ from pcam_features.evaluate.intervals import (
     share_interval,
     two_sided,
 )
-from pcam_features.evaluate.resampling import draws, group_codes, resampled, stratify
+from pcam_features.evaluate.resampling import draws, resampled, stratify
+from pcam_features.grouping.groups import group_codes
 
 RNG = np.random.default_rng(7)
 

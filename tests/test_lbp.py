@@ -10,7 +10,6 @@ from planes_of import features_of, planes_of
 from scipy.ndimage import map_coordinates
 from skimage.feature import local_binary_pattern
 
-from pcam_features.engine.planes import PLANES
 from pcam_features.families.lbp import (
     CIRCLES,
     FAMILY,
@@ -20,6 +19,7 @@ from pcam_features.families.lbp import (
     pattern_name,
     pattern_of,
 )
+from pcam_features.families.planes import PLANES
 from pcam_features.geometry import CENTER, PATCH_SIZE, REGIONS
 from pcam_features.reference.planes import regions_of
 

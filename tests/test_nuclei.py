@@ -19,8 +19,7 @@ from skimage.morphology import local_maxima, reconstruction
 from sklearn.metrics import adjusted_rand_score
 
 from pcam_features.engine import cpu
-from pcam_features.engine.lanes import Kernel, device
-from pcam_features.engine.planes import PLANES
+from pcam_features.engine.kernel import Kernel, device
 from pcam_features.families.margins import CELLS, MARGIN, SIDE, at, clear
 from pcam_features.families.nuclei import (
     DARKER,
@@ -34,6 +33,7 @@ from pcam_features.families.nuclei import (
     shape_of,
 )
 from pcam_features.families.outline import FLAGS, area_beside, measure_nucleus
+from pcam_features.families.planes import PLANES
 from pcam_features.families.segmentation import (
     COUNT,
     HEIGHT,

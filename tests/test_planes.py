@@ -8,7 +8,7 @@ import pytest
 from planes_of import planes_of
 from skimage.color import rgb2gray, rgb2hed, rgb2lab
 
-from pcam_features.engine.planes import LEVELS_PER_OD, PLANES, SIGNED_ZERO
+from pcam_features.families.planes import LEVELS_PER_OD, PLANES, SIGNED_ZERO
 
 ROUNDED = 0.6  # half a level for rounding, and what fixed point costs
 

@@ -9,7 +9,7 @@ from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.preprocessing import KernelCenterer, StandardScaler
 
 from pcam_features.learn import rbf
-from pcam_features.learn.values import of_arrays
+from pcam_features.store.values import of_arrays
 
 
 def data(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

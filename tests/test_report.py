@@ -20,7 +20,7 @@ Run = Callable[..., Result]
 @pytest.fixture(scope="module")
 def tables(store_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Truth of the training patches of a store, and three models, one of two seeds."""
-    from pcam_features.store import open_store
+    from pcam_features.store.store import open_store
 
     folder = tmp_path_factory.mktemp("report")
     patches = open_store(store_folder).patches("train")

@@ -25,7 +25,7 @@ from pcam_features.storage import resumable as making
 from pcam_features.storage.costs import FILE as COST
 from pcam_features.storage.files import LOCK
 from pcam_features.storage.resumable import PLAN, STEPS, unfinished
-from pcam_features.store import open_store
+from pcam_features.store.store import open_store
 
 Run = Callable[..., Result]
 

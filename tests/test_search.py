@@ -13,12 +13,12 @@ from conftest import Result
 from sklearn.metrics import roc_auc_score
 
 from pcam_features.errors import InputError, PcamError
+from pcam_features.grouping.folds import Folds
 from pcam_features.learn import search
-from pcam_features.learn.folds import Folds
 from pcam_features.learn.models import KERNEL, TREES
 from pcam_features.learn.training import How, Settings
-from pcam_features.learn.values import of_arrays
 from pcam_features.learn.work import Work
+from pcam_features.store.values import of_arrays
 
 Run = Callable[..., Result]
 ROWS = 400

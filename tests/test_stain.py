@@ -10,10 +10,10 @@ from planes_of import features_of
 from scipy.optimize import nnls
 from skimage.color import rgb_from_hed
 
-from pcam_features.engine import stains
-from pcam_features.engine.stains import HALF_BINS, OD_BITS, SOLVE_BITS, angle_of, seek
-from pcam_features.engine.vectors import angle_between, diagonalize
+from pcam_features.families import stain_vectors
 from pcam_features.families.stain import COLUMNS, PERCENTILES, STAINS
+from pcam_features.families.stain_vectors import HALF_BINS, OD_BITS, SOLVE_BITS, angle_of, seek
+from pcam_features.families.vectors import angle_between, diagonalize
 from pcam_features.reference.planes import regions_of
 
 RUIFROK = rgb_from_hed[:2] / np.linalg.norm(rgb_from_hed[:2], axis=1, keepdims=True)
@@ -226,9 +226,9 @@ def test_invariant_with_the_same_vectors_the_ring_does_not_reach_the_center() ->
 
 def test_mechanics_products_fit_into_32_bits() -> None:
     darkest = np.log(255) * 2**OD_BITS * np.sqrt(3)
-    steepest = 2**SOLVE_BITS / np.sin(np.radians(stains.SEPARATIONS[0])) + 1
+    steepest = 2**SOLVE_BITS / np.sin(np.radians(stain_vectors.SEPARATIONS[0])) + 1
     assert darkest * steepest + 2**16 < 2**31
-    assert darkest * (2**stains.AXIS_BITS + 1) * np.sqrt(2) < 2**31
+    assert darkest * (2**stain_vectors.AXIS_BITS + 1) * np.sqrt(2) < 2**31
 
 
 @given(st.lists(st.tuples(*(st.integers(0, 255) for _ in range(3))), min_size=2, max_size=20))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from planes_of import features_of, planes_of
 from scipy.stats import rankdata
 
-from pcam_features.engine.planes import PLANES
+from pcam_features.families.planes import PLANES
 from pcam_features.families.strata import (
     CELLS,
     CUTS,

@@ -10,8 +10,8 @@ import xgboost
 from sklearn.metrics import roc_auc_score
 
 from pcam_features.learn import boosting, memory, rbf
-from pcam_features.learn.values import of_arrays, stored
-from pcam_features.store import open_store
+from pcam_features.store.store import open_store
+from pcam_features.store.values import of_arrays, stored
 
 ROWS = 5000  # three parts of a store
 

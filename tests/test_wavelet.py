@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from planes_of import features_of, planes_of
 
-from pcam_features.engine.planes import PLANES
+from pcam_features.families.planes import PLANES
 from pcam_features.families.wavelet import (
     ABSOLUTE,
     BASIS_LOGS,

@@ -15,9 +15,9 @@ import joblib
 import numpy as np
 
 from ..engine import cpu
-from ..engine.lanes import Kernel
+from ..engine.kernel import Kernel
 from ..errors import InputError
-from ..families.catalog import FAMILIES, kernels_of, measurer
+from ..families.registry import FAMILIES, kernels_of, measurer
 from ..geometry import PATCH_SIZE
 from ..sources.images import SHAPE
 from ..sources.source import Split

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..engine.planes import RGB_FROM_HED
+from ..families.planes import RGB_FROM_HED
 
 JITTER = 0.05  # of each stain, times and plus
 LEAST = 1 / 255  # of light, so that its logarithm ends

@@ -20,10 +20,10 @@ from ..constants import TIMM, Device
 from ..engine import cpu
 from ..errors import InputError
 from ..evaluate.intervals import auc
-from ..families.catalog import FAMILIES, measurer
-from ..learn.folds import TABLE as FOLD_TABLE
-from ..learn.folds import Folds, make_folds, read_fold_table
-from ..learn.looks import FAMILY, looked_at, looks_of
+from ..families.registry import FAMILIES, measurer
+from ..grouping.appearance import FAMILY, looked_at, looks_of
+from ..grouping.folds import TABLE as FOLD_TABLE
+from ..grouping.folds import Folds, make_folds, read_fold_table
 from ..sources.source import Source, Split
 from ..storage import costs
 from ..storage.files import check_free, sha256, whole_file, write_json

@@ -19,7 +19,7 @@ import numpy as np
 from filelock import FileLock
 
 from ..storage.files import cache_root
-from .lanes import WORDS, Kernel, bind
+from .kernel import WORDS, Kernel, bind
 
 NAME = "cpu"
 PACKAGE = Path(__file__).parent.parent

@@ -17,8 +17,8 @@ import numba
 import numpy as np
 from numba import cuda  # a module-level name: the simulator swaps it here
 
-from . import lanes as words
-from .lanes import LANES, Kernel, bind
+from . import kernel as words
+from .kernel import LANES, Kernel, bind
 
 NAME = "cuda"
 SHARE_OF_MEMORY = 0.6  # of what is free, for batches: the rest is for staging and for others

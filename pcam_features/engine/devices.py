@@ -11,7 +11,7 @@ import numpy as np
 
 from ..constants import Device
 from ..errors import InputError
-from .lanes import Kernel
+from .kernel import Kernel
 
 
 class Target(Protocol):

@@ -19,7 +19,7 @@ import numba
 import numpy as np
 
 from . import cuda
-from .lanes import LANES, Kernel
+from .kernel import LANES, Kernel
 
 CAPABILITIES = ((7, 5), (8, 0), (9, 0))  # Turing, Ampere, Hopper
 SHARED_BYTES = 48 * 1024  # what every card gives a block without being asked for more
@@ -85,8 +85,8 @@ def assemble(ptx: str, capability: tuple[int, int], ptxas: str) -> Usage:
 
 
 def main() -> None:
-    from ..families.catalog import FAMILIES
-    from . import planes
+    from ..families import planes
+    from ..families.registry import FAMILIES
 
     ptxas = find_ptxas()
     assert ptxas, "the extra dev brings ptxas"

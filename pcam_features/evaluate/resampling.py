@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -33,16 +32,6 @@ class Groups:
     def freedom(self) -> int:
         """Degrees of freedom that a spread between groups has."""
         return self.count - len(self.strata)
-
-
-def group_codes(ids: list[str], slides: list[Any]) -> tuple[np.ndarray, int]:
-    """A group for each patch: its slide, or itself where that is unknown; and how many are known."""
-    known = [isinstance(slide, str) and slide != "" for slide in slides]
-    names = [
-        f"slide:{slide}" if is_known else f"patch:{i}"
-        for i, slide, is_known in zip(ids, slides, known, strict=True)
-    ]
-    return np.unique(np.array(names), return_inverse=True)[1], sum(known)
 
 
 def stratify(labels: np.ndarray, groups: np.ndarray) -> Groups:

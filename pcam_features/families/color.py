@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.lanes import Kernel, add, barrier, device, lane, lanes
-from ..engine.planes import PLANES
+from ..engine.kernel import Kernel, add, barrier, device, lane, lanes
 from ..geometry import CENTER, REGIONS
 from .family import Family, Feature
+from .planes import PLANES
 
 PERCENTILES = (5, 25, 50, 75, 95)
 FEATURES = (

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.lanes import device
+from ..engine.kernel import device
 
 # A quarter turn exchanges directions 0 and 2, and 1 and 3: those a right angle apart.
 N_DIRECTIONS = 4

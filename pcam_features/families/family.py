@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from ..engine.lanes import Kernel
+from ..engine.kernel import Kernel
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.lanes import Kernel, add, barrier, device, lane, lanes
-from ..engine.planes import PLANES
+from ..engine.kernel import Kernel, add, barrier, device, lane, lanes
 from ..geometry import CENTER, PATCH_SIZE, REGIONS
 from .counts import n_log2_n_table
 from .family import Family, Feature
+from .planes import PLANES
 
 LEVEL_BITS = 3
 LEVELS = 1 << LEVEL_BITS

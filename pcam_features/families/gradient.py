@@ -24,11 +24,11 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.lanes import LANES, Kernel, add, barrier, device, lane, lanes
-from ..engine.planes import PLANES
+from ..engine.kernel import LANES, Kernel, add, barrier, device, lane, lanes
 from ..geometry import CENTER, PATCH_SIZE, REGIONS, THIRD
 from .color import PERCENTILES, percentiles
 from .family import Family, Feature
+from .planes import PLANES
 
 MEASURED = ("gray", "hematoxylin", "eosin")
 THRESHOLDS = (4, 8, 16, 32)  # levels a pixel

@@ -24,10 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.lanes import Kernel, add, barrier, device, lane, lanes
-from ..engine.planes import PLANES
+from ..engine.kernel import Kernel, add, barrier, device, lane, lanes
 from ..geometry import CENTER, PATCH_SIZE, REGIONS
 from .family import Family, Feature
+from .planes import PLANES
 
 MEASURED = ("gray", "hematoxylin", "eosin")
 SIDES = ("opening", "closing")

@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.lanes import LANES, Kernel, add, barrier, device, lane, lanes
-from ..engine.planes import PLANES
+from ..engine.kernel import LANES, Kernel, add, barrier, device, lane, lanes
 from ..geometry import CENTER, PATCH_SIZE, REGIONS
 from .family import Family, Feature
+from .planes import PLANES
 
 CIRCLES = ((8, 1), (16, 2), (24, 3))
 MEASURED = ("gray", "hematoxylin")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.lanes import device, lane, lanes
+from ..engine.kernel import device, lane, lanes
 from ..geometry import PATCH_SIZE
 
 SIDE = PATCH_SIZE

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.lanes import Kernel, barrier, device, lane, lanes
+from ..engine.kernel import Kernel, barrier, device, lane, lanes
 from ..geometry import REGIONS
 from .family import Family, Feature
 from .margins import CELLS, SIDE, STRIDE

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.lanes import device
-from ..engine.planes import PLANES
+from ..engine.kernel import device
 from .margins import MARGIN, SIDE, at
+from .planes import PLANES
 from .segmentation import BOTTOM, HEMATOXYLIN, LEFT, RIGHT, START, STOP, TOP
 
 EOSIN, GRAY, RED = PLANES.index("eosin"), PLANES.index("gray"), PLANES.index("red")

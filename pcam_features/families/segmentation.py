@@ -25,10 +25,10 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.lanes import LANES, add, barrier, device, lane, lanes
-from ..engine.planes import PLANES
+from ..engine.kernel import LANES, add, barrier, device, lane, lanes
 from ..geometry import CENTER
 from .margins import CELLS, MARGIN, SIDE, STRIDE, at, binomial, clear, extend
+from .planes import PLANES
 
 TISSUE, FAINT = 12, 24  # levels: the least of tissue, the least of a nucleus
 NEVER = 4 * 255  # a threshold that no pull brings within reach, where Otsu finds none

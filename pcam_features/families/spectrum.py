@@ -34,10 +34,10 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.lanes import Kernel, barrier, device, lane, lanes
-from ..engine.planes import PLANES
+from ..engine.kernel import Kernel, barrier, device, lane, lanes
 from ..geometry import PATCH_SIZE
 from .family import Family, Feature
+from .planes import PLANES
 
 MEASURED = ("gray", "hematoxylin")
 PLANE_INDEX = tuple(PLANES.index(plane) for plane in MEASURED)

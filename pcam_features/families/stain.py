@@ -25,9 +25,11 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.lanes import Kernel, add, barrier, device, lane, lanes
-from ..engine.planes import scaled
-from ..engine.stains import (
+from ..engine.kernel import Kernel, add, barrier, device, lane, lanes
+from ..geometry import CENTER, PATCH_SIZE, REGIONS
+from .family import Family, Feature
+from .planes import scaled
+from .stain_vectors import (
     ACROSS,
     ALONG,
     AXIS_BITS,
@@ -44,10 +46,8 @@ from ..engine.stains import (
     find_stains,
     seek,
 )
-from ..engine.stains import N_ROWS as SUMMARY
-from ..engine.vectors import angle_between
-from ..geometry import CENTER, PATCH_SIZE, REGIONS
-from .family import Family, Feature
+from .stain_vectors import N_ROWS as SUMMARY
+from .vectors import angle_between
 
 STAINS = ("hematoxylin", "eosin")
 PERCENTILES = (5, 25, 50, 75, 95, 99)

@@ -26,10 +26,10 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.lanes import LANES, Kernel, add, barrier, device, lane, lanes
-from ..engine.planes import PLANES
+from ..engine.kernel import LANES, Kernel, add, barrier, device, lane, lanes
 from ..geometry import CENTER, PATCH_SIZE, REGIONS
 from .family import Family, Feature
+from .planes import PLANES
 
 RANKED = ("hematoxylin", "gray")
 RANKED_INDEX = tuple(PLANES.index(plane) for plane in RANKED)

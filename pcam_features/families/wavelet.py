@@ -29,10 +29,10 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.lanes import LANES, Kernel, barrier, device, lane, lanes
-from ..engine.planes import PLANES
+from ..engine.kernel import LANES, Kernel, barrier, device, lane, lanes
 from ..geometry import CENTER, PATCH_SIZE, REGIONS, THIRD
 from .family import Family, Feature
+from .planes import PLANES
 
 MEASURED = ("gray", "hematoxylin")
 PLANE_INDEX = tuple(PLANES.index(plane) for plane in MEASURED)

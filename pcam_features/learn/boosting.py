@@ -14,7 +14,7 @@ import numpy as np
 import xgboost
 
 from ..evaluate.intervals import auc
-from .values import Values
+from ..store.values import Values
 
 ROUNDS = 180
 CHECKED = 20  # rounds between two tree counts that the folds choose from

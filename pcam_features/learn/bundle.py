@@ -23,10 +23,11 @@ import pandas as pd
 import xgboost
 
 from ..errors import InputError
-from ..families.catalog import may_be_stored
+from ..families.registry import FAMILIES
 from ..storage import files
 from ..storage.files import read_json, sha256, whole_file, write_json
 from ..storage.resumable import unfinished
+from ..store.names import may_be_stored
 from . import ubjson
 from .models import KERNEL, TREES, Model, base_models, width
 from .rbf import Rbf
@@ -119,7 +120,11 @@ def read(path: Path) -> Bundle:
         raise InputError(f"model {path} was written by another version of pcam; fit it anew.")
     try:
         families = list(manifest["families"])
-        unknown = [n for n, known in manifest["families"].items() if not may_be_stored(n, known)]
+        unknown = [
+            name
+            for name, known in manifest["families"].items()
+            if not may_be_stored(name, known) or ("encoder" not in known and name not in FAMILIES)
+        ]
         if unknown or not families:
             raise InputError(f"model {path} needs families this pcam does not know: {unknown}.")
         models = base_models(families)

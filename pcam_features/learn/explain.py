@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 import xgboost
 
+from ..store.values import Values
 from . import rbf
 from .models import Model, base_models
 from .stack import Stack
-from .values import Values
 
 NODES = 16  # of Gauss and Legendre, between the mean patch and a patch
 SAMPLE = 2000  # patches, evenly over the data, that importance is the mean of

@@ -18,19 +18,19 @@ from .. import __version__
 from ..errors import InputError
 from ..evaluate.intervals import auc, resampled_intervals
 from ..evaluate.metrics import metrics
-from ..families.catalog import ALL, CNN, FAMILIES, listed
+from ..families.registry import ALL, CNN, FAMILIES, listed
+from ..grouping.appearance import looks_in
+from ..grouping.folds import TABLE as FOLD_TABLE
+from ..grouping.folds import Folds, make_folds, torn_slides
 from ..storage import costs
 from ..storage.resumable import KEY as PLAN_KEY
-from ..store import Store
+from ..store.store import Store
+from ..store.values import Values, stored
 from . import bundle, memory, stack
 from .explain import importance
-from .folds import TABLE as FOLD_TABLE
-from .folds import Folds, make_folds, torn_slides
 from .leakage import gap
-from .looks import looks_in
 from .models import Model, parameters
 from .training import How, Settings, at_random, train_models
-from .values import Values, stored
 from .work import Work, kept_steps, open_work
 
 LIBRARIES = ("numpy", "scipy", "xgboost", "scikit-learn", "numba")

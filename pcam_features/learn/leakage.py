@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from ..evaluate.intervals import auc
+from ..store.values import Values
 from . import rbf
-from .values import Values
 
 
 def random_split_auc(

@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 import xgboost
 
-from ..families.catalog import FAMILIES
+from ..families.registry import FAMILIES
+from ..store.values import Values
 from . import boosting, rbf
-from .values import Values
 
 GROUPS = {  # of the hand-made families
     "color": ("color", "stain", "strata"),

@@ -10,15 +10,16 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import InputError
-from ..families.catalog import FAMILIES
+from ..families.registry import FAMILIES
+from ..grouping.folds import TABLE, read_fold_table
 from ..storage import costs, parquet
 from ..storage.files import read_json
-from ..store import Store, differences
+from ..store.manifest import differences
+from ..store.store import Store
+from ..store.values import stored
 from .bundle import MANIFEST, OUT_OF_FOLD, Bundle
-from .folds import TABLE, read_fold_table
 from .models import logits
 from .stack import COMBINED
-from .values import stored
 
 # Of `pcam extract`, for an encoder of ours: what its facts in a manifest are called.
 OPTIONS = ("encoder", "size", "depths", "pools", "views", "precision", "runtime")

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from .values import Values
+from ..store.values import Values
 
 LANDMARKS = 3000
 WIDTH = 1 / 3  # exp(-WIDTH d²), d² being the mean over columns of squared differences

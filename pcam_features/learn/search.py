@@ -23,11 +23,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ..errors import InputError, PcamError
 from ..evaluate.intervals import auc
+from ..grouping.folds import Folds
+from ..store.values import Values
 from . import boosting, rbf
-from .folds import Folds
 from .models import KERNEL, KINDS, TREES
 from .training import How, Settings, binned, boost
-from .values import Values
 from .work import Work
 
 FILE = "search.sqlite"

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import xgboost
 
+from ..store.values import Values
 from . import boosting, rbf
 from .leakage import random_split_auc
 from .models import KERNEL, KINDS, TREES, Model, groups_of, model_name
-from .values import Values
 from .work import Work
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import kurtosis, skew
 
-from ..engine.planes import PLANES as ALL_PLANES
 from ..families.color import PERCENTILES
+from ..families.planes import PLANES as ALL_PLANES
 from .planes import regions_of
 
 LIBRARY = "OpenCV, scikit-image, NumPy, SciPy"

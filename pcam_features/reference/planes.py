@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from skimage.color import rgb2gray, rgb2hed
 
-from ..engine.planes import LEVELS_PER_OD, SIGNED_ZERO
+from ..families.planes import LEVELS_PER_OD, SIGNED_ZERO
 from ..geometry import CENTER, PATCH_SIZE
 
 STAINS = ("hematoxylin", "eosin", "residual")

@@ -10,8 +10,9 @@ import numpy as np
 from ..comparison import Data, Features
 from ..errors import InputError
 from ..evaluate.subsets import disagreement
-from ..explain import open_pictures, reasons
+from ..explain import reasons
 from ..learn.bundle import Bundle
+from ..store.pictures import open_pictures
 from .pictures import framed
 
 SHOWN = 12

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..describe import table
 from ..evaluate.published import NOTE, SCORES, Published
 from ..evaluate.subsets import LEAST
+from ..families.describe import table
 from . import tables
 
 

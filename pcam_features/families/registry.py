@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..engine import planes
 from ..engine.devices import Target
-from ..engine.lanes import Kernel
+from ..engine.kernel import Kernel
 from ..errors import InputError, PcamError
 from . import (
     color,
@@ -22,6 +19,7 @@ from . import (
     granulometry,
     lbp,
     nuclei,
+    planes,
     spectrum,
     stain,
     strata,
@@ -50,10 +48,6 @@ FAMILIES: dict[str, Family] = {
 
 ALL, CNN = "all", "cnn"  # every hand-made family; embeddings
 
-# What an embedding may be called: its name becomes a folder's and a file's, and cannot be mistaken
-# for another thing's.
-EMBEDDING = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*_[0-9]{2,4}px(_[48]views)?(_bf16)?")
-LONGEST_NAME = 80
 
 # Measures a batch, uint8 (N, 96, 96, 3), giving float32 (N, columns) for each family named;
 # several threads may call it at once.
@@ -63,16 +57,6 @@ Measure = Callable[[np.ndarray, Sequence[str]], dict[str, np.ndarray]]
 def listed(names: str) -> list[str]:
     """The names in a comma-separated list."""
     return [name.strip() for name in names.split(",") if name.strip()]
-
-
-def may_be_stored(name: object, description: Mapping[str, Any]) -> bool:
-    """Whether a store or a model that others made may hold a family with this name."""
-    if not isinstance(name, str) or len(name) > LONGEST_NAME:
-        return False
-    encoder = description.get("encoder", {})
-    return isinstance(encoder, dict) and (
-        name in FAMILIES or bool(EMBEDDING.fullmatch(name) and encoder)
-    )
 
 
 def chosen(names: str | None) -> list[Family]:

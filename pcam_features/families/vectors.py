@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import atan2, degrees, floor, sqrt
 from typing import Any
 
-from .lanes import device
+from ..engine.kernel import device
 
 
 @device

@@ -8,7 +8,8 @@ from functools import cache
 
 import numpy as np
 
-from ..store import Store, part_count, part_span, parts_of
+from .layout import part_count, part_span, parts_of
+from .store import Store
 
 Blocks = Iterator[tuple[slice, np.ndarray]]
 

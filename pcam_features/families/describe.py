@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from math import isfinite
 from typing import Any
 
-from .engine.planes import PLANES
-from .errors import InputError
-from .families.catalog import CNN, EMBEDDING, FAMILIES
-from .families.family import Family
-from .geometry import CENTER, PATCH_SIZE, REGIONS
+from ..errors import InputError
+from ..geometry import CENTER, PATCH_SIZE, REGIONS
+from ..store.names import EMBEDDING
+from .family import Family
+from .planes import PLANES
+from .registry import CNN, FAMILIES
 
 HEADER = """# Features
 

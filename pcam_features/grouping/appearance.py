@@ -10,8 +10,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from ..store import Store
-from .values import stored
+from ..store.store import Store
+from ..store.values import stored
 
 FAMILY = "color"
 LOOKED_AT = (

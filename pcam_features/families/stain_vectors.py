@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from ..engine.kernel import add, barrier, device, lane, lanes
 from ..geometry import CENTER, PATCH_SIZE
-from .lanes import add, barrier, device, lane, lanes
 from .planes import PLANES, RGB_FROM_HED
 from .vectors import angle_between, cross, diagonalize, dot, normalize, to_fixed
 

@@ -29,8 +29,8 @@ from typing import Any
 
 import numpy as np
 
+from ..engine.kernel import LANES, Kernel, barrier, device, lane, lanes
 from ..geometry import PATCH_SIZE
-from .lanes import LANES, Kernel, barrier, device, lane, lanes
 
 PLANES = (
     "red",

@@ -1,0 +1,1 @@
+"""What belongs together: slides, pseudo-slides, near-duplicates, and folds of them."""

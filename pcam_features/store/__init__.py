@@ -1,0 +1,1 @@
+"""The feature store: Parquet in, Parquet out."""

@@ -1,0 +1,25 @@
+"""Names that a family may have in a store or a model: they become folders and files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from .layout import PATCHES
+
+HAND_MADE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+# An embedding's name ends in the size it was computed at, so that no hand-made family can have it.
+EMBEDDING = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*_[0-9]{2,4}px(_[48]views)?(_bf16)?")
+LONGEST_NAME = 80
+
+
+def may_be_stored(name: object, description: Mapping[str, Any]) -> bool:
+    """Whether a store or a model may hold a family with this name and this manifest entry."""
+    if not isinstance(name, str) or len(name) > LONGEST_NAME:
+        return False
+    is_embedding = EMBEDDING.fullmatch(name) is not None
+    if "encoder" in description or is_embedding:
+        encoder = description.get("encoder")
+        return is_embedding and isinstance(encoder, dict) and bool(encoder)
+    return HAND_MADE.fullmatch(name) is not None and name != PATCHES
