@@ -37,7 +37,7 @@ def main() -> None:
         words = ["compare", folder / "truth.csv", *models, "--slides", folder / "slides.csv", "--json"]
         words += ["--resamples", given.resamples]
         began = time.monotonic()
-        code = "from pcam_features.cli import main; main()"
+        code = "from pcam_features.cli.main import main; main()"
         command = [sys.executable, "-c", code, *map(str, words)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
         seconds = time.monotonic() - began

@@ -132,8 +132,8 @@ def score(stores: list[Path], threads: int) -> list[dict[str, Any]]:
     from thorough import train
 
     from pcam_features.evaluate.intervals import auc
-    from pcam_features.learn import rbf
-    from pcam_features.learn.models import KERNEL, TREES, logit
+    from pcam_features.learn import kernel_ridge
+    from pcam_features.learn.base_models import KERNEL, TREES, logit
     from pcam_features.store.store import open_store
     from pcam_features.store.values import of_arrays
 
@@ -149,7 +149,7 @@ def score(stores: list[Path], threads: int) -> list[dict[str, Any]]:
         scores: dict[str, Any] = {}
         whole = of_arrays({"all": values["train"]})
         one_fold = np.zeros(len(labels), np.int16)
-        kernel = rbf.train(rbf.prepare(whole, ["all"], labels, one_fold, seed=0))
+        kernel = kernel_ridge.train(kernel_ridge.prepare(whole, ["all"], labels, one_fold, seed=0))
         trees = train(values["train"], labels, threads=threads)
         for name, model in ((TREES, trees), (KERNEL, kernel)):
             scores[name] = logit(model, values["valid"], threads)

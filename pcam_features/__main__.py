@@ -1,6 +1,6 @@
 """Run pcam as a module: python -m pcam_features extract …"""
 
-from .cli import main
+from .cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -28,7 +28,7 @@ class Result(NamedTuple):
 @pytest.fixture
 def pcam(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
     """Run a command as `pcam` would, in this process."""
-    from pcam_features.cli import main
+    from pcam_features.cli.main import main
 
     def run(*words: object) -> Result:
         monkeypatch.setattr(sys, "argv", ["pcam", *(str(word) for word in words)])

@@ -13,7 +13,7 @@ import pytest
 from conftest import Result
 
 import pcam_features
-from pcam_features.cli import app
+from pcam_features.cli.main import app
 from pcam_features.families.registry import FAMILIES
 
 Run = Callable[..., Result]
@@ -52,7 +52,7 @@ def test_mechanics_the_readme_names_every_command() -> None:
 @pytest.mark.parametrize("option", ["--help", "--version"])
 def test_mechanics_nothing_heavy_is_imported_to_answer(option: str) -> None:
     code = (
-        "import sys\nfrom pcam_features.cli import main\n"
+        "import sys\nfrom pcam_features.cli.main import main\n"
         f"sys.argv = ['pcam', {option!r}]\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"

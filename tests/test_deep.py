@@ -18,16 +18,27 @@ from sklearn.metrics import roc_auc_score
 
 torch = pytest.importorskip("torch", reason="the extra deep is not installed")
 
-from pcam_features.deep import augment, network_file, networks, training  # noqa: E402
-from pcam_features.deep import fit as deep  # noqa: E402
-from pcam_features.deep.feed import batches, read_rows  # noqa: E402
-from pcam_features.deep.predict import probabilities  # noqa: E402
-from pcam_features.deep.training import schedule  # noqa: E402
-from pcam_features.errors import InputError  # noqa: E402
-from pcam_features.learn.fit import deal  # noqa: E402
-from pcam_features.sources.detect import open_source  # noqa: E402
-from pcam_features.storage.resumable import STEPS, unfinished  # noqa: E402
-from pcam_features.store.store import open_store  # noqa: E402
+from pcam_features.deep import (
+    augment,
+    network_file,
+    networks,
+    training,
+)
+from pcam_features.deep import fit as deep
+from pcam_features.deep.feed import (
+    batches,
+    read_rows,
+)
+from pcam_features.deep.predict import probabilities
+from pcam_features.deep.training import schedule
+from pcam_features.errors import InputError
+from pcam_features.learn.fit import deal
+from pcam_features.sources.detect import open_source
+from pcam_features.storage.resumable import (
+    STEPS,
+    unfinished,
+)
+from pcam_features.store.store import open_store
 
 Run = Callable[..., Result]
 SMALL = ("--arch", "cnn_one", "--epochs", 2, "--folds", 3, "--batch", 32, "--threads", 1, "--json")
@@ -230,7 +241,7 @@ def test_mechanics_training_that_is_killed_goes_on_to_the_same_weights(
     again = tmp_path / "network"
     words = ["deep", "fit", str(synthetic_folder), str(again), *map(str, SMALL)]
     program = "from pcam_features.deep import training; training.CHECKPOINT_SECONDS = 0\n"
-    program += "from pcam_features.cli import main; main()"
+    program += "from pcam_features.cli.main import main; main()"
     process = subprocess.Popen(
         [sys.executable, "-c", program, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

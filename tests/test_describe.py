@@ -61,7 +61,7 @@ def test_mechanics_a_column_of_an_embedding_is_told_apart(pcam: Any) -> None:
 
 
 def test_mechanics_families_complete_after_a_comma() -> None:
-    from pcam_features.cli import complete_family
+    from pcam_features.cli.main import complete_family
 
     assert complete_family("gl")[0] == "glcm"
     assert complete_family("color,l") == ["color,lbp"]

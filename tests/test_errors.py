@@ -14,7 +14,7 @@ import pytest
 from conftest import Result
 from PIL import Image
 
-from pcam_features import console
+from pcam_features.cli import console
 from pcam_features.families.registry import FAMILIES
 
 Run = Callable[..., Result]

@@ -14,8 +14,8 @@ from conftest import FITTED, Result
 from scipy.integrate import simpson
 from scipy.optimize import approx_fprime
 
-from pcam_features.learn import bundle, explain, rbf
-from pcam_features.learn.models import logits
+from pcam_features.learn import attribution, bundle, kernel_ridge
+from pcam_features.learn.base_models import logits
 from pcam_features.store.pictures import open_pictures
 from pcam_features.store.store import open_store
 from pcam_features.store.values import of_arrays, stored
@@ -23,17 +23,19 @@ from pcam_features.store.values import of_arrays, stored
 Run = Callable[..., Result]
 
 
-def kernel_model(columns: int = 5) -> tuple[rbf.Rbf, np.ndarray]:
+def kernel_model(columns: int = 5) -> tuple[kernel_ridge.Rbf, np.ndarray]:
     rng = np.random.default_rng(0)
     values = rng.normal(2, 3, (300, columns)).astype(np.float32)
     labels = (np.sin(values[:, 0]) + values[:, 1] / 3 > 0.5).astype(np.int8)
-    ready = rbf.prepare(of_arrays({"x": values}), ["x"], labels, np.zeros(300, np.int16), seed=0)
-    return rbf.train(ready), values
+    ready = kernel_ridge.prepare(
+        of_arrays({"x": values}), ["x"], labels, np.zeros(300, np.int16), seed=0
+    )
+    return kernel_ridge.train(ready), values
 
 
 def test_oracle_integrated_gradients_are_scipys_integral_of_numerical_gradients() -> None:
     model, values = kernel_model()
-    found, start = explain.of_kernel(model, values[:3])
+    found, start = attribution.of_kernel(model, values[:3])
     mean, scale = model.mean.astype(float), model.scale.astype(float)
     landmarks = model.landmarks.astype(float)
 
@@ -43,7 +45,7 @@ def test_oracle_integrated_gradients_are_scipys_integral_of_numerical_gradients(
 
     path = np.linspace(0, 1, 101)
     for row, shares in zip(values[:3], found, strict=True):
-        z = np.clip((row - mean) / scale, -rbf.CLIP, rbf.CLIP)
+        z = np.clip((row - mean) / scale, -kernel_ridge.CLIP, kernel_ridge.CLIP)
         gradients = [approx_fprime(t * z, log_odds, 1e-6) for t in path]
         np.testing.assert_allclose(shares, z * simpson(gradients, x=path, axis=0), atol=1e-3)
         assert np.abs(shares).max() > 0.1
@@ -52,8 +54,8 @@ def test_oracle_integrated_gradients_are_scipys_integral_of_numerical_gradients(
 
 def test_invariant_shares_add_up_to_the_kernel_models_log_odds() -> None:
     model, values = kernel_model()
-    found, start = explain.of_kernel(model, values)
-    np.testing.assert_allclose(found.sum(axis=1) + start, rbf.logit(model, values), atol=2e-4)
+    found, start = attribution.of_kernel(model, values)
+    np.testing.assert_allclose(found.sum(axis=1) + start, kernel_ridge.logit(model, values), atol=2e-4)
 
 
 def test_oracle_tree_shares_are_shapley_values_by_every_order_of_two_columns() -> None:
@@ -77,7 +79,7 @@ def test_oracle_tree_shares_are_shapley_values_by_every_order_of_two_columns() -
             hessians[child] / hessians[node] * expected(child, row, known) for child in (left, right)
         )
 
-    found, start = explain.of_trees(booster, values[:5])
+    found, start = attribution.of_trees(booster, values[:5])
     for row, shares in zip(values[:5], found, strict=True):
         none, first, second, both = (expected(0, row, known) for known in (set(), {0}, {1}, {0, 1}))
         by_order = [(first - none, both - first), (both - second, second - none)]
@@ -91,7 +93,7 @@ def test_invariant_all_shares_add_up_to_what_the_models_say_together(
     opened, store = bundle.read(model_folder), open_store(store_folder)
     values = stored(store, "test", list(FITTED), keep=True)
     rows = np.array([0, 7, 59])
-    moved, start = explain.contributions(opened.models, opened.stack, values, rows)
+    moved, start = attribution.contributions(opened.models, opened.stack, values, rows)
     together = logits(opened.models, values, 1) @ opened.stack.weights + opened.stack.intercept
     np.testing.assert_allclose(moved.sum(axis=1) + start, together[rows], atol=1e-4)
 

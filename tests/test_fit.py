@@ -23,10 +23,10 @@ from pcam_features.families.registry import FAMILIES, chosen, measurer
 from pcam_features.grouping.appearance import Looks, looks_of, near_duplicates
 from pcam_features.grouping.folds import make_folds
 from pcam_features.grouping.groups import PSEUDO_SLIDES
+from pcam_features.learn.base_models import GROUPS, groups_of
 from pcam_features.learn.leakage import random_split_auc
-from pcam_features.learn.models import GROUPS, groups_of
+from pcam_features.learn.steps import Work
 from pcam_features.learn.training import How, Settings, train_models
-from pcam_features.learn.work import Work
 from pcam_features.sources.detect import open_source
 from pcam_features.storage.costs import FILE as COST
 from pcam_features.store.store import open_store

@@ -20,9 +20,9 @@ from sklearn.metrics import (
 )
 
 from pcam_features.evaluate import subsets
-from pcam_features.evaluate.compare import Entry, compare, holm, parse_pairs
 from pcam_features.evaluate.curves import GRID, curves
 from pcam_features.evaluate.metrics import METRICS, best_threshold, metrics, prepare, rank, ranked
+from pcam_features.evaluate.paired import Entry, compare, holm, parse_pairs
 from pcam_features.evaluate.resampling import stratify
 from pcam_features.report import charts
 

@@ -8,7 +8,7 @@ from sklearn.kernel_ridge import KernelRidge
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.preprocessing import KernelCenterer, StandardScaler
 
-from pcam_features.learn import rbf
+from pcam_features.learn import kernel_ridge
 from pcam_features.store.values import of_arrays
 
 
@@ -21,31 +21,37 @@ def data(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 def by_scikit_learn(values: np.ndarray) -> np.ndarray:
     scaled: np.ndarray = StandardScaler().fit(data(400)[0]).transform(values)
-    return np.clip(scaled, -rbf.CLIP, rbf.CLIP)
+    return np.clip(scaled, -kernel_ridge.CLIP, kernel_ridge.CLIP)
 
 
-def trained(values: np.ndarray, labels: np.ndarray, seed: int = 0) -> rbf.Rbf:
+def trained(values: np.ndarray, labels: np.ndarray, seed: int = 0) -> kernel_ridge.Rbf:
     one_fold = np.zeros(len(labels), np.int16)
-    return rbf.train(rbf.prepare(of_arrays({"x": values}), ["x"], labels, one_fold, seed=seed))
+    return kernel_ridge.train(
+        kernel_ridge.prepare(of_arrays({"x": values}), ["x"], labels, one_fold, seed=seed)
+    )
 
 
-def probability(model: rbf.Rbf, values: np.ndarray) -> np.ndarray:
-    return (rbf.logit(model, values) + 2) / 4
+def probability(model: kernel_ridge.Rbf, values: np.ndarray) -> np.ndarray:
+    return (kernel_ridge.logit(model, values) + 2) / 4
 
 
 def test_oracle_likeness_is_scikit_learns() -> None:
     rows = by_scikit_learn(data(50)[0]).astype(np.float32)
-    expected = rbf_kernel(rows, rows[:20], gamma=rbf.WIDTH / rows.shape[1])
-    np.testing.assert_allclose(rbf.likeness(rows, rows[:20], rbf.WIDTH), expected, atol=2e-6)
+    expected = rbf_kernel(rows, rows[:20], gamma=kernel_ridge.WIDTH / rows.shape[1])
+    np.testing.assert_allclose(
+        kernel_ridge.likeness(rows, rows[:20], kernel_ridge.WIDTH), expected, atol=2e-6
+    )
 
 
 def test_oracle_with_every_row_a_landmark_it_is_kernel_ridge_regression() -> None:
     (values, labels), (others, _) = data(400), data(100, seed=1)
     rows, new = by_scikit_learn(values), by_scikit_learn(others)
-    gamma = rbf.WIDTH / values.shape[1]
+    gamma = kernel_ridge.WIDTH / values.shape[1]
     centerer = KernelCenterer()
     among = centerer.fit_transform(rbf_kernel(rows, gamma=gamma))
-    ridge = KernelRidge(alpha=rbf.PENALTY, kernel="precomputed").fit(among, labels - labels.mean())
+    ridge = KernelRidge(alpha=kernel_ridge.PENALTY, kernel="precomputed").fit(
+        among, labels - labels.mean()
+    )
     expected = labels.mean() + ridge.predict(centerer.transform(rbf_kernel(new, rows, gamma=gamma)))
     found = probability(trained(values, labels), others)
     assert expected.std() > 0.2
@@ -55,15 +61,15 @@ def test_oracle_with_every_row_a_landmark_it_is_kernel_ridge_regression() -> Non
 def test_oracle_with_fewer_landmarks_it_is_penalized_least_squares(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(rbf, "LANDMARKS", 60)
+    monkeypatch.setattr(kernel_ridge, "LANDMARKS", 60)
     (values, labels), (others, _) = data(400), data(100, seed=1)
     model = trained(values, labels)
     assert model.landmarks.shape == (60, 7)
     landmarks = model.landmarks.astype(float)
-    gamma = rbf.WIDTH / values.shape[1]
+    gamma = kernel_ridge.WIDTH / values.shape[1]
     like = np.column_stack([rbf_kernel(by_scikit_learn(values), landmarks, gamma=gamma), np.ones(400)])
     root = np.linalg.cholesky(rbf_kernel(landmarks, gamma=gamma) + 1e-9 * np.eye(60)).T
-    penalty = np.sqrt(rbf.PENALTY) * np.column_stack([root, np.zeros(60)])
+    penalty = np.sqrt(kernel_ridge.PENALTY) * np.column_stack([root, np.zeros(60)])
     target = np.append(labels, np.zeros(60))
     solution = np.linalg.lstsq(np.vstack([like, penalty]), target)[0]
     new = np.column_stack([rbf_kernel(by_scikit_learn(others), landmarks, gamma=gamma), np.ones(100)])
@@ -74,7 +80,7 @@ def test_invariant_constant_and_repeated_columns_and_rows_do_no_harm() -> None:
     values, labels = data(200)
     twice = np.concatenate([values, values])
     wide = np.column_stack([twice, twice, np.full(400, 0.1, np.float32), np.zeros(400, np.float32)])
-    found = rbf.logit(trained(wide, np.concatenate([labels, labels])), wide)
+    found = kernel_ridge.logit(trained(wide, np.concatenate([labels, labels])), wide)
     assert np.isfinite(found).all()
     np.testing.assert_allclose(found[:200], found[200:], atol=1e-3)
     assert ((found[:200] > 0) == labels).mean() > 0.8
@@ -95,13 +101,13 @@ def test_invariant_landmarks_on_a_line_or_almost_copies_do_no_harm(what: str) ->
         values = np.repeat(values[: rows // 35], 35, axis=0) + rng.normal(0, 1e-3, (rows, 100))
         labels = (values[:, 0] > 0).astype(np.int8)
     table = values.astype(np.float32)
-    found = rbf.logit(trained(table, labels), table)
+    found = kernel_ridge.logit(trained(table, labels), table)
     assert ((found > 0) == labels).mean() > 0.8
 
 
 def test_oracle_mean_and_scale_are_numpys() -> None:
     values = np.column_stack([data(200)[0], np.full(200, 7, np.float32), data(200)[0][:, :1] * 1e4])
-    mean, scale = rbf.moments(np.array_split(values.astype(np.float32), 4))
+    mean, scale = kernel_ridge.moments(np.array_split(values.astype(np.float32), 4))
     np.testing.assert_allclose(mean, values.mean(axis=0, dtype=float), rtol=1e-6)
     expected = values.std(axis=0, dtype=float)
     np.testing.assert_allclose(scale, np.where(expected > 0, expected, 1), rtol=1e-6)
@@ -110,6 +116,6 @@ def test_oracle_mean_and_scale_are_numpys() -> None:
 def test_mechanics_arrays_give_the_same_model() -> None:
     values, labels = data(100)
     model = trained(values, labels, seed=3)
-    again = rbf.Rbf.from_arrays(**model.as_arrays())
-    np.testing.assert_array_equal(rbf.logit(again, values), rbf.logit(model, values))
-    assert rbf.logit(model, values[:0]).shape == (0,)
+    again = kernel_ridge.Rbf.from_arrays(**model.as_arrays())
+    np.testing.assert_array_equal(kernel_ridge.logit(again, values), kernel_ridge.logit(model, values))
+    assert kernel_ridge.logit(model, values[:0]).shape == (0,)

@@ -14,6 +14,8 @@ import pytest
 from conftest import Result
 from in_browser import asks_for_nothing, axe_finds_nothing, wait_for
 
+from pcam_features.evaluate.comparison import run
+
 Run = Callable[..., Result]
 
 
@@ -36,15 +38,15 @@ def tables(store_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="module")
 def report(tables: Path, store_folder: Path, model_folder: Path) -> Path:
-    from pcam_features import comparison
-    from pcam_features.report.page import write
+    from pcam_features.evaluate import inputs
+    from pcam_features.report.comparison_page import write
 
     odd = next(tables.glob("p<*"))
     specs = [str(tables / "good.csv"), f"seeds={tables / 'poor.csv'},{odd}", f"</script><i>={odd}.csv"]
     shutil.copy(odd, f"{odd}.csv")
     (tables / "good.cost.json").write_text('{"parameters": 10}')
-    data = comparison.gather(tables / "truth.csv", specs, features=store_folder)
-    result = comparison.run(data, margin=0.01, resamples=200)
+    data = inputs.gather(tables / "truth.csv", specs, features=store_folder)
+    result = run(data, margin=0.01, resamples=200)
     write(tables / "report.html", data, result, model=model_folder, published=True)
     return tables / "report.html"
 

@@ -15,9 +15,9 @@ from sklearn.metrics import roc_auc_score
 from pcam_features.errors import InputError, PcamError
 from pcam_features.grouping.folds import Folds
 from pcam_features.learn import search
-from pcam_features.learn.models import KERNEL, TREES
+from pcam_features.learn.base_models import KERNEL, TREES
+from pcam_features.learn.steps import Work
 from pcam_features.learn.training import How, Settings
-from pcam_features.learn.work import Work
 from pcam_features.store.values import of_arrays
 
 Run = Callable[..., Result]
@@ -140,10 +140,12 @@ def test_oracle_a_trial_is_worth_its_mean_auc_over_folds(tmp_path: Path) -> None
     ):
         assert 0.3 < score(Settings(), 0) < 0.7
         assert score(Settings(), 1) != score(Settings(), 2)
-    from pcam_features.learn import rbf
+    from pcam_features.learn import kernel_ridge
 
-    ready = rbf.prepare(values, ["x"], labels, folds.fold, seed=0)
-    expected = roc_auc_score(labels[fold == 1], rbf.across(ready, values, ["x"], folds.fold)[fold == 1])
+    ready = kernel_ridge.prepare(values, ["x"], labels, folds.fold, seed=0)
+    expected = roc_auc_score(
+        labels[fold == 1], kernel_ridge.across(ready, values, ["x"], folds.fold)[fold == 1]
+    )
     np.testing.assert_allclose(search.kernel_score(values, labels, folds, how)(Settings(), 1), expected)
 
 

@@ -9,7 +9,7 @@ import pytest
 import xgboost
 from sklearn.metrics import roc_auc_score
 
-from pcam_features.learn import boosting, memory, rbf
+from pcam_features.learn import boosting, kernel_ridge, memory
 from pcam_features.store.store import open_store
 from pcam_features.store.values import of_arrays, stored
 
@@ -86,36 +86,38 @@ def test_parity_trees_from_disk_are_trees_from_memory(tmp_path: Path) -> None:
 def test_oracle_folds_of_the_kernel_model_are_models_without_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(rbf, "LANDMARKS", 200)
+    monkeypatch.setattr(kernel_ridge, "LANDMARKS", 200)
     known, labels = arrays()
     values, fold = of_arrays(known), (np.arange(ROWS) % 4).astype(np.int16)
-    ready = rbf.prepare(values, ["a", "b"], labels, fold, seed=0)
-    found = rbf.across(ready, values, ["a", "b"], fold)
+    ready = kernel_ridge.prepare(values, ["a", "b"], labels, fold, seed=0)
+    found = kernel_ridge.across(ready, values, ["a", "b"], fold)
     whole = np.concatenate([known["a"], known["b"]], axis=1)
     for k in range(4):
         kept = ready.landmark_fold != k  # no patch of the fold is a landmark of its model
-        rows = rbf.standardize(whole, ready.mean, ready.scale)
-        like = rbf.likeness(rows, ready.landmarks[kept], rbf.WIDTH).astype(float)
+        rows = kernel_ridge.standardize(whole, ready.mean, ready.scale)
+        like = kernel_ridge.likeness(rows, ready.landmarks[kept], kernel_ridge.WIDTH).astype(float)
         among = ready.among[np.ix_(kept, kept)]
         own = fold == k
         centered = like[~own] - like[~own].mean(axis=0)
         wrong = labels[~own] - labels[~own].mean()
-        squares = centered.T @ centered + rbf.PENALTY * among
+        squares = centered.T @ centered + kernel_ridge.PENALTY * among
         weights = np.linalg.lstsq(squares, centered.T @ wrong, rcond=1e-12)[0]
         expected = (like[own] - like[~own].mean(axis=0)) @ weights + labels[~own].mean()
-        np.testing.assert_allclose(found[own], rbf.log_odds(expected), atol=0.02)
+        np.testing.assert_allclose(found[own], kernel_ridge.log_odds(expected), atol=0.02)
         assert roc_auc_score(labels[own], found[own]) > 0.8
 
 
 def test_invariant_labels_of_a_fold_have_no_part_in_its_scores(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(rbf, "LANDMARKS", 200)
+    monkeypatch.setattr(kernel_ridge, "LANDMARKS", 200)
     known, labels = arrays()
     values, fold = of_arrays(known), (np.arange(ROWS) % 4).astype(np.int16)
     changed = np.where(fold == 2, 1 - labels, labels)
     found = [
-        rbf.across(rbf.prepare(values, ["a"], given, fold, seed=0), values, ["a"], fold)
+        kernel_ridge.across(
+            kernel_ridge.prepare(values, ["a"], given, fold, seed=0), values, ["a"], fold
+        )
         for given in (labels, changed)
     ]
     np.testing.assert_array_equal(found[0][fold == 2], found[1][fold == 2])
@@ -156,11 +158,11 @@ class Card:
 def test_parity_models_computed_where_a_card_keeps_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
     known, labels = arrays()
     values, fold = of_arrays(known), (np.arange(ROWS) % 4).astype(np.int16)
-    monkeypatch.setattr(rbf, "LANDMARKS", 200)
+    monkeypatch.setattr(kernel_ridge, "LANDMARKS", 200)
     found = []
     for xp in (np, Card):
-        ready = rbf.prepare(values, ["b"], labels, fold, seed=0, xp=xp)
-        found.append(rbf.across(ready, values, ["b"], fold, xp=xp))
+        ready = kernel_ridge.prepare(values, ["b"], labels, fold, seed=0, xp=xp)
+        found.append(kernel_ridge.across(ready, values, ["b"], fold, xp=xp))
         assert type(found[-1]) is type(ready.landmarks) is np.ndarray
     np.testing.assert_array_equal(*found)
     given: list[type] = []

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from .compare import Entry
 from .intervals import LEVEL
 from .metrics import BINS, calibration_bins, counts
+from .paired import Entry
 from .resampling import Groups, resampled
 
 GRID = np.linspace(0, 1, 101)

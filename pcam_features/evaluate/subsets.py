@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
-from .compare import Entry
 from .intervals import auc
+from .paired import Entry
 
 LEAST = 5  # patches of each class, for an AUC of a part to mean something
 

@@ -29,8 +29,8 @@ from ..storage.files import read_json, sha256, whole_file, write_json
 from ..storage.resumable import unfinished
 from ..store.names import may_be_stored
 from . import ubjson
-from .models import KERNEL, TREES, Model, base_models, width
-from .rbf import Rbf
+from .base_models import KERNEL, TREES, Model, base_models, width
+from .kernel_ridge import Rbf
 from .stack import Stack
 
 VERSION = 3  # 2 had no calibration, 1 a booster for each family

@@ -27,11 +27,11 @@ from ..storage.resumable import KEY as PLAN_KEY
 from ..store.store import Store
 from ..store.values import Values, stored
 from . import bundle, memory, stack
-from .explain import importance
+from .attribution import importance
+from .base_models import Model, parameters
 from .leakage import gap
-from .models import Model, parameters
+from .steps import Work, kept_steps, open_work
 from .training import How, Settings, at_random, train_models
-from .work import Work, kept_steps, open_work
 
 LIBRARIES = ("numpy", "scipy", "xgboost", "scikit-learn", "numba")
 PLAN_VERSION = 1

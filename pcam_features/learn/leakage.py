@@ -14,7 +14,7 @@ import numpy as np
 
 from ..evaluate.intervals import auc
 from ..store.values import Values
-from . import rbf
+from . import kernel_ridge
 
 
 def random_split_auc(
@@ -24,8 +24,8 @@ def random_split_auc(
     *,
     folds: int,
     seed: int,
-    width: float = rbf.WIDTH,
-    penalty: float = rbf.PENALTY,
+    width: float = kernel_ridge.WIDTH,
+    penalty: float = kernel_ridge.PENALTY,
     xp: Any = np,
 ) -> float:
     """The kernel model's out-of-fold AUC where folds are dealt at random, stratified by label, as if
@@ -36,8 +36,8 @@ def random_split_auc(
     splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
     for k, (_, held_out) in enumerate(splitter.split(labels, labels)):
         fold[held_out] = k
-    ready = rbf.prepare(values, families, labels, fold, seed=seed, width=width, xp=xp)
-    return auc(labels, rbf.across(ready, values, families, fold, penalty=penalty, xp=xp))
+    ready = kernel_ridge.prepare(values, families, labels, fold, seed=seed, width=width, xp=xp)
+    return auc(labels, kernel_ridge.across(ready, values, families, fold, penalty=penalty, xp=xp))
 
 
 def gap(across: float, at_random: float, model: str) -> dict[str, Any]:

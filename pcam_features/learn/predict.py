@@ -17,8 +17,8 @@ from ..storage.files import read_json
 from ..store.manifest import differences
 from ..store.store import Store
 from ..store.values import stored
+from .base_models import logits
 from .bundle import MANIFEST, OUT_OF_FOLD, Bundle
-from .models import logits
 from .stack import COMBINED
 
 # Of `pcam extract`, for an encoder of ours: what its facts in a manifest are called.

@@ -25,10 +25,10 @@ from ..errors import InputError, PcamError
 from ..evaluate.intervals import auc
 from ..grouping.folds import Folds
 from ..store.values import Values
-from . import boosting, rbf
-from .models import KERNEL, KINDS, TREES
+from . import boosting, kernel_ridge
+from .base_models import KERNEL, KINDS, TREES
+from .steps import Work
 from .training import How, Settings, binned, boost
-from .work import Work
 
 FILE = "search.sqlite"
 STARTED = 10  # trials at random, before what they tell is used; none of them is pruned
@@ -86,10 +86,12 @@ def kernel_score(values: Values, labels: np.ndarray, folds: Folds, how: How) -> 
 
     @lru_cache(1)
     def logits(width: float, penalty: float) -> np.ndarray:
-        ready = rbf.prepare(
+        ready = kernel_ridge.prepare(
             values, values.families, labels, folds.fold, seed=how.seed, width=width, xp=how.xp
         )
-        return rbf.across(ready, values, values.families, folds.fold, penalty=penalty, xp=how.xp)
+        return kernel_ridge.across(
+            ready, values, values.families, folds.fold, penalty=penalty, xp=how.xp
+        )
 
     def score(settings: Settings, k: int) -> float:
         own = folds.fold == k

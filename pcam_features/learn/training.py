@@ -11,10 +11,10 @@ import numpy as np
 import xgboost
 
 from ..store.values import Values
-from . import boosting, rbf
+from . import boosting, kernel_ridge
+from .base_models import KERNEL, KINDS, TREES, Model, groups_of, model_name
 from .leakage import random_split_auc
-from .models import KERNEL, KINDS, TREES, Model, groups_of, model_name
-from .work import Work
+from .steps import Work
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Settings:
 
     trees: dict[str, Any] = field(default_factory=lambda: dict(boosting.PARAMETERS))
     rounds: int = boosting.ROUNDS  # at most: folds choose how many
-    width: float = rbf.WIDTH
-    penalty: float = rbf.PENALTY
+    width: float = kernel_ridge.WIDTH
+    penalty: float = kernel_ridge.PENALTY
 
 
 @dataclass(frozen=True)
@@ -113,19 +113,21 @@ def train_kernel(
     fold: np.ndarray,
     how: How,
     settings: Settings,
-) -> tuple[rbf.Rbf, np.ndarray]:
+) -> tuple[kernel_ridge.Rbf, np.ndarray]:
     """A kernel model on the families `parts`, and its log-odds out of fold."""
 
     @cache
-    def ready() -> rbf.Prepared:
-        return rbf.prepare(values, parts, labels, fold, seed=how.seed, width=settings.width, xp=how.xp)
+    def ready() -> kernel_ridge.Prepared:
+        return kernel_ridge.prepare(
+            values, parts, labels, fold, seed=how.seed, width=settings.width, xp=how.xp
+        )
 
-    model = work.model(group, KERNEL, lambda: rbf.train(ready(), settings.penalty))
+    model = work.model(group, KERNEL, lambda: kernel_ridge.train(ready(), settings.penalty))
     logits = work.array(
         f"{group}_{KERNEL}",
-        lambda: rbf.across(ready(), values, parts, fold, penalty=settings.penalty, xp=how.xp),
+        lambda: kernel_ridge.across(ready(), values, parts, fold, penalty=settings.penalty, xp=how.xp),
     )
-    assert isinstance(model, rbf.Rbf)
+    assert isinstance(model, kernel_ridge.Rbf)
     return model, logits
 
 

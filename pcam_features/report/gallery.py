@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..comparison import Data, Features
 from ..errors import InputError
+from ..evaluate.inputs import Data, Features
 from ..evaluate.subsets import disagreement
-from ..explain import reasons
 from ..learn.bundle import Bundle
+from ..learn.explain_patch import reasons
 from ..store.pictures import open_pictures
 from .pictures import framed
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..evaluate.metrics import METRICS
-from ..show import span
 from ..storage.costs import FIELDS, NUMBERS
+from .sentences import span
 
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 

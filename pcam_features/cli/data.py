@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
+from ..constants import Layout, Published
+from ..errors import InputError, PcamError
 from . import console, show
-from .constants import Layout, Published
-from .errors import InputError, PcamError
 from .options import (
     DryRunOption,
     JsonOption,
@@ -37,7 +37,7 @@ def fetch(
     json: JsonOption = False,
 ) -> None:
     """Download PatchCamelyon or Kaggle's patches, check them; run again to go on where it stopped."""
-    from .curate import kaggle_fetch, pcam_fetch
+    from ..curate import kaggle_fetch, pcam_fetch
 
     bar, say = console.bytes_or_units, console.say
     if what == Published.pcam:
@@ -56,7 +56,7 @@ def fetch(
 
 def check_outputs(report: Path | None, patches: Path | None) -> None:
     """Raises InputError for files that cannot be written, or are there and are no check's."""
-    from .storage.files import check_file
+    from ..storage.files import check_file
 
     for file, start in ((report, b"<!doctype html>"), (patches, b"id,split,label,slide,readable,")):
         if file is None:
@@ -89,12 +89,12 @@ def check(
     json: JsonOption = False,
 ) -> None:
     """Look at every patch before it is trusted: faults, copies, quality, balance, drift, overlap."""
-    from .curate.check import check as run
-    from .curate.check import faults, patch_table, summary, verdict
-    from .curate.look import kernels
-    from .engine import cpu
-    from .sources.detect import open_source
-    from .storage.files import whole_file
+    from ..curate.check import check as run
+    from ..curate.check import faults, patch_table, summary, verdict
+    from ..curate.look import kernels
+    from ..engine import cpu
+    from ..sources.detect import open_source
+    from ..storage.files import whole_file
 
     check_outputs(report, patches)
     opened, slides_from = open_source(
@@ -119,7 +119,7 @@ def check(
         with whole_file(patches) as temporary:
             patch_table(checked).to_csv(temporary, index=False)
     if report is not None:
-        from .report.check_page import write
+        from ..report.check_page import write
 
         write(report, checked)
         console.say(f"look at {report}")
@@ -150,9 +150,9 @@ def convert(
     json: JsonOption = False,
 ) -> None:
     """Write patches in another layout; pixels, labels, ids and slides stay as they are."""
-    from .curate.convert import convert as run
-    from .curate.convert import plan
-    from .sources.detect import open_source
+    from ..curate.convert import convert as run
+    from ..curate.convert import plan
+    from ..sources.detect import open_source
 
     opened, slides_from = open_source(
         source, kind=kind, slides=slides, positive=positive, unpacking=console.progress

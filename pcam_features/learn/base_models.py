@@ -10,7 +10,7 @@ import xgboost
 
 from ..families.registry import FAMILIES
 from ..store.values import Values
-from . import boosting, rbf
+from . import boosting, kernel_ridge
 
 GROUPS = {  # of the hand-made families
     "color": ("color", "stain", "strata"),
@@ -22,7 +22,7 @@ GROUPS = {  # of the hand-made families
 }
 ALL = "all"  # the group of every family
 KINDS = TREES, KERNEL = "trees", "kernel"
-Model = xgboost.Booster | rbf.Rbf
+Model = xgboost.Booster | kernel_ridge.Rbf
 
 
 def groups_of(families: list[str]) -> dict[str, list[str]]:
@@ -48,8 +48,8 @@ def base_models(families: list[str]) -> dict[str, tuple[str, str, list[str]]]:
 
 def logit(model: Model, values: np.ndarray, threads: int) -> np.ndarray:
     """Log-odds of label 1 for each row, float64."""
-    if isinstance(model, rbf.Rbf):
-        return rbf.logit(model, values)
+    if isinstance(model, kernel_ridge.Rbf):
+        return kernel_ridge.logit(model, values)
     return boosting.logit(model, values, threads=threads)
 
 
@@ -67,11 +67,11 @@ def logits(models: dict[str, Model], values: Values, threads: int) -> np.ndarray
 
 def parameters(model: Model) -> int:
     """How many numbers a model has learned: its trees' nodes, or its landmarks and their weights."""
-    if isinstance(model, rbf.Rbf):
+    if isinstance(model, kernel_ridge.Rbf):
         return sum(array.size for array in model.as_arrays().values())
     return len(model.trees_to_dataframe())
 
 
 def width(model: Model) -> int:
     """How many columns a model takes."""
-    return len(model.mean) if isinstance(model, rbf.Rbf) else int(model.num_features())
+    return len(model.mean) if isinstance(model, kernel_ridge.Rbf) else int(model.num_features())

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..report.sentences import findings, score_rows
 from . import console
 
 if TYPE_CHECKING:
-    from .learn.bundle import Bundle
+    from ..learn.bundle import Bundle
 
 
 def extraction(plan: dict[str, Any], features: Path, dry_run: bool) -> None:
@@ -24,7 +25,7 @@ def extraction(plan: dict[str, Any], features: Path, dry_run: bool) -> None:
 
 def conversion(plan: dict[str, Any], folder: Path) -> None:
     """What is to be written, and what room it takes."""
-    from .storage.files import readable
+    from ..storage.files import readable
 
     rows = ", ".join(f"{name} {count:,}" for name, count in plan["patches"].items())
     most, free = readable(plan["bytes_at_most"]), readable(plan["bytes_free"])
@@ -34,7 +35,7 @@ def conversion(plan: dict[str, Any], folder: Path) -> None:
 def fetched(what: str, folder: Path) -> None:
     """What is there now, and what to do with it."""
     if what == "kaggle":
-        from .sources.kaggle import ZIP as NAME
+        from ..sources.kaggle import ZIP as NAME
 
         console.say(
             f"each patch's id is the SHA-1 of its pixels: pcam extract {folder / NAME} features "
@@ -48,11 +49,6 @@ SAID = (
     *("source", "folds", "seed", "out_of_fold_auc", "candidates", "stack", "calibration", "leakage"),
     *("importance", "settings", "search", "device", "threads", "versions"),
 )
-CHOICES = {
-    "mean": "the mean of all",
-    "best": "the best single model, picked anew for each fold",
-    "stack": "a stack",
-}
 
 
 def scores(bundle: Bundle, model: Path, json: bool) -> None:
@@ -73,65 +69,10 @@ def said(manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def score_table(manifest: dict[str, Any]) -> None:
-    from .evaluate.intervals import LEVEL
+    from ..evaluate.intervals import LEVEL
 
     columns = ("model", "out-of-fold AUC", f"{LEVEL:.0%} interval", "weight")
     console.table(columns, score_rows(manifest))
-
-
-def score_rows(manifest: dict[str, Any]) -> list[tuple[str, str, str, str]]:
-    """Of each model and of all together: name, AUC, its interval, weight."""
-    weights = manifest["stack"]["weights"]
-    return [
-        (name, f"{s['value']:.4f}", span(s), f"{weights[name]:.3f}" if name in weights else "")
-        for name, s in manifest["out_of_fold_auc"].items()
-    ]
-
-
-def findings(manifest: dict[str, Any]) -> list[str]:
-    """In sentences: what the models are combined by, calibration, the search, the leakage gap."""
-    leak = manifest["leakage"]
-    return [
-        *combination(manifest),
-        calibrating(manifest),
-        *searched(manifest.get("search", {})),
-        f"leakage gap, measured on {leak['model']}: AUC {leak['auc']:.4f} in these folds, "
-        f"{leak['auc_at_random']:.4f} in folds dealt at random ({leak['gap']:+.4f})",
-    ]
-
-
-def combination(manifest: dict[str, Any]) -> list[str]:
-    aucs, choice = manifest["candidates"], manifest["stack"]["choice"]
-    weights: dict[str, float] = manifest["stack"]["weights"]
-    taken = max(weights, key=lambda name: weights[name]) if choice == "best" else CHOICES[choice]
-    each = ", ".join(f"{CHOICES[name]} {auc:.4f}" for name, auc in aucs.items())
-    simpler = "" if choice == "stack" else "; stacking does not help"
-    return [
-        f"combined is {taken}: AUC across folds of {each}{simpler}",
-        "combined's AUC in the table is with that choice and the calibration made anew for each fold: "
-        "the one to report",
-    ]
-
-
-def calibrating(manifest: dict[str, Any]) -> str:
-    before, after = manifest["calibration"]["before"], manifest["calibration"]["after"]
-    names = {"brier": "Brier score", "log_loss": "log loss", "ece": "calibration error"}
-    each = ", ".join(f"{name} {before[k]:.4f} → {after[k]:.4f}" for k, name in names.items())
-    plain = manifest["stack"]["calibration"] == {"low": 1, "high": 1, "shift": 0}
-    without = "; fitted on all folds it does not help, so the model has none" if plain else ""
-    return f"calibration across folds, lower is better, before → after: {each}{without}"
-
-
-def searched(search: dict[str, Any]) -> list[str]:
-    said = [
-        f"search for {kind} ({one['trials']} trials, mean AUC of folds, all families): defaults "
-        f"{one['default']:.4f}, best {one['best']:.4f}, best of the other folds {one['nested']:.4f}: "
-        + ("taken" if one["taken"] else "not taken")
-        for kind, one in search.items()
-    ]
-    if any(one["taken"] for one in search.values()):
-        said.append("the scores are of settings chosen on these folds: expect a little less elsewhere")
-    return said
 
 
 def learning_curve(manifest: dict[str, Any]) -> None:
@@ -154,15 +95,11 @@ def learning_curve(manifest: dict[str, Any]) -> None:
     )
 
 
-def span(estimate: dict[str, float], sign: str = "") -> str:
-    return f"[{estimate['low']:{sign}.4f}, {estimate['high']:{sign}.4f}]"
-
-
 def comparison(result: dict[str, Any], *, published: bool) -> None:
     """The verdict, and the tables behind it."""
-    from .evaluate.published import NOTE, SCORES, Published
-    from .evaluate.subsets import LEAST
-    from .report import tables
+    from ..evaluate.published import NOTE, SCORES, Published
+    from ..evaluate.subsets import LEAST
+    from ..report import tables
 
     names = [m["model"] for m in result["models"]]
     console.table(*tables.models(result))
@@ -188,7 +125,7 @@ def comparison(result: dict[str, Any], *, published: bool) -> None:
 
 def checked(found: dict[str, Any], verdict: str) -> None:
     """What a check found, as tables."""
-    from .report.check_page import split_table
+    from ..report.check_page import split_table
 
     console.table(*split_table(found))
     said = [(one["grade"], one["says"]) for one in found["findings"]]
@@ -239,11 +176,11 @@ def reading(result: dict[str, Any]) -> None:
 
 def features(name: str | None) -> None:
     """The families, the features of one family, or one column."""
-    from .families import describe
-    from .families.registry import CNN, FAMILIES
+    from ..families import describe
+    from ..families.registry import CNN, FAMILIES
 
     if name == CNN:
-        from .encoders import embedding
+        from ..encoders import embedding
 
         console.data(embedding.__doc__ or "")
     elif name is None:
@@ -262,7 +199,7 @@ def features(name: str | None) -> None:
 
 def explanation(found: dict[str, Any]) -> None:
     """The columns that moved a patch."""
-    from .explain import adding_up, by_family
+    from ..report.explanation_page import adding_up, by_family
 
     console.table(
         ("column", "value", "training mean", "deviations from it", "log-odds"),

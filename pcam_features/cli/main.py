@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from . import __version__, console, data_commands, deep_commands, model_commands, show
-from .constants import Device, Timed
-from .errors import PcamError
+from .. import __version__
+from ..constants import Device, Timed
+from ..errors import PcamError
+from . import console, data, model, network, show
 from .options import (
     DeviceOption,
     DryRunOption,
@@ -71,8 +72,8 @@ def synth(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Make synthetic H&E patches in Kaggle's layout, with slides.csv and a contact sheet."""
-    from .sources.synthetic import test_share
-    from .synth import synthesize
+    from ..sources.synthetic import test_share
+    from ..synth import synthesize
 
     total = patches + test_share(patches, slides)[0]
     with console.progress("synth", total, "patches") as advance:
@@ -116,11 +117,11 @@ def extract(
     json: JsonOption = False,
 ) -> None:
     """Compute features of patches into a Parquet store; run again to go on where it stopped."""
-    from .engine.devices import choose
-    from .extract import extract as run
-    from .extract import families_named, forecast, kernels_in, left_to_cpu
-    from .extract import verify as check
-    from .sources.detect import open_source
+    from ..engine.devices import choose
+    from ..extract import extract as run
+    from ..extract import families_named, forecast, kernels_in, left_to_cpu
+    from ..extract import verify as check
+    from ..sources.detect import open_source
 
     given = {"encoder": encoder, "size": size, "depths": depths, "pools": pools, "views": views}
     wanted = families_named(families, given | {"precision": precision, "runtime": runtime})
@@ -159,8 +160,8 @@ def extract(
     show.extraction(plan, features, dry_run)
 
 
-app.add_typer(deep_commands.app)
-for function, example in (data_commands.COMMANDS | model_commands.COMMANDS).items():
+app.add_typer(network.app)
+for function, example in (data.COMMANDS | model.COMMANDS).items():
     app.command(epilog=f"Example: {example}")(function)
 
 
@@ -173,7 +174,7 @@ def demo(
     """Run the whole road on synthetic patches: synth, extract, fit, predict, submit, compare."""
     from .demo import run
 
-    run(folder, patches, seed)
+    run(folder, patches, seed, lambda words: app(words, standalone_mode=False))
 
 
 @app.command(epilog="Example: pcam bench data/kaggle --json")
@@ -189,13 +190,13 @@ def bench(
     """Time each family, and reading from each layout, beside the libraries people use for it."""
     result: dict[str, Any] = {"source": source}
     if only != Timed.reading:
-        from .bench import run
+        from ..bench import run
 
         result |= run(source, patches or 128, repeats, say=console.say)
         if not json:
             show.timings(result)
     if only != Timed.families:
-        from .bench_reading import run as read
+        from ..bench_reading import run as read
 
         result["reading"] = read(source, patches or 512, repeats, say=console.say)
         if not json:
@@ -216,7 +217,7 @@ def features(
     json: JsonOption = False,
 ) -> None:
     """Say what each column is: meaning, unit, range and source."""
-    from .families import describe
+    from ..families import describe
 
     if markdown:
         console.data(describe.markdown().rstrip("\n"))
@@ -229,7 +230,7 @@ def features(
 @app.command(epilog="Example: pcam doctor --device cuda")
 def doctor(device: DeviceOption = Device.auto, json: JsonOption = False) -> None:
     """Check that pcam works here: every family's numbers, on the device, beside a second source."""
-    from .doctor import Check, Verdict, checks
+    from ..doctor import Check, Verdict, checks
 
     seen: list[Check] = []
     for check in checks(device):

@@ -17,8 +17,8 @@ import pandas as pd
 import xgboost
 
 from ..store.values import Values
-from . import rbf
-from .models import Model, base_models
+from . import kernel_ridge
+from .base_models import Model, base_models
 from .stack import Stack
 
 NODES = 16  # of Gauss and Legendre, between the mean patch and a patch
@@ -31,12 +31,12 @@ def _nodes() -> tuple[np.ndarray, np.ndarray]:
     return (points + 1) / 2, weights / 2
 
 
-def of_kernel(model: rbf.Rbf, values: np.ndarray) -> tuple[np.ndarray, float]:
+def of_kernel(model: kernel_ridge.Rbf, values: np.ndarray) -> tuple[np.ndarray, float]:
     """Integrated gradients (rows, columns) of the kernel model's log-odds, and the mean patch's.
 
     The gradient's integral takes no more of a path than likenesses at its nodes, and these follow
     from one product of patches and landmarks."""
-    rows = rbf.standardize(values, model.mean, model.scale).astype(np.float64)
+    rows = kernel_ridge.standardize(values, model.mean, model.scale).astype(np.float64)
     landmarks = model.landmarks.astype(np.float64)
     slope = model.width / rows.shape[1]
     products = rows @ landmarks.T
@@ -49,7 +49,7 @@ def of_kernel(model: rbf.Rbf, values: np.ndarray) -> tuple[np.ndarray, float]:
         spread += share * at * like.sum(axis=1)
     gradients = -2 * slope * (rows * spread[:, None] - pulls @ landmarks)
     mean_patch = np.exp(-slope * lengths) @ model.weights + model.intercept
-    return 4 * rows * gradients, float(rbf.log_odds(mean_patch))
+    return 4 * rows * gradients, float(kernel_ridge.log_odds(mean_patch))
 
 
 def of_trees(model: xgboost.Booster, values: np.ndarray) -> tuple[np.ndarray, float]:
@@ -78,7 +78,9 @@ def contributions(
     found, start = np.zeros(taken.shape), stack.intercept
     for model, weight, columns in in_use(models, stack, values):
         own = np.ascontiguousarray(taken[:, columns])
-        share, base = of_kernel(model, own) if isinstance(model, rbf.Rbf) else of_trees(model, own)
+        share, base = (
+            of_kernel(model, own) if isinstance(model, kernel_ridge.Rbf) else of_trees(model, own)
+        )
         found[:, columns] += weight * share
         start += weight * base
     return found, start
@@ -89,7 +91,7 @@ def gains(models: dict[str, Model], stack: Stack, values: Values) -> np.ndarray:
     the trees' weights in the stack; 0 where it has no trees."""
     found = np.zeros(values.width(values.families))
     for model, weight, columns in in_use(models, stack, values):
-        if isinstance(model, rbf.Rbf):
+        if isinstance(model, kernel_ridge.Rbf):
             continue
         gained = model.get_score(importance_type="total_gain")
         total = sum(np.mean(one) for one in gained.values())

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from .evaluate.intervals import LEVEL
-from .families.describe import table
-from .learn.explain import SAMPLE
-from .show import findings, score_rows
+from ..evaluate.intervals import LEVEL
+from ..families.describe import table
+from ..learn.attribution import SAMPLE
+from .sentences import findings, score_rows
 
 NOT_FOR = (
     "diagnosis, or any decision about a patient: this is no medical device, but made to compare "

@@ -7,20 +7,20 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from ..comparison import Data, Features
 from ..errors import InputError
-from ..evaluate.compare import PLAIN_THRESHOLD
 from ..evaluate.curves import BAND_DRAWS, GRID, curves
+from ..evaluate.inputs import Data, Features
+from ..evaluate.paired import PLAIN_THRESHOLD
 from ..evaluate.published import NOTE, SCORES, Published
 from ..evaluate.subsets import LEAST
 from ..learn.bundle import Bundle, read
 from ..learn.predict import check_features
-from ..show import findings, span
 from ..storage.files import write_text
 from . import charts, tables
 from .charts import Chart
 from .gallery import gallery
 from .html import Page, paragraph, table, tabs
+from .sentences import findings, span
 
 
 def write(

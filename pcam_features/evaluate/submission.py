@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import InputError
-from .evaluate.predictions import write_predictions
-from .storage.tables import read_table
+from ..errors import InputError
+from ..storage.tables import read_table
+from .predictions import write_predictions
 
 
 def submit(

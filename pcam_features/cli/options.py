@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .constants import Device, Kind
+from ..constants import Device, Kind
 
 SourceArgument = Annotated[
     str,
@@ -43,7 +43,7 @@ OverwriteOption = Annotated[bool, typer.Option(help="Replace what is there.")]
 
 def complete_family(incomplete: str) -> list[str]:
     """The families that the last of a comma-separated list may become."""
-    from .families.registry import ALL, CNN, FAMILIES
+    from ..families.registry import ALL, CNN, FAMILIES
 
     before, comma, last = incomplete.rpartition(",")
     return [before + comma + name for name in (*FAMILIES, ALL, CNN) if name.startswith(last)]

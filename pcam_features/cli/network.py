@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..constants import FOLDS, LEAST_FOLDS, MOST_FOLDS, TIMM, Device, Kind, Network
+from ..errors import InputError
 from . import console, show
-from .constants import FOLDS, LEAST_FOLDS, MOST_FOLDS, TIMM, Device, Kind, Network
-from .errors import InputError
 from .options import (
     DeviceOption,
     FoldsFromOption,
@@ -26,7 +26,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from .sources.source import Source
+    from ..sources.source import Source
 
 app = typer.Typer(
     name="deep",
@@ -50,7 +50,7 @@ def check_installed() -> None:
 
 
 def opened(path: str, kind: Kind | None, slides: str | None, positive: str | None) -> Source:
-    from .sources.detect import open_source
+    from ..sources.detect import open_source
 
     source, slides_from = open_source(
         path, kind=kind, slides=slides, positive=positive, unpacking=console.progress
@@ -96,9 +96,9 @@ def fit(
 ) -> None:
     """Train a reference network on all folds but one; run it again to go on where it stopped."""
     check_installed()
-    from .deep import fit as deep
-    from .deep.training import How
-    from .grouping.folds import read_folds
+    from ..deep import fit as deep
+    from ..deep.training import How
+    from ..grouping.folds import read_folds
 
     if folds_from is not None and folds is not None:
         raise InputError("--folds-from says how many folds there are; leave out --folds.")
@@ -150,12 +150,12 @@ def predict(
 
     import torch
 
-    from .deep import fit as deep
-    from .deep.network_file import read
-    from .deep.predict import probabilities
-    from .evaluate.predictions import write_predictions
-    from .sources.detect import open_source
-    from .storage import costs
+    from ..deep import fit as deep
+    from ..deep.network_file import read
+    from ..deep.predict import probabilities
+    from ..evaluate.predictions import write_predictions
+    from ..sources.detect import open_source
+    from ..storage import costs
 
     where, why = deep.choose(device)
     console.say(why)

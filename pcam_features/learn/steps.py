@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..storage.files import whole_file
 from ..storage.resumable import STEPS, in_the_making, unfinished
 from . import bundle
-from .models import Model
+from .base_models import Model
 
 
 @dataclass(frozen=True)

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from . import cli, console
-from .sources.kaggle import SAMPLE
-from .sources.slides import BESIDE
-from .sources.synthetic import default_slides
-from .storage.files import check_free, write_json
-from .store.layout import MANIFEST
-from .synth import SHEET, TEST_LABELS
+from ..sources.kaggle import SAMPLE
+from ..sources.slides import BESIDE
+from ..sources.synthetic import default_slides
+from ..storage.files import check_free, write_json
+from ..store.layout import MANIFEST
+from ..synth import SHEET, TEST_LABELS
+from . import console
 
 MARK = "demo.json"  # says that a folder is a demo's, which another demo may replace
 
 
-def run(folder: Path, patches: int, seed: int) -> None:
-    """Run every command on synthetic patches, in `folder`.
+def run(folder: Path, patches: int, seed: int, pcam: Callable[[list[str]], None]) -> None:
+    """Run every command on synthetic patches, in `folder`; `pcam` runs one from its words.
 
     Raises InputError if the folder exists and is not that of an earlier demo.
     """
@@ -62,7 +63,7 @@ def run(folder: Path, patches: int, seed: int) -> None:
         if title:
             console.say(f"\n# {title}")
         console.say(f"$ pcam {shlex.join(arguments)}")
-        cli.app(arguments, standalone_mode=False)
+        pcam(arguments)
     console.say(f"\nDone in {time.monotonic() - started:.0f} s. What to try next:")
     console.say(f"  look at        {report} and {check_page} (in a browser), {patches_folder / SHEET}")
     console.say(f"  open           {features} with pandas.read_parquet, polars or DuckDB")

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..constants import FOLDS, LEAST_FOLDS, MOST_FOLDS, RESAMPLES, SPECIFICITY, Device
+from ..errors import InputError
+from ..evaluate.comparison import run
 from . import console, show
-from .constants import FOLDS, LEAST_FOLDS, MOST_FOLDS, RESAMPLES, SPECIFICITY, Device
-from .errors import InputError
 from .options import (
     DeviceOption,
     FoldsFromOption,
@@ -24,7 +25,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from .store.store import Store
+    from ..store.store import Store
 
 FOLDS_HELP = f"Folds across slides. Default: {FOLDS}."
 ModelArgument = Annotated[Path, typer.Argument(help="The fitted model.")]
@@ -65,15 +66,15 @@ def fit(
 
     A fit that was stopped goes on where it was: run it again.
     """
-    from .engine.devices import choose
-    from .grouping.folds import read_folds
-    from .learn import fit as learning
-    from .learn.bundle import check_free
-    from .learn.training import How, steps
-    from .learn.work import kept_steps
-    from .sources.slides import read_slides
-    from .storage.resumable import unfinished
-    from .store.store import open_store
+    from ..engine.devices import choose
+    from ..grouping.folds import read_folds
+    from ..learn import fit as learning
+    from ..learn.bundle import check_free
+    from ..learn.steps import kept_steps
+    from ..learn.training import How, steps
+    from ..sources.slides import read_slides
+    from ..storage.resumable import unfinished
+    from ..store.store import open_store
 
     if folds_from is not None and (folds is not None or groups is not None):
         raise InputError("--folds-from says it all; leave out --folds and --groups.")
@@ -111,16 +112,16 @@ def fit(
 
 def unit_of(spec: str) -> str:
     """What a table's groups are called: the column that was named, or slides."""
-    from .sources.slides import parse
+    from ..sources.slides import parse
 
     return parse(spec)[1] or "slide"
 
 
 def predicted(model: Path, store: Store, split: str, threads: int) -> tuple[list[str], Any, bool]:
     """Ids, probabilities, and whether these are new rather than out of fold."""
-    from .learn.bundle import read
-    from .learn.predict import fitted_on, out_of_fold, seen_before
-    from .learn.predict import predict as run
+    from ..learn.bundle import read
+    from ..learn.predict import fitted_on, out_of_fold, seen_before
+    from ..learn.predict import predict as run
 
     bundle = read(model)
     if fitted_on(bundle, store, split):
@@ -143,10 +144,10 @@ def predict(
     """Predict the probability of tumor for each patch of a split."""
     import time
 
-    from .evaluate.predictions import write_predictions
-    from .learn.predict import cost
-    from .storage import costs
-    from .store.store import open_store
+    from ..evaluate.predictions import write_predictions
+    from ..learn.predict import cost
+    from ..storage import costs
+    from ..store.store import open_store
 
     began = time.monotonic()
     ids, probabilities, new = predicted(model, open_store(features), split, threads)
@@ -167,8 +168,8 @@ def submit(
     threads: ThreadsOption = 0,
 ) -> None:
     """Write a Kaggle submission: exactly the sample's ids, in its order."""
-    from .store.store import open_store
-    from .submit import submit as run
+    from ..evaluate.submission import submit as run
+    from ..store.store import open_store
 
     ids, probabilities, _ = predicted(model, open_store(features), split, threads)
     rows, left_out = run(submission, ids, probabilities, sample)
@@ -245,17 +246,17 @@ def compare(
         raise InputError("--model and --source are for the report; add --report FILE.")
     if features is None and (model or source):
         raise InputError("--model and --source need --features, the store of these patches.")
-    from . import comparison
-    from .storage.files import check_file
+    from ..evaluate import inputs
+    from ..storage.files import check_file
 
     if report is not None:
         check_file(report)
     tuned_on = (validation_truth, validation) if validation_truth and validation else None
-    data = comparison.gather(
+    data = inputs.gather(
         truth, predictions, slides=slides, features=features, tuned_on=tuned_on, seed=seed
     )
     with console.progress("compare", resamples, "draws") as advance:
-        result = comparison.run(
+        result = run(
             data,
             pairs=pair or (),
             by=by or (),
@@ -267,7 +268,7 @@ def compare(
             progress=advance,
         )
     if report is not None:
-        from .report.page import write
+        from ..report.comparison_page import write
 
         write(
             report,
@@ -280,11 +281,11 @@ def compare(
         )
         console.say(f"report: {report}")
     if json:
-        from .evaluate.published import SCORES
+        from ..evaluate.published import SCORES
 
         console.as_json(result | ({"published": [s._asdict() for s in SCORES]} if published else {}))
     elif markdown:
-        from .report.markdown import markdown as text
+        from ..report.markdown import markdown as text
 
         console.data(console.printable(text(result, published=published)))
     else:
@@ -303,12 +304,12 @@ def explain(
     json: JsonOption = False,
 ) -> None:
     """Show one patch: its probability and the ten columns that moved it most; a picture with --out."""
-    from .explain import explain as run
-    from .explain import page, sentence
-    from .learn.bundle import read
-    from .storage.files import write_text
-    from .store.pictures import open_pictures
-    from .store.store import open_store
+    from ..learn.bundle import read
+    from ..learn.explain_patch import explain as run
+    from ..report.explanation_page import page, sentence
+    from ..storage.files import write_text
+    from ..store.pictures import open_pictures
+    from ..store.store import open_store
 
     store = open_store(features)
     found = run(read(model), model, store, patch, split)
@@ -336,8 +337,8 @@ def model(
     json: JsonOption = False,
 ) -> None:
     """Print a model's card: data, protocol, scores, what it goes by, and what it is not for."""
-    from .card import card
-    from .learn.bundle import read
+    from ..learn.bundle import read
+    from ..report.card import card
 
     manifest = read(path).manifest
     if json:

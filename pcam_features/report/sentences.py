@@ -1,0 +1,70 @@
+"""What a fit has come to, in sentences and cells of text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+CHOICES = {
+    "mean": "the mean of all",
+    "best": "the best single model, picked anew for each fold",
+    "stack": "a stack",
+}
+
+
+def score_rows(manifest: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Of each model and of all together: name, AUC, its interval, weight."""
+    weights = manifest["stack"]["weights"]
+    return [
+        (name, f"{s['value']:.4f}", span(s), f"{weights[name]:.3f}" if name in weights else "")
+        for name, s in manifest["out_of_fold_auc"].items()
+    ]
+
+
+def findings(manifest: dict[str, Any]) -> list[str]:
+    """In sentences: what the models are combined by, calibration, the search, the leakage gap."""
+    leak = manifest["leakage"]
+    return [
+        *combination(manifest),
+        calibrating(manifest),
+        *searched(manifest.get("search", {})),
+        f"leakage gap, measured on {leak['model']}: AUC {leak['auc']:.4f} in these folds, "
+        f"{leak['auc_at_random']:.4f} in folds dealt at random ({leak['gap']:+.4f})",
+    ]
+
+
+def combination(manifest: dict[str, Any]) -> list[str]:
+    aucs, choice = manifest["candidates"], manifest["stack"]["choice"]
+    weights: dict[str, float] = manifest["stack"]["weights"]
+    taken = max(weights, key=lambda name: weights[name]) if choice == "best" else CHOICES[choice]
+    each = ", ".join(f"{CHOICES[name]} {auc:.4f}" for name, auc in aucs.items())
+    simpler = "" if choice == "stack" else "; stacking does not help"
+    return [
+        f"combined is {taken}: AUC across folds of {each}{simpler}",
+        "combined's AUC in the table is with that choice and the calibration made anew for each fold: "
+        "the one to report",
+    ]
+
+
+def calibrating(manifest: dict[str, Any]) -> str:
+    before, after = manifest["calibration"]["before"], manifest["calibration"]["after"]
+    names = {"brier": "Brier score", "log_loss": "log loss", "ece": "calibration error"}
+    each = ", ".join(f"{name} {before[k]:.4f} → {after[k]:.4f}" for k, name in names.items())
+    plain = manifest["stack"]["calibration"] == {"low": 1, "high": 1, "shift": 0}
+    without = "; fitted on all folds it does not help, so the model has none" if plain else ""
+    return f"calibration across folds, lower is better, before → after: {each}{without}"
+
+
+def searched(search: dict[str, Any]) -> list[str]:
+    said = [
+        f"search for {kind} ({one['trials']} trials, mean AUC of folds, all families): defaults "
+        f"{one['default']:.4f}, best {one['best']:.4f}, best of the other folds {one['nested']:.4f}: "
+        + ("taken" if one["taken"] else "not taken")
+        for kind, one in search.items()
+    ]
+    if any(one["taken"] for one in search.values()):
+        said.append("the scores are of settings chosen on these folds: expect a little less elsewhere")
+    return said
+
+
+def span(estimate: dict[str, float], sign: str = "") -> str:
+    return f"[{estimate['low']:{sign}.4f}, {estimate['high']:{sign}.4f}]"
