@@ -39,7 +39,7 @@ bench: .venv/made-dev
 
 docs: .venv/made-dev
 	$(BIN)/pcam features --markdown > docs/features.md
-	$(BIN)/python -m pcam_features.engine.ptx > docs/kernels.md
+	$(BIN)/python -m pcam_features.diagnostics.kernel_usage > docs/kernels.md
 
 clean:
 	rm -rf .venv demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

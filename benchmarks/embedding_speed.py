@@ -4,7 +4,7 @@
 
 All are run in turn on the same patches of split `train`, on every core. Ratios are of medians of the
 time that passed, and of the least processor time, which other work on the machine hardly changes.
-PyTorch is measured where it is installed, with the plain model of tests/make_golden.py.
+PyTorch is measured where it is installed, with the plain model of tests/encoders/make_golden.py.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from typing import Any
 import joblib
 import numpy as np
 
-from pcam_features.encoders.encode import open_encoder
+from pcam_features.encoders.registry import open_encoder
 from pcam_features.engine import cpu
-from pcam_features.extract import extract
+from pcam_features.extraction.extract import extract
 from pcam_features.sources.detect import open_source
 from pcam_features.sources.source import Split
 
-TESTS = Path(__file__).parents[1] / "tests"
+TESTS = Path(__file__).parents[1] / "tests" / "encoders"
 
 
 class Stopwatch:

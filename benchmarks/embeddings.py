@@ -24,8 +24,8 @@ from thorough import train
 
 from pcam_features.encoders import efficientnet_lite as lite
 from pcam_features.encoders.embedding import views
-from pcam_features.encoders.encode import open_encoder
 from pcam_features.encoders.pooling import POOLS
+from pcam_features.encoders.registry import open_encoder
 from pcam_features.evaluate.intervals import auc
 from pcam_features.families.registry import FAMILIES
 from pcam_features.learn.boosting import logit

@@ -26,10 +26,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from pcam_features.diagnostics.reference.stain import vectors_of
 from pcam_features.engine import cpu
 from pcam_features.families.planes import RGB_FROM_HED
 from pcam_features.families.registry import FAMILIES, measurer
-from pcam_features.reference.stain import vectors_of
 from pcam_features.sources.detect import open_source
 from pcam_features.sources.source import Split
 

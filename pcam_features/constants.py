@@ -62,3 +62,8 @@ class Network(StrEnum):
 TIMM = "timm:"
 
 LARGEST_ROWS = 1 << 24  # seventy times the competition
+ENCODERS = (
+    "efficientnet_lite0",
+    "efficientnet_lite1",
+    "efficientnet_lite2",
+)  # the first is the default

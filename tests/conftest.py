@@ -106,7 +106,7 @@ def batch(request: pytest.FixtureRequest) -> np.ndarray:
 @pytest.fixture(scope="session")
 def synthetic_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small data set on disk, in Kaggle's layout."""
-    from pcam_features.synth import synthesize
+    from pcam_features.convert.synthesize import synthesize
 
     folder = tmp_path_factory.mktemp("data") / "synthetic"
     synthesize(folder, patches=240, slides=12, seed=1)
@@ -117,7 +117,7 @@ def synthetic_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store_folder(synthetic_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The features of `synthetic_folder`."""
     from pcam_features.engine import cpu
-    from pcam_features.extract import extract
+    from pcam_features.extraction.extract import extract
     from pcam_features.families.registry import chosen
     from pcam_features.sources.detect import open_source
 

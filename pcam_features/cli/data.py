@@ -37,17 +37,17 @@ def fetch(
     json: JsonOption = False,
 ) -> None:
     """Download PatchCamelyon or Kaggle's patches, check them; run again to go on where it stopped."""
-    from ..curate import kaggle_fetch, pcam_fetch
+    from ..fetch import kaggle, pcam
 
     bar, say = console.bytes_or_units, console.say
     if what == Published.pcam:
-        taken = pcam_fetch.fetch(
+        taken = pcam.fetch(
             folder, mirror=mirror, keep_packed=keep_packed, dry_run=dry_run, bar=bar, say=say
         )
     elif keep_packed:
         raise InputError("--keep-packed is for pcam; Kaggle's zip stays as it is.")
     else:
-        taken = kaggle_fetch.fetch(folder, mirror=mirror, dry_run=dry_run, bar=bar, say=say)
+        taken = kaggle.fetch(folder, mirror=mirror, dry_run=dry_run, bar=bar, say=say)
     if json:
         console.as_json({"dataset": what, "folder": str(folder), "dry_run": dry_run} | taken)
     elif not dry_run:
@@ -89,9 +89,9 @@ def check(
     json: JsonOption = False,
 ) -> None:
     """Look at every patch before it is trusted: faults, copies, quality, balance, drift, overlap."""
-    from ..curate.check import check as run
-    from ..curate.check import faults, patch_table, summary, verdict
-    from ..curate.look import kernels
+    from ..check.check import check as run
+    from ..check.check import faults, patch_table, summary, verdict
+    from ..check.look import kernels
     from ..engine import cpu
     from ..sources.detect import open_source
     from ..storage.files import whole_file
@@ -150,8 +150,8 @@ def convert(
     json: JsonOption = False,
 ) -> None:
     """Write patches in another layout; pixels, labels, ids and slides stay as they are."""
-    from ..curate.convert import convert as run
-    from ..curate.convert import plan
+    from ..convert.convert import convert as run
+    from ..convert.convert import plan
     from ..sources.detect import open_source
 
     opened, slides_from = open_source(

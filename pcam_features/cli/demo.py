@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from ..convert.synthesize import SHEET, TEST_LABELS
 from ..sources.kaggle import SAMPLE
 from ..sources.slides import BESIDE
 from ..sources.synthetic import default_slides
 from ..storage.files import check_free, write_json
 from ..store.layout import MANIFEST
-from ..synth import SHEET, TEST_LABELS
 from . import console
 
 MARK = "demo.json"  # says that a folder is a demo's, which another demo may replace

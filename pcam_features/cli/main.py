@@ -72,8 +72,8 @@ def synth(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Make synthetic H&E patches in Kaggle's layout, with slides.csv and a contact sheet."""
+    from ..convert.synthesize import synthesize
     from ..sources.synthetic import test_share
-    from ..synth import synthesize
 
     total = patches + test_share(patches, slides)[0]
     with console.progress("synth", total, "patches") as advance:
@@ -118,9 +118,9 @@ def extract(
 ) -> None:
     """Compute features of patches into a Parquet store; run again to go on where it stopped."""
     from ..engine.devices import choose
-    from ..extract import extract as run
-    from ..extract import families_named, forecast, kernels_in, left_to_cpu
-    from ..extract import verify as check
+    from ..extraction.extract import extract as run
+    from ..extraction.extract import families_named, forecast, kernels_in, left_to_cpu
+    from ..extraction.extract import verify as check
     from ..sources.detect import open_source
 
     given = {"encoder": encoder, "size": size, "depths": depths, "pools": pools, "views": views}
@@ -190,13 +190,13 @@ def bench(
     """Time each family, and reading from each layout, beside the libraries people use for it."""
     result: dict[str, Any] = {"source": source}
     if only != Timed.reading:
-        from ..bench import run
+        from ..diagnostics.bench_families import run
 
         result |= run(source, patches or 128, repeats, say=console.say)
         if not json:
             show.timings(result)
     if only != Timed.families:
-        from ..bench_reading import run as read
+        from ..diagnostics.bench_reading import run as read
 
         result["reading"] = read(source, patches or 512, repeats, say=console.say)
         if not json:
@@ -230,7 +230,7 @@ def features(
 @app.command(epilog="Example: pcam doctor --device cuda")
 def doctor(device: DeviceOption = Device.auto, json: JsonOption = False) -> None:
     """Check that pcam works here: every family's numbers, on the device, beside a second source."""
-    from ..doctor import Check, Verdict, checks
+    from ..diagnostics.doctor import Check, Verdict, checks
 
     seen: list[Check] = []
     for check in checks(device):

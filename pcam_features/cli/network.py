@@ -96,9 +96,9 @@ def fit(
 ) -> None:
     """Train a reference network on all folds but one; run it again to go on where it stopped."""
     check_installed()
-    from ..deep import fit as deep
-    from ..deep.training import How
     from ..grouping.folds import read_folds
+    from ..networks import fit as deep
+    from ..networks.training import How
 
     if folds_from is not None and folds is not None:
         raise InputError("--folds-from says how many folds there are; leave out --folds.")
@@ -150,10 +150,10 @@ def predict(
 
     import torch
 
-    from ..deep import fit as deep
-    from ..deep.network_file import read
-    from ..deep.predict import probabilities
     from ..evaluate.predictions import write_predictions
+    from ..networks import fit as deep
+    from ..networks.bundle import read
+    from ..networks.predict import probabilities
     from ..sources.detect import open_source
     from ..storage import costs
 

@@ -1,5 +1,5 @@
 """Embeddings: what networks trained on photographs say of a patch, without their frameworks."""
 
-from .encode import embed
+from .registry import embed
 
 __all__ = ["embed"]

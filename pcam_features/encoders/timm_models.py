@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
+from ..networks.timm_models import _split, network, pixels
 from .embedding import Embedding, Settings, check_choices, check_size, width_of
 from .runtimes import CHUNK, Run
 
 VERSION = 1
-SAFE, TORCH = ".safetensors", (".pth", ".pt", ".bin")
-CLASSIFIERS = ("head.", "fc.", "classifier.", "head_drop.")  # which an embedding does without
 
 
 def open_model(name: str, settings: Settings) -> Embedding:
@@ -56,81 +53,12 @@ def open_model(name: str, settings: Settings) -> Embedding:
     return Embedding(VERSION, features, facts, CHUNK, lambda source, threads: run)
 
 
-def _split(name: str) -> tuple[str, Path | None]:
-    """The model's name, and the weight file if one is named."""
-    before, colon, last = name.rpartition(":")
-    return (before, Path(last)) if colon and last.endswith((SAFE, *TORCH)) else (name, None)
-
-
-def network(name: str, *, classes: int = 0, pretrained: bool = True) -> Any:
-    """A network of timm's that gives `classes` outputs, or a vector if there are none; without
-    `pretrained` its weights are random and no file is looked for. Raises InputError."""
-    for module in ("torch", "timm"):
-        if find_spec(module) is None:
-            raise InputError(f"{module} is not installed; pip install 'pcam-features[deep]' brings it.")
-    import timm
-
-    architecture, file = _split(name)
-    state = None if file is None or not pretrained else _weights(file)
-    try:
-        model = timm.create_model(
-            architecture, pretrained=pretrained and state is None, num_classes=classes
-        )
-    except Exception as error:  # unknown names, no network, a hub that refuses
-        reason = " ".join(str(error).split())[:300].rstrip(".")
-        raise InputError(f"timm:{name} cannot be made: {reason}.") from None
-    if state is not None:
-        try:
-            own = model.state_dict()
-            fitting = {
-                key: one
-                for key, one in state.items()
-                if not (key.startswith(CLASSIFIERS) and key in own and own[key].shape != one.shape)
-            }
-            missing, more = model.load_state_dict(fitting, strict=False)
-        except RuntimeError as error:
-            raise InputError(
-                f"{file} is not of {architecture}: {str(error).split(chr(10))[-1].strip()}"
-            ) from None
-        missing, more = (
-            [key for key in keys if not key.startswith(CLASSIFIERS)] for keys in (missing, more)
-        )
-        if missing or more:
-            raise InputError(
-                f"{file} is not of {architecture}: {len(missing)} tensors are missing and {len(more)} "
-                f"are not its own, the first {(missing + more)[0]}."
-            )
-    return model.eval()
-
-
-def _weights(file: Path) -> dict[str, Any]:
-    """Tensors by name; from a pickle only what `weights_only` lets through."""
-    import torch
-
-    try:
-        if file.suffix == SAFE:
-            from safetensors.torch import load_file
-
-            return dict(load_file(file))
-        return dict(torch.load(file, map_location="cpu", weights_only=True))
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200].rstrip(".")
-        raise InputError(f"weight file {file} cannot be used: {reason}.") from None
-
-
 def _sum(state: Mapping[str, Any]) -> str:
     digest = hashlib.sha256()
     for key, tensor in sorted(state.items()):
         digest.update(f"{key} {tuple(tensor.shape)}".encode())
         digest.update(tensor.contiguous().cpu().numpy().tobytes())
     return digest.hexdigest()
-
-
-def pixels(model: Any) -> dict[str, Any]:
-    """The size, mean and deviation that a network of timm's was trained with."""
-    import timm
-
-    return dict(timm.data.resolve_model_data_config(model))
 
 
 def _runner(model: Any, size: int, how: Mapping[str, Any]) -> Run:

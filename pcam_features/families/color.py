@@ -1,6 +1,6 @@
 """Color statistics: the distribution of each plane in the patch, its center and its ring.
 
-Columns `color__<statistic>__<region>_<plane>`, in levels of the plane (`engine.planes`), and
+Columns `color__<statistic>__<region>_<plane>`, in levels of the plane (`families.planes`), and
 `color__mean__center_minus_ring_<plane>`.
 """
 

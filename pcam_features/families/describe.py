@@ -20,7 +20,7 @@ when this file is stale. `pcam features NAME` prints the same for one family or 
 
 A column is named `family__feature__region_plane_parameters`. Regions: `patch` is all of the
 {size}×{size} pixels, `center` the middle {center}×{center} (where the label is decided), `ring` the
-rest; `center_minus_ring` is the difference of the two. Planes (see `pcam_features/engine/planes.py`):
+rest; `center_minus_ring` is the difference of the two. Planes (see `pcam_features/families/planes.py`):
 {planes}. A column that ends in `_mean` or `_range` is the mean, or the largest
 minus the smallest, over directions; the range given is the feature's, a `_range` column's begins
 at 0. No column changes when the patch is flipped or turned by quarters.

@@ -1,9 +1,9 @@
 """Stains as the patch itself shows them: Macenko's two vectors, and how much of each there is.
 
-The vectors H and E are those of `engine.stains`, found on the tissue of the whole patch: center
-columns, too, depend on all of it. Concentrations h and e solve OD = h H + e E by least squares for
-every pixel, glass included, and are cut off at -1 and 7. They are rounded to 1/4096, for
-percentiles and `dense` to 1/256, residuals to 1/2048. OD is natural throughout.
+The vectors H and E are those of `families.stain_vectors`, found on the tissue of the whole patch:
+center columns, too, depend on all of it. Concentrations h and e solve OD = h H + e E by least
+squares for every pixel, glass included, and are cut off at -1 and 7. They are rounded to 1/4096,
+for percentiles and `dense` to 1/256, residuals to 1/2048. OD is natural throughout.
 
 Where the patch does not determine two vectors `fallback` is 1, Ruifrok & Johnston's take their place
 and eigenvalue shares are 0. Columns called `relative_…` are divided by the patch's own percentile 99

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from ..constants import ENCODERS
 from ..errors import InputError
 from ..families.registry import FAMILIES
 from ..grouping.folds import TABLE, read_fold_table
@@ -46,14 +47,12 @@ def how_to_extract(name: str, bundle: Bundle) -> str:
     """The options of `pcam extract` that give a family, and the others of its kind."""
     if name in FAMILIES:
         return f"--families {','.join(n for n in bundle.manifest['families'] if n in FAMILIES)}"
-    from ..encoders.efficientnet_lite import PUBLISHED
-
     facts = bundle.manifest["families"][name]["encoder"]
     said = {}
     for option in OPTIONS:
         value = facts.get("network" if option == "encoder" else option)
         said[option] = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-    if said["encoder"] in PUBLISHED and all(re.fullmatch("[a-z0-9_,]+", one) for one in said.values()):
+    if said["encoder"] in ENCODERS and all(re.fullmatch("[a-z0-9_,]+", one) for one in said.values()):
         return " ".join(["--families cnn", *(f"--{option} {one}" for option, one in said.items())])
     weights = str(facts.get("weights_sha256"))
     known = f"of SHA-256 {weights}" if re.fullmatch("[0-9a-f]{64}", weights) else "it was fitted with"

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ..curate.check import BINS, CHANNELS, CLASSES, of_label
-from ..curate.drift import FAR, Drift
-from ..curate.findings import Part
-from ..curate.look import LABELS, Look
+from ..check.check import BINS, CHANNELS, CLASSES, of_label
+from ..check.drift import FAR, Drift
+from ..check.findings import Part
+from ..check.look import LABELS, Look
 from .charts import COLORS, FAINT, Chart, Figure, color, layout, plain
 
 POINTS = 1500  # patches of a class in a scatter

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..curate.check import CLASSES, Checked, of_label, summary, verdict
-from ..curate.findings import QUALITY, Finding, Part, conflicts, rows_of
-from ..curate.look import LABELS
+from ..check.check import CLASSES, Checked, of_label, summary, verdict
+from ..check.findings import QUALITY, Finding, Part, conflicts, rows_of
+from ..check.look import LABELS
 from ..errors import InputError
 from ..storage.files import write_text
 from . import check_charts as charts

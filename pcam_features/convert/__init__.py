@@ -1,0 +1,1 @@
+"""Patches written in other layouts, and synthetic ones."""

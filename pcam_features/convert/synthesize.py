@@ -1,0 +1,90 @@
+"""Synthetic patches on disk: Kaggle's layout, plus what Kaggle keeps to itself.
+
+train/<id>.tif   test/<id>.tif   train_labels.csv   sample_submission.csv
+slides.csv       id,slide of all patches
+test_labels.csv  id,label of the test patches
+contact_sheet.png
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from .. import __version__
+from ..sources import kaggle, synthetic
+from ..sources.slides import BESIDE
+from ..storage.files import whole_folder, write_json
+
+TEST_LABELS = "test_labels.csv"
+SHEET = "contact_sheet.png"
+MARK = "synthetic.json"  # says how the folder was made, and that it may be replaced
+SHEET_COLUMNS, SHEET_ROWS = 16, 4  # of each class
+
+
+def synthesize(
+    folder: Path,
+    patches: int,
+    slides: int,
+    seed: int,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[int], None] = lambda done: None,
+) -> dict[str, int]:
+    """Write a data set; the same bytes for the same arguments. Returns the patches of each split.
+
+    `patches` and `slides` are for training; a quarter as many patches, of half as many other slides,
+    are for testing.
+    Raises InputError for numbers that make no sense, or if the folder exists.
+    """
+    synthetic.check_size(patches, slides)
+    sizes = {"train": (patches, slides), "test": synthetic.test_share(patches, slides)}
+    with whole_folder(folder, overwrite=overwrite, what="folder", mark=MARK, key="patches") as made:
+        tables = {
+            name: _write_split(made, name, *sizes[name], seed, progress) for name in synthetic.SPLITS
+        }
+        both = pd.concat(tables.values())
+        both[["id", "slide"]].to_csv(made / BESIDE, index=False)
+        tables["train"][["id", "label"]].to_csv(made / kaggle.LABELS, index=False)
+        tables["test"][["id", "label"]].to_csv(made / TEST_LABELS, index=False)
+        tables["test"][["id"]].assign(label=0).to_csv(made / kaggle.SAMPLE, index=False)
+        recipe = {"patches": patches, "slides": slides, "seed": seed, "pcam_version": __version__}
+        write_json(made / MARK, recipe)
+        contact_sheet(made / "train", tables["train"]).save(made / SHEET)
+    return {name: count for name, (count, _) in sizes.items()}
+
+
+def _write_split(
+    folder: Path, name: str, patches: int, slides: int, seed: int, progress: Callable[[int], None]
+) -> pd.DataFrame:
+    (folder / name).mkdir()
+    split = synthetic.SPLITS.index(name)
+    made, which = synthetic.make_split(split, patches, slides, seed)
+    rows = []
+    for k, slide in enumerate(which):
+        pixels, label = synthetic.render(made[slide], seed, split, k)
+        patch_id = hashlib.sha1(pixels.tobytes(), usedforsecurity=False).hexdigest()
+        Image.fromarray(pixels).save(folder / name / f"{patch_id}.tif", compression=None)
+        rows.append((patch_id, label, made[slide].name))
+        progress(1)
+    return pd.DataFrame(rows, columns=["id", "label", "slide"])
+
+
+def contact_sheet(folder: Path, table: pd.DataFrame) -> Image.Image:
+    """Negatives above, positives below, so that a person can look at them."""
+    bands = []
+    for label in (0, 1):
+        ids = table.loc[table["label"] == label, "id"].head(SHEET_COLUMNS * SHEET_ROWS)
+        cells = np.full((SHEET_ROWS * SHEET_COLUMNS, 98, 98, 3), 255, np.uint8)
+        for cell, patch_id in zip(cells, ids, strict=False):
+            with Image.open(folder / f"{patch_id}.tif") as image:
+                cell[1:97, 1:97] = np.asarray(image)
+        grid = cells.reshape(SHEET_ROWS, SHEET_COLUMNS, 98, 98, 3).transpose(0, 2, 1, 3, 4)
+        bands.append(grid.reshape(SHEET_ROWS * 98, SHEET_COLUMNS * 98, 3))
+    gap = np.zeros((6, SHEET_COLUMNS * 98, 3), np.uint8)
+    return Image.fromarray(np.concatenate([bands[0], gap, bands[1]]))

@@ -1,0 +1,41 @@
+"""Co-occurrence with scikit-image: seven of the seventeen properties, on patch and center."""
+
+from __future__ import annotations
+
+import numpy as np
+from skimage.feature import graycomatrix, graycoprops
+
+from ...families.glcm import DISTANCES, LEVEL_BITS, LEVELS, MEASURED
+from ...geometry import CENTER
+
+LIBRARY = "scikit-image (6 of 17 properties, no ring)"
+TOLERANCE = {"rtol": 1e-5, "atol": 2e-6}
+PLANES = MEASURED
+STRAIGHT, DIAGONAL = [0, np.pi / 2], [np.pi / 4, 3 * np.pi / 4]
+PROPERTIES = {
+    "contrast": "contrast",
+    "dissimilarity": "dissimilarity",
+    "homogeneity": "homogeneity",
+    "asm": "ASM",
+    "correlation": "correlation",
+    "variance": "variance",
+}
+
+
+def features(planes: dict[str, np.ndarray]) -> dict[str, float]:
+    found = {}
+    for name, plane in planes.items():
+        levels = plane >> (8 - LEVEL_BITS)
+        for region, cut in (("patch", slice(None)), ("center", slice(*CENTER))):
+            for distance in DISTANCES:
+                # scikit-image's distance is Euclidean: ours along a diagonal is longer.
+                pairs = [
+                    graycomatrix(levels[cut, cut], [step], angles, LEVELS, symmetric=True, normed=True)
+                    for step, angles in ((distance, STRAIGHT), (distance * np.sqrt(2), DIAGONAL))
+                ]
+                for ours, theirs in PROPERTIES.items():
+                    values = np.concatenate([graycoprops(each, theirs)[0] for each in pairs])
+                    column = f"glcm__{ours}__{region}_{name}_d{distance}"
+                    found[f"{column}_mean"] = values.mean()
+                    found[f"{column}_range"] = np.ptp(values)
+    return found

@@ -1,0 +1,1 @@
+"""From patches to features: into a store, or into a table."""

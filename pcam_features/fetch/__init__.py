@@ -1,0 +1,1 @@
+"""Downloads: PatchCamelyon's files and Kaggle's competition."""

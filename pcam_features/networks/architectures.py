@@ -1,0 +1,216 @@
+"""The reference networks: four small CNNs of a Kaggle mini-project, a compact residual one, timm's.
+
+All take patches as float32 (N, 3, 96, 96), 0 to 1, and give two outputs: normal and tumor.
+
+`cnn_one` to `cnn_four` are the Keras networks of the mini-project's notebook, with Keras' initial
+weights: 3×3 'same' convolutions with ReLU, global max pooling, Adam at 1e-4. (The notebook resized its
+training images to 96×3 pixels by mistake; here they see the whole patch.)
+`residual` is a ResNet (K. He et al., CVPR 2016) of 0.7 million weights, which looks at the mean over
+the patch and over its center, and averages its prediction over the eight flips and turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..constants import TIMM, Network
+from ..errors import InputError
+from ..geometry import CENTER, PATCH_SIZE
+from .timm_models import network, pixels
+
+DROPOUT = 0.3
+WIDTHS = (32, 64, 128)  # of the residual network's three stages
+OUTPUTS = 2
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A network, and how it is trained: `decay` pulls the weights of kernels (not biases, nor what
+    normalizes) to zero, as L2 in the loss with Adam, decoupled with AdamW."""
+
+    build: Callable[[], nn.Module]
+    optimizer: type[torch.optim.Optimizer]
+    rate: float
+    decay: float = 0.0
+    views: int = 1  # flips and turns that a prediction is the mean of
+    mean: Sequence[float] = (0.0, 0.0, 0.0)
+    deviation: Sequence[float] = (1.0, 1.0, 1.0)
+
+
+class MaxOverMap(nn.Module):
+    """Global max pooling: (N, C, H, W) to (N, C)."""
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        return maps.amax(dim=(2, 3))
+
+
+class MeanAndCenter(nn.Module):
+    """(N, C, H, W) to (N, 2 C): the mean over the map and over its middle third."""
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        start, stop = (edge * maps.shape[2] // PATCH_SIZE for edge in CENTER)
+        middle = maps[:, :, start:stop, start:stop]
+        return torch.cat([maps.mean(dim=(2, 3)), middle.mean(dim=(2, 3))], dim=1)
+
+
+class Residual(nn.Module):
+    """Two 3×3 convolutions beside a shortcut."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+        self.shortcut: nn.Module = nn.Identity()
+        if stride > 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+            )
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.body(maps) + self.shortcut(maps))
+
+
+def residual() -> nn.Module:
+    first, *_ = WIDTHS
+    layers: list[nn.Module] = [
+        nn.Conv2d(3, first, 3, 2, padding=1, bias=False),
+        nn.BatchNorm2d(first),
+        nn.ReLU(),
+    ]
+    inputs = first
+    for width in WIDTHS:
+        layers += [Residual(inputs, width, 1 if width == first else 2), Residual(width, width, 1)]
+        inputs = width
+    head = [MeanAndCenter(), nn.Dropout(DROPOUT), nn.Linear(2 * inputs, OUTPUTS)]
+    return nn.Sequential(*layers, *head)
+
+
+def convolution(inputs: int, outputs: int) -> list[nn.Module]:
+    return [nn.Conv2d(inputs, outputs, 3, padding="same"), nn.ReLU()]
+
+
+def dense(inputs: int, outputs: int) -> list[nn.Module]:
+    return [nn.Linear(inputs, outputs), nn.ReLU()]
+
+
+def with_kerass_weights(*layers: nn.Module) -> nn.Module:
+    """In sequence, begun as Keras begins: Glorot's uniform weights, biases of zero."""
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+    return nn.Sequential(*layers)
+
+
+def cnn_one() -> nn.Module:
+    return with_kerass_weights(
+        *convolution(3, 32),
+        nn.MaxPool2d(2),
+        *convolution(32, 64),
+        MaxOverMap(),
+        *dense(64, 128),
+        nn.Dropout(DROPOUT),
+        nn.Linear(128, OUTPUTS),
+    )
+
+
+def cnn_two(second_dropout: float = 0.0) -> nn.Module:
+    return with_kerass_weights(
+        *convolution(3, 32),
+        nn.MaxPool2d(2),
+        *convolution(32, 64),
+        nn.MaxPool2d((2, 1)),
+        *convolution(64, 128),
+        nn.MaxPool2d((2, 1)),
+        MaxOverMap(),
+        *dense(128, 256),
+        nn.Dropout(DROPOUT),
+        *dense(256, 128),
+        nn.Dropout(second_dropout),
+        nn.Linear(128, OUTPUTS),
+    )
+
+
+def cnn_three() -> nn.Module:
+    return cnn_two(DROPOUT)
+
+
+def cnn_four() -> nn.Module:
+    return with_kerass_weights(
+        *convolution(3, 32),
+        *convolution(32, 32),
+        nn.MaxPool2d((2, 1)),
+        nn.Dropout(DROPOUT),
+        *convolution(32, 64),
+        *convolution(64, 64),
+        nn.MaxPool2d((2, 1)),
+        nn.Dropout(DROPOUT),
+        *convolution(64, 128),
+        *convolution(128, 128),
+        nn.Dropout(DROPOUT),
+        MaxOverMap(),
+        *dense(128, 256),
+        nn.Dropout(DROPOUT),
+        nn.Linear(256, OUTPUTS),
+    )
+
+
+L2 = 1e-4  # times the squared weight in the loss, as Keras has it: its gradient is twice that
+RECIPES = {
+    Network.cnn_one: Recipe(cnn_one, torch.optim.Adam, 1e-4),
+    Network.cnn_two: Recipe(cnn_two, torch.optim.Adam, 1e-4),
+    Network.cnn_three: Recipe(cnn_three, torch.optim.Adam, 1e-4, decay=2 * L2),
+    Network.cnn_four: Recipe(cnn_four, torch.optim.Adam, 1e-4),
+    Network.residual: Recipe(
+        residual,
+        torch.optim.AdamW,
+        2e-3,
+        decay=0.05,
+        views=8,
+        mean=(0.5, 0.5, 0.5),
+        deviation=(0.25, 0.25, 0.25),
+    ),
+}
+
+
+def recipe(name: str, *, pretrained: bool) -> Recipe:
+    """The network of that name, one of `constants.Network` or `timm:NAME[:WEIGHTS]`; without
+    `pretrained` a network of timm's begins with random weights, for others to take their place.
+
+    Raises InputError for a name that is not known, or weights that cannot be used.
+    """
+    if name.startswith(TIMM):
+        return of_timm(name.removeprefix(TIMM), pretrained=pretrained)
+    if name not in RECIPES:
+        raise InputError(f"no network called {name}; there are: {', '.join(RECIPES)} and {TIMM}NAME.")
+    return RECIPES[Network(name)]
+
+
+def of_timm(name: str, *, pretrained: bool) -> Recipe:
+
+    model: Any = network(name, classes=OUTPUTS, pretrained=pretrained)
+    how = pixels(model)
+    return Recipe(
+        lambda: model,
+        torch.optim.AdamW,
+        3e-4,
+        decay=0.05,
+        views=8,
+        mean=tuple(how["mean"]),
+        deviation=tuple(how["std"]),
+    )
+
+
+def weights(network: nn.Module) -> int:
+    """How many numbers a network has learned."""
+    return sum(one.numel() for one in network.parameters())

@@ -1,0 +1,81 @@
+"""Networks of timm, with weights from a file or from timm's own source."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+
+SAFE, TORCH = ".safetensors", (".pth", ".pt", ".bin")
+CLASSIFIERS = ("head.", "fc.", "classifier.", "head_drop.")  # which an embedding does without
+
+
+def _split(name: str) -> tuple[str, Path | None]:
+    """The model's name, and the weight file if one is named."""
+    before, colon, last = name.rpartition(":")
+    return (before, Path(last)) if colon and last.endswith((SAFE, *TORCH)) else (name, None)
+
+
+def network(name: str, *, classes: int = 0, pretrained: bool = True) -> Any:
+    """A network of timm's that gives `classes` outputs, or a vector if there are none; without
+    `pretrained` its weights are random and no file is looked for. Raises InputError."""
+    for module in ("torch", "timm"):
+        if find_spec(module) is None:
+            raise InputError(f"{module} is not installed; pip install 'pcam-features[deep]' brings it.")
+    import timm
+
+    architecture, file = _split(name)
+    state = None if file is None or not pretrained else _weights(file)
+    try:
+        model = timm.create_model(
+            architecture, pretrained=pretrained and state is None, num_classes=classes
+        )
+    except Exception as error:  # unknown names, no network, a hub that refuses
+        reason = " ".join(str(error).split())[:300].rstrip(".")
+        raise InputError(f"timm:{name} cannot be made: {reason}.") from None
+    if state is not None:
+        try:
+            own = model.state_dict()
+            fitting = {
+                key: one
+                for key, one in state.items()
+                if not (key.startswith(CLASSIFIERS) and key in own and own[key].shape != one.shape)
+            }
+            missing, more = model.load_state_dict(fitting, strict=False)
+        except RuntimeError as error:
+            raise InputError(
+                f"{file} is not of {architecture}: {str(error).split(chr(10))[-1].strip()}"
+            ) from None
+        missing, more = (
+            [key for key in keys if not key.startswith(CLASSIFIERS)] for keys in (missing, more)
+        )
+        if missing or more:
+            raise InputError(
+                f"{file} is not of {architecture}: {len(missing)} tensors are missing and {len(more)} "
+                f"are not its own, the first {(missing + more)[0]}."
+            )
+    return model.eval()
+
+
+def _weights(file: Path) -> dict[str, Any]:
+    """Tensors by name; from a pickle only what `weights_only` lets through."""
+    import torch
+
+    try:
+        if file.suffix == SAFE:
+            from safetensors.torch import load_file
+
+            return dict(load_file(file))
+        return dict(torch.load(file, map_location="cpu", weights_only=True))
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200].rstrip(".")
+        raise InputError(f"weight file {file} cannot be used: {reason}.") from None
+
+
+def pixels(model: Any) -> dict[str, Any]:
+    """The size, mean and deviation that a network of timm's was trained with."""
+    import timm
+
+    return dict(timm.data.resolve_model_data_config(model))

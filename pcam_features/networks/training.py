@@ -1,0 +1,253 @@
+"""Training a network as people do it: flips, turns and stain jitter, a cosine schedule, mixed precision
+on CUDA, the best epoch by the held-out fold, and checkpoints from which a stopped run goes on.
+
+All that is random comes from the seed and the number of the step, so that a run that was stopped and
+goes on ends in the same weights.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from math import cos, isfinite, pi
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from ..errors import InputError, PcamError
+from ..evaluate.intervals import auc
+from ..sources.source import Split
+from ..storage.files import whole_file
+from .architectures import Recipe
+from .augment import at_random
+from .bundle import read_tensors
+from .feed import batches, normalized, to_light
+from .predict import probabilities
+
+CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT_SECONDS = 120
+WARM_UP = 0.05  # of all steps: the rate grows from nothing
+STEP_STREAM, EPOCH_STREAM = 1, 2  # of random numbers
+
+
+@dataclass(frozen=True)
+class How:
+    """How long and where a network is trained; without `rate`, at its recipe's."""
+
+    epochs: int
+    batch: int
+    patience: int  # epochs without a better one after which training ends
+    seed: int
+    device: str
+    threads: int
+    rate: float | None = None
+
+
+@dataclass
+class State:
+    """Where training is: steps done, the loss of this epoch so far, the curve, the best epoch."""
+
+    step: int = 0
+    loss: float = 0.0
+    curve: list[dict[str, float]] = field(default_factory=list)
+    scaler: dict[str, Any] = field(default_factory=dict)
+    best: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def best_epoch(self) -> int:
+        aucs = [epoch["auc"] for epoch in self.curve]
+        return int(np.argmax(aucs)) if aucs else -1
+
+
+class Trainer:
+    """A network with its optimizer, kept together as a checkpoint keeps them."""
+
+    def __init__(self, network: nn.Module, recipe: Recipe, how: How) -> None:
+        self.network, self.recipe, self.how = network, recipe, how
+        kernels = [one for one in network.parameters() if one.dim() > 1]
+        others = [one for one in network.parameters() if one.dim() <= 1]
+        groups = [
+            {"params": kernels, "weight_decay": recipe.decay},
+            {"params": others, "weight_decay": 0.0},
+        ]
+        self.optimizer = recipe.optimizer(groups, lr=how.rate or recipe.rate)
+        half = how.device == "cuda" and not torch.cuda.is_bf16_supported()
+        self.dtype = torch.float16 if half else torch.bfloat16
+        self.scaler = torch.amp.GradScaler(how.device, enabled=half)
+
+    def step(self, pixels: np.ndarray, labels: np.ndarray, number: int, total: int) -> float:
+        """Learn from a batch; returns its mean loss."""
+        self.network.train()
+        how = self.how
+        torch.manual_seed(int(np.random.SeedSequence([how.seed, number]).generate_state(1)[0]))
+        rng = np.random.default_rng([how.seed, STEP_STREAM, number])
+        for group in self.optimizer.param_groups:
+            group["lr"] = (how.rate or self.recipe.rate) * schedule(number, total)
+        light = at_random(to_light(pixels, how.device), rng)
+        truth = torch.from_numpy(labels.astype(np.int64)).to(how.device)
+        with torch.autocast(how.device, dtype=self.dtype, enabled=how.device == "cuda"):
+            loss = nn.functional.cross_entropy(self.network(normalized(light, self.recipe)), truth)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return float(loss.item())
+
+    def save(self, file: Path, state: State) -> None:
+        tensors = {f"network.{name}": one for name, one in self.network.state_dict().items()}
+        tensors |= {f"best.{name}": one for name, one in state.best.items()}
+        for number, held in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{name}": one for name, one in held.items()}
+        said = {
+            "step": state.step,
+            "loss": state.loss,
+            "curve": state.curve,
+            "scaler": self.scaler.state_dict(),
+        }
+        with whole_file(file) as temporary:
+            whole = {name: one.detach().contiguous() for name, one in tensors.items()}
+            save_file(whole, temporary, metadata={"state": json.dumps(said)})
+
+    def load(self, file: Path, per_epoch: int) -> State:
+        """Go on where a checkpoint was made. Raises InputError if it is damaged."""
+        try:
+            return self._load(file, per_epoch)
+        except (InputError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200].rstrip(".")
+            raise InputError(
+                f"{file} is damaged ({reason}); remove {file.parent.parent} to begin anew."
+            ) from None
+
+    def _load(self, file: Path, per_epoch: int) -> State:
+        with safe_open(file, "pt") as opened:
+            state = State(**json.loads(opened.metadata()["state"]))
+        tensors = read_tensors(file)
+
+        def under(start: str) -> dict[str, torch.Tensor]:
+            found = {n.removeprefix(start): one for n, one in tensors.items() if n.startswith(start)}
+            return {name: one.to(self.how.device) for name, one in found.items()}
+
+        self.network.load_state_dict(under("network."))
+        state.best = under("best.")
+        check_state(state, per_epoch, self.how, set(self.network.state_dict()))
+        fresh = self.optimizer.state_dict()
+        held: dict[int, dict[str, torch.Tensor]] = {}
+        for name, one in under("optimizer.").items():
+            number, _, key = name.partition(".")
+            held.setdefault(int(number), {})[key] = one.cpu() if key == "step" else one
+        shapes = [one.shape for group in self.optimizer.param_groups for one in group["params"]]
+        if [len(held.get(k, {})) for k in range(len(shapes))] != [3] * len(shapes):
+            raise ValueError("its optimizer is not whole")
+        if any(
+            held[k]["exp_avg"].shape != s or held[k]["exp_avg_sq"].shape != s
+            for k, s in enumerate(shapes)
+        ):
+            raise ValueError("its optimizer is another's")
+        self.optimizer.load_state_dict({"state": held, "param_groups": fresh["param_groups"]})
+        self.scaler.load_state_dict(state.scaler)
+        return state
+
+
+def check_state(state: State, per_epoch: int, how: How, names: set[str]) -> None:
+    """Raises KeyError, TypeError or ValueError for a state that no training comes to."""
+    epochs = len(state.curve)
+    aucs = [float(one["auc"]) + float(one["loss"]) for one in state.curve]
+    steps = type(state.step) is int and epochs * per_epoch <= state.step < (epochs + 1) * per_epoch
+    if not steps or epochs > how.epochs or not np.isfinite([*aucs, float(state.loss)]).all():
+        raise ValueError("its curve and its steps do not go together")
+    if set(state.best) != (names if epochs else set()):
+        raise ValueError("its best epoch is not whole")
+
+
+def schedule(step: int, total: int) -> float:
+    """The share of the learning rate at a step: up in a line, then down as a cosine."""
+    warm = max(1.0, WARM_UP * total)
+    return min(1.0, (step + 1) / warm) * (1 + cos(pi * step / total)) / 2
+
+
+def rows_of_steps(rows: np.ndarray, how: How, first: int, per_epoch: int) -> Iterator[np.ndarray]:
+    """The rows of each step from `first` on: shuffled anew for each epoch."""
+    for epoch in range(first // per_epoch, how.epochs):
+        order = np.random.default_rng([how.seed, EPOCH_STREAM, epoch]).permutation(rows)
+        steps = np.array_split(order, per_epoch)  # none much smaller than the others
+        yield from steps[first - epoch * per_epoch :] if epoch == first // per_epoch else steps
+
+
+def train(
+    trainer: Trainer,
+    split: Split,
+    labels: np.ndarray,
+    learned: np.ndarray,
+    held: np.ndarray,
+    checkpoint: Path,
+    progress: Callable[[int], None] = lambda done: None,
+    say: Callable[[str], None] = lambda message: None,
+) -> tuple[State, float]:
+    """Train on the rows `learned`, each epoch scored on the rows `held`; returns the state at the end,
+    the network having the best epoch's weights, and the patches a second that training came to.
+
+    `progress` is told of steps. Raises PcamError if the loss is no longer finite.
+    """
+    how, network = trainer.how, trainer.network
+    per_epoch = -(-len(learned) // how.batch)
+    total = per_epoch * how.epochs
+    state = trainer.load(checkpoint, per_epoch) if checkpoint.is_file() else State()
+    progress(state.step)
+    patches, seconds, saved = 0, 0.0, time.monotonic()
+    todo = rows_of_steps(learned, how, state.step, per_epoch)
+    order = rows_of_steps(learned, how, state.step, per_epoch)
+    if is_over(state, how):
+        todo = order = iter(())
+    for rows, pixels in zip(order, batches(split, todo), strict=True):
+        began = time.monotonic()
+        loss = trainer.step(pixels, labels[rows], state.step, total)
+        if not isfinite(loss):
+            raise PcamError(f"the loss is {loss} at step {state.step:,}; try a lower --rate.")
+        patches, seconds = patches + len(rows), seconds + time.monotonic() - began
+        state.step += 1
+        state.loss += loss * len(rows)
+        progress(1)
+        over = False
+        if state.step % per_epoch == 0:
+            score_epoch(state, trainer, split, labels, held, len(learned))
+            last = state.curve[-1]
+            say(
+                f"epoch {len(state.curve)} of {how.epochs}: training loss {last['loss']:.4f}, "
+                f"held-out AUC {last['auc']:.4f}"
+            )
+            over = is_over(state, how)
+        if over or state.step % per_epoch == 0 or time.monotonic() - saved > CHECKPOINT_SECONDS:
+            trainer.save(checkpoint, state)
+            saved = time.monotonic()
+        if over:
+            if state.step < total:
+                progress(total - state.step)
+            break
+    network.load_state_dict(state.best)
+    return state, patches / seconds if seconds else 0.0
+
+
+def is_over(state: State, how: How) -> bool:
+    """Whether training has had all its epochs, or too many without a better one."""
+    epochs = len(state.curve)
+    return epochs >= how.epochs or epochs - 1 - state.best_epoch() >= how.patience
+
+
+def score_epoch(
+    state: State, trainer: Trainer, split: Split, labels: np.ndarray, held: np.ndarray, count: int
+) -> None:
+    """Add the epoch that has just ended to the curve; keep its weights if it is the best."""
+    network, how = trainer.network, trainer.how
+    found = probabilities(network, trainer.recipe, split, held, how.device, views=1)
+    if not np.isfinite(found).all():
+        raise PcamError("the network's predictions are no longer finite; try a lower --rate.")
+    state.curve.append({"loss": state.loss / count, "auc": auc(labels[held], found)})
+    state.loss = 0.0
+    if state.best_epoch() == len(state.curve) - 1:
+        state.best = {name: one.detach().clone() for name, one in network.state_dict().items()}
