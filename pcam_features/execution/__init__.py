@@ -1,0 +1,1 @@
+"""Who does the work: units of work are handed out to threads of this process."""
