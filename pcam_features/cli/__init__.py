@@ -1,1 +1,1 @@
-"""The command line: parse, call the public functions, print."""
+"""The command line: parses arguments, calls the public functions, and prints the results."""

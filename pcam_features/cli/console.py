@@ -1,4 +1,4 @@
-"""The one who prints. Stdout is data, stderr is progress and messages."""
+"""All printing of the command line: results go to stdout, progress and messages to stderr."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-QUIET_SECONDS = 10  # between two lines of progress where stderr is not a terminal
+QUIET_SECONDS = 10  # between two progress lines when stderr is not a terminal
 
 
 def say(message: str) -> None:
-    """Strangers' files and servers may have a word in it: nothing that steers a terminal is printed."""
+    """Print a message to stderr. It may quote untrusted input, so control characters are stripped."""
     print(printable(message), file=sys.stderr, flush=True)
 
 
@@ -25,8 +25,8 @@ def error(message: str) -> None:
 
 
 def printable(text: str) -> str:
-    """A text without anything that steers a terminal."""
-    return "".join(one if one.isprintable() or one == "\n" else " " for one in text)
+    """Replace control characters, which could steer a terminal, by spaces."""
+    return "".join(char if char.isprintable() or char == "\n" else " " for char in text)
 
 
 def data(text: str) -> None:
@@ -38,35 +38,40 @@ def as_json(content: Any) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], text: bool = False) -> None:
-    """A table on stdout: the first column to the left, the others to the right, unless they are
-    text, which stands to the left and may go over several lines."""
+    """Print a table to stdout.
+
+    The first column is left-aligned and the others are right-aligned. With `text`, all columns are
+    left-aligned and long cells wrap.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    made = Table(box=box.SIMPLE_HEAD)
+    grid = Table(box=box.SIMPLE_HEAD)
     for k, column in enumerate(columns):
         left = k == 0 or text
-        made.add_column(column, justify="left" if left else "right", no_wrap=k == 0 or not text)
+        grid.add_column(column, justify="left" if left else "right", no_wrap=k == 0 or not text)
     for row in rows:
-        made.add_row(*map(printable, row))
+        grid.add_row(*map(printable, row))
     console = Console(emoji=False, highlight=False, markup=False)
-    if not text:  # a number is never cut: a line that is too long goes over two
+    if not text:  # never truncate a number: let the terminal wrap a line that is too long
         unbound = Console(emoji=False, highlight=False, markup=False, width=1000)
         console = Console(
             emoji=False,
             highlight=False,
             markup=False,
-            width=max(console.width, unbound.measure(made).maximum),
+            width=max(console.width, unbound.measure(grid).maximum),
         )
-    elif not console.is_terminal:  # a pipe has no width that a table would have to fit
+    elif not console.is_terminal:  # a pipe has no width to fit the table to
         console = Console(emoji=False, highlight=False, markup=False, width=200)
-    console.print(made)
+    console.print(grid)
 
 
 def picture(pixels: Any) -> None:
-    """A small picture, uint8 (rows, columns, 3), in half blocks; nothing where stdout is no terminal
-    that shows colors."""
+    """Draw an image, uint8 (rows, columns, 3), with half-block characters.
+
+    Nothing is printed unless stdout is a terminal with at least 256 colors.
+    """
     from rich.console import Console
     from rich.style import Style
     from rich.text import Text
@@ -83,8 +88,11 @@ def picture(pixels: Any) -> None:
 
 @contextmanager
 def stops_at_once(message: str) -> Iterator[None]:
-    """Ctrl-C ends the process with a message: inside XGBoost's calls back to Python an exception is
-    lost, or breaks what calls. Only for work that is kept as it is done."""
+    """Make Ctrl-C print a message and end the process at once.
+
+    An exception raised inside XGBoost's callbacks into Python is lost or breaks the caller. Use this
+    only for work that is saved step by step.
+    """
 
     def stop(number: int, frame: object) -> None:
         if sys.stderr.isatty():
@@ -93,7 +101,7 @@ def stops_at_once(message: str) -> Iterator[None]:
         os._exit(128 + number)
 
     if threading.current_thread() is not threading.main_thread():
-        yield  # where nobody can ask for it
+        yield  # only the main thread can set signal handlers
         return
     before = signal.signal(signal.SIGINT, stop)
     try:
@@ -104,9 +112,10 @@ def stops_at_once(message: str) -> Iterator[None]:
 
 @contextmanager
 def progress(title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """Progress with time left: a bar on a terminal, now and then a line elsewhere.
+    """Show progress and the estimated time left: a bar on a terminal, otherwise a line every
+    `QUIET_SECONDS` seconds.
 
-    It is told of units as they are done; 0 says that the work begins only now.
+    Yields a function that takes the number of units just finished. 0 means that the work starts now.
     """
     if sys.stderr.isatty():
         from rich.console import Console
@@ -152,7 +161,7 @@ def progress(title: str, total: int, unit: str) -> Iterator[Callable[[int], None
 
 @contextmanager
 def bytes_or_units(title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """Progress, where bytes are told as such and shown in MiB; fewer of them are taken back."""
+    """Like `progress`, but bytes are shown as MiB. A negative count takes units back."""
     shift = 20 if unit == "bytes" else 0
     finished = 0
     with progress(title, total >> shift, "MiB" if shift else unit) as advance:
@@ -160,7 +169,7 @@ def bytes_or_units(title: str, total: int, unit: str) -> Iterator[Callable[[int]
         def count(done: int) -> None:
             nonlocal finished
             before, finished = finished >> shift, finished + done
-            if (finished >> shift) != before:  # 0 would say that the work begins only now
+            if (finished >> shift) != before:  # 0 would mean that the work starts now
                 advance((finished >> shift) - before)
 
         yield count

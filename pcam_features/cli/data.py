@@ -1,4 +1,4 @@
-"""Commands that make data ready: fetch, check, convert."""
+"""Commands that prepare data: fetch, check, convert."""
 
 from __future__ import annotations
 
@@ -26,17 +26,30 @@ from .options import (
 
 
 def fetch(
-    what: Annotated[Published, typer.Argument(help="PatchCamelyon, or Kaggle's competition.")],
-    folder: Annotated[Path, typer.Argument(help="Where to put it.")],
+    what: Annotated[
+        Published,
+        typer.Argument(help="Dataset: pcam (PatchCamelyon) or kaggle (Kaggle's competition)."),
+    ],
+    folder: Annotated[Path, typer.Argument(help="Folder to download to.")],
     mirror: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Where the same files are. Default: Zenodo, Kaggle's client."),
+        typer.Option(
+            metavar="URL",
+            help="Server that has the same files. Default: Zenodo, or Kaggle's client for kaggle.",
+        ),
     ] = None,
-    keep_packed: Annotated[bool, typer.Option(help="Leave PatchCamelyon's .gz files as well.")] = False,
-    dry_run: Annotated[bool, typer.Option(help="Say what it would take, and do nothing.")] = False,
+    keep_packed: Annotated[
+        bool, typer.Option(help="Keep PatchCamelyon's .gz files after unpacking.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option(help="Print the size of the download and the disk space it needs, and stop.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Download PatchCamelyon or Kaggle's patches, check them; run again to go on where it stopped."""
+    """Download PatchCamelyon or Kaggle's patches, and verify checksums.
+
+    If the command is stopped, run it again to continue.
+    """
     from ..fetch import kaggle, pcam
 
     bar, say = console.bytes_or_units, console.say
@@ -45,7 +58,9 @@ def fetch(
             folder, mirror=mirror, keep_packed=keep_packed, dry_run=dry_run, bar=bar, say=say
         )
     elif keep_packed:
-        raise InputError("--keep-packed is for pcam; Kaggle's zip stays as it is.")
+        raise InputError(
+            "--keep-packed applies only to pcam, because Kaggle's zip is never unpacked; leave it out."
+        )
     else:
         taken = kaggle.fetch(folder, mirror=mirror, dry_run=dry_run, bar=bar, say=say)
     if json:
@@ -55,7 +70,7 @@ def fetch(
 
 
 def check_outputs(report: Path | None, patches: Path | None) -> None:
-    """Raises InputError for files that cannot be written, or are there and are no check's."""
+    """Raise InputError for a file that cannot be written, or that `pcam check` did not write."""
     from ..storage.files import check_file
 
     for file, start in ((report, b"<!doctype html>"), (patches, b"id,split,label,slide,readable,")):
@@ -66,29 +81,31 @@ def check_outputs(report: Path | None, patches: Path | None) -> None:
             with file.open("rb") as there:
                 ours = there.read(len(start)) == start
             if not ours:
-                raise InputError(f"{file} is there and is not a check's; name another file.")
+                raise InputError(
+                    f"{file} exists and was not written by pcam check; choose another file name."
+                )
     if report is not None and report == patches:
-        raise InputError(f"--report and --patches are both {report}; give two files.")
+        raise InputError(f"--report and --patches both name {report}; choose two different files.")
 
 
 def check(
     source: SourceArgument,
     against: Annotated[
-        str | None, typer.Option(help="Another source, with which this one must not overlap.")
+        str | None, typer.Option(help="Another source; report patches that are in both.")
     ] = None,
     split: SplitsOption = None,
     slides: SlidesOption = None,
     kind: KindOption = None,
     positive: PositiveOption = None,
     threads: ThreadsOption = 0,
-    report: Annotated[Path | None, typer.Option(help="A page to look at, HTML.")] = None,
+    report: Annotated[Path | None, typer.Option(help="HTML report to write.")] = None,
     patches: Annotated[
-        Path | None, typer.Option(help="A CSV of what is known of each patch, its copies among it.")
+        Path | None, typer.Option(help="CSV to write with one row per patch: quality and duplicates.")
     ] = None,
-    strict: Annotated[bool, typer.Option(help="Exit code 1 if there are faults.")] = False,
+    strict: Annotated[bool, typer.Option(help="Exit with code 1 if faults are found.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Look at every patch before it is trusted: faults, copies, quality, balance, drift, overlap."""
+    """Check the data before use: faults, duplicates, image quality, class balance, drift, overlap."""
     from ..check.check import check as run
     from ..check.check import faults, patch_table, summary, verdict
     from ..check.look import kernels
@@ -112,7 +129,7 @@ def check(
     splits = opened.only(split)
     total = sum(map(len, splits)) + sum(map(len, other.splits.values() if other else ()))
     if not cpu.compiled_before(kernels()):
-        console.say("compiling the kernels of color: some seconds")
+        console.say("compiling the kernels of family color; this takes a few seconds, once")
     with console.progress("check", total, "patches") as advance:
         checked = run(opened, splits, other, cores(threads), advance)
     if patches is not None:
@@ -122,22 +139,23 @@ def check(
         from ..report.check_page import write
 
         write(report, checked)
-        console.say(f"look at {report}")
+        console.say(f"report: {report}")
     if json:
         console.as_json(summary(checked))
     else:
         show.checked(summary(checked), verdict(checked))
     if strict and (count := faults(checked)):
-        raise PcamError(f"{source} has {count} fault(s); mend them, or check without --strict.")
+        raise PcamError(f"{source} has {count} fault(s); fix them, or leave out --strict.")
 
 
 def convert(
     source: SourceArgument,
-    folder: Annotated[Path, typer.Argument(help="The folder to make.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to create.")],
     to: Annotated[
         Layout,
         typer.Option(
-            help="PCam's HDF5, a folder of PNG images by split and class, Hugging Face's Parquet."
+            help="Layout to write: PCam's HDF5 files, a folder of PNG images by split and class, or "
+            "Hugging Face's Parquet files."
         ),
     ],
     split: SplitsOption = None,
@@ -149,7 +167,7 @@ def convert(
     dry_run: DryRunOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Write patches in another layout; pixels, labels, ids and slides stay as they are."""
+    """Convert patches to another layout. Pixels, labels, ids and slides are preserved."""
     from ..convert.convert import convert as run
     from ..convert.convert import plan
     from ..sources.detect import open_source
@@ -164,7 +182,7 @@ def convert(
     if not dry_run:
         with console.progress("convert", sum(map(len, splits)), "patches") as advance:
             run(opened, splits, folder, to, cores(threads), overwrite=overwrite, progress=advance)
-        console.say(f"{folder} is there; nothing of the source was changed")
+        console.say(f"converted: {folder}; the source is unchanged")
     if json:
         console.as_json(planned | {"dry_run": dry_run, "folder": str(folder)})
 

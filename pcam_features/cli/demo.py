@@ -1,4 +1,4 @@
-"""The whole road on synthetic patches: every command, shown as it runs."""
+"""`pcam demo`: runs the complete workflow on synthetic patches and prints each command."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ..storage.files import check_free, write_json
 from ..store.layout import MANIFEST
 from . import console
 
-MARK = "demo.json"  # says that a folder is a demo's, which another demo may replace
+MARK = "demo.json"  # marks a folder written by a demo, which another demo may replace
 
 
 def run(folder: Path, patches: int, seed: int, pcam: Callable[[list[str]], None]) -> None:
-    """Run every command on synthetic patches, in `folder`; `pcam` runs one from its words.
+    """Run every command on synthetic patches, in `folder`. `pcam` runs one command from its arguments.
 
-    Raises InputError if the folder exists and is not that of an earlier demo.
+    Raises InputError if the folder exists and was not written by an earlier demo.
     """
     started = time.monotonic()
     check_free(folder, overwrite=True, what="demo folder", mark=MARK, key="patches")
@@ -32,29 +32,29 @@ def run(folder: Path, patches: int, seed: int, pcam: Callable[[list[str]], None]
     stack_csv, color_csv = folder / "stack.csv", folder / "color.csv"
     slides = default_slides(patches)
     size = ["--patches", patches, "--slides", slides, "--seed", seed]
-    # An earlier demo in this folder is made anew.
+    # The results of an earlier demo in this folder are replaced.
     anew = ["--overwrite"] if patches_folder.exists() else []
     store_anew = ["--overwrite"] if (features / MANIFEST).exists() else []
     slide_table = ["--slides", patches_folder / BESIDE]
     report, check_page = folder / "report.html", folder / "check.html"
     shown = ["--features", features, "--model", model, "--report", report]
     commands: list[tuple[str, list[object]]] = [
-        ("Make patches whose truth is known", ["synth", patches_folder, *size, *anew]),
-        ("Look at them before they are trusted", ["check", patches_folder, "--report", check_page]),
-        ("Measure them", ["extract", patches_folder, features, *store_anew]),
-        ("Learn from all of it, scored across slides", ["fit", features, model, "--overwrite"]),
+        ("Create synthetic patches with known labels", ["synth", patches_folder, *size, *anew]),
+        ("Check the data", ["check", patches_folder, "--report", check_page]),
+        ("Compute the features", ["extract", patches_folder, features, *store_anew]),
+        ("Fit a model on all features", ["fit", features, model, "--overwrite"]),
         (
-            "Learn from color alone, to compare with",
+            "Fit a second model on color alone, for comparison",
             ["fit", features, color_model, "--families", "color", "--overwrite"],
         ),
-        ("Predict slides that no model has seen", ["predict", model, features, stack_csv]),
+        ("Predict the test slides with both models", ["predict", model, features, stack_csv]),
         ("", ["predict", color_model, features, color_csv]),
         (
             "Write a submission",
             ["submit", model, features, folder / "submission.csv", "--sample", patches_folder / SAMPLE],
         ),
         (
-            "Compare the two on the test slides",
+            "Compare the two models on the test slides",
             ["compare", patches_folder / TEST_LABELS, stack_csv, color_csv, *slide_table, *shown],
         ),
     ]
@@ -64,8 +64,9 @@ def run(folder: Path, patches: int, seed: int, pcam: Callable[[list[str]], None]
             console.say(f"\n# {title}")
         console.say(f"$ pcam {shlex.join(arguments)}")
         pcam(arguments)
-    console.say(f"\nDone in {time.monotonic() - started:.0f} s. What to try next:")
-    console.say(f"  look at        {report} and {check_page} (in a browser), {patches_folder / SHEET}")
-    console.say(f"  open           {features} with pandas.read_parquet, polars or DuckDB")
+    console.say(f"\nDone in {time.monotonic() - started:.0f} s. Next steps:")
+    console.say(f"  reports        open {report} and {check_page} in a browser")
+    console.say(f"  patches        open {patches_folder / SHEET}")
+    console.say(f"  features       read {features} with pandas.read_parquet, polars or DuckDB")
     console.say("  your patches   pcam extract FOLDER features && pcam fit features model")
-    console.say("  Kaggle         the walk-through in README.md, from download to upload")
+    console.say("  Kaggle         see README.md: from download to upload")

@@ -1,4 +1,4 @@
-"""The command line: parse, call, print. Heavy imports wait inside the commands."""
+"""The `pcam` command. Heavy modules are imported inside each command, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ from .options import (
 
 app = typer.Typer(
     name="pcam",
-    help="The classical baseline for histopathology patches: features, boosted trees, comparison.",
+    help="A classical baseline for 96×96 histopathology patches: features, models, and comparison "
+    "with other models.",
     epilog="Start with: pcam demo",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -39,8 +40,8 @@ app = typer.Typer(
 )
 
 ENCODER_HELP = (
-    "What --families cnn embeds with: efficientnet_lite0, _lite1, _lite2, FILE.onnx or "
-    "timm:NAME[:WEIGHTS]. Default: efficientnet_lite0."
+    "Encoder for --families cnn: efficientnet_lite0, efficientnet_lite1, efficientnet_lite2, FILE.onnx "
+    "or timm:NAME[:WEIGHTS]. Default: efficientnet_lite0."
 )
 
 
@@ -53,25 +54,28 @@ def show_version(wanted: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=show_version, is_eager=True)
+        bool,
+        typer.Option(
+            "--version", help="Print the version and exit.", callback=show_version, is_eager=True
+        ),
     ] = False,
 ) -> None:
-    """What every command shares."""
+    """Options of `pcam` itself."""
 
 
 @app.command(epilog="Example: pcam synth data/synthetic --patches 2000 --slides 20 --seed 0")
 def synth(
-    folder: Annotated[Path, typer.Argument(help="The folder to make.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to create.")],
     patches: Annotated[
-        int, typer.Option(help="Training patches; a quarter more are for testing.")
+        int, typer.Option(help="Number of training patches. A quarter as many test patches are added.")
     ] = 2000,
     slides: Annotated[
-        int, typer.Option(help="Training slides; half as many more are for testing.")
+        int, typer.Option(help="Number of training slides. Half as many test slides are added.")
     ] = 20,
     seed: SeedOption = 0,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Make synthetic H&E patches in Kaggle's layout, with slides.csv and a contact sheet."""
+    """Create synthetic H&E patches in Kaggle's layout, with slides.csv and a contact sheet."""
     from ..convert.synthesize import synthesize
     from ..sources.synthetic import test_share
 
@@ -79,13 +83,16 @@ def synth(
     with console.progress("synth", total, "patches") as advance:
         counts = synthesize(folder, patches, slides, seed, overwrite=overwrite, progress=advance)
     console.say(f"{folder}: {counts['train']:,} train and {counts['test']:,} test patches")
-    console.say(f"look at {folder / 'contact_sheet.png'}: negatives above, positives below")
+    console.say(
+        f"contact sheet: {folder / 'contact_sheet.png'} (negatives in the upper half, positives in the "
+        "lower half)"
+    )
 
 
 @app.command(epilog="Example: pcam extract data/kaggle features --slides slides.csv")
 def extract(
     source: SourceArgument,
-    features: Annotated[Path, typer.Argument(help="The feature store to make or go on with.")],
+    features: Annotated[Path, typer.Argument(help="Feature store to create or to continue.")],
     families: FamiliesOption = None,
     device: DeviceOption = Device.auto,
     threads: ThreadsOption = 0,
@@ -94,29 +101,47 @@ def extract(
     kind: KindOption = None,
     positive: PositiveOption = None,
     verify: Annotated[
-        bool, typer.Option(help="Check that each id is the SHA-1 of its pixels.")
+        bool, typer.Option(help="First check that each id is the SHA-1 of the patch's pixels.")
     ] = False,
     encoder: Annotated[str | None, typer.Option(help=ENCODER_HELP)] = None,
-    size: Annotated[int | None, typer.Option(help="Pixels cnn takes. Default: 96.")] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Input size of the encoder in pixels. Default: 96.")
+    ] = None,
     depths: Annotated[
-        str | None, typer.Option(help="Where cnn is read: block00 … head. Default: block02 to block10.")
+        str | None,
+        typer.Option(
+            help="Encoder blocks to read, comma-separated: block00 … head. Default: block02 to block10."
+        ),
     ] = None,
     pools: Annotated[
         str | None,
-        typer.Option(help="mean, center, deviation, maximum of cnn's maps. Default: mean,deviation."),
+        typer.Option(
+            help="Pooling of the encoder's feature maps, comma-separated: mean, center, deviation, "
+            "maximum. Default: mean,deviation."
+        ),
     ] = None,
-    views: Annotated[int | None, typer.Option(help="Flips and turns: 1, 4 (default) or 8.")] = None,
+    views: Annotated[
+        int | None,
+        typer.Option(
+            help="Orientations to average the embedding over: 1 (none), 4 (quarter turns) or 8 (with "
+            "flips). Default: 4."
+        ),
+    ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="How cnn computes: f32 (default), bf16.")
+        str | None, typer.Option(help="Numeric precision of the encoder: f32 or bf16. Default: f32.")
     ] = None,
     runtime: Annotated[
-        str | None, typer.Option(help="openvino (default), onnxruntime, or cuda.")
+        str | None,
+        typer.Option(help="Runtime of the encoder: openvino, onnxruntime or cuda. Default: openvino."),
     ] = None,
     overwrite: OverwriteOption = False,
     dry_run: DryRunOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Compute features of patches into a Parquet store; run again to go on where it stopped."""
+    """Compute features of patches and save them as Parquet.
+
+    If the command is stopped, run it again to continue.
+    """
     from ..engine.devices import choose
     from ..extraction.extract import extract as run
     from ..extraction.extract import families_named, forecast, kernels_in, left_to_cpu
@@ -128,7 +153,7 @@ def extract(
     target, why = choose(device)
     console.say(why)
     for name in left_to_cpu(wanted, target.NAME):
-        console.say(f"{name} is embedded by the CPU all the same; --runtime cuda takes the card")
+        console.say(f"{name} is computed on the CPU; add --runtime cuda to compute it on the GPU")
     opened, slides_from = open_source(
         source, kind=kind, slides=slides, positive=positive, unpacking=console.progress
     )
@@ -142,7 +167,9 @@ def extract(
     if not dry_run:
         kernels = kernels_in(wanted)
         if plan["patches_to_measure"] and not target.compiled_before(kernels):
-            console.say(f"compiling {len(kernels)} kernels for {target.NAME}: about a minute")
+            console.say(
+                f"compiling {len(kernels)} kernels for {target.NAME}; this takes about a minute, once"
+            )
         with console.progress("extract", plan["patches_to_measure"], "patches") as advance:
             run(
                 features,
@@ -167,11 +194,11 @@ for function, example in (data.COMMANDS | model.COMMANDS).items():
 
 @app.command(epilog="Example: pcam demo demo --patches 2000")
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Where to put what it makes.")] = Path("demo"),
-    patches: Annotated[int, typer.Option(help="Synthetic training patches.")] = 2000,
+    folder: Annotated[Path, typer.Argument(help="Folder for all results.")] = Path("demo"),
+    patches: Annotated[int, typer.Option(help="Number of synthetic training patches.")] = 2000,
     seed: SeedOption = 0,
 ) -> None:
-    """Run the whole road on synthetic patches: synth, extract, fit, predict, submit, compare."""
+    """Run the whole workflow on synthetic patches: synth, check, extract, fit, predict, compare."""
     from .demo import run
 
     run(folder, patches, seed, lambda words: app(words, standalone_mode=False))
@@ -179,15 +206,22 @@ def demo(
 
 @app.command(epilog="Example: pcam bench data/kaggle --json")
 def bench(
-    source: Annotated[str, typer.Argument(help="A source of patches.")] = "synthetic:256",
+    source: Annotated[
+        str, typer.Argument(help="Source of patches, in any layout that extract reads.")
+    ] = "synthetic:256",
     patches: Annotated[
-        int | None, typer.Option(min=16, help="Patches to time on. Default: 128; 512 for reading.")
+        int | None,
+        typer.Option(min=16, help="Number of patches. Default: 128 for families, 512 for reading."),
     ] = None,
-    repeats: Annotated[int, typer.Option(min=3, help="Interleaved runs; medians are shown.")] = 5,
-    only: Annotated[Timed | None, typer.Option(help="What to time. Default: both.")] = None,
+    repeats: Annotated[
+        int, typer.Option(min=3, help="Number of interleaved runs. The median is reported.")
+    ] = 5,
+    only: Annotated[
+        Timed | None, typer.Option(help="Time only the families or only reading. Default: both.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Time each family, and reading from each layout, beside the libraries people use for it."""
+    """Measure the speed of feature extraction and of reading, side by side with common libraries."""
     result: dict[str, Any] = {"source": source}
     if only != Timed.reading:
         from ..diagnostics.bench_families import run
@@ -210,13 +244,15 @@ def features(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="A family or a column. Default: the families.", autocompletion=complete_family
+            help="A family or a column. Default: list all families.", autocompletion=complete_family
         ),
     ] = None,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/features.md.")] = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the reference of all columns as Markdown.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Say what each column is: meaning, unit, range and source."""
+    """Describe the feature columns: meaning, unit, range and source."""
     from ..families import describe
 
     if markdown:
@@ -229,7 +265,7 @@ def features(
 
 @app.command(epilog="Example: pcam doctor --device cuda")
 def doctor(device: DeviceOption = Device.auto, json: JsonOption = False) -> None:
-    """Check that pcam works here: every family's numbers, on the device, beside a second source."""
+    """Check the installation: compare the features of every family with an independent reference."""
     from ..diagnostics.doctor import Check, Verdict, checks
 
     seen: list[Check] = []
@@ -241,16 +277,18 @@ def doctor(device: DeviceOption = Device.auto, json: JsonOption = False) -> None
         console.as_json([vars(check) for check in seen])
     failed = [check.name for check in seen if check.verdict == Verdict.FAIL]
     if failed:
-        raise PcamError(f"{len(failed)} of {len(seen)} checks failed: {', '.join(failed)}.")
+        raise PcamError(
+            f"{len(failed)} of {len(seen)} checks failed: {', '.join(failed)}; see the FAIL lines."
+        )
 
 
 def main() -> None:
-    """Run the command line; what we can name ends in one sentence and its exit code."""
+    """Run the command line. An expected error is printed as one sentence and sets the exit code."""
     try:
         app()
     except PcamError as error:
         console.error(str(error))
         sys.exit(error.exit_code)
     except OSError as error:
-        console.error(f"{error.filename or 'a file'} cannot be used: {error.strerror or error}.")
+        console.error(f"cannot read or write {error.filename or 'a file'}: {error.strerror or error}.")
         sys.exit(PcamError.exit_code)

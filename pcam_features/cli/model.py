@@ -1,4 +1,4 @@
-"""The commands that make and use models: parse, call, print."""
+"""Commands that create and use models: fit, predict, submit, compare, explain, model."""
 
 from __future__ import annotations
 
@@ -27,19 +27,20 @@ from .options import (
 if TYPE_CHECKING:
     from ..store.store import Store
 
-FOLDS_HELP = f"Folds across slides. Default: {FOLDS}."
-ModelArgument = Annotated[Path, typer.Argument(help="The fitted model.")]
-FeaturesArgument = Annotated[Path, typer.Argument(help="The feature store.")]
+FOLDS_HELP = f"Number of cross-validation folds, split by slide. Default: {FOLDS}."
+ModelArgument = Annotated[Path, typer.Argument(help="Model folder written by fit.")]
+FeaturesArgument = Annotated[Path, typer.Argument(help="Feature store written by extract.")]
 
 
 def fit(
     features: FeaturesArgument,
-    model: Annotated[Path, typer.Argument(help="The model to make, a folder.")],
-    split: Annotated[str, typer.Option(help="The split to learn from.")] = "train",
+    model: Annotated[Path, typer.Argument(help="Model folder to create.")],
+    split: Annotated[str, typer.Option(help="Split to train on.")] = "train",
     families: Annotated[
         str | None,
         typer.Option(
-            help="Families, comma-separated; all: by hand, cnn: embeddings. Default: all there are.",
+            help="Families to use, comma-separated. all: every handcrafted family. cnn: every "
+            "embedding. Default: every family in the store.",
             autocompletion=complete_family,
         ),
     ] = None,
@@ -47,14 +48,23 @@ def fit(
     folds_from: FoldsFromOption = None,
     groups: Annotated[
         str | None,
-        typer.Option(metavar="FILE[:COLUMN]", help="CSV of what to keep together instead of slides."),
+        typer.Option(
+            metavar="FILE[:COLUMN]",
+            help="CSV of groups to use instead of slides, such as patients: columns id and slide, wsi "
+            "or COLUMN.",
+        ),
     ] = None,
     trials: Annotated[
-        int, typer.Option(min=0, max=10_000, help="Trials of a search for better settings, by kind.")
+        int,
+        typer.Option(
+            min=0, max=10_000, help="Trials of the hyperparameter search, for each kind of base model."
+        ),
     ] = 0,
     max_memory: Annotated[
         float | None,
-        typer.Option(min=0.1, max=1e6, help="GiB for features. Default: half of the machine's."),
+        typer.Option(
+            min=0.1, max=1e6, help="Memory for features in GiB. Default: half of the machine's memory."
+        ),
     ] = None,
     device: DeviceOption = Device.auto,
     threads: ThreadsOption = 0,
@@ -62,9 +72,10 @@ def fit(
     overwrite: OverwriteOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Train XGBoost and a kernel model per group of families; stack them, scored across slides.
+    """Train base models out of fold across slides, then combine, calibrate and score them.
 
-    A fit that was stopped goes on where it was: run it again.
+    Each group of families gets one XGBoost model and one kernel ridge model. If the command is stopped,
+    run it again to continue.
     """
     from ..engine.devices import choose
     from ..grouping.folds import read_folds
@@ -77,7 +88,9 @@ def fit(
     from ..store.store import open_store
 
     if folds_from is not None and (folds is not None or groups is not None):
-        raise InputError("--folds-from says it all; leave out --folds and --groups.")
+        raise InputError(
+            "--folds-from already defines the folds and groups; leave out --folds and --groups."
+        )
     store = open_store(features)
     check_free(model, overwrite=overwrite)
     names = learning.families_to_use(store, split, families)
@@ -90,9 +103,9 @@ def fit(
         dealt = learning.deal(store, split, folds or FOLDS, seed, known)
     console.say(f"folds: {dealt.count}, {dealt.protocol}")
     if kept := kept_steps(model):
-        console.say(f"going on with {unfinished(model)}: {kept} steps of an earlier fit are kept")
+        console.say(f"continuing {unfinished(model)}: {kept} steps of an earlier run are reused")
     with (
-        console.stops_at_once("stopped; run it again to go on from here"),
+        console.stops_at_once("stopped; run the same command again to continue"),
         console.progress("fit", steps(names, dealt.count, trials), "steps") as advance,
     ):
         bundle = learning.fit(
@@ -111,25 +124,26 @@ def fit(
 
 
 def unit_of(spec: str) -> str:
-    """What a table's groups are called: the column that was named, or slides."""
+    """The name of the groups in a table: the column named in the specification, or `slide`."""
     from ..sources.slides import parse
 
     return parse(spec)[1] or "slide"
 
 
 def predicted(model: Path, store: Store, split: str, threads: int) -> tuple[list[str], Any, bool]:
-    """Ids, probabilities, and whether these are new rather than out of fold."""
+    """Ids, probabilities, and whether they are new predictions rather than out-of-fold ones."""
     from ..learn.bundle import read
     from ..learn.predict import fitted_on, out_of_fold, seen_before
     from ..learn.predict import predict as run
 
     bundle = read(model)
     if fitted_on(bundle, store, split):
-        console.say("the model was fitted on these patches: these are its out-of-fold predictions")
+        console.say("the model was fitted on these patches: writing its out-of-fold predictions")
         return *out_of_fold(model, store, split), False
     if seen := seen_before(model, store, split):
         console.say(
-            f"the model has learned from {seen:,} of these patches: expect less of it elsewhere"
+            f"warning: the model was trained on {seen:,} of these patches; scores on them are too "
+            "optimistic"
         )
     return *run(bundle, store, split, cores(threads)), True
 
@@ -137,11 +151,16 @@ def predicted(model: Path, store: Store, split: str, threads: int) -> tuple[list
 def predict(
     model: ModelArgument,
     features: FeaturesArgument,
-    out: Annotated[Path, typer.Argument(help="The CSV to write: id,label with a probability.")],
-    split: Annotated[str, typer.Option(help="The split to predict.")] = "test",
+    out: Annotated[
+        Path, typer.Argument(help="CSV to write: columns id and label, the probability of tumor.")
+    ],
+    split: Annotated[str, typer.Option(help="Split to predict.")] = "test",
     threads: ThreadsOption = 0,
 ) -> None:
-    """Predict the probability of tumor for each patch of a split."""
+    """Predict the probability of tumor for each patch of a split.
+
+    Patches that the model was fitted on get their out-of-fold prediction.
+    """
     import time
 
     from ..evaluate.predictions import write_predictions
@@ -154,98 +173,122 @@ def predict(
     seconds = (time.monotonic() - began) / len(ids) if new else None
     write_predictions(out, ids, probabilities)
     costs.write(costs.beside(out), cost(model, features, seconds, cores(threads)))
-    console.say(f"{out}: {len(ids):,} predictions; {costs.beside(out).name}: what they cost")
+    console.say(f"{out}: {len(ids):,} predictions; {costs.beside(out).name}: speed and memory")
 
 
 def submit(
     model: ModelArgument,
     features: FeaturesArgument,
-    submission: Annotated[Path, typer.Argument(help="The CSV to write.")],
+    submission: Annotated[Path, typer.Argument(help="Submission CSV to write.")],
     sample: Annotated[
-        Path | None, typer.Option(help="sample_submission.csv: whose ids, in whose order.")
+        Path | None,
+        typer.Option(help="Kaggle's sample_submission.csv. The submission has its ids, in its order."),
     ] = None,
-    split: Annotated[str, typer.Option(help="The split to predict.")] = "test",
+    split: Annotated[str, typer.Option(help="Split to predict.")] = "test",
     threads: ThreadsOption = 0,
 ) -> None:
-    """Write a Kaggle submission: exactly the sample's ids, in its order."""
+    """Write a Kaggle submission with exactly the ids of the sample submission, in its order."""
     from ..evaluate.submission import submit as run
     from ..store.store import open_store
 
     ids, probabilities, _ = predicted(model, open_store(features), split, threads)
     rows, left_out = run(submission, ids, probabilities, sample)
-    extra = f"; {left_out:,} predictions are not in the sample" if left_out else ""
+    extra = (
+        f"; {left_out:,} predictions left out, because the sample lacks their ids" if left_out else ""
+    )
     console.say(f"{submission}: {rows:,} rows{extra}")
 
 
 def compare(
-    truth: Annotated[Path, typer.Argument(help="CSV of id,label with 0 and 1.")],
+    truth: Annotated[Path, typer.Argument(help="CSV with columns id and label (0 or 1).")],
     predictions: Annotated[
         list[str],
         typer.Argument(
             metavar="[NAME=]FILE[,FILE…]",
-            help="Models: CSVs of id,label with a probability; several files or columns are seeds.",
+            help="Predictions of each model: a CSV with columns id and label, a probability. Several "
+            "files, or several columns named label… or seed…, are several seeds of one model.",
         ),
     ],
     slides: SlidesOption = None,
     features: Annotated[
         Path | None,
-        typer.Option(help="A feature store of these patches: slides or pseudo-slides, stains, copies."),
+        typer.Option(
+            help="Feature store of these patches. It supplies slides or pseudo-slides, stain clusters "
+            "and near-duplicates."
+        ),
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="An HTML file to write: everything, to look at.")
+        Path | None, typer.Option(help="HTML report to write, with all tables and charts.")
     ] = None,
     model: Annotated[
         Path | None,
         typer.Option(
-            help="For the report: the classical model, to give its reasons. Needs --features."
+            help="Model folder whose predictions the report explains. Needs --report and --features."
         ),
     ] = None,
     source: Annotated[
         str | None,
-        typer.Option(help="For the report: where the pictures are. Default: as --features says."),
+        typer.Option(help="Source of the report's pictures. Default: the source of the feature store."),
     ] = None,
     by: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE[:COLUMN]", help="CSV of other groups to show on; repeatable."),
+        typer.Option(
+            metavar="FILE[:COLUMN]",
+            help="CSV of further groups to report AUC by: columns id and slide, wsi or COLUMN. "
+            "Repeatable.",
+        ),
     ] = None,
     pair: Annotated[
         list[str] | None,
-        typer.Option(metavar="A:B", help="A pair declared beforehand; repeatable. Default: all."),
+        typer.Option(
+            metavar="A:B",
+            help="Pair of models chosen before seeing results. Repeatable. Default: all pairs.",
+        ),
     ] = None,
     margin: Annotated[
         float | None,
-        typer.Option(min=1e-6, max=0.5, help="Loss of AUC that A of A:B may have: non-inferiority."),
+        typer.Option(
+            min=1e-6,
+            max=0.5,
+            help="Non-inferiority margin: how much lower A's AUC may be than B's, for each pair A:B.",
+        ),
     ] = None,
     specificity: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="At which sensitivity is shown.")
+        float, typer.Option(min=0.0, max=1.0, help="Specificity at which sensitivity is reported.")
     ] = SPECIFICITY,
     validation_truth: Annotated[
-        Path | None, typer.Option(help="Truth of a validation set, to choose thresholds on.")
+        Path | None,
+        typer.Option(help="CSV of id and label of a validation set, on which thresholds are chosen."),
     ] = None,
     validation: Annotated[
         list[str] | None,
-        typer.Option(metavar="[NAME=]FILE[,FILE…]", help="Its predictions: once for each model."),
+        typer.Option(
+            metavar="[NAME=]FILE[,FILE…]",
+            help="Predictions for the validation set. Give one for each model.",
+        ),
     ] = None,
     published: Annotated[
-        bool, typer.Option("--published", help="Show what others report on these data, beside.")
+        bool, typer.Option("--published", help="Also show published results on these data.")
     ] = False,
     resamples: Annotated[
-        int, typer.Option(min=100, max=1_000_000, help="Draws of slides for the intervals.")
+        int, typer.Option(min=100, max=1_000_000, help="Number of bootstrap resamples of slides.")
     ] = RESAMPLES,
     threads: ThreadsOption = 0,
     seed: SeedOption = 0,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print tables in Markdown.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Compare models: AUC and more, with intervals across slides; which is better, at what cost."""
+    """Compare models: AUC and other metrics with confidence intervals across slides, and cost."""
     if (validation_truth is None) != (validation is None):
-        raise InputError("--validation-truth and --validation go together.")
+        raise InputError("--validation-truth and --validation must be given together; add the other.")
     if json and markdown:
-        raise InputError("--json and --markdown both print to stdout; give one of them.")
+        raise InputError("--json and --markdown both print to stdout; leave one out.")
     if report is None and (model or source):
-        raise InputError("--model and --source are for the report; add --report FILE.")
+        raise InputError("--model and --source apply only to the report; add --report FILE.")
     if features is None and (model or source):
-        raise InputError("--model and --source need --features, the store of these patches.")
+        raise InputError(
+            "--model and --source need the feature store of these patches; add --features."
+        )
     from ..evaluate import inputs
     from ..storage.files import check_file
 
@@ -295,15 +338,22 @@ def compare(
 def explain(
     model: ModelArgument,
     features: FeaturesArgument,
-    patch: Annotated[str, typer.Option("--id", help="The patch.")],
-    split: Annotated[str | None, typer.Option(help="Its split. Default: whichever has it.")] = None,
-    source: Annotated[
-        str | None, typer.Option(help="Where its picture is. Default: as when it was measured.")
+    patch: Annotated[str, typer.Option("--id", help="Id of the patch.")],
+    split: Annotated[
+        str | None, typer.Option(help="Split of the patch. Default: the split that has the id.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="An HTML file to write, with the picture.")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            help="Source of the picture. Default: the source the features were computed from."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="HTML page to write, with a picture of the patch.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Show one patch: its probability and the ten columns that moved it most; a picture with --out."""
+    """Explain one prediction: the probability and the ten feature columns that contributed most."""
     from ..learn.bundle import read
     from ..learn.explain_patch import explain as run
     from ..report.explanation_page import page, sentence
@@ -319,7 +369,7 @@ def explain(
     except InputError as error:
         if source is not None:
             raise
-        console.say(f"no picture: {error} --source DIR says where it is")
+        console.say(f"no picture: {error} Use --source DIR to name the folder of the patches.")
     if out is not None:
         write_text(out, page(found, pixels))
         console.say(f"page: {out}")
@@ -333,21 +383,23 @@ def explain(
 
 
 def model(
-    path: Annotated[Path, typer.Argument(metavar="MODEL", help="The fitted model.")],
+    path: Annotated[Path, typer.Argument(metavar="MODEL", help="Model folder written by fit.")],
     json: JsonOption = False,
 ) -> None:
-    """Print a model's card: data, protocol, scores, what it goes by, and what it is not for."""
+    """Print a model card: data, validation protocol, scores, important features, and limits of use."""
     from ..learn.bundle import read
     from ..report.card import card
 
     manifest = read(path).manifest
     if json:
-        console.as_json(show.said(manifest))
+        console.as_json(show.public(manifest))
         return
     try:
         text = card(manifest)
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
-        raise InputError(f"model {path} is damaged (no {error} for its card); fit it anew.") from None
+        raise InputError(
+            f"model {path} is damaged: its card needs {error}, which is missing; fit the model again."
+        ) from None
     console.data(console.printable(text))
 
 

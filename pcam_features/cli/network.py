@@ -1,4 +1,4 @@
-"""The commands of the reference networks: parse, call, print."""
+"""Commands of the reference networks: deep fit, deep predict."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="deep",
-    help="Reference networks to compare with (the extra deep: PyTorch).",
+    help="Train and use reference networks for comparison. Needs PyTorch (the extra deep).",
     no_args_is_help=True,
 )
 NETWORKS = f"{', '.join(Network)} or {TIMM}NAME[:WEIGHTS]"
@@ -41,12 +41,10 @@ def complete_network(incomplete: str) -> list[str]:
 
 
 def check_installed() -> None:
-    """Raises InputError without PyTorch."""
+    """Raise InputError if PyTorch or safetensors is not installed."""
     for module in ("torch", "safetensors"):
         if find_spec(module) is None:
-            raise InputError(
-                f"{module} is not installed; pip install 'pcam-features[deep]' brings the networks."
-            )
+            raise InputError(f"{module} is not installed; run pip install 'pcam-features[deep]'.")
 
 
 def opened(path: str, kind: Kind | None, slides: str | None, positive: str | None) -> Source:
@@ -64,26 +62,32 @@ def opened(path: str, kind: Kind | None, slides: str | None, positive: str | Non
 )
 def fit(
     source: SourceArgument,
-    network: Annotated[Path, typer.Argument(help="The trained network to make, a folder.")],
+    network: Annotated[Path, typer.Argument(help="Network folder to create.")],
     arch: Annotated[
-        str, typer.Option(help=f"{NETWORKS}.", autocompletion=complete_network)
+        str, typer.Option(help=f"Architecture: {NETWORKS}.", autocompletion=complete_network)
     ] = Network.residual.value,
-    split: Annotated[str, typer.Option(help="The split to learn from.")] = "train",
+    split: Annotated[str, typer.Option(help="Split to train on.")] = "train",
     folds_from: FoldsFromOption = None,
     folds: Annotated[
         int | None,
-        typer.Option(min=LEAST_FOLDS, max=MOST_FOLDS, help=f"Folds across slides. Default: {FOLDS}."),
+        typer.Option(
+            min=LEAST_FOLDS,
+            max=MOST_FOLDS,
+            help=f"Number of cross-validation folds, split by slide. Default: {FOLDS}.",
+        ),
     ] = None,
     fold: Annotated[
-        int, typer.Option(min=0, max=MOST_FOLDS - 1, help="The fold held out, to stop by.")
+        int,
+        typer.Option(min=0, max=MOST_FOLDS - 1, help="Held-out fold, which chooses the best epoch."),
     ] = 0,
-    epochs: Annotated[int, typer.Option(min=1, max=1000, help="Times through the patches.")] = 12,
+    epochs: Annotated[int, typer.Option(min=1, max=1000, help="Maximum number of epochs.")] = 12,
     patience: Annotated[
-        int, typer.Option(min=1, max=1000, help="Epochs without a better one, then it ends.")
+        int, typer.Option(min=1, max=1000, help="Stop after this many epochs without improvement.")
     ] = 5,
-    batch: Annotated[int, typer.Option(min=2, max=4096, help="Patches a step.")] = 64,
+    batch: Annotated[int, typer.Option(min=2, max=4096, help="Batch size in patches.")] = 64,
     rate: Annotated[
-        float | None, typer.Option(min=1e-7, max=10, help="Learning rate. Default: the network's own.")
+        float | None,
+        typer.Option(min=1e-7, max=10, help="Learning rate. Default: depends on the architecture."),
     ] = None,
     device: DeviceOption = Device.auto,
     threads: ThreadsOption = 0,
@@ -94,14 +98,17 @@ def fit(
     overwrite: OverwriteOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Train a reference network on all folds but one; run it again to go on where it stopped."""
+    """Train a reference network on all folds but one.
+
+    If the command is stopped, run it again to continue.
+    """
     check_installed()
     from ..grouping.folds import read_folds
     from ..networks import fit as deep
     from ..networks.training import How
 
     if folds_from is not None and folds is not None:
-        raise InputError("--folds-from says how many folds there are; leave out --folds.")
+        raise InputError("--folds-from already defines the number of folds; leave out --folds.")
     data = opened(source, kind, slides, positive)
     (part,) = data.only(split)
     where, why = deep.choose(device)
@@ -135,16 +142,18 @@ def fit(
 
 @app.command(epilog="Example: pcam deep predict cnn_two data/kaggle cnn_two.csv --split test")
 def predict(
-    network: Annotated[Path, typer.Argument(help="The trained network.")],
+    network: Annotated[Path, typer.Argument(help="Network folder written by deep fit.")],
     source: SourceArgument,
-    out: Annotated[Path, typer.Argument(help="The CSV to write: id,label with a probability.")],
-    split: Annotated[str, typer.Option(help="The split to predict.")] = "test",
+    out: Annotated[
+        Path, typer.Argument(help="CSV to write: columns id and label, the probability of tumor.")
+    ],
+    split: Annotated[str, typer.Option(help="Split to predict.")] = "test",
     device: DeviceOption = Device.auto,
     threads: ThreadsOption = 0,
     kind: KindOption = None,
     positive: PositiveOption = None,
 ) -> None:
-    """Predict the probability of tumor for each patch of a split."""
+    """Predict the probability of tumor for each patch of a split. Training patches are left out."""
     check_installed()
     import time
 
@@ -168,11 +177,11 @@ def predict(
     rows, of_held, learned = deep.unseen(network, trained.manifest, part)
     if learned or of_held:
         console.say(
-            f"the network has learned from {learned:,} of these patches, which are left out; by "
-            f"{of_held:,} of the rest its best epoch was taken"
+            f"{learned:,} of these patches were used for training and are left out; {of_held:,} of the "
+            "rest were used to choose the best epoch"
         )
     if not len(rows):
-        raise InputError(f"{network} has learned from all of these patches; predict others.")
+        raise InputError(f"{network} was trained on all of these patches; predict other patches.")
     torch.set_num_threads(cores(threads))
     model = trained.network.to(where, memory_format=torch.channels_last)
     with console.progress("predict", len(rows), "patches") as advance:
@@ -192,4 +201,4 @@ def predict(
             "predict_device": deep.device_name(where, cores(threads)),
         },
     )
-    console.say(f"{out}: {len(rows):,} predictions; {costs.beside(out).name}: what they cost")
+    console.say(f"{out}: {len(rows):,} predictions; {costs.beside(out).name}: speed and memory")

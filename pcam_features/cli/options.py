@@ -1,4 +1,4 @@
-"""Options that several commands have."""
+"""Options and arguments that several commands share."""
 
 from __future__ import annotations
 
@@ -12,37 +12,48 @@ from ..constants import Device, Kind
 SourceArgument = Annotated[
     str,
     typer.Argument(
-        help="Kaggle's folder or zip, PCam's HDF5, a folder of images, a CSV of paths, Parquet, WILDS, "
-        "or synthetic:PATCHES."
+        help="Patches to read: Kaggle's folder or zip, PCam's HDF5 files, a folder of images, a CSV of "
+        "image paths, Parquet files, WILDS' folder, or synthetic:PATCHES."
     ),
 ]
 KindOption = Annotated[
-    Kind | None, typer.Option(help="The source's layout. Default: told from the path.")
+    Kind | None, typer.Option(help="Layout of the source. Default: detected from the path.")
 ]
-PositiveOption = Annotated[str | None, typer.Option(help="The class folder that is tumor.")]
-DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto says what it chose.")]
-ThreadsOption = Annotated[int, typer.Option(min=0, max=1024, help="Threads; 0 is one for each core.")]
+PositiveOption = Annotated[
+    str | None, typer.Option(metavar="CLASS", help="Name of the class folder that holds tumor patches.")
+]
+DeviceOption = Annotated[
+    Device,
+    typer.Option(help="Device to compute on. auto uses a GPU if there is one, and prints the choice."),
+]
+ThreadsOption = Annotated[
+    int, typer.Option(min=0, max=1024, help="Number of threads. 0 means one per core.")
+]
 SlidesOption = Annotated[
     str | None,
     typer.Option(
         metavar="FILE[:COLUMN]",
-        help="CSV with id and slide (or wsi, or COLUMN); none: leave what is known.",
+        help="CSV that names the slide of each patch: columns id and slide, wsi or COLUMN. none: "
+        "ignore the slides that the source names.",
     ),
 ]
 FoldsFromOption = Annotated[
     Path | None,
-    typer.Option(help="Folds of another model, or a CSV or Parquet file with id, fold, group."),
+    typer.Option(
+        help="Use the folds of this model folder, or of a CSV or Parquet file with columns id, fold "
+        "and optionally group."
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 SplitsOption = Annotated[
-    str | None, typer.Option("--split", help="Splits, comma-separated. Default: all.")
+    str | None, typer.Option("--split", help="Splits to use, comma-separated. Default: all.")
 ]
-DryRunOption = Annotated[bool, typer.Option(help="Say what would be done, and do nothing.")]
-OverwriteOption = Annotated[bool, typer.Option(help="Replace what is there.")]
+DryRunOption = Annotated[bool, typer.Option(help="Print what would be done, and do nothing.")]
+OverwriteOption = Annotated[bool, typer.Option(help="Replace an existing result of this command.")]
 
 
 def complete_family(incomplete: str) -> list[str]:
-    """The families that the last of a comma-separated list may become."""
+    """Completions of the last name in a comma-separated list of families."""
     from ..families.registry import ALL, CNN, FAMILIES
 
     before, comma, last = incomplete.rpartition(",")
@@ -52,11 +63,12 @@ def complete_family(incomplete: str) -> list[str]:
 FamiliesOption = Annotated[
     str | None,
     typer.Option(
-        help="Families, comma-separated; cnn is embeddings. Default: all (by hand).",
+        help="Families to compute, comma-separated. all: every handcrafted family. cnn: embeddings. "
+        "Default: all.",
         autocompletion=complete_family,
     ),
 ]
-SeedOption = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of everything random.")]
+SeedOption = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Random seed.")]
 
 
 def cores(threads: int) -> int:

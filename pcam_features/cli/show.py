@@ -1,4 +1,4 @@
-"""Results as tables and sentences for people."""
+"""Print results as tables and sentences."""
 
 from __future__ import annotations
 
@@ -15,47 +15,65 @@ if TYPE_CHECKING:
 def extraction(plan: dict[str, Any], features: Path, dry_run: bool) -> None:
     for name, rows in plan["patches"].items():
         console.say(f"{name}: {rows:,} patches × {sum(plan['columns'].values()):,} columns")
-    done = "would be" if dry_run else "were"
+    done = "would be computed" if dry_run else "computed"
     size = plan["bytes_to_write"] / 2**20
     console.say(
-        f"{plan['patches_to_measure']:,} patches {done} measured on {plan['device']} "
+        f"features of {plan['patches_to_measure']:,} patches {done} on {plan['device']} "
         f"({size:,.0f} MiB of float32); store: {features}"
     )
 
 
 def conversion(plan: dict[str, Any], folder: Path) -> None:
-    """What is to be written, and what room it takes."""
+    """Print what will be written and the disk space it needs."""
     from ..storage.files import readable
 
     rows = ", ".join(f"{name} {count:,}" for name, count in plan["patches"].items())
     most, free = readable(plan["bytes_at_most"]), readable(plan["bytes_free"])
-    console.say(f"{folder} as {plan['layout']}, patches: {rows}; takes at most {most} of {free} free")
+    console.say(
+        f"writing {folder} as {plan['layout']}; patches: {rows}; needs at most {most} of disk space, "
+        f"{free} are free"
+    )
 
 
 def fetched(what: str, folder: Path) -> None:
-    """What is there now, and what to do with it."""
+    """Print what was downloaded and how to use it."""
     if what == "kaggle":
         from ..sources.kaggle import ZIP as NAME
 
         console.say(
-            f"each patch's id is the SHA-1 of its pixels: pcam extract {folder / NAME} features "
-            "--verify checks that"
+            f"next: pcam extract {folder / NAME} features --verify (this checks that each id is the "
+            "SHA-1 of the patch's pixels)"
         )
     else:
-        console.say(f"{folder}: every file had its published sum; {folder}/fetched.json says what")
+        console.say(
+            f"{folder}: every file has its published checksum; {folder}/fetched.json lists the files"
+        )
 
 
-SAID = (
-    *("source", "folds", "seed", "out_of_fold_auc", "candidates", "stack", "calibration", "leakage"),
-    *("importance", "settings", "search", "device", "threads", "versions"),
+# The entries of a model's manifest that --json prints.
+PUBLIC = (
+    "source",
+    "folds",
+    "seed",
+    "out_of_fold_auc",
+    "candidates",
+    "stack",
+    "calibration",
+    "leakage",
+    "importance",
+    "settings",
+    "search",
+    "device",
+    "threads",
+    "versions",
 )
 
 
 def scores(bundle: Bundle, model: Path, json: bool) -> None:
-    """What a fit has come to."""
+    """Print the scores of a fitted model."""
     manifest = bundle.manifest
     if json:
-        console.as_json({"model": str(model)} | said(manifest))
+        console.as_json({"model": str(model)} | public(manifest))
         return
     score_table(manifest)
     for sentence in findings(manifest):
@@ -63,9 +81,9 @@ def scores(bundle: Bundle, model: Path, json: bool) -> None:
     console.say(f"model: {model}")
 
 
-def said(manifest: dict[str, Any]) -> dict[str, Any]:
-    """What of a manifest is for people and their scripts."""
-    return {name: manifest[name] for name in SAID if name in manifest}
+def public(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The entries of a manifest that are for users and their scripts."""
+    return {name: manifest[name] for name in PUBLIC if name in manifest}
 
 
 def score_table(manifest: dict[str, Any]) -> None:
@@ -76,27 +94,28 @@ def score_table(manifest: dict[str, Any]) -> None:
 
 
 def learning_curve(manifest: dict[str, Any]) -> None:
-    """What each epoch of a network came to."""
+    """Print the learning curve of a network, one row per epoch."""
     console.table(
         ("epoch", "training loss", "held-out AUC", ""),
         [
             (
                 str(number),
-                f"{one['loss']:.4f}",
-                f"{one['auc']:.4f}",
-                "taken" if number == manifest["best_epoch"] else "",
+                f"{epoch['loss']:.4f}",
+                f"{epoch['auc']:.4f}",
+                "best" if number == manifest["best_epoch"] else "",
             )
-            for number, one in enumerate(manifest["curve"], 1)
+            for number, epoch in enumerate(manifest["curve"], 1)
         ],
     )
     console.say(
-        f"AUC of the held-out fold, {manifest['views']} view(s) averaged: "
-        f"{manifest['held_out_auc']:.4f}; the best epoch was taken by it, so expect less elsewhere"
+        f"AUC on the held-out fold, averaged over {manifest['views']} view(s): "
+        f"{manifest['held_out_auc']:.4f}; this fold chose the best epoch, so the AUC is slightly "
+        "optimistic"
     )
 
 
 def comparison(result: dict[str, Any], *, published: bool) -> None:
-    """The verdict, and the tables behind it."""
+    """Print the tables of a comparison, then its notes and verdict."""
     from ..evaluate.published import NOTE, SCORES, Published
     from ..evaluate.subsets import LEAST
     from ..report import tables
@@ -124,19 +143,19 @@ def comparison(result: dict[str, Any], *, published: bool) -> None:
 
 
 def checked(found: dict[str, Any], verdict: str) -> None:
-    """What a check found, as tables."""
+    """Print the results of a check as tables, then its verdict."""
     from ..report.check_page import split_table
 
     console.table(*split_table(found))
     said = [(one["grade"], one["says"]) for one in found["findings"]]
     if said:
-        console.table(("grade", "found"), said, text=True)
+        console.table(("grade", "finding"), said, text=True)
     console.data(verdict)
 
 
 def timings(result: dict[str, Any]) -> None:
     console.table(
-        ("family", "columns", "ms a patch", "library ms", "times faster", "library"),
+        ("family", "columns", "ms per patch", "library ms", "times faster", "library"),
         [
             (
                 row["family"],
@@ -151,15 +170,15 @@ def timings(result: dict[str, Any]) -> None:
     )
     every = result["all_cores"]
     console.say(
-        f"all families on {every['cores']} cores: {every['ms_per_patch']:.3f} ms a patch, "
-        f"{every['speedup']:.2f} times faster than on one"
+        f"all families on {every['cores']} cores: {every['ms_per_patch']:.3f} ms per patch, "
+        f"{every['speedup']:.2f} times as fast as on one core"
     )
 
 
 def reading(result: dict[str, Any]) -> None:
     cores = f"{result['cores']} threads"
     console.table(
-        ("layout", "ms a patch", cores, "library ms", "times faster", f"with {cores}", "library"),
+        ("layout", "ms per patch", cores, "library ms", "times faster", f"with {cores}", "library"),
         [
             (
                 row["layout"],
@@ -171,11 +190,11 @@ def reading(result: dict[str, Any]) -> None:
             for row in result["layouts"]
         ],
     )
-    console.say(f"reading {result['patches']:,} patches; {result['note']}")
+    console.say(f"{result['patches']:,} patches were read; {result['note']}")
 
 
 def features(name: str | None) -> None:
-    """The families, the features of one family, or one column."""
+    """Print the list of families, the features of one family, or one column."""
     from ..families import describe
     from ..families.registry import CNN, FAMILIES
 
@@ -184,34 +203,40 @@ def features(name: str | None) -> None:
 
         console.data(embedding.__doc__ or "")
     elif name is None:
-        rows = [(key, f"{len(one.columns):,}", describe.title(one)) for key, one in FAMILIES.items()]
-        console.table(("family", "columns", "what"), rows, text=True)
-        console.say("pcam features FAMILY lists one family's features; cnn is embeddings")
+        rows = [
+            (key, f"{len(family.columns):,}", describe.title(family))
+            for key, family in FAMILIES.items()
+        ]
+        console.table(("family", "columns", "description"), rows, text=True)
+        console.say(
+            "to list the features of one family, run: pcam features FAMILY; for embeddings: pcam "
+            "features cnn"
+        )
     elif name in FAMILIES:
         console.data(FAMILIES[name].about)
         console.table(describe.COLUMNS, describe.feature_table(FAMILIES[name]), text=True)
         for names, wheres in describe.grids(FAMILIES[name]):
-            console.data(f"{len(names)} features, each for: {', '.join(wheres)}\n")
+            console.data(f"{len(names)} features, each measured for: {', '.join(wheres)}\n")
     else:
         for key, value in describe.rows(name)[0].items():
             console.data(f"{key}: {value}")
 
 
 def explanation(found: dict[str, Any]) -> None:
-    """The columns that moved a patch."""
+    """Print the columns that contributed most to the prediction for a patch."""
     from ..report.explanation_page import adding_up, by_family
 
     console.table(
-        ("column", "value", "training mean", "deviations from it", "log-odds"),
+        ("column", "value", "training mean", "standard deviations from it", "log-odds"),
         [
             (
-                one["column"],
-                f"{one['value']:.4g} {one['unit']}",
-                f"{one['training_mean']:.4g}",
-                f"{one['deviations']:+.1f}",
-                f"{one['contribution']:+.3f}",
+                row["column"],
+                f"{row['value']:.4g} {row['unit']}",
+                f"{row['training_mean']:.4g}",
+                f"{row['deviations']:+.1f}",
+                f"{row['contribution']:+.3f}",
             )
-            for one in found["columns"]
+            for row in found["columns"]
         ],
     )
     console.data(console.printable(f"{adding_up(found)}\n{by_family(found)}"))

@@ -423,7 +423,7 @@ def test_mechanics_a_check_replaces_only_its_own_files(tmp_path: Path, pcam: Run
     for option in ("--patches", "--report"):
         result = pcam("check", "synthetic:20:4", option, mine)
         assert result.code == 2
-        assert "name another file" in result.err
+        assert "choose another file name" in result.err
     assert mine.read_text() == "id,label\na,1\n"
     for _ in range(2):
         assert pcam("check", "synthetic:20:4", "--patches", tmp_path / "p.csv").code == 0

@@ -316,7 +316,7 @@ def test_mechanics_submission_is_the_samples(
     out = tmp_path / "submission.csv"
     result = pcam("submit", model_folder, store_folder, out, "--sample", tmp_path / "sample.csv")
     assert result.code == 0
-    assert f"{60 - len(sample)} predictions are not in the sample" in result.err
+    assert f"{60 - len(sample)} predictions left out, because the sample lacks their ids" in result.err
     submission = pd.read_csv(out)
     assert list(submission.columns) == ["id", "label"]
     assert submission["id"].tolist() == sample["id"].tolist()

@@ -94,7 +94,7 @@ def test_oracle_a_mirrors_zip_is_checked_and_recorded(
     asked = len(server.asked)
     again = pcam("fetch", "kaggle", tmp_path, "--mirror", server.url)
     assert (again.code, len(server.asked)) == (0, asked)
-    assert "--verify checks that" in again.err
+    assert "--verify (this checks that each id" in again.err
 
 
 def test_mechanics_a_zip_that_stands_there_is_checked_and_never_replaced(

@@ -103,7 +103,7 @@ def test_mechanics_ctrl_c_stops_at_once_and_loses_nothing(
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert out == ""
-    assert err.endswith("stopped; run it again to go on from here\n")
+    assert err.endswith("stopped; run the same command again to continue\n")
     assert "Traceback" not in err
     assert pcam(*words).code == 0
 

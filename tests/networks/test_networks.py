@@ -214,7 +214,7 @@ def test_mechanics_a_network_predicts_what_it_has_not_seen(
         "deep", "predict", network, synthetic_folder, tmp_path / "held.csv", "--split", "train"
     )
     assert result.code == 0
-    assert "which are left out" in result.err
+    assert "were used for training and are left out" in result.err
     held = pd.read_csv(tmp_path / "held.csv").set_index("id")["label"]
     folds = pd.read_parquet(network / "folds.parquet").set_index("id")
     assert set(held.index) == set(folds.index[folds["fold"] == 0])

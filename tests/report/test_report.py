@@ -128,12 +128,12 @@ def test_mechanics_a_report_needs_what_it_shows(pcam: Run, tables: Path, store_f
     out = tables / "no.html"
     for words, said in (
         (("--model", "m"), "--report FILE"),
-        (("--report", out, "--model", "m"), "need --features"),
+        (("--report", out, "--model", "m"), "add --features"),
         (("--report", out, "--features", store_folder, "--model", "m"), "not a model"),
         (("--report", out, "--features", store_folder, "--source", "nowhere"), "no folder"),
         (("--report", out, "--features", tables), "not a feature store"),
-        (("--json", "--markdown"), "one of them"),
-        (("--validation", "x"), "go together"),
+        (("--json", "--markdown"), "leave one out"),
+        (("--validation", "x"), "must be given together"),
     ):
         second = () if words[0] != "--report" else (tables / "poor.csv",)
         refused = pcam(*run, *second, *words)
