@@ -20,6 +20,7 @@ from ..errors import InputError
 
 CHUNK = 8  # patches at a time: their activations still fit in a core's cache
 CHUNK_ON_CARD = 256  # enough to keep a card busy
+CAPABILITIES = "OPTIMIZATION_CAPABILITIES"  # OpenVINO's property of a device
 
 Run = Callable[[np.ndarray], np.ndarray]  # uint8 (chunk, H, W, 3) -> float32 (chunk, F)
 
@@ -50,9 +51,14 @@ def _import_openvino() -> Any:
 
 
 def openvino(graph: bytes, *, chunk: int, threads: int, precision: str) -> Run:
-    """A stream, and a request, for each thread. Raises InputError if the processor cannot compute
-    at this precision: OpenVINO would take another without a word."""
+    """Load a graph with one stream and one request for each thread.
+
+    Raises InputError if the processor has no instructions for this precision. OpenVINO would compute
+    in another precision, or emulate this one, without a word.
+    """
     ov = _import_openvino()
+    if precision == "bf16" and "BF16" not in ov.Core().get_property("CPU", CAPABILITIES):
+        raise InputError("this processor has no bf16 instructions; use --precision f32.")
     model = ov.Core().read_model(io.BytesIO(graph))
     model.reshape([chunk, *model.inputs[0].partial_shape[1:]])
     settings = {

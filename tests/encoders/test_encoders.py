@@ -303,7 +303,7 @@ def test_mechanics_openvino_sends_nothing() -> None:
 FIRST = """
 import numpy
 from concurrent.futures import ThreadPoolExecutor
-from pcam_features.encoders.encode import open_encoder
+from pcam_features.encoders.registry import open_encoder
 run = open_encoder(depths=["block00"], pools=["mean"], views=1).load((96, 96), 2)
 with ThreadPoolExecutor(2) as pool:
     list(pool.map(run, [numpy.zeros((8, 96, 96, 3), numpy.uint8)] * 4))

@@ -270,7 +270,7 @@ def test_invariant_a_killed_run_is_gone_on_with(server: Server, tmp_path: Path) 
     """Killed in the middle of a file, by a signal that nothing can be done about."""
     server.behaviors = [hostile.drops]
     code = (
-        "import os, signal\nfrom pcam_features.curate import download\n"
+        "import os, signal\nfrom pcam_features.fetch import download\n"
         "download.pause = lambda seconds: os.kill(os.getpid(), signal.SIGKILL)\n"
         "from pathlib import Path\n"
         f"download.download({server.url + '/valid_x.h5.gz'!r}, Path({str(tmp_path / 'x')!r}), "

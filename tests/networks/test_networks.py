@@ -229,7 +229,7 @@ def test_mechanics_training_that_is_killed_goes_on_to_the_same_weights(
 ) -> None:
     again = tmp_path / "network"
     words = ["deep", "fit", str(synthetic_folder), str(again), *map(str, SMALL)]
-    program = "from pcam_features.deep import training; training.CHECKPOINT_SECONDS = 0\n"
+    program = "from pcam_features.networks import training; training.CHECKPOINT_SECONDS = 0\n"
     program += "from pcam_features.cli.main import main; main()"
     process = subprocess.Popen(
         [sys.executable, "-c", program, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
