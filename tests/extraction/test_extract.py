@@ -32,9 +32,10 @@ from pcam_features.store.store import open_store
 Run = Callable[..., Result]
 # Small parts, so that there are many between which a run can be stopped.
 EXTRACT = """
-from pcam_features import cli, store
-store.PART_ROWS = 64
-cli.main()
+from pcam_features.cli.main import main
+from pcam_features.store import layout
+layout.PART_ROWS = 64
+main()
 """
 
 

@@ -1,0 +1,141 @@
+"""Images as callers hold them (arrays, PIL images, paths), read as batches of patches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image
+
+from ..errors import InputError
+from ..geometry import PATCH_SIZE
+from ..sources.images import SHAPE, read_patch
+
+EXPECTED = f"uint8 (n, {PATCH_SIZE}, {PATCH_SIZE}, 3), RGB"
+
+
+class Images(Protocol):
+    """Patches in a fixed order: a split of a source, an array, a list of images.
+
+    `read(start, stop)` returns uint8 (stop - start, 96, 96, 3). Several threads may call it at once.
+    """
+
+    def __len__(self) -> int: ...
+    def read(self, start: int, stop: int) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class ArrayImages:
+    """Patches in one array, uint8 (n, 96, 96, 3)."""
+
+    pixels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        return np.ascontiguousarray(self.pixels[start:stop])
+
+
+@dataclass(frozen=True)
+class ListedImages:
+    """Patches in a list of arrays, PIL images and paths, each read when its batch is."""
+
+    items: Sequence[Any]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        batch = np.empty((stop - start, *SHAPE), np.uint8)
+        for position in range(start, stop):
+            batch[position - start] = patch_of(self.items[position], f"image {position}")
+        return batch
+
+
+def images_of(images: Any) -> Images:
+    """The patches in `images`, checked as far as possible without reading files.
+
+    Parameters
+    ----------
+    images
+        One of: an array, uint8 (n, 96, 96, 3) or (96, 96, 3) for one image; a PIL image; a path of
+        an image file; a sequence of these; or an object with a length and `read(start, stop)`,
+        such as a split of a source.
+
+    Raises
+    ------
+    InputError
+        If `images` is nothing of these, or an array of another shape or type.
+    """
+    if isinstance(images, ArrayImages | ListedImages):
+        return images
+    if isinstance(images, str | Path | Image.Image):
+        return ListedImages([images])
+    if callable(getattr(images, "read", None)) and hasattr(images, "__len__"):
+        split: Images = images
+        return split
+    if hasattr(images, "__array__") and str(getattr(images, "dtype", "")) not in ("object", "str"):
+        return ArrayImages(_checked(np.asarray(images), "images"))
+    if not hasattr(images, "__iter__"):
+        raise InputError(
+            f"images are an array, {EXPECTED}, PIL images or paths, not {type(images).__name__}."
+        )
+    return ListedImages(list(images))
+
+
+def patch_of(item: Any, where: str) -> np.ndarray:
+    """One patch, uint8 (96, 96, 3), from an array, a PIL image or a path.
+
+    Raises InputError, beginning with `where`, if it is none.
+    """
+    if isinstance(item, str | Path):
+        return read_patch(Path(item))
+    if isinstance(item, Image.Image):
+        return _from_pil(item, where)
+    if not hasattr(item, "__array__"):
+        raise InputError(f"{where} is neither an array, a PIL image nor a path: {type(item).__name__}.")
+    pixels = np.asarray(item)
+    if pixels.ndim != 3:
+        raise InputError(
+            f"{where} has the shape {pixels.shape}; a patch is uint8 ({PATCH_SIZE}, {PATCH_SIZE}, 3)."
+        )
+    return _checked(pixels, where)[0]
+
+
+def _from_pil(image: Image.Image, where: str) -> np.ndarray:
+    if image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255):
+        image = image.convert("RGB")
+    if image.mode != "RGB":
+        raise InputError(
+            f'{where} is not an 8-bit RGB image (its mode is {image.mode}); use image.convert("RGB").'
+        )
+    return _checked(np.asarray(image), where)[0]
+
+
+def _checked(pixels: np.ndarray, what: str) -> np.ndarray:
+    """An array of patches as uint8 (n, 96, 96, 3). Raises InputError if it has another form."""
+    if pixels.ndim == 3:
+        pixels = pixels[None]
+    if pixels.dtype != np.uint8:
+        advice = "convert levels of 0 to 255 with .astype('uint8')"
+        if pixels.dtype.kind == "f":
+            advice += ", after multiplying by 255 where they are 0 to 1"
+        raise InputError(f"{what} must be {EXPECTED}, not {pixels.dtype}; {advice}.")
+    if pixels.ndim == 4 and pixels.shape[1:] == (3, PATCH_SIZE, PATCH_SIZE):
+        raise InputError(
+            f"{what} must have the channels last, {EXPECTED}, not {pixels.shape}; "
+            "use np.moveaxis(images, 1, -1)."
+        )
+    if pixels.ndim == 4 and pixels.shape[3] == 3 and pixels.shape[1:] != SHAPE:
+        height, width = pixels.shape[1:3]
+        raise InputError(
+            f"{what} are {width}×{height} pixels; patches are {PATCH_SIZE}×{PATCH_SIZE}: "
+            "resize or crop them first."
+        )
+    if pixels.ndim != 4 or pixels.shape[1:] != SHAPE:
+        raise InputError(f"{what} must be {EXPECTED}, not an array of the shape {pixels.shape}.")
+    return pixels
