@@ -103,7 +103,12 @@ def patch_of(item: Any, where: str) -> np.ndarray:
         raise InputError(
             f"{where} has the shape {pixels.shape}; a patch is uint8 ({PATCH_SIZE}, {PATCH_SIZE}, 3)."
         )
-    return _checked(pixels, where)[0]
+    return one_patch(pixels, where)
+
+
+def one_patch(pixels: np.ndarray, where: str) -> np.ndarray:
+    patch: np.ndarray = _checked(pixels, where)[0]
+    return patch
 
 
 def _from_pil(image: Image.Image, where: str) -> np.ndarray:
@@ -113,7 +118,7 @@ def _from_pil(image: Image.Image, where: str) -> np.ndarray:
         raise InputError(
             f'{where} is not an 8-bit RGB image (its mode is {image.mode}); use image.convert("RGB").'
         )
-    return _checked(np.asarray(image), where)[0]
+    return one_patch(np.asarray(image), where)
 
 
 def _checked(pixels: np.ndarray, what: str) -> np.ndarray:
