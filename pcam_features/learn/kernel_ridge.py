@@ -136,20 +136,22 @@ def prepare(
     *,
     seed: int,
     width: float = WIDTH,
+    landmarks: int | None = None,
     xp: Any = np,
 ) -> Prepared:
     """Draw landmarks from all patches and add up each fold (0 … n-1), in three passes.
 
-    Likenesses are computed where `xp` keeps its arrays: NumPy or CuPy.
+    `landmarks` is their number, LANDMARKS for None. Likenesses are computed where `xp` keeps its
+    arrays: NumPy or CuPy.
     """
-    count = min(LANDMARKS, values.rows)
+    count = min(LANDMARKS if landmarks is None else landmarks, values.rows)
     drawn = np.sort(np.random.default_rng(seed).choice(values.rows, count, replace=False))
     mean, scale = moments(block for _, block in values.blocks(families))
-    landmarks = standardize(values.take(families, drawn), mean, scale)
-    exact = landmarks.astype(np.float64)
+    chosen = standardize(values.take(families, drawn), mean, scale)
+    exact = chosen.astype(np.float64)
     among = likeness(exact, exact, width)
     usual = among.mean(axis=0).astype(np.float32)
-    there = tuple(xp.asarray(one) for one in (mean, scale, landmarks, usual))
+    there = tuple(xp.asarray(one) for one in (mean, scale, chosen, usual))
     folds = int(fold.max()) + 1
     squares = [xp.zeros((count, count)) for _ in range(folds)]
     sums, with_labels = np.zeros((folds, count)), np.zeros((folds, count))
@@ -166,7 +168,7 @@ def prepare(
         Sums(to_host(squares[k]), sums[k], with_labels[k], len(of), int(of.sum()))
         for k, of in ((k, labels[fold == k]) for k in range(folds))
     ]
-    return Prepared(mean, scale, landmarks, fold[drawn], usual, among, added, width)
+    return Prepared(mean, scale, chosen, fold[drawn], usual, among, added, width)
 
 
 def to_host(array: Any) -> np.ndarray:
