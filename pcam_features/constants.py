@@ -1,22 +1,24 @@
-"""What the command line offers, kept apart so that `--help` need not load what it is about."""
+"""Names and defaults of the command line, in one small module so that `--help` loads nothing else."""
 
 from enum import StrEnum
 
-RESAMPLES = 2000  # draws of slides for an interval
-SPECIFICITY = 0.95  # at which sensitivity is shown
+RESAMPLES = 2000  # bootstrap resamples of slides for a confidence interval
+SPECIFICITY = 0.95  # sensitivity is reported at this specificity
 FOLDS = 5
-LEAST_FOLDS = 3  # one is scored by models of the others, which were chosen across two or more
+LEAST_FOLDS = 3  # a fold is scored by models that were selected across the two or more other folds
 MOST_FOLDS = 20
 
 
 class Device(StrEnum):
+    """Devices that features are computed on."""
+
     auto = "auto"
     cpu = "cpu"
     cuda = "cuda"
 
 
 class Kind(StrEnum):
-    """The layouts of sources."""
+    """Layouts of patches that pcam reads."""
 
     kaggle = "kaggle"
     images = "images"
@@ -28,7 +30,7 @@ class Kind(StrEnum):
 
 
 class Layout(StrEnum):
-    """What `convert` writes."""
+    """Layouts that `pcam convert` writes."""
 
     hdf5 = "hdf5"
     folder = "folder"
@@ -36,21 +38,21 @@ class Layout(StrEnum):
 
 
 class Timed(StrEnum):
-    """What `bench` times."""
+    """Stages that `pcam bench` times."""
 
     families = "families"
     reading = "reading"
 
 
 class Published(StrEnum):
-    """What can be fetched."""
+    """Datasets that `pcam fetch` downloads."""
 
     pcam = "pcam"
     kaggle = "kaggle"
 
 
 class Network(StrEnum):
-    """The reference networks; beside them, `TIMM` and a name are a network of timm's."""
+    """The built-in reference networks. `TIMM` followed by a name selects a network of timm."""
 
     cnn_one = "cnn_one"
     cnn_two = "cnn_two"
@@ -61,7 +63,7 @@ class Network(StrEnum):
 
 TIMM = "timm:"
 
-LARGEST_ROWS = 1 << 24  # seventy times the competition
+LARGEST_ROWS = 1 << 24  # the most patches in one split: over seventy times Kaggle's training set
 ENCODERS = (
     "efficientnet_lite0",
     "efficientnet_lite1",

@@ -1,13 +1,13 @@
-"""What can go wrong, said in one sentence: what, where, and what to do next."""
+"""Exceptions. A message is one sentence: what went wrong, where, and what to do next."""
 
 
 class PcamError(Exception):
-    """A run that failed for a reason we can name."""
+    """A run failed for a known reason."""
 
     exit_code = 1
 
 
 class InputError(PcamError):
-    """Usage or input that cannot be worked with as it is."""
+    """Arguments or input data are invalid."""
 
     exit_code = 2

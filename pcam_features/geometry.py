@@ -1,6 +1,6 @@
-"""The size of a patch, and its regions: where on a patch a feature is measured."""
+"""The size of a patch, and the regions in which features are measured."""
 
-PATCH_SIZE = 96  # pixels, both ways: what PatchCamelyon and the Kaggle competition use
+PATCH_SIZE = 96  # width and height in pixels, as in PatchCamelyon and the Kaggle competition
 THIRD = PATCH_SIZE // 3
-CENTER = (THIRD, PATCH_SIZE - THIRD)  # the middle third, both ways: where the label is decided
-REGIONS = ("patch", "center", "ring")  # all of it; the middle third; the rest
+CENTER = (THIRD, PATCH_SIZE - THIRD)  # the middle third of both axes, which alone decides the label
+REGIONS = ("patch", "center", "ring")  # the whole patch; its middle third; the rest

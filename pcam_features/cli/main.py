@@ -226,15 +226,17 @@ def bench(
     if only != Timed.reading:
         from ..diagnostics.bench_families import run
 
-        result |= run(source, patches or 128, repeats, say=console.say)
+        families = run(source, patches or 128, repeats, say=console.say)
+        result |= families.to_dict()
         if not json:
-            show.timings(result)
+            show.timings(families)
     if only != Timed.families:
         from ..diagnostics.bench_reading import run as read
 
-        result["reading"] = read(source, patches or 512, repeats, say=console.say)
+        reading = read(source, patches or 512, repeats, say=console.say)
+        result["reading"] = reading.to_dict()
         if not json:
-            show.reading(result["reading"])
+            show.reading(reading)
     if json:
         console.as_json(result)
 

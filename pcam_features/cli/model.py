@@ -10,7 +10,6 @@ import typer
 
 from ..constants import FOLDS, LEAST_FOLDS, MOST_FOLDS, RESAMPLES, SPECIFICITY, Device
 from ..errors import InputError
-from ..evaluate.comparison import run
 from . import console, show
 from .options import (
     DeviceOption,
@@ -290,6 +289,7 @@ def compare(
             "--model and --source need the feature store of these patches; add --features."
         )
     from ..evaluate import inputs
+    from ..evaluate.comparison import run
     from ..storage.files import check_file
 
     if report is not None:

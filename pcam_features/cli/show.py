@@ -9,6 +9,8 @@ from ..report.sentences import findings, score_rows
 from . import console
 
 if TYPE_CHECKING:
+    from ..diagnostics.bench_families import FamilyBenchmark
+    from ..diagnostics.bench_reading import ReadingBenchmark
     from ..learn.bundle import Bundle
 
 
@@ -153,44 +155,48 @@ def checked(found: dict[str, Any], verdict: str) -> None:
     console.data(verdict)
 
 
-def timings(result: dict[str, Any]) -> None:
+def timings(result: FamilyBenchmark) -> None:
+    """Print the speed of each family beside its library."""
     console.table(
         ("family", "columns", "ms per patch", "library ms", "times faster", "library"),
         [
             (
-                row["family"],
-                f"{row['columns']:,}",
-                f"{row['ms_per_patch']:.3f}",
-                f"{row['library_ms_per_patch']:.2f}",
-                f"{row['ratio']:.1f}",
-                row["library"],
+                row.family,
+                f"{row.columns:,}",
+                f"{row.ms_per_patch:.3f}",
+                f"{row.library_ms_per_patch:.2f}",
+                f"{row.ratio:.1f}",
+                row.library,
             )
-            for row in [*result["families"], result["total"]]
+            for row in [*result.families, result.total]
         ],
     )
-    every = result["all_cores"]
+    every = result.all_cores
     console.say(
-        f"all families on {every['cores']} cores: {every['ms_per_patch']:.3f} ms per patch, "
-        f"{every['speedup']:.2f} times as fast as on one core"
+        f"all families on {every.cores} cores: {every.ms_per_patch:.3f} ms per patch, "
+        f"{every.speedup:.2f} times as fast as on one core"
     )
 
 
-def reading(result: dict[str, Any]) -> None:
-    cores = f"{result['cores']} threads"
+def reading(result: ReadingBenchmark) -> None:
+    """Print the speed of reading each layout beside its library."""
+    cores = f"{result.cores} threads"
     console.table(
         ("layout", "ms per patch", cores, "library ms", "times faster", f"with {cores}", "library"),
         [
             (
-                row["layout"],
-                *(f"{row[k]:.3f}" for k in ("ms_per_patch", "all_cores_ms_per_patch")),
-                f"{row['library_ms_per_patch']:.3f}",
-                *(f"{row[k]:.1f}" for k in ("ratio", "all_cores_ratio")),
-                row["library"],
+                row.layout,
+                f"{row.ms_per_patch:.3f}",
+                f"{row.all_cores_ms_per_patch:.3f}",
+                f"{row.library_ms_per_patch:.3f}",
+                f"{row.ratio:.1f}",
+                f"{row.all_cores_ratio:.1f}",
+                row.library,
             )
-            for row in result["layouts"]
+            for row in result.layouts
         ],
     )
-    console.say(f"{result['patches']:,} patches were read; {result['note']}")
+    console.say(f"{result.patches:,} patches were read; {result.note}")
 
 
 def features(name: str | None) -> None:

@@ -1,1 +1,1 @@
-"""Is it right, and how fast is it, on this machine."""
+"""Tools that check correctness and measure speed on the current machine."""

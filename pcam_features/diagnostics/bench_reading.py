@@ -1,8 +1,8 @@
-"""How fast patches are read from each layout, beside the plain way with the library people use.
+"""Measures the speed of reading patches from each layout, beside a plain loop over a library.
 
-The same patches are written in each layout to a temporary folder and read again, interleaved run by
-run; medians. All is in the system's page cache by then, so that what is timed is finding, unpacking
-and decoding, not the disk.
+The same patches are written to a temporary folder in each layout and then read. Runs are interleaved
+and the median is reported. By then all files are in the page cache of the operating system, so the
+time is that of lookup, decompression and decoding, not of the disk.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -29,18 +29,51 @@ from PIL import Image
 from ..constants import Kind, Layout
 from ..convert.convert import convert
 from ..errors import PcamError
+from ..execution.executor import Threads
 from ..sources import hdf5, hf_parquet, kaggle
 from ..sources.detect import open_source
 from ..sources.source import Source, Split, numbered
 
-BATCH_ROWS = 32  # about what `extract` reads at a time
+BATCH_ROWS = 32  # about as many patches as `extract` reads at a time
 JPEG_QUALITY = 90
-NOTE = "files are in the page cache: a disk that is slow, or read for the first time, adds its own time"
+NOTE = "all files were in the page cache: a slow disk, or a first read, takes additional time"
 Plain = Callable[[], Iterable[np.ndarray]]
 
 
+@dataclass(frozen=True)
+class LayoutTiming:
+    """The speed of reading one layout, in milliseconds per patch.
+
+    `ratio` and `all_cores_ratio` are the library's time, in one thread, divided by ours in one thread
+    and with one thread per core.
+    """
+
+    layout: str
+    library: str
+    ms_per_patch: float
+    all_cores_ms_per_patch: float
+    library_ms_per_patch: float
+    ratio: float
+    all_cores_ratio: float
+
+
+@dataclass(frozen=True)
+class ReadingBenchmark:
+    """The timings of every layout on the same patches."""
+
+    patches: int
+    repeats: int
+    cores: int
+    note: str
+    layouts: tuple[LayoutTiming, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The benchmark as `pcam bench --json` prints it."""
+        return asdict(self) | {"layouts": [asdict(timing) for timing in self.layouts]}
+
+
 class Way(NamedTuple):
-    """A layout on disk, and how one reads it without pcam."""
+    """A layout on disk, and a plain loop that reads it with a library."""
 
     layout: str
     library: str
@@ -67,7 +100,7 @@ def h5py_each(pixels: Any) -> Iterable[np.ndarray]:
 def pyarrow_each(paths: list[Path]) -> Iterable[np.ndarray]:
     for path in paths:
         images = pq.read_table(path, columns=[hf_parquet.IMAGE])[hf_parquet.IMAGE]
-        yield from (pillow(io.BytesIO(one[hf_parquet.BYTES].as_py())) for one in images)
+        yield from (pillow(io.BytesIO(image[hf_parquet.BYTES].as_py())) for image in images)
 
 
 def write_kaggle(folder: Path, split: Split, pixels: np.ndarray) -> list[Path]:
@@ -81,13 +114,13 @@ def write_kaggle(folder: Path, split: Split, pixels: np.ndarray) -> list[Path]:
 
 
 def write_zip(path: Path, folder: Path) -> None:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in sorted(folder.rglob("*.*")):
-            made.write(file, file.relative_to(folder))
+            archive.write(file, file.relative_to(folder))
 
 
 def write_jpegs(folder: Path, images: list[Path], like: Path) -> list[Path]:
-    """JPEGs of images, in a folder that is ordered as theirs."""
+    """Write images as JPEG files, to a folder with the same structure as `like`."""
     paths = [(folder / image.relative_to(like)).with_suffix(".jpg") for image in images]
     for path, image in zip(paths, images, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,7 +129,7 @@ def write_jpegs(folder: Path, images: list[Path], like: Path) -> list[Path]:
 
 
 def ways(folder: Path, split: Split, pixels: np.ndarray, opened: ExitStack) -> list[Way]:
-    """The layouts, written. What the plain ways keep open is put into `opened`."""
+    """Write every layout. Files that the library loops keep open are registered in `opened`."""
     sample = Source(Kind.synthetic, "sample", "none", {split.name: split})
     at = {to: folder / to for to in Layout}
     for to, where in at.items():
@@ -127,11 +160,14 @@ def only_split(path: Path) -> Split:
 
 
 def check_pixels(way: Way, split: Split, pixels: np.ndarray) -> None:
-    """Raises PcamError unless both ways give the same pixels: else their times say nothing."""
+    """Raise PcamError unless pcam and the library read the same pixels."""
     ours, theirs = split.read(0, len(split)), np.stack(list(way.plain()))
     lossy = way.path.name == "jpeg"
     if not np.array_equal(ours, theirs) or not (lossy or np.array_equal(ours, pixels)):
-        raise PcamError(f"{way.layout} does not read the same with pcam and with {way.library}.")
+        raise PcamError(
+            f"{way.layout} does not read the same with pcam and with {way.library}, so their times "
+            "cannot be compared; please report this."
+        )
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -141,45 +177,66 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def timed(way: Way, split: Split, cores: int) -> tuple[float, float, float]:
-    """Seconds of the plain way, of ours in one thread, and of ours in one for each core."""
+    """Seconds of the library loop, of pcam in one thread, and of pcam with one thread per core."""
     spans = [(k, min(k + BATCH_ROWS, len(split))) for k in range(0, len(split), BATCH_ROWS)]
 
     def fresh() -> Split:
-        """Parquet's row groups are kept once unpacked, which would be no reading."""
+        """Reopen Parquet files: an opened split caches the row groups that it has decompressed."""
         return only_split(way.path) if way.path.name == Layout.parquet else split
 
-    def one(opened: Split) -> None:
+    def one_thread(opened: Split) -> None:
         for span in spans:
             opened.read(*span)
 
-    def every(opened: Split) -> None:
-        with ThreadPoolExecutor(cores) as pool:
-            for _ in pool.map(lambda span: opened.read(*span), spans):
-                pass
+    def all_threads(opened: Split) -> None:
+        for _ in Threads(cores).map(lambda span: opened.read(*span), spans):
+            pass
 
     plain = seconds(lambda: sum(1 for _ in way.plain()))
-    return plain, seconds(partial(one, fresh())), seconds(partial(every, fresh()))
+    return plain, seconds(partial(one_thread, fresh())), seconds(partial(all_threads, fresh()))
 
 
-def row_of(way: Way, runs: list[tuple[float, float, float]], rows: int) -> dict[str, Any]:
-    plain, one, every = (median(run[k] for run in runs) / rows for k in range(3))
-    return {
-        "layout": way.layout,
-        "library": way.library,
-        "ms_per_patch": one * 1000,
-        "all_cores_ms_per_patch": every * 1000,
-        "library_ms_per_patch": plain * 1000,
-        "ratio": plain / one,
-        "all_cores_ratio": plain / every,
-    }
+def timing_of(way: Way, runs: list[tuple[float, float, float]], rows: int) -> LayoutTiming:
+    """The medians of the runs of one layout."""
+    plain, one_thread, all_threads = (median(run[k] for run in runs) / rows for k in range(3))
+    return LayoutTiming(
+        layout=way.layout,
+        library=way.library,
+        ms_per_patch=one_thread * 1000,
+        all_cores_ms_per_patch=all_threads * 1000,
+        library_ms_per_patch=plain * 1000,
+        ratio=plain / one_thread,
+        all_cores_ratio=plain / all_threads,
+    )
 
 
 def run(
     source: str, patches: int, repeats: int, say: Callable[[str], None] = lambda message: None
-) -> dict[str, Any]:
+) -> ReadingBenchmark:
     """Time the reading of the first patches of a source from every layout.
 
-    Raises InputError if the source cannot be read, or if there is no room to write them.
+    Parameters
+    ----------
+    source
+        A source of patches, as the command line takes it.
+    patches
+        Number of patches to write and read. Fewer are used if the source has fewer.
+    repeats
+        Number of interleaved runs.
+    say
+        Called with progress messages.
+
+    Returns
+    -------
+    ReadingBenchmark
+        Timings in milliseconds per patch.
+
+    Raises
+    ------
+    InputError
+        If the source cannot be read or the temporary folder has too little space.
+    PcamError
+        If pcam and a library read different pixels.
     """
     first = next(iter(open_source(source)[0].splits.values()))
     pixels = first.read(0, min(patches, len(first)))
@@ -194,14 +251,14 @@ def run(
         lambda start, stop: pixels[start:stop],
     )
     with tempfile.TemporaryDirectory(prefix="pcam-bench-") as folder, ExitStack() as opened:
-        say(f"bench: reading {rows:,} patches from every layout, median of {repeats}")
+        say(f"bench: reading {rows:,} patches from every layout, median of {repeats} runs")
         every_way = ways(Path(folder), split, pixels, opened)
         splits = [only_split(way.path) for way in every_way]
-        for way, one in zip(every_way, splits, strict=True):
-            check_pixels(way, one, pixels)  # and warm up
+        for way, written in zip(every_way, splits, strict=True):
+            check_pixels(way, written, pixels)  # this is also the warm-up
         runs = [
-            [timed(way, one, cores) for way, one in zip(every_way, splits, strict=True)]
+            [timed(way, written, cores) for way, written in zip(every_way, splits, strict=True)]
             for _ in range(repeats)
         ]
-    layouts = [row_of(way, [run[k] for run in runs], rows) for k, way in enumerate(every_way)]
-    return {"patches": rows, "repeats": repeats, "cores": cores, "note": NOTE, "layouts": layouts}
+    timings = (timing_of(way, [run[k] for run in runs], rows) for k, way in enumerate(every_way))
+    return ReadingBenchmark(rows, repeats, cores, NOTE, tuple(timings))

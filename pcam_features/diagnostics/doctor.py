@@ -1,6 +1,6 @@
-"""Whether pcam works here: each family's numbers on this device, held to a second source.
+"""Checks an installation: compares the features of each family with an independent reference.
 
-On CUDA every column must equal the CPU's; on the CPU, the library route of `reference`.
+On CUDA the reference is the CPU. On the CPU it is the library route in `reference`.
 """
 
 from __future__ import annotations
@@ -28,9 +28,19 @@ from ..sources.synthetic import open_source
 
 VERSIONS = ("numpy", "numba", "xgboost")
 PATCHES, TIMED_PATCHES, REPEATS = 8, 512, 3
-# A card fuses multiply and add, and its library functions differ in the last bits of a double.
-PARITY: dict[str, float] = {"rtol": 1e-5, "atol": 1e-6}
-BETWEEN_RUNTIMES: dict[str, float] = {"rtol": 1e-4, "atol": 1e-4}  # they add up in another order
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """The allowed difference of two values: `atol + rtol * |expected|`."""
+
+    rtol: float
+    atol: float
+
+
+# A GPU fuses multiply and add, and its math functions differ in the last bits of a double.
+PARITY = Tolerance(rtol=1e-5, atol=1e-6)
+BETWEEN_RUNTIMES = Tolerance(rtol=1e-4, atol=1e-4)  # runtimes add in different orders
 
 
 class Verdict(StrEnum):
@@ -41,52 +51,53 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """What was looked at, how it went, and what was seen or is to be done."""
+    """The result of one check: its name, its verdict, and details or what to do next."""
 
     name: str
     verdict: Verdict
     detail: str
 
 
-def worst(found: np.ndarray, expected: np.ndarray, rtol: float, atol: float) -> float:
-    """The largest difference as a multiple of what is allowed; infinite where it is not a number."""
-    if not (np.isfinite(found).all() and np.isfinite(expected).all()):
+def worst(actual: np.ndarray, expected: np.ndarray, tolerance: Tolerance) -> float:
+    """The largest difference as a multiple of the tolerance; infinity for non-finite values."""
+    if not (np.isfinite(actual).all() and np.isfinite(expected).all()):
         return float("inf")
-    return float((np.abs(found - expected) / (atol + rtol * np.abs(expected))).max())
+    allowed = tolerance.atol + tolerance.rtol * np.abs(expected)
+    return float((np.abs(actual - expected) / allowed).max())
 
 
 def judge(
     name: str,
     columns: Sequence[str],
-    found: np.ndarray,
+    actual: np.ndarray,
     expected: np.ndarray,
-    tolerance: dict[str, float],
-    beside: str,
+    tolerance: Tolerance,
+    reference: str,
 ) -> Check:
-    """PASS if no column of what was found (rows, columns) differs by more than it may."""
-    pairs = zip(found.T, expected.T, strict=True)
-    by_column = np.array([worst(one, other, **tolerance) for one, other in pairs])
+    """Compare features (rows, columns) with a reference: PASS if every column is within tolerance."""
+    pairs = zip(actual.T, expected.T, strict=True)
+    by_column = np.array([worst(ours, theirs, tolerance) for ours, theirs in pairs])
     k = int(by_column.argmax())
     if by_column[k] <= 1:
-        return Check(name, Verdict.PASS, f"{len(columns):,} columns equal {beside}")
-    off = f"{int((by_column > 1).sum()):,} of {len(columns):,} columns differ from {beside}"
-    return Check(name, Verdict.FAIL, f"{off}, most of all {columns[k]}; please report this")
+        return Check(name, Verdict.PASS, f"{len(columns):,} columns equal {reference}")
+    off = f"{int((by_column > 1).sum()):,} of {len(columns):,} columns differ from {reference}"
+    return Check(name, Verdict.FAIL, f"{off}; the largest difference is in {columns[k]}; report it")
 
 
 def check_card(name: str, target: Target, batch: np.ndarray) -> Check:
-    """One family on CUDA beside the CPU, with the time of each."""
+    """Compare one family on CUDA with the CPU, and time both."""
     family = FAMILIES[name]
     on_card, on_cpu = measurer([family], target), measurer([family], cpu)
-    found, expected = on_card(batch, [name])[name], on_cpu(batch, [name])[name]
+    actual, expected = on_card(batch, [name])[name], on_cpu(batch, [name])[name]
     many = np.concatenate([batch] * (TIMED_PATCHES // len(batch)))
     card_ms, cpu_ms = (milliseconds(measure, many, name) for measure in (on_card, on_cpu))
-    check = judge(name, family.columns, found, expected, PARITY, "the CPU's")
-    timing = f"{card_ms:.3f} ms a patch, one CPU core {cpu_ms:.3f} ms"
+    check = judge(name, family.columns, actual, expected, PARITY, "those of the CPU")
+    timing = f"{card_ms:.3f} ms per patch, one CPU core {cpu_ms:.3f} ms"
     return Check(name, check.verdict, f"{check.detail}; {timing}")
 
 
 def milliseconds(measure: Callable[..., Any], batch: np.ndarray, name: str) -> float:
-    """A patch's time, median of some runs after a first."""
+    """Milliseconds per patch: the median of several runs after a warm-up."""
     seconds = []
     for _ in range(REPEATS + 1):
         start = time.perf_counter()
@@ -96,54 +107,65 @@ def milliseconds(measure: Callable[..., Any], batch: np.ndarray, name: str) -> f
 
 
 def check_cpu(name: str, batch: np.ndarray) -> Check:
-    """One family on the CPU beside the libraries people use."""
+    """Compare one family on the CPU with the same features from common libraries."""
     try:
         reference = importlib.import_module(f".reference.{name}", __package__)
     except ModuleNotFoundError as error:
-        fix = f"not checked: {error.name} is missing (the extra dev brings it)"
+        fix = f"not checked: {error.name} is not installed; run pip install 'pcam-features[dev]'"
         return Check(name, Verdict.WARN, fix)
     family = FAMILIES[name]
-    found = measurer([family], cpu)(batch, [name])[name]
-    expected = []
+    actual = measurer([family], cpu)(batch, [name])[name]
+    references = []
     for patch in cpu.prepare(planes.KERNEL)(batch):
         named = {plane: patch[planes.PLANES.index(plane)] for plane in reference.PLANES}
-        expected.append(reference.features(named))
-    columns = list(expected[0])
-    at = [family.columns.index(column) for column in columns]
-    wanted = np.array([[one[column] for column in columns] for one in expected])
-    return judge(name, columns, found[:, at], wanted, reference.TOLERANCE, reference.LIBRARY)
+        references.append(reference.features(named))
+    columns = list(references[0])
+    shared = [family.columns.index(column) for column in columns]
+    expected = np.array([[values[column] for column in columns] for values in references])
+    tolerance = Tolerance(**reference.TOLERANCE)
+    return judge(name, columns, actual[:, shared], expected, tolerance, f"those of {reference.LIBRARY}")
 
 
 def check_embeddings(batch: np.ndarray) -> Check:
-    """The default encoder in the default runtime beside the other runtime."""
+    """Compare the default encoder in the default runtime with the other runtime."""
     from ..encoders.registry import open_encoder
 
     first, other = open_encoder(), "onnxruntime"
     if importlib.util.find_spec(other) is None:
-        return Check(
-            CNN, Verdict.WARN, f"not checked: {other} is missing (the extra {other} brings it)"
-        )
-    found, expected = (
+        fix = f"not checked: {other} is not installed; run pip install 'pcam-features[{other}]'"
+        return Check(CNN, Verdict.WARN, fix)
+    actual, expected = (
         encoder.measurer(batch.shape[1:3], 1)(batch) for encoder in (first, open_encoder(runtime=other))
     )
-    return judge(CNN, first.columns, found, expected, BETWEEN_RUNTIMES, f"those of {other}")
+    return judge(CNN, first.columns, actual, expected, BETWEEN_RUNTIMES, f"those of {other}")
 
 
 def check_cache() -> Check:
-    """Whether compiled kernels can be kept."""
+    """Check that the cache of compiled kernels can be written."""
     folder = cpu.cache_folder()
+    remedy = "set the environment variable PCAM_CACHE_DIR to a writable folder"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        remedy = "set PCAM_CACHE_DIR to a folder that can be written"
         return Check("kernel cache", Verdict.FAIL, f"{folder}: {error.strerror}; {remedy}")
     if not os.access(folder, os.W_OK):
-        return Check("kernel cache", Verdict.FAIL, f"{folder} cannot be written; set PCAM_CACHE_DIR")
+        return Check("kernel cache", Verdict.FAIL, f"{folder} is not writable; {remedy}")
     return Check("kernel cache", Verdict.PASS, str(folder))
 
 
 def checks(device: Device) -> Iterator[Check]:
-    """Look at everything, one after the other."""
+    """Run all checks, one after the other.
+
+    Parameters
+    ----------
+    device
+        The device to check.
+
+    Yields
+    ------
+    Check
+        The result of each check as soon as it is known. A failed check does not raise.
+    """
     from .. import __version__
 
     versions = [f"{name} {importlib.import_module(name).__version__}" for name in VERSIONS]
@@ -164,5 +186,5 @@ def checks(device: Device) -> Iterator[Check]:
         yield check_cpu(name, batch) if target is cpu else check_card(name, target, batch)
     try:
         yield check_embeddings(batch)
-    except InputError as error:  # weights that are damaged, a runtime that is missing
+    except InputError as error:  # for example damaged weights or a missing runtime
         yield Check(CNN, Verdict.FAIL, str(error))

@@ -1,7 +1,7 @@
-"""What CUDA's compiler makes of the kernels, which needs no card: PTX, and what ptxas counts.
+"""Compiles the kernels for CUDA without a GPU and reports the resources that each one uses.
 
-`python -m pcam_features.diagnostics.kernel_usage` prints the table of docs/kernels.md; it needs the
-extra `dev`.
+`python -m pcam_features.diagnostics.kernel_usage` prints docs/kernels.md. It needs the extra `dev`,
+which includes CUDA's assembler `ptxas`.
 """
 
 from __future__ import annotations
@@ -23,13 +23,16 @@ from ..engine import cuda
 from ..engine.kernel import LANES, Kernel
 
 CAPABILITIES = ((7, 5), (8, 0), (9, 0))  # Turing, Ampere, Hopper
-SHARED_BYTES = 48 * 1024  # what every card gives a block without being asked for more
+SHARED_BYTES = 48 * 1024  # shared memory that every GPU gives a block by default
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What one kernel takes on a card: registers of a thread; bytes of shared memory of a block, of
-    stack and of spilled registers of a thread."""
+    """GPU resources of one kernel.
+
+    `registers` is per thread. `shared` is the shared memory of a block in bytes. `stack` and
+    `spilled` are the bytes of stack and of spilled registers per thread.
+    """
 
     registers: int
     shared: int
@@ -38,7 +41,7 @@ class Usage:
 
 
 def compile_ptx(kernel: Kernel, capability: tuple[int, int]) -> str:
-    """The kernel in PTX, for cards of `capability` and later."""
+    """Compile a kernel to PTX, for GPUs of the compute capability `capability` or later."""
     from numba import cuda as numba_cuda
     from numba.cuda import dispatcher
 
@@ -48,7 +51,7 @@ def compile_ptx(kernel: Kernel, capability: tuple[int, int]) -> str:
         numba.typeof(np.empty((0, *kernel.work), kernel.work_dtype)),
         numba.typeof(np.empty((0, *kernel.shape), kernel.dtype)),
     )
-    # A nested device function asks for the current device: answer in its place.
+    # Compiling a nested device function queries the current device, so a stand-in is provided.
     device = SimpleNamespace(compute_capability=capability)
     with patch.object(dispatcher, "get_current_device", lambda: device):
         ptx, _ = numba_cuda.compile_ptx(cuda.block_of(kernel), arguments, cc=capability)
@@ -56,7 +59,7 @@ def compile_ptx(kernel: Kernel, capability: tuple[int, int]) -> str:
 
 
 def find_ptxas() -> str | None:
-    """CUDA's assembler: the one that the extra `dev` brings, or the system's."""
+    """The path of CUDA's assembler: from the extra `dev`, or else from the system, or None."""
     package = importlib.util.find_spec("nvidia")
     for folder in package.submodule_search_locations or () if package else ():
         path = Path(folder) / "cuda_nvcc" / "bin" / "ptxas"
@@ -66,16 +69,16 @@ def find_ptxas() -> str | None:
 
 
 def assemble(ptx: str, capability: tuple[int, int], ptxas: str) -> Usage:
-    """Assemble PTX. Raises subprocess.CalledProcessError if ptxas refuses it."""
+    """Assemble PTX and read its resource usage. Raises subprocess.CalledProcessError if it fails."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernel.ptx"
         path.write_text(ptx)
         target = f"-arch=sm_{capability[0]}{capability[1]}"
         command = [ptxas, "-v", target, str(path), "-o", str(path.with_suffix(".cubin"))]
-        said = subprocess.run(command, check=True, capture_output=True, text=True).stderr  # noqa: S603
+        log = subprocess.run(command, check=True, capture_output=True, text=True).stderr  # noqa: S603
 
     def largest(pattern: str) -> int:
-        return max((int(n) for n in re.findall(pattern, said)), default=0)
+        return max((int(n) for n in re.findall(pattern, log)), default=0)
 
     return Usage(
         registers=largest(r"Used (\d+) registers"),
@@ -86,19 +89,22 @@ def assemble(ptx: str, capability: tuple[int, int], ptxas: str) -> Usage:
 
 
 def main() -> None:
+    """Print docs/kernels.md."""
     from ..families import planes
     from ..families.registry import FAMILIES
 
     ptxas = find_ptxas()
-    assert ptxas, "the extra dev brings ptxas"
+    assert ptxas, "ptxas is not installed; run pip install 'pcam-features[dev]'"
     print(
-        "# Kernels on a card\n\nWhat `ptxas` counts for each kernel, assembled without a card by "
-        "`make docs`: registers of a\nthread, bytes of shared memory of a block "
-        f"({LANES} threads, one patch), of stack and of spilled\nregisters of a thread; and bytes "
-        "of the card's own memory for each patch of a batch. No kernel needs\nmore than the 48 KB "
-        "of shared memory that every card gives.\n"
+        "# GPU resources of the kernels\n\n`make docs` generates this table. It compiles every kernel "
+        "with `ptxas`, which needs no GPU.\n\n"
+        "- registers: per thread\n"
+        f"- shared: shared memory in bytes per block; one block of {LANES} threads per patch\n"
+        "- stack, spilled: bytes of stack and of spilled registers per thread\n"
+        "- memory per patch: global GPU memory in bytes for each patch of a batch\n\n"
+        "No kernel needs more than 48 KB of shared memory, which every GPU gives a block.\n"
     )
-    print("| kernel | card | registers | shared | stack | spilled | memory a patch |")
+    print("| kernel | architecture | registers | shared | stack | spilled | memory per patch |")
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
     for kernel in [planes.KERNEL, *(family.kernel for family in FAMILIES.values())]:
         for capability in CAPABILITIES:

@@ -1,12 +1,12 @@
-"""The families as people compute them today: the same columns from the libraries they use.
+"""The feature families computed with common libraries, as an independent reference.
 
-One module for each family, with
+Each family has one module with
 
-    LIBRARY   whose functions it calls, and what they leave out
-    TOLERANCE how near our columns come: rtol and atol of numpy.testing.assert_allclose
-    PLANES    the planes it needs
-    features  those planes of one patch, as {name: (96, 96)}, to {column: value}
+    LIBRARY    the libraries it calls, and what they do not compute
+    TOLERANCE  rtol and atol of numpy.testing.assert_allclose between their columns and ours
+    PLANES     the color planes it needs
+    features   a function from the planes of one patch, {name: (96, 96)}, to {column: value}
 
-`pcam bench` times these; the tests hold our columns to their values. Columns that no library
-computes are left out here, and held to their printed formula by a test of their own.
+`pcam bench` times these modules, and the tests compare our columns with theirs. Columns that no
+library computes are missing here; separate tests compare them with their published formulas.
 """

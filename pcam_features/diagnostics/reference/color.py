@@ -15,18 +15,18 @@ PLANES = ALL_PLANES
 
 
 def features(planes: dict[str, np.ndarray]) -> dict[str, float]:
-    found = {}
+    result = {}
     for name, plane in planes.items():
         for region, values in regions_of(plane.astype(np.float64)).items():
             where = f"{region}_{name}"
             flat = values.min() == values.max()
-            found[f"color__mean__{where}"] = values.mean()
-            found[f"color__deviation__{where}"] = values.std()
-            found[f"color__skewness__{where}"] = 0 if flat else skew(values)
-            found[f"color__kurtosis__{where}"] = 0 if flat else kurtosis(values)
+            result[f"color__mean__{where}"] = values.mean()
+            result[f"color__deviation__{where}"] = values.std()
+            result[f"color__skewness__{where}"] = 0 if flat else skew(values)
+            result[f"color__kurtosis__{where}"] = 0 if flat else kurtosis(values)
             percentiles = np.percentile(values, PERCENTILES)
             for percent, value in zip(PERCENTILES, percentiles, strict=True):
-                found[f"color__p{percent:02d}__{where}"] = value
-        difference = found[f"color__mean__center_{name}"] - found[f"color__mean__ring_{name}"]
-        found[f"color__mean__center_minus_ring_{name}"] = difference
-    return found
+                result[f"color__p{percent:02d}__{where}"] = value
+        difference = result[f"color__mean__center_{name}"] - result[f"color__mean__ring_{name}"]
+        result[f"color__mean__center_minus_ring_{name}"] = difference
+    return result

@@ -1,4 +1,4 @@
-"""Gabor and Laplacian filters with scikit-image's and SciPy's kernels, run by OpenCV."""
+"""Gabor and Laplacian-of-Gaussian filters: kernels of scikit-image and SciPy, applied by OpenCV."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from ...geometry import REGIONS
 from .planes import regions_of
 
 LIBRARY = "OpenCV, scikit-image, SciPy"
-# Ours are rounded to 16ths of a level, with 10-bit taps; a share jumps where a response is near
-# the threshold. tests/test_filters.py holds real patches to less, and every column to the bit.
+# Our responses are rounded to 1/16 of a gray level, with 10-bit taps. A share of pixels jumps where a
+# response is near the threshold. The tests of this family use smaller bounds on real patches and
+# compare every column bit by bit with an exact reference.
 TOLERANCE = {"rtol": 0.02, "atol": 1 / 16}
 PLANES = MEASURED
 ANGLES = (0, np.pi / 4, np.pi / 2, 3 * np.pi / 4)
@@ -35,7 +36,7 @@ def _laplace() -> np.ndarray:
     return np.asarray(-(SIGMA**2) * (kernel - kernel.sum() * gauss))
 
 
-LITTLE = 1.0  # levels: in 16ths, ratios of weaker responses are imprecise, and left out here
+LITTLE = 1.0  # gray levels: rounded to 1/16, ratios of weaker responses are imprecise and left out
 GABORS, LAPLACE = [_gabor(angle) for angle in ANGLES], _laplace()
 
 
@@ -48,7 +49,7 @@ def _magnitude(plane: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 
 
 def features(planes: dict[str, np.ndarray]) -> dict[str, float]:
-    found: dict[str, float] = {}
+    result: dict[str, float] = {}
     for name, plane in planes.items():
         pixels: np.ndarray = plane.astype(np.float32)
         energies: dict[tuple[str, str], float] = {}
@@ -58,42 +59,42 @@ def features(planes: dict[str, np.ndarray]) -> dict[str, float]:
             laplacians = regions_of(_filtered(pixels, LAPLACE))
             for region in REGIONS:
                 amplitude = np.array([each[region] for each in magnitudes])
-                energies[region, scale] = _gabor_columns(amplitude, f"{region}_{where}", found)
-                _laplace_columns(laplacians[region], f"{region}_{where}", found)
+                energies[region, scale] = _gabor_columns(amplitude, f"{region}_{where}", result)
+                _laplace_columns(laplacians[region], f"{region}_{where}", result)
             for feature, end in (("gabor_amplitude", "_mean"), ("log_absolute", "")):
-                center = found[f"filters__{feature}__center_{where}{end}"]
-                ring = found[f"filters__{feature}__ring_{where}{end}"]
-                found[f"filters__{feature}__center_minus_ring_{where}{end}"] = center - ring
+                center = result[f"filters__{feature}__center_{where}{end}"]
+                ring = result[f"filters__{feature}__ring_{where}{end}"]
+                result[f"filters__{feature}__center_minus_ring_{where}{end}"] = center - ring
             pixels = cv2.resize(pixels, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
         for (region, scale), energy in energies.items():
             every = sum(energies[region, other] for other in SCALES)
             if every > LITTLE:
-                found[f"filters__gabor_share__{region}_{name}_{scale}"] = energy / every
-    return found
+                result[f"filters__gabor_share__{region}_{name}_{scale}"] = energy / every
+    return result
 
 
-def _gabor_columns(amplitude: np.ndarray, where: str, found: dict[str, float]) -> float:
+def _gabor_columns(amplitude: np.ndarray, where: str, result: dict[str, float]) -> float:
     """The columns of one region's magnitudes, [orientation, pixel]; returns its energy."""
     energy, mean = (amplitude**2).mean(axis=1), amplitude.mean()
-    found[f"filters__gabor_energy__{where}_mean"] = energy.mean()
-    found[f"filters__gabor_amplitude__{where}_mean"] = mean
-    found[f"filters__gabor_deviation__{where}_mean"] = amplitude.std(axis=1).mean()
+    result[f"filters__gabor_energy__{where}_mean"] = energy.mean()
+    result[f"filters__gabor_amplitude__{where}_mean"] = mean
+    result[f"filters__gabor_deviation__{where}_mean"] = amplitude.std(axis=1).mean()
     if mean > LITTLE:
         high, low = amplitude.max(axis=0), amplitude.min(axis=0)
         anisotropy = np.ptp(energy) / (energy.max() + energy.min())
-        found[f"filters__gabor_anisotropy__{where}"] = anisotropy
-        found[f"filters__gabor_selectivity__{where}"] = (high - low).sum() / (high + low).sum()
+        result[f"filters__gabor_anisotropy__{where}"] = anisotropy
+        result[f"filters__gabor_selectivity__{where}"] = (high - low).sum() / (high + low).sum()
     return float(energy.mean())
 
 
-def _laplace_columns(response: np.ndarray, where: str, found: dict[str, float]) -> None:
+def _laplace_columns(response: np.ndarray, where: str, result: dict[str, float]) -> None:
     deviation = response.std()
-    found[f"filters__log_absolute__{where}"] = np.abs(response).mean()
-    found[f"filters__log_deviation__{where}"] = deviation
+    result[f"filters__log_absolute__{where}"] = np.abs(response).mean()
+    result[f"filters__log_deviation__{where}"] = deviation
     if deviation > LITTLE:
         standard = (response - response.mean()) / deviation
         square = standard * standard
-        found[f"filters__log_skewness__{where}"] = (square * standard).mean()
-        found[f"filters__log_kurtosis__{where}"] = (square * square).mean() - 3
-    found[f"filters__log_bright__{where}"] = (response > BLOB).mean()
-    found[f"filters__log_dark__{where}"] = (response < -BLOB).mean()
+        result[f"filters__log_skewness__{where}"] = (square * standard).mean()
+        result[f"filters__log_kurtosis__{where}"] = (square * square).mean() - 3
+    result[f"filters__log_bright__{where}"] = (response > BLOB).mean()
+    result[f"filters__log_dark__{where}"] = (response < -BLOB).mean()

@@ -1,4 +1,4 @@
-"""Co-occurrence with scikit-image: seven of the seventeen properties, on patch and center."""
+"""Co-occurrence with scikit-image: six of the seventeen properties, on patch and center."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PROPERTIES = {
 
 
 def features(planes: dict[str, np.ndarray]) -> dict[str, float]:
-    found = {}
+    result = {}
     for name, plane in planes.items():
         levels = plane >> (8 - LEVEL_BITS)
         for region, cut in (("patch", slice(None)), ("center", slice(*CENTER))):
@@ -36,6 +36,6 @@ def features(planes: dict[str, np.ndarray]) -> dict[str, float]:
                 for ours, theirs in PROPERTIES.items():
                     values = np.concatenate([graycoprops(each, theirs)[0] for each in pairs])
                     column = f"glcm__{ours}__{region}_{name}_d{distance}"
-                    found[f"{column}_mean"] = values.mean()
-                    found[f"{column}_range"] = np.ptp(values)
-    return found
+                    result[f"{column}_mean"] = values.mean()
+                    result[f"{column}_range"] = np.ptp(values)
+    return result

@@ -1,4 +1,4 @@
-"""Run lengths with NumPy: lines laid end to end, cut where the level changes."""
+"""Run lengths with NumPy: the lines of an image are concatenated and cut where the level changes."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ LEVEL, LENGTH = np.arange(1, LEVELS + 1.0), np.arange(1, LONGEST + 1.0)
 
 
 def features(planes: dict[str, np.ndarray]) -> dict[str, float]:
-    found = {}
+    result = {}
     outside = np.ones((PATCH_SIZE, PATCH_SIZE), bool)
     outside[slice(*CENTER), slice(*CENTER)] = False
     for name, plane in planes.items():
-        levels = (plane >> (8 - LEVEL_BITS)) + 1  # 0 is no level
+        levels = (plane >> (8 - LEVEL_BITS)) + 1  # 0 marks pixels outside the region
         center = levels[slice(*CENTER), slice(*CENTER)]
         for region, image in (("patch", levels), ("center", center), ("ring", levels * outside)):
-            each = [described(line) for line in lines(image)]
-            for feature in each[0]:
-                values = np.array([one[feature] for one in each])
-                found[f"glrlm__{feature}__{region}_{name}_mean"] = values.mean()
-                found[f"glrlm__{feature}__{region}_{name}_range"] = np.ptp(values)
-    return found
+            directions = [described(line) for line in lines(image)]
+            for feature in directions[0]:
+                values = np.array([direction[feature] for direction in directions])
+                result[f"glrlm__{feature}__{region}_{name}_mean"] = values.mean()
+                result[f"glrlm__{feature}__{region}_{name}_range"] = np.ptp(values)
+    return result
 
 
 def lines(image: np.ndarray) -> list[np.ndarray]:
-    """The image's lines in four directions, end to end with 0 between them."""
+    """The lines of an image in each of four directions, concatenated with a 0 between lines."""
     size = len(image)
     between = np.pad(image, ((0, 0), (0, 1)))
     turned = np.pad(image.T, ((0, 0), (0, 1)))
-    # Rows of 2 size - 1 pixels, laid in rows of one more: the columns are the diagonals.
+    # Rows of 2 size - 1 pixels, reshaped to rows of one more: the columns are then the diagonals.
     sheared = []
     for each in (image, image[:, ::-1]):
         wide = np.pad(each, ((0, 0), (0, size - 1))).ravel()

@@ -1,4 +1,4 @@
-"""Size zones with scikit-image's labels."""
+"""Size zones with the connected components of scikit-image."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ PLANES = MEASURED
 
 
 def features(planes: dict[str, np.ndarray]) -> dict[str, float]:
-    found = {}
+    result = {}
     outside = np.ones((PATCH_SIZE, PATCH_SIZE), bool)
     outside[slice(*CENTER), slice(*CENTER)] = False
     for name, plane in planes.items():
-        levels = (plane >> (8 - LEVEL_BITS)) + np.uint8(1)  # 0 is no level
+        levels = (plane >> (8 - LEVEL_BITS)) + np.uint8(1)  # 0 marks pixels outside the region
         center = levels[slice(*CENTER), slice(*CENTER)]
         for region, image in (("patch", levels), ("center", center), ("ring", levels * outside)):
             for feature, value in described(image).items():
-                found[f"glszm__{feature}__{region}_{name}"] = value
-    return found
+                result[f"glszm__{feature}__{region}_{name}"] = value
+    return result
 
 
 def described(image: np.ndarray) -> dict[str, float]:

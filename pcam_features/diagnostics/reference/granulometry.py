@@ -1,4 +1,4 @@
-"""Granulometry with OpenCV's openings and closings by scikit-image's octagons."""
+"""Granulometry with openings and closings of OpenCV by octagons of scikit-image."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ SIDES = {"opening": cv2.MORPH_OPEN, "closing": cv2.MORPH_CLOSE}
 
 
 def volumes_of(image: np.ndarray) -> np.ndarray:
-    """The sums over patch, center and ring, with each one's number of pixels behind it."""
+    """The sum and the number of pixels of patch, center and ring, as rows."""
     center = image[slice(*CENTER), slice(*CENTER)]
     whole, middle = (np.array([cv2.sumElems(part)[0], part.size]) for part in (image, center))
     return np.stack([whole, middle, whole - middle])
 
 
 def features(planes: dict[str, np.ndarray]) -> dict[str, float]:
-    found: dict[str, float] = {}
+    result: dict[str, float] = {}
     for plane, pixels in planes.items():
         for side, operation in SIDES.items():
             images = [pixels, *(cv2.morphologyEx(pixels, operation, disc) for disc in DISCS)]
@@ -34,11 +34,11 @@ def features(planes: dict[str, np.ndarray]) -> dict[str, float]:
             for k, region in enumerate(REGIONS):
                 where = f"{region}_{plane}"
                 spectrum = np.abs(np.diff(volumes[:, k, 0]))
-                found |= describe(spectrum, volumes[0, k, 1], side, where)
+                result |= describe(spectrum, volumes[0, k, 1], side, where)
             for name in COMPARED:
-                at = [found[f"granulometry__{side}_{name}__{r}_{plane}"] for r in ("center", "ring")]
-                found[f"granulometry__{side}_{name}__center_minus_ring_{plane}"] = at[0] - at[1]
-    return found
+                at = [result[f"granulometry__{side}_{name}__{r}_{plane}"] for r in ("center", "ring")]
+                result[f"granulometry__{side}_{name}__center_minus_ring_{plane}"] = at[0] - at[1]
+    return result
 
 
 def describe(spectrum: np.ndarray, pixels: float, side: str, where: str) -> dict[str, float]:
@@ -52,7 +52,7 @@ def describe(spectrum: np.ndarray, pixels: float, side: str, where: str) -> dict
         "deviation": np.sqrt(((radii - size) ** 2 * shares).sum()),
         "entropy": entropy(shares, base=2) if lost > 0 else 0.0,
     }
-    found = {f"granulometry__{side}_{name}__{where}": value for name, value in summaries.items()}
+    result = {f"granulometry__{side}_{name}__{where}": value for name, value in summaries.items()}
     for radius, share in zip(radii, shares, strict=True):
-        found[f"granulometry__{side}_share__{where}_r{radius}"] = share
-    return found
+        result[f"granulometry__{side}_share__{where}_r{radius}"] = share
+    return result

@@ -10,12 +10,12 @@ from ...geometry import CENTER, PATCH_SIZE
 from .planes import regions_of
 
 LIBRARY = "scikit-image"
-TOLERANCE = {"rtol": 1e-2, "atol": 0.05}  # of shares: ties (see tests/test_lbp.py)
+TOLERANCE = {"rtol": 1e-2, "atol": 0.05}  # for shares; the tests of this family explain the ties
 PLANES = MEASURED
 
 
 def features(planes: dict[str, np.ndarray]) -> dict[str, float]:
-    found = {}
+    result = {}
     for name, plane in planes.items():
         for points, radius in CIRCLES:
             inner = slice(radius, PATCH_SIZE - radius)
@@ -25,11 +25,11 @@ def features(planes: dict[str, np.ndarray]) -> dict[str, float]:
             for region, counts in (("patch", whole), ("center", center), ("ring", whole - center)):
                 for pattern, share in enumerate(counts / counts.sum()):
                     column = f"{pattern_name(pattern, points)}__{region}_{name}_p{points}_r{radius}"
-                    found[f"lbp__{column}"] = share
-            # scikit-image says NaN where the points are all equal
+                    result[f"lbp__{column}"] = share
+            # scikit-image returns NaN where all points of a circle are equal
             variance = np.nan_to_num(local_binary_pattern(plane, points, radius, method="var"))
             for region, values in regions_of(variance, radius).items():
                 where = f"{region}_{name}_p{points}_r{radius}"
-                found[f"lbp__variance__{where}"] = values.mean()
-                found[f"lbp__deviation_spread__{where}"] = np.sqrt(values).std()
-    return found
+                result[f"lbp__variance__{where}"] = values.mean()
+                result[f"lbp__deviation_spread__{where}"] = np.sqrt(values).std()
+    return result

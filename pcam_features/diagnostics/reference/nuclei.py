@@ -1,7 +1,7 @@
-"""Nuclei as people measure them: SciPy and scikit-image from the threshold to the table.
+"""Nuclei with SciPy and scikit-image: threshold, segmentation and table of nuclei.
 
-Only columns that do not hang on where touching nuclei are cut are held to ours here; the time is of
-the whole pipeline. What each nucleus measures is compared in the tests, on the same label image.
+Only columns that do not depend on where touching nuclei are split are compared here, but the whole
+pipeline is timed. The tests compare the measurements of each nucleus on the same label image.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def levels_of(hematoxylin: np.ndarray) -> np.ndarray:
 
 
 def threshold_of(levels: np.ndarray) -> int | None:
-    """Otsu's threshold of the tissue, if there is one."""
+    """Otsu's threshold of the tissue, or None if the tissue is empty or constant."""
     tissue = levels[levels >= TISSUE]
     flat = tissue.size == 0 or tissue.min() == tissue.max()
     return None if flat else int(threshold_otsu(tissue))
@@ -64,7 +64,7 @@ def mask_of(levels: np.ndarray, threshold: int | None) -> np.ndarray:
 
 
 def split(mask: np.ndarray) -> np.ndarray:
-    """Label the nuclei by the watershed of the smoothed distance from its h-maxima."""
+    """Label nuclei: the watershed of the smoothed distance transform, seeded at its h-maxima."""
     if not mask.any():
         return mask.astype(np.int32)
     distance = ndimage.distance_transform_edt(mask)
@@ -77,7 +77,7 @@ def split(mask: np.ndarray) -> np.ndarray:
 
 
 def table_of(nuclei: np.ndarray, planes: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
-    """Mean, deviation and percentiles of everything measured, for each region."""
+    """Mean, standard deviation and percentiles of each measurement, for each region."""
     stack = np.stack([planes[name] for name in PLANES], axis=-1)
     table = regionprops_table(nuclei, stack, PROPERTIES)
     place = np.stack([table.pop("centroid-0"), table.pop("centroid-1")], axis=1)
@@ -87,17 +87,17 @@ def table_of(nuclei: np.ndarray, planes: dict[str, np.ndarray]) -> dict[str, dic
     )
     low, high = CENTER
     central = ((place >= low - 0.5) & (place <= high - 0.5)).all(axis=1)
-    found = {}
+    result = {}
     for region, inside in (("patch", whole), ("center", whole & central), ("ring", whole & ~central)):
-        found[region] = {"count": float(inside.sum())}
+        result[region] = {"count": float(inside.sum())}
         if inside.any():
             for name, values in table.items():
-                found[region][f"{name}_mean"] = values[inside].mean()
-                found[region][f"{name}_deviation"] = values[inside].std()
-                found[region][f"{name}_p10"], found[region][f"{name}_p90"] = np.percentile(
+                result[region][f"{name}_mean"] = values[inside].mean()
+                result[region][f"{name}_deviation"] = values[inside].std()
+                result[region][f"{name}_p10"], result[region][f"{name}_p90"] = np.percentile(
                     values[inside], (10, 90)
                 )
-    return found
+    return result
 
 
 def features(planes: dict[str, np.ndarray]) -> dict[str, float]:
@@ -105,12 +105,12 @@ def features(planes: dict[str, np.ndarray]) -> dict[str, float]:
     threshold = threshold_of(levels)
     mask = mask_of(levels, threshold)
     table_of(split(mask), planes)
-    found = {"nuclei__threshold__patch": float(threshold or 0)}
+    result = {"nuclei__threshold__patch": float(threshold or 0)}
     tissue = regions_of(levels >= TISSUE)
     for region, pixels in regions_of(mask).items():
-        found[f"nuclei__share__{region}"] = pixels.mean()
-        found[f"nuclei__cellularity__{region}"] = pixels.sum() / max(tissue[region].sum(), 1)
+        result[f"nuclei__share__{region}"] = pixels.mean()
+        result[f"nuclei__cellularity__{region}"] = pixels.sum() / max(tissue[region].sum(), 1)
     for name in ("share", "cellularity"):
-        center, ring = found[f"nuclei__{name}__center"], found[f"nuclei__{name}__ring"]
-        found[f"nuclei__{name}__center_minus_ring"] = center - ring
-    return found
+        center, ring = result[f"nuclei__{name}__center"], result[f"nuclei__{name}__ring"]
+        result[f"nuclei__{name}__center_minus_ring"] = center - ring
+    return result

@@ -1,4 +1,4 @@
-"""The planes as scikit-image and OpenCV convert them, rounded to our levels."""
+"""The color planes as scikit-image and OpenCV compute them, rounded to the same 256 levels."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ STAINS = ("hematoxylin", "eosin", "residual")
 
 
 def planes_of(patch: np.ndarray, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """The planes named, uint8 (96, 96) each, of one patch, uint8 (96, 96, 3)."""
-    wanted, found = set(names), {}
+    """The named planes, each uint8 (96, 96), of one patch, uint8 (96, 96, 3)."""
+    wanted, result = set(names), {}
     for k, name in enumerate(("red", "green", "blue")):
-        found[name] = patch[..., k]
+        result[name] = patch[..., k]
     if "gray" in wanted:
-        found["gray"] = to_levels(rgb2gray(patch) * 255)
+        result["gray"] = to_levels(rgb2gray(patch) * 255)
     if wanted & {"hue", "saturation", "value"}:
         hsv = cv2.cvtColor(patch, cv2.COLOR_RGB2HSV_FULL)
-        found |= {"hue": hsv[..., 0] + np.uint8(SIGNED_ZERO), "saturation": hsv[..., 1]}
-        found["value"] = hsv[..., 2]
+        result |= {"hue": hsv[..., 0] + np.uint8(SIGNED_ZERO), "saturation": hsv[..., 1]}
+        result["value"] = hsv[..., 2]
     if wanted & {"lab_l", "lab_a", "lab_b"}:
         lab = cv2.cvtColor(patch, cv2.COLOR_RGB2LAB)
-        found |= {f"lab_{name}": lab[..., k] for k, name in enumerate("lab")}
+        result |= {f"lab_{name}": lab[..., k] for k, name in enumerate("lab")}
     if wanted & set(STAINS):
         density = rgb2hed(np.maximum(patch, 1)) * 6 * LEVELS_PER_OD
         for k, name in enumerate(STAINS):
-            found[name] = to_levels(density[..., k] + (SIGNED_ZERO if name == "residual" else 0))
-    return {name: found[name] for name in names}
+            result[name] = to_levels(density[..., k] + (SIGNED_ZERO if name == "residual" else 0))
+    return {name: result[name] for name in names}
 
 
 def to_levels(plane: np.ndarray) -> np.ndarray:
@@ -40,7 +40,10 @@ def to_levels(plane: np.ndarray) -> np.ndarray:
 
 
 def regions_of(plane: np.ndarray, border: int = 0) -> dict[str, np.ndarray]:
-    """The pixels of a plane, of whatever resolution, in each region, flat, without a border."""
+    """The pixels of a plane in each region, flattened, without `border` pixels at each side.
+
+    The plane may have any resolution.
+    """
     size = len(plane)
     inside = slice(CENTER[0] * size // PATCH_SIZE, CENTER[1] * size // PATCH_SIZE)
     whole, center = np.zeros(plane.shape, bool), np.zeros(plane.shape, bool)

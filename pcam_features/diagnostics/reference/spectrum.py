@@ -17,7 +17,7 @@ PLANES = MEASURED
 
 
 def _grid(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A window, and for each frequency its rounded radius and its direction, doubled."""
+    """A Hann window, and for each frequency its rounded radius and its doubled direction."""
     hann = (1 - np.cos(2 * np.pi * (np.arange(size) + 0.5) / size)) / 2
     v, u = np.meshgrid(fftfreq(size, 1 / size), fftfreq(size, 1 / size))
     return np.outer(hann, hann), np.rint(np.hypot(u, v)).astype(int), np.exp(2j * np.arctan2(u, v))
@@ -27,7 +27,7 @@ GRIDS = tuple(_grid(size) for size in SIZES)
 
 
 def features(planes: dict[str, np.ndarray]) -> dict[str, float]:
-    found = {}
+    result = {}
     for name, plane in planes.items():
         for region, size, edges, grid in zip(WINDOWED, SIZES, RINGS, GRIDS, strict=True):
             (window, radius, turn), half = grid, size // 2
@@ -46,16 +46,18 @@ def features(planes: dict[str, np.ndarray]) -> dict[str, float]:
             for a, b in pairwise(edges):
                 ring = slice(a - LOWEST, b - LOWEST)
                 where = f"{region}_{name}_cycles{a}to{b}"
-                found[f"spectrum__share__{where}"] = p[ring].sum()
+                result[f"spectrum__share__{where}"] = p[ring].sum()
                 directed = np.hypot(along[ring].sum(), across[ring].sum())
-                found[f"spectrum__anisotropy__{where}"] = directed / total[ring].sum()
+                result[f"spectrum__anisotropy__{where}"] = directed / total[ring].sum()
                 middles.append(np.log2(np.average(r[ring], weights=n[ring])))
                 levels.append(np.log2(total[ring].sum() / n[ring].sum()))
             mean = (r * p).sum()
-            found[f"spectrum__power__{region}_{name}"] = energy.sum() / size**2
-            found[f"spectrum__slope__{region}_{name}"] = np.polyfit(middles, levels, 1)[0]
-            found[f"spectrum__centroid__{region}_{name}"] = mean / size
-            found[f"spectrum__bandwidth__{region}_{name}"] = np.sqrt(((r - mean) ** 2 * p).sum()) / size
-            found[f"spectrum__entropy__{region}_{name}"] = -(p * np.log2(p)).sum()
-            found[f"spectrum__flatness__{region}_{name}"] = gmean(curve) / curve.mean()
-    return found
+            result[f"spectrum__power__{region}_{name}"] = energy.sum() / size**2
+            result[f"spectrum__slope__{region}_{name}"] = np.polyfit(middles, levels, 1)[0]
+            result[f"spectrum__centroid__{region}_{name}"] = mean / size
+            result[f"spectrum__bandwidth__{region}_{name}"] = (
+                np.sqrt(((r - mean) ** 2 * p).sum()) / size
+            )
+            result[f"spectrum__entropy__{region}_{name}"] = -(p * np.log2(p)).sum()
+            result[f"spectrum__flatness__{region}_{name}"] = gmean(curve) / curve.mean()
+    return result

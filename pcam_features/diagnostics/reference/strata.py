@@ -1,4 +1,4 @@
-"""Strata with SciPy: ranks, and statistics by label."""
+"""Strata with SciPy: pixel ranks, and statistics by stratum."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ WIDE = np.array([1, 0, 4, 0, 6, 0, 4, 0, 1])
 
 
 def smooth(image: np.ndarray, taps: np.ndarray, divisor: int) -> np.ndarray:
-    """The binomial both ways in whole numbers, rounded once."""
+    """Apply a binomial filter along both axes in integers, and round once."""
     both = ndimage.correlate1d(image, taps, axis=0, mode="nearest")
     total: np.ndarray = ndimage.correlate1d(both, taps, axis=1, mode="nearest")
     return (total + divisor // 2) // divisor
 
 
 def details(plane: np.ndarray) -> dict[str, np.ndarray]:
-    """The smoothed plane in sixteenths, and how much detail each of two steps of smoothing takes."""
+    """The smoothed plane in 1/16 gray level, and the detail removed by each of two smoothing steps."""
     one = smooth(plane.astype(np.int64), TAPS, 16)
     two = smooth(one, TAPS, 256)
     three = smooth(two, WIDE, 256)
     four = smooth(three, WIDE, 256)
-    found = {"smooth": one}
+    result = {"smooth": one}
     for name, finer, coarser in (("fine_", one, two), ("coarse_", three, four)):
-        found[name] = np.minimum((np.abs(finer - coarser) + 1) // 2, 255) / 8
-    return found
+        result[name] = np.minimum((np.abs(finer - coarser) + 1) // 2, 255) / 8
+    return result
 
 
 def masks() -> dict[str, np.ndarray]:
@@ -43,7 +43,7 @@ def masks() -> dict[str, np.ndarray]:
 
 
 def features(planes: dict[str, np.ndarray]) -> dict[str, float]:
-    found = {}
+    result = {}
     detail = {plane: details(planes[plane]) for plane in RANKED}
     shares = np.array(CUTS[1:-1]) / 100
     for ranked in RANKED:
@@ -62,6 +62,6 @@ def features(planes: dict[str, np.ndarray]) -> dict[str, float]:
                 deviations[present] = ndimage.standard_deviation(values, strata, labels)
                 for k in range(len(CUTS) - 1):
                     where = f"{region}_{plane}_by_{ranked}_p{CUTS[k]:02d}to{CUTS[k + 1]:02d}"
-                    found[f"strata__{prefix}mean__{where}"] = means[k]
-                    found[f"strata__{prefix}deviation__{where}"] = deviations[k]
-    return found
+                    result[f"strata__{prefix}mean__{where}"] = means[k]
+                    result[f"strata__{prefix}deviation__{where}"] = deviations[k]
+    return result
