@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class Generated:
     def __init__(self, columns: int) -> None:
         self.columns = tuple(f"{NAME}__mean__patch_{k:04d}" for k in range(columns))
 
-    def described(self) -> dict[str, object]:
+    def described(self) -> dict[str, Any]:
         return {"version": 1, "columns": list(self.columns), "encoder": {"network": "generated"}}
 
     def computed_on(self, device: str) -> str:

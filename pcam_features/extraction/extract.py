@@ -22,9 +22,9 @@ from ..families.registry import CNN, Measure, batch_rows, chosen, kernels_of, li
 from ..geometry import PATCH_SIZE
 from ..sources.source import Source, Split
 from ..storage import costs
-from ..storage.files import one_process, sweep, write_json
-from ..store.layout import MANIFEST, part_count, part_span
-from ..store.manifest import check_ours, clear, mark_complete, plan
+from ..storage.files import one_process, sweep
+from ..store.layout import part_count, part_span
+from ..store.manifest import check_ours, clear, mark_complete, plan, write_manifest
 from ..store.parts import is_there, write_features, write_patches
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def extract(
             clear(path)
         manifest = plan(path, source, splits, families, target.NAME)
         sweep(path)
-        write_json(path / MANIFEST, manifest)
+        write_manifest(path, manifest)
         shards = missing(path, splits, families)
         if shards:
             measure, rows = measurer_of(families, networks, target, threads)
@@ -172,7 +172,8 @@ def extract(
         for split in splits:
             for part in range(part_count(len(split))):
                 write_patches(path, split, part)
-            mark_complete(path, manifest, split.name, [family.name for family in families])
+            names = [family.name for family in families]
+            manifest = mark_complete(path, manifest, split.name, names)
 
 
 Networks = dict[str, Callable[[np.ndarray], np.ndarray]]

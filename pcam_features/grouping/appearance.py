@@ -71,7 +71,7 @@ def looks_in(store: Store, split: str) -> Looks | None:
     """The looks of a split's patches, or None where their color features are not finished."""
     if FAMILY not in store.families(split):
         return None
-    columns = store.manifest["families"][FAMILY]["columns"]
+    columns = store.manifest.families[FAMILY].columns
     wanted = looked_at(columns)
     blocks = stored(store, split, [FAMILY], keep=False).blocks([FAMILY])
     return looks_of(np.concatenate([b[:, wanted] for _, b in blocks]), [columns[k] for k in wanted])

@@ -101,20 +101,18 @@ def fit(
 
     `limit` is the memory for features, in bytes: half of the machine's unless it is given.
     """
-    entry = store.manifest["splits"][split]
-    known = {name: store.manifest["families"][name] for name in families}
+    entry = store.manifest.splits[split]
+    known = {name: store.manifest.families[name].to_dict() for name in families}
     columns = sum(len(one["columns"]) for one in known.values())
-    keep, bins = memory.fits(
-        entry["rows"], columns, limit or int(memory.SHARE * memory.machine_bytes())
-    )
+    keep, bins = memory.fits(entry.rows, columns, limit or int(memory.SHARE * memory.machine_bytes()))
     values = stored(store, split, families, keep=keep)
     how = replace(how, on_disk=not bins)
     store.check_finished(split, families)
-    plan = {
+    plan: dict[str, Any] = {
         PLAN_KEY: PLAN_VERSION,
         "pcam_version": __version__,
-        "source": store.manifest["source"]
-        | {"split": split, "rows": entry["rows"], "fingerprint": entry["fingerprint"]},
+        "source": store.manifest.source.to_dict()
+        | {"split": split, "rows": entry.rows, "fingerprint": entry.fingerprint.to_dict()},
         "families": known,
         "folds": {"count": folds.count, "groups": int(folds.group.max()) + 1}
         | {"protocol": folds.protocol, "fingerprint": folds.fingerprint()},
@@ -155,7 +153,7 @@ def fit(
             whole["search"] = searched
         bundle.write_manifest(work.folder, whole)
         seconds = None if kept else time.monotonic() - began
-        costs.write(work.folder / costs.FILE, cost(made["models"], entry["rows"], seconds, how))
+        costs.write(work.folder / costs.FILE, cost(made["models"], entry.rows, seconds, how))
     return bundle.Bundle(whole, made["models"], made["stack"])
 
 

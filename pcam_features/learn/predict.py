@@ -14,8 +14,9 @@ from ..errors import InputError
 from ..families.registry import FAMILIES
 from ..grouping.folds import TABLE, read_fold_table
 from ..storage import costs, parquet
+from ..storage.fields import Fields
 from ..storage.files import read_json
-from ..store.manifest import differences
+from ..store.manifest import FamilyRecord
 from ..store.store import Store
 from ..store.values import stored
 from .base_models import logits
@@ -28,8 +29,9 @@ OPTIONS = ("encoder", "size", "depths", "pools", "views", "precision", "runtime"
 
 def check_features(bundle: Bundle, store: Store) -> None:
     """Raises InputError, naming the family, if the store's features are not what the model takes."""
-    for name, wanted in bundle.manifest["families"].items():
-        found: dict[str, Any] | None = store.manifest["families"].get(name)
+    for name, known in bundle.manifest["families"].items():
+        wanted = FamilyRecord.from_fields(name, Fields(known))
+        found = store.manifest.families.get(name)
         if found is None:
             raise InputError(
                 f"the model was fitted on {name} features and {store.path} has none; "
@@ -37,8 +39,8 @@ def check_features(bundle: Bundle, store: Store) -> None:
             )
         if found != wanted:
             raise InputError(
-                f"the model was fitted on {name} features of version {wanted['version']} and "
-                f"{store.path} has others ({differences(wanted, found)}); extract or fit anew, so "
+                f"the model was fitted on {name} features of version {wanted.version} and "
+                f"{store.path} has others ({wanted.differences(found)}); extract or fit anew, so "
                 "that they agree."
             )
 
@@ -61,9 +63,9 @@ def how_to_extract(name: str, bundle: Bundle) -> str:
 
 def fitted_on(bundle: Bundle, store: Store, split: str) -> bool:
     """Whether a split's patches are those the model was fitted on."""
-    entry = store.manifest["splits"].get(split)
+    entry = store.manifest.splits.get(split)
     ids = bundle.manifest["source"]["fingerprint"]["ids"]
-    return entry is not None and entry["fingerprint"]["ids"] == ids
+    return entry is not None and entry.fingerprint.ids == ids
 
 
 def out_of_fold(path: Path, store: Store, split: str) -> tuple[list[str], np.ndarray]:

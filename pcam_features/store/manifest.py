@@ -1,9 +1,9 @@
-"""A store's manifest: what it holds, and what another run may add to it."""
+"""A store's manifest: what the store holds, and what another run may add to it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,21 +11,24 @@ from .. import __version__
 from ..constants import LARGEST_ROWS
 from ..errors import InputError
 from ..sources.source import Source, Split
+from ..storage.fields import Fields
 from ..storage.files import LOCK, TEMPORARY, clear_folder, is_marked, read_json, write_json
 from .layout import MANIFEST, PART_ROWS
 from .names import may_be_stored
 
 VERSION = 1
 KEY = "store_version"
+DTYPE = "float32"
 MEANING = {
-    "ids": "its ids, or their order,",
+    "ids": "its ids or their order",
     "labels": "its labels",
     "slides": "its slides (--slides)",
 }
+ADVICE = "give another folder, or --overwrite to extract anew."
 
 
 class Stored(Protocol):
-    """A family as the store sees it: hand-made, or an embedding."""
+    """A family as the store sees it: hand-crafted features or an embedding."""
 
     @property
     def name(self) -> str: ...
@@ -35,20 +38,284 @@ class Stored(Protocol):
     def computed_on(self, device: str) -> str: ...
 
 
-def new_manifest(source: Source) -> dict[str, Any]:
-    return {
-        KEY: VERSION,
-        "pcam_version": __version__,
-        "source": {"kind": source.kind, "path": source.path, "protocol": source.protocol},
-        "dtype": "float32",
-        "part_rows": PART_ROWS,
-        "families": {},
-        "splits": {},
-    }
+@dataclass(frozen=True)
+class SourceRecord:
+    """The source that a store's patches come from.
+
+    Parameters
+    ----------
+    kind
+        The layout, one of `constants.Kind`.
+    path
+        Where the source was opened.
+    protocol
+        A sentence on how the data set may be used.
+    fit
+        How patches of another size were brought to 96 pixels; None if they had 96.
+    """
+
+    kind: str
+    path: str
+    protocol: str
+    fit: dict[str, Any] | None = None
+
+    @classmethod
+    def of(cls, source: Source) -> SourceRecord:
+        """The record of an open source."""
+        fit = getattr(source, "fit", None)
+        return cls(source.kind, source.path, source.protocol, None if fit is None else fit.to_dict())
+
+    @classmethod
+    def from_fields(cls, known: Fields) -> SourceRecord:
+        """Raises ValueError if a field is missing or wrong."""
+        fit = known.optional("fit")
+        return cls(
+            known.text("kind"),
+            known.text("path"),
+            known.text("protocol"),
+            None if fit is None else dict(fit.content),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object of the manifest."""
+        plain = {"kind": self.kind, "path": self.path, "protocol": self.protocol}
+        return plain if self.fit is None else plain | {"fit": self.fit}
+
+
+@dataclass(frozen=True)
+class FamilyRecord:
+    """A family of features: what must agree for stored values to be used together.
+
+    Parameters
+    ----------
+    version
+        The version of the family's definition.
+    columns
+        The names of its columns, in order.
+    encoder
+        For an embedding, all facts that decide its values; None for hand-crafted features.
+    """
+
+    version: int
+    columns: tuple[str, ...]
+    encoder: dict[str, Any] | None = None
+
+    @property
+    def is_embedding(self) -> bool:
+        """Whether a network computes the family."""
+        return self.encoder is not None
+
+    @classmethod
+    def of(cls, family: Stored) -> FamilyRecord:
+        """The record of a family that can be computed."""
+        return cls.from_fields(family.name, Fields(family.described(), family.name))
+
+    @classmethod
+    def from_fields(cls, name: str, known: Fields) -> FamilyRecord:
+        """Raises ValueError if `name` may not be stored, or a field is missing or wrong."""
+        if not may_be_stored(name, known.content):  # names become paths: only safe ones are taken
+            raise ValueError(f"unknown family {name!r}")
+        columns = known.texts("columns")
+        if len({"id", *columns}) != 1 + len(columns):
+            raise ValueError(f"a column of {name} is listed twice")
+        encoder = known.optional("encoder")
+        return cls(known.whole("version"), columns, None if encoder is None else encoder.content)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object of the manifest."""
+        plain = {"version": self.version, "columns": list(self.columns)}
+        return plain if self.encoder is None else plain | {"encoder": self.encoder}
+
+    def differences(self, other: FamilyRecord) -> str:
+        """In what two records of a family differ, for an error message."""
+        before, after = self._facts(), other._facts()
+        changed = [key for key in before | after if before.get(key) != after.get(key)]
+        each = [f"{key} {before.get(key)}, now {key} {after.get(key)}" for key in changed]
+        return "; ".join(each) or "the names of its columns"
+
+    def _facts(self) -> dict[str, Any]:
+        return {"version": self.version, "columns": len(self.columns)} | (self.encoder or {})
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Digests of what must stay the same for stored features to stay valid."""
+
+    ids: str
+    labels: str
+    slides: str
+
+    @classmethod
+    def of(cls, split: Split) -> Fingerprint:
+        """The fingerprint of a split of an open source."""
+        return cls(**split.fingerprint())
+
+    @classmethod
+    def from_fields(cls, known: Fields) -> Fingerprint:
+        """Raises ValueError if a field is missing or wrong."""
+        return cls(known.text("ids"), known.text("labels"), known.text("slides"))
+
+    def to_dict(self) -> dict[str, str]:
+        """The JSON object of the manifest."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class FamilyState:
+    """How far a family's features of a split are: the devices that computed them, and whether all
+    parts are written."""
+
+    devices: tuple[str, ...] = ()
+    complete: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object of the manifest."""
+        return {"devices": list(self.devices), "complete": self.complete}
+
+
+@dataclass(frozen=True)
+class SplitRecord:
+    """A split: how many patches it has, whether they have labels, and its families."""
+
+    rows: int
+    labeled: bool
+    fingerprint: Fingerprint
+    families: dict[str, FamilyState]
+
+    @classmethod
+    def of(cls, split: Split) -> SplitRecord:
+        """The record of a split of an open source, without families."""
+        return cls(len(split), split.labels is not None, Fingerprint.of(split), {})
+
+    @classmethod
+    def from_fields(cls, name: str, known: Fields) -> SplitRecord:
+        """Raises ValueError if `name` is not safe as a folder, or a field is missing or wrong."""
+        if name in ("", ".", "..") or {"/", "\\"} & set(name) or not name.isprintable():
+            raise ValueError(f"split {name!r} cannot be a folder")
+        families = {
+            family: FamilyState(state.texts("devices"), state.flag("complete"))
+            for family, state in known.children("families").items()
+        }
+        rows = known.whole("rows", least=1, most=LARGEST_ROWS - 1)
+        fingerprint = Fingerprint.from_fields(known.child("fingerprint"))
+        return cls(rows, known.flag("labeled"), fingerprint, families)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object of the manifest."""
+        return {
+            "rows": self.rows,
+            "labeled": self.labeled,
+            "fingerprint": self.fingerprint.to_dict(),
+            "families": {name: state.to_dict() for name, state in self.families.items()},
+        }
+
+    def computed_on(self, family: str, device: str) -> SplitRecord:
+        """The record once `device` takes part in computing a family that is not complete yet."""
+        state = self.families.get(family, FamilyState())
+        if not state.complete and device not in state.devices:
+            state = replace(state, devices=(*state.devices, device))
+        return replace(self, families=self.families | {family: state})
+
+
+@dataclass(frozen=True)
+class StoreManifest:
+    """What a feature store holds.
+
+    Parameters
+    ----------
+    pcam_version
+        The version of pcam that made the store.
+    source
+        Where the patches come from.
+    families
+        The families by name, whatever splits have them.
+    splits
+        The splits by name.
+    """
+
+    pcam_version: str
+    source: SourceRecord
+    families: dict[str, FamilyRecord]
+    splits: dict[str, SplitRecord]
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any], path: Path) -> StoreManifest:
+        """Read and validate a manifest: the only place that does.
+
+        Parameters
+        ----------
+        content
+            The parsed JSON object.
+        path
+            The store's folder, for error messages.
+
+        Raises
+        ------
+        InputError
+            If the manifest is damaged, not a store's, or of another version.
+        """
+        if KEY not in content:
+            raise InputError(
+                f"{path} is not a feature store; put FEATURES and MODEL in the right order."
+            )
+        if content[KEY] != VERSION or content.get("part_rows") != PART_ROWS:
+            raise InputError(
+                f"feature store {path} was written by another version of pcam "
+                f"({content.get('pcam_version')}); extract it anew with --overwrite."
+            )
+        try:
+            return cls._from_fields(Fields(content))
+        except ValueError as error:
+            raise InputError(
+                f"feature store manifest {path / MANIFEST} is damaged ({error}); "
+                "extract it anew with --overwrite."
+            ) from None
+
+    @classmethod
+    def _from_fields(cls, known: Fields) -> StoreManifest:
+        families = {
+            name: FamilyRecord.from_fields(name, one)
+            for name, one in known.children("families").items()
+        }
+        splits = {
+            name: SplitRecord.from_fields(name, one) for name, one in known.children("splits").items()
+        }
+        unknown = {family for split in splits.values() for family in split.families} - set(families)
+        if unknown:
+            raise ValueError(f"a split has the unknown family {min(unknown)!r}")
+        source = SourceRecord.from_fields(known.child("source"))
+        return cls(known.text("pcam_version"), source, families, splits)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object that `from_dict` reads."""
+        return {
+            KEY: VERSION,
+            "pcam_version": self.pcam_version,
+            "source": self.source.to_dict(),
+            "dtype": DTYPE,
+            "part_rows": PART_ROWS,
+            "families": {name: record.to_dict() for name, record in self.families.items()},
+            "splits": {name: record.to_dict() for name, record in self.splits.items()},
+        }
+
+    def with_split(self, name: str, record: SplitRecord) -> StoreManifest:
+        """The manifest with a split added or replaced."""
+        return replace(self, splits=self.splits | {name: record})
+
+
+def new_manifest(source: Source) -> StoreManifest:
+    """The manifest of an empty store for the patches of `source`."""
+    return StoreManifest(__version__, SourceRecord.of(source), {}, {})
 
 
 def check_ours(path: Path) -> None:
-    """Raises InputError if `path` is anything but a feature store, an empty folder or nothing."""
+    """Refuse to write to a folder that is not a feature store.
+
+    Raises
+    ------
+    InputError
+        If `path` is anything but a feature store, an empty folder or nothing.
+    """
     if path.exists() and not is_marked(path, MANIFEST, KEY):
         if not path.is_dir():
             raise InputError(f"{path} is a file, not a feature store; give another name.")
@@ -59,135 +326,136 @@ def check_ours(path: Path) -> None:
             )
 
 
-def check_version(manifest: dict[str, Any], path: Path) -> None:
-    if manifest.get(KEY) != VERSION or manifest.get("part_rows") != PART_ROWS:
-        raise InputError(
-            f"feature store {path} was written by another version of pcam "
-            f"({manifest.get('pcam_version')}); extract it anew with --overwrite."
-        )
-
-
 def plan(
-    path: Path, source: Source, splits: list[Split], families: Sequence[Stored], device: str
-) -> dict[str, Any]:
-    """The manifest of the store once `families` of `splits` are in it; nothing is written.
+    path: Path, source: Source, splits: Sequence[Split], families: Sequence[Stored], device: str
+) -> StoreManifest:
+    """The manifest of the store once `families` of `splits` are added; nothing is written.
 
-    Raises InputError, saying what changed, if a store at `path` holds other patches, or these
-    families with other parameters.
+    Parameters
+    ----------
+    path
+        The store's folder, which may not exist yet.
+    source, splits
+        The patches to add.
+    families
+        The families to add.
+    device
+        Where kernels run.
+
+    Raises
+    ------
+    InputError
+        If a store at `path` holds other patches, or these families with other parameters.
     """
     check_ours(path)
-    manifest = new_manifest(source)
-    if (path / MANIFEST).is_file():
-        manifest = read_manifest(path)
-    if manifest["source"]["kind"] != source.kind:
-        raise InputError(
-            f"feature store {path} holds features of a source of kind "
-            f"{manifest['source']['kind']}, not {source.kind}; {_ANEW}"
-        )
-    for family in families:
-        _plan_family(path, manifest, family)
+    known = read_manifest(path) if (path / MANIFEST).is_file() else new_manifest(source)
+    check_source(path, known.source, SourceRecord.of(source))
+    extended = replace(known, families=known.families | added_families(path, known, families))
     for split in splits:
-        known = _plan_split(path, manifest, source, split)
+        record = extended_split(path, known.splits.get(split.name), source, split)
         for family in families:
-            made = known["families"].setdefault(family.name, {"devices": [], "complete": False})
-            where = family.computed_on(device)
-            if not made["complete"] and where not in made["devices"]:
-                made["devices"].append(where)
-    return manifest
+            record = record.computed_on(family.name, family.computed_on(device))
+        extended = extended.with_split(split.name, record)
+    return extended
 
 
-def _plan_family(path: Path, manifest: dict[str, Any], family: Stored) -> None:
-    now = family.described()
-    if not may_be_stored(family.name, now):
-        raise InputError(f"{family.name} cannot be a family's name in a store; rename the encoder.")
-    known = manifest["families"].setdefault(family.name, now)
-    if known != now:
+def check_source(path: Path, known: SourceRecord, now: SourceRecord) -> None:
+    """Raises InputError if a source is of another kind than the store's, or fitted otherwise."""
+    if known.kind != now.kind:
         raise InputError(
-            f"feature store {path} holds {family.name} with other parameters or of another "
-            f"version ({differences(known, now)}); {_ANEW}"
+            f"feature store {path} holds features of a source of kind {known.kind}, not {now.kind}; "
+            f"{ADVICE}"
+        )
+    if known.fit != now.fit:
+        raise InputError(
+            f"feature store {path} holds patches brought to 96 pixels in another way "
+            f"({described_fit(known.fit)}, now {described_fit(now.fit)}); {ADVICE}"
         )
 
 
-def _plan_split(path: Path, manifest: dict[str, Any], source: Source, split: Split) -> dict[str, Any]:
-    """The split's entry. Slides may be given to patches whose slides were unknown: no feature
-    depends on them."""
-    now = split.fingerprint()
-    entry = {
-        "rows": len(split),
-        "labeled": split.labels is not None,
-        "fingerprint": now,
-        "families": {},
-    }
-    known: dict[str, Any] = manifest["splits"].setdefault(split.name, entry)
-    without = replace(split, slides=[None] * len(split))
-    if known["fingerprint"] != now and known["fingerprint"] == without.fingerprint():
-        known["fingerprint"] = now
-    if known["rows"] != len(split):
+def described_fit(fit: dict[str, Any] | None) -> str:
+    """How patches were brought to 96 pixels, for an error message."""
+    return "unchanged" if fit is None else ", ".join(f"{key} {fit[key]}" for key in fit)
+
+
+def added_families(
+    path: Path, known: StoreManifest, families: Sequence[Stored]
+) -> dict[str, FamilyRecord]:
+    """The records of families to add. Raises InputError for one stored with other parameters."""
+    records = {}
+    for family in families:
+        if not may_be_stored(family.name, family.described()):
+            raise InputError(f"a store cannot hold a family named {family.name}; rename the encoder.")
+        now = FamilyRecord.of(family)
+        before = known.families.get(family.name, now)
+        if before != now:
+            raise InputError(
+                f"feature store {path} holds {family.name} with other parameters or of another "
+                f"version ({before.differences(now)}); {ADVICE}"
+            )
+        records[family.name] = now
+    return records
+
+
+def extended_split(path: Path, known: SplitRecord | None, source: Source, split: Split) -> SplitRecord:
+    """The record of a split to add. Patches of unknown slide may be given slides later: no feature
+    depends on them.
+
+    Raises InputError if the store has other patches in this split.
+    """
+    now = SplitRecord.of(split)
+    if known is None:
+        return now
+    without = Fingerprint.of(replace(split, slides=[None] * len(split)))
+    if known.fingerprint == without:
+        known = replace(known, fingerprint=now.fingerprint)
+    if known.rows != now.rows:
         raise InputError(
             f"feature store {path} was made from another source than {source.path}: split "
-            f"{split.name!r} has {len(split):,} patches, and had {known['rows']:,}: its ids "
-            f"changed; {_ANEW}"
+            f"{split.name!r} has {now.rows:,} patches, and had {known.rows:,}: its ids changed; "
+            f"{ADVICE}"
         )
-    changed = [MEANING[name] for name in now if known["fingerprint"].get(name) != now[name]]
+    changed = [
+        MEANING[field.name]
+        for field in fields(Fingerprint)
+        if getattr(known.fingerprint, field.name) != getattr(now.fingerprint, field.name)
+    ]
     if changed:
         raise InputError(
-            f"feature store {path} does not go with {source.path}: in split {split.name!r}, "
-            f"{' and '.join(changed)} changed; {_ANEW}"
+            f"feature store {path} was made from other patches than those of {source.path}: in split "
+            f"{split.name!r}, {' and '.join(changed)} changed; {ADVICE}"
         )
     return known
 
 
-def differences(known: dict[str, Any], now: dict[str, Any]) -> str:
-    """In what two descriptions of a family differ, for a message."""
-    before, after = (
-        one | {"columns": len(one["columns"]), "encoder": None} | one.get("encoder", {})
-        for one in (known, now)
-    )
-    changed = [key for key in before | after if before.get(key) != after.get(key)]
-    each = [f"{key} {before.get(key)}, now {key} {after.get(key)}" for key in changed]
-    return "; ".join(each) or "the names of its columns"
-
-
-_ANEW = "give another folder, or --overwrite to extract anew."
-
-
 def clear(path: Path) -> None:
-    """Remove all that a store holds, the manifest first: what is left then never looks whole."""
+    """Remove all that a store holds, the manifest first, so that what is left never looks whole."""
     (path / MANIFEST).unlink(missing_ok=True)
     clear_folder(path, LOCK)
 
 
-def mark_complete(path: Path, manifest: dict[str, Any], split: str, names: Iterable[str]) -> None:
-    for name in names:
-        manifest["splits"][split]["families"][name]["complete"] = True
-    write_json(path / MANIFEST, manifest)
+def mark_complete(
+    path: Path, manifest: StoreManifest, split: str, names: Iterable[str]
+) -> StoreManifest:
+    """Write and return the manifest once all parts of some families of a split exist."""
+    record = manifest.splits[split]
+    done = {name: replace(record.families[name], complete=True) for name in names}
+    marked = manifest.with_split(split, replace(record, families=record.families | done))
+    write_manifest(path, marked)
+    return marked
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
-    """Raises InputError if a store's manifest is damaged or of another version."""
-    manifest = read_json(path / MANIFEST, "feature store manifest")
-    if KEY not in manifest:
-        raise InputError(f"{path} is not a feature store; put FEATURES and MODEL in the right order.")
-    check_version(manifest, path)
-    try:
-        str(manifest["source"]["kind"]), str(manifest["source"]["path"])
-        for name, family in manifest["families"].items():
-            if not may_be_stored(name, family):  # names become paths: only those we know
-                raise ValueError(f"unknown family {name!r}")
-            int(family["version"])
-            columns = family["columns"]
-            if not isinstance(columns, list) or not all(isinstance(one, str) for one in columns):
-                raise ValueError(f"columns of {name}")
-            if len({"id", *columns}) != 1 + len(columns):
-                raise ValueError(f"a column of {name} is there twice")
-        for name, split in manifest["splits"].items():
-            safe = name not in ("", ".", "..") and not {"/", "\\"} & set(name) and name.isprintable()
-            rows = split["rows"]
-            if not safe or not isinstance(rows, int) or not 0 < rows < LARGEST_ROWS:
-                raise ValueError(f"split {name!r}")
-            str(split["fingerprint"]["ids"])
-            for family, entry in split["families"].items():
-                bool(entry["complete"]), manifest["families"][family]
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise InputError(f"feature store manifest {path / MANIFEST} is damaged ({error}).") from None
-    return manifest
+def write_manifest(path: Path, manifest: StoreManifest) -> None:
+    """Write the manifest of the store at `path`."""
+    write_json(path / MANIFEST, manifest.to_dict())
+
+
+def read_manifest(path: Path) -> StoreManifest:
+    """Read the manifest of the store at `path`.
+
+    Raises
+    ------
+    InputError
+        If it is damaged, not a store's, or of another version.
+    """
+    return StoreManifest.from_dict(read_json(path / MANIFEST, "feature store manifest"), path)

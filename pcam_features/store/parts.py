@@ -12,34 +12,37 @@ from ..errors import InputError, PcamError
 from ..sources.source import Split
 from ..storage.files import whole_file
 from .layout import PART_ROWS, PATCH_SCHEMA, PATCHES, part_path, part_span
-from .manifest import _ANEW, Stored
+from .manifest import ADVICE, Stored
 
 CONTENT = b"pcam_content"  # in a part's metadata: what its patches were made from
 
 
 def is_there(path: Path, split: Split, family: Stored, part: int) -> bool:
-    """Whether a part is whole; one that cannot be read counts as missing, and is made again.
+    """Whether a part of a family is written; one that cannot be read counts as missing.
 
-    Raises InputError if it was made from files of other sizes than the source has now.
+    Raises
+    ------
+    InputError
+        If the part was made from files of other sizes than the source has now.
     """
     file = part_path(path, split.name, family.name, part)
     start, stop = part_span(part, len(split))
     if not file.exists():
         return False
     try:
-        found = pq.read_metadata(file)
+        metadata = pq.read_metadata(file)
     except (OSError, pa.ArrowException):
         return False
-    if (found.metadata or {}).get(CONTENT, b"").decode() != split.content(start, stop):
+    if (metadata.metadata or {}).get(CONTENT, b"").decode() != split.content(start, stop):
         raise InputError(
-            f"feature store {path} was made from other files: the size of one of rows {start:,} to "
-            f"{stop:,} of split {split.name!r} changed; {_ANEW}"
+            f"feature store {path} was made from other files: a file of rows {start:,} to {stop:,} of "
+            f"split {split.name!r} changed its size; {ADVICE}"
         )
-    return bool(found.num_rows == stop - start)
+    return bool(metadata.num_rows == stop - start)
 
 
 def write_patches(path: Path, split: Split, part: int) -> None:
-    """Write a part's ids, labels and slides, if they are not there as they are now."""
+    """Write a part's ids, labels and slides, unless the stored ones are the same."""
     target = part_path(path, split.name, PATCHES, part)
     start, stop = part_span(part, len(split))
     labels = [None] * (stop - start) if split.labels is None else split.labels[start:stop].tolist()
@@ -49,16 +52,29 @@ def write_patches(path: Path, split: Split, part: int) -> None:
         if pq.read_table(target).equals(table):
             return
     except (OSError, pa.ArrowException):
-        pass  # not there, or damaged: written below
+        pass  # missing or damaged: written below
     _write(target, table)
 
 
 def write_features(path: Path, split: Split, family: Stored, part: int, values: np.ndarray) -> None:
-    """Write a part of a family: float32 (rows, columns). Raises PcamError if they are not finite."""
+    """Write a part of a family.
+
+    Parameters
+    ----------
+    path, split, family, part
+        The store's folder and which part of it is written.
+    values
+        Features, float32 (rows, columns).
+
+    Raises
+    ------
+    PcamError
+        If a value is not finite.
+    """
     if not np.isfinite(values).all():
         raise PcamError(
-            f"{family.name} is NaN or infinite in rows {part * PART_ROWS:,} and on of split "
-            f"{split.name!r}; nothing of them is kept."
+            f"{family.name} is NaN or infinite in split {split.name!r}, from row "
+            f"{part * PART_ROWS:,} on; this part is not written."
         )
     start, stop = part_span(part, len(split))
     columns = {name: pa.array(values[:, k]) for k, name in enumerate(family.columns)}
@@ -69,5 +85,5 @@ def write_features(path: Path, split: Split, family: Stored, part: int, values: 
 
 def _write(path: Path, table: pa.Table) -> None:
     with whole_file(path) as temporary:
-        # Features hardly compress: plain columns are a third faster to write, and as large.
+        # Features hardly compress; plain columns are as small and a third faster to write.
         pq.write_table(table, temporary, compression="zstd", use_dictionary=["id"])

@@ -12,18 +12,32 @@ from .store import Store
 
 
 def open_pictures(store: Store, split: str, source: str | None) -> Callable[[int], np.ndarray]:
-    """What gives the patch of a row, uint8 (96, 96, 3): from `source`, or from where the features were
-    measured.
+    """Open the patches of a split to show them.
 
-    Raises InputError unless the source is of the kind, and has the ids, that the store says.
+    Parameters
+    ----------
+    store, split
+        Whose patches.
+    source
+        Where the patches are; None for the source that the features were computed from.
+
+    Returns
+    -------
+    Callable
+        Gives the patch of a row, uint8 (96, 96, 3).
+
+    Raises
+    ------
+    InputError
+        If the source cannot be opened, or has other ids than the store.
     """
     from ..sources.detect import open_source
 
-    known = store.manifest["source"]
-    kind = next((one for one in Kind if one == known["kind"]), None)
-    opened, _ = open_source(source or str(known["path"]), kind=None if source else kind, slides="none")
+    known = store.manifest.source
+    kind = next((one for one in Kind if one == known.kind), None)
+    opened, _ = open_source(source or known.path, kind=None if source else kind, slides="none")
     found = opened.splits.get(split)
-    wanted = store.manifest["splits"][split]["fingerprint"]["ids"]
+    wanted = store.manifest.splits[split].fingerprint.ids
     if found is None or found.fingerprint()["ids"] != wanted:
         raise InputError(f"{opened.path} has other patches than {store.path} was made from.")
     patches = found

@@ -1,21 +1,21 @@
-"""The feature store: Parquet in, Parquet out; readable by pandas, polars or DuckDB on its own.
+"""The feature store: a folder of Parquet files that pandas, polars or DuckDB read without pcam.
 
     manifest.json                       versions, source, families with their columns, splits
     <split>/patches/part-00000.parquet  id, label, slide
     <split>/<family>/part-00000.parquet id and float32 columns
 
-Rows keep the source's order, and a part's files all have the same ids. A part is written under
-a temporary name, flushed and renamed: a part that exists is whole. A family is finished in a
-split once all its parts exist, which the manifest then says.
+Rows keep the source's order, and all files of a part have the same ids. A part is written under a
+temporary name, flushed and renamed: a part that exists is whole. Once all parts of a family exist in a
+split, the manifest marks the family as complete.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,36 +24,118 @@ import pyarrow as pa
 from ..errors import InputError
 from ..storage import parquet
 from .layout import MANIFEST, PATCH_SCHEMA, PATCHES, part_count, part_path, part_span
-from .manifest import read_manifest
+from .manifest import SplitRecord, StoreManifest, read_manifest
 
 
 @dataclass(frozen=True)
 class Store:
-    """A feature store to read from."""
+    """A feature store to read from.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    manifest
+        What the store holds.
+    """
 
     path: Path
-    manifest: dict[str, Any]
+    manifest: StoreManifest
 
     @property
     def splits(self) -> list[str]:
-        return list(self.manifest["splits"])
+        """The names of the splits."""
+        return list(self.manifest.splits)
 
     def families(self, split: str) -> list[str]:
-        """The families that are finished in a split."""
-        entries = self._split(split)["families"]
-        return [name for name, entry in entries.items() if entry["complete"]]
+        """The names of the families that are complete in a split."""
+        return [name for name, state in self.split(split).families.items() if state.complete]
 
-    def _split(self, split: str) -> dict[str, Any]:
-        if split not in self.manifest["splits"]:
+    def split(self, name: str) -> SplitRecord:
+        """What the manifest says of a split.
+
+        Raises
+        ------
+        InputError
+            If the store has no such split.
+        """
+        if name not in self.manifest.splits:
             raise InputError(
-                f"feature store {self.path} has no split {split!r}; it has: {', '.join(self.splits)}."
+                f"feature store {self.path} has no split {name!r}; it has: {', '.join(self.splits)}."
             )
-        entry: dict[str, Any] = self.manifest["splits"][split]
-        return entry
+        return self.manifest.splits[name]
+
+    def frame(self, split: str, families: Sequence[str] | None = None) -> pd.DataFrame:
+        """The patches of a split with their features.
+
+        Parameters
+        ----------
+        split
+            The split.
+        families
+            The families to read, in this order; None for all that are complete.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row per patch, indexed by `id`: `label` (0 or 1, NaN if unknown), `slide` (None if
+            unknown), then the features, float32.
+
+        Raises
+        ------
+        InputError
+            If the store has no such split, or a family is not complete in it.
+        """
+        names = self.families(split) if families is None else list(families)
+        self.check_finished(split, names)
+        patches = self.patches(split).set_index("id")
+        columns = [column for name in names for column in self.manifest.families[name].columns]
+        values = np.empty((len(patches), len(columns)), np.float32)
+        start = 0
+        for name in names:
+            width = len(self.manifest.families[name].columns)
+            values[:, start : start + width] = self.features(split, name)
+            start += width
+        return pd.concat([patches, pd.DataFrame(values, index=patches.index, columns=columns)], axis=1)
+
+    def __repr__(self) -> str:
+        """One line per split: its patches, and its families with their numbers of columns."""
+        lines = [f"{name}: {rows} patches; {families}" for name, rows, families in self._summary()]
+        return "\n".join([f"feature store {self.path}", *lines])
+
+    def _repr_html_(self) -> str:
+        """The same as a table, for notebooks."""
+        head = "<tr><th>split</th><th>patches</th><th>families (columns)</th></tr>"
+        rows = [
+            f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in self._summary()
+        ]
+        caption = f"<caption>feature store {escape(str(self.path))}</caption>"
+        return f"<table>{caption}<thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
+
+    def _summary(self) -> list[tuple[str, str, str]]:
+        """Of each split its name, its number of patches, and its families with their columns."""
+        return [
+            (
+                name,
+                f"{record.rows:,}",
+                ", ".join(
+                    f"{family} ({len(self.manifest.families[family].columns):,})"
+                    + ("" if state.complete else " incomplete")
+                    for family, state in record.families.items()
+                ),
+            )
+            for name, record in self.manifest.splits.items()
+        ]
 
     def patches(self, split: str) -> pd.DataFrame:
-        """A row a patch: id, label (float, NaN if there is none), slide (None if unknown)."""
-        rows = self._split(split)["rows"]
+        """A row per patch: `id`, `label` (float, NaN if unknown), `slide` (None if unknown).
+
+        Raises
+        ------
+        InputError
+            If the store has no such split, or a part is missing or damaged.
+        """
+        rows = self.split(split).rows
         parts = [self._read(split, PATCHES, k, rows) for k in range(part_count(rows))]
         table = pa.concat_tables(parts)
         labels = np.array(table["label"].to_pylist(), np.float64)
@@ -68,48 +150,50 @@ class Store:
         )
 
     def digest(self, split: str, families: Iterable[str]) -> str:
-        """SHA-256 of the files of some families' values."""
+        """SHA-256 of the files that hold some families' values."""
         state = hashlib.sha256()
         for family in families:
-            for part in range(part_count(self._split(split)["rows"])):
+            for part in range(part_count(self.split(split).rows)):
                 with part_path(self.path, split, family, part).open("rb") as file:
                     state.update(hashlib.file_digest(file, "sha256").digest())
         return state.hexdigest()
 
     def check_finished(self, split: str, families: Iterable[str]) -> None:
-        """Raises InputError unless the families are finished in a split."""
+        """Raises InputError unless the families are complete in a split."""
         finished = self.families(split)
         for family in families:
             if family not in finished:
                 raise InputError(
                     f"feature store {self.path} has no finished {family} features in split {split!r} "
-                    f"(finished: {', '.join(finished) or 'none'}); run pcam extract again, and let it "
-                    "end."
+                    f"(finished: {', '.join(finished) or 'none'}); run pcam extract again to finish "
+                    "them."
                 )
 
     def features(self, split: str, family: str) -> np.ndarray:
         """A family's values, float32 (rows, columns), in the manifest's order of columns.
 
-        Raises InputError if the family is not finished, or its parts are not what they should be.
+        Raises
+        ------
+        InputError
+            If the family is not complete, or a part is missing or damaged.
         """
         self.check_finished(split, [family])
-        entry = self._split(split)
-        columns = self.manifest["families"][family]["columns"]
-        values = np.empty((entry["rows"], len(columns)), np.float32)
-        for part in range(part_count(entry["rows"])):
-            values[slice(*part_span(part, entry["rows"]))] = self.part(split, family, part)
+        rows = self.split(split).rows
+        values = np.empty((rows, len(self.manifest.families[family].columns)), np.float32)
+        for part in range(part_count(rows)):
+            values[slice(*part_span(part, rows))] = self.part(split, family, part)
         return values
 
     def part(self, split: str, family: str, part: int) -> np.ndarray:
         """A part of a family's values, float32 (rows, columns). Raises InputError as `features`."""
-        rows = self._split(split)["rows"]
+        rows = self.split(split).rows
         path = part_path(self.path, split, family, part)
         if not path.is_file():
             raise InputError(f"a part of {family} in {self.path} is missing; run pcam extract again.")
         table = self._read(split, family, part, rows)
         if not table["id"].equals(self._read(split, PATCHES, part, rows)["id"]):
             raise InputError(f"{path} does not belong to its store; extract with --overwrite.")
-        columns = self.manifest["families"][family]["columns"]
+        columns = self.manifest.families[family].columns
         values = np.empty((table.num_rows, len(columns)), np.float32)
         for k, name in enumerate(columns):
             values[:, k] = table[name].to_numpy()
@@ -120,10 +204,11 @@ class Store:
         return values
 
     def _schema(self, table: str) -> pa.Schema:
-        """A part's columns, looked at before any is read: a list of lists would take all memory."""
+        """The columns a part must have. They are checked before any is read: a hostile file's columns
+        could take all memory."""
         if table == PATCHES:
             return PATCH_SCHEMA
-        columns = self.manifest["families"][table]["columns"]
+        columns = self.manifest.families[table].columns
         return pa.schema([("id", pa.string()), *((name, pa.float32()) for name in columns)])
 
     def _read(self, split: str, table: str, part: int, rows: int) -> pa.Table:
@@ -131,19 +216,30 @@ class Store:
         start, stop = part_span(part, rows)
         try:
             wanted = self._schema(table)
-            found, schema = parquet.open_file(path)
-            if found.metadata.num_rows != stop - start or schema.remove_metadata() != wanted:
+            file, schema = parquet.open_file(path)
+            if file.metadata.num_rows != stop - start or schema.remove_metadata() != wanted:
                 raise InputError(
-                    f"{path} has not the rows and columns it should; extract with --overwrite."
+                    f"{path} does not have the expected rows and columns; extract with --overwrite."
                 )
-            return parquet.read(found)
+            return parquet.read(file)
         except (OSError, ValueError, pa.ArrowException) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"{path} cannot be read: {reason}; run pcam extract again.") from None
 
 
 def open_store(path: Path) -> Store:
-    """Raises InputError if there is no feature store at `path`, or one of another version."""
+    """Open a feature store to read from.
+
+    Parameters
+    ----------
+    path
+        The folder that `pcam extract` made.
+
+    Raises
+    ------
+    InputError
+        If there is no feature store at `path`, or it is damaged or of another version.
+    """
     if not (path / MANIFEST).is_file():
         raise InputError(f"{path} is not a feature store (no {MANIFEST}); make one with pcam extract.")
     return Store(path, read_manifest(path))

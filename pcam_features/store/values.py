@@ -1,4 +1,4 @@
-"""The features that models learn from, a block of patches at a time: memory need not hold them all."""
+"""The features that models learn from, read in blocks of patches so that memory need not hold all."""
 
 from __future__ import annotations
 
@@ -16,10 +16,20 @@ Blocks = Iterator[tuple[slice, np.ndarray]]
 
 @dataclass(frozen=True)
 class Values:
-    """Families' features of some patches: `part(family, k)` is float32 (rows of part k, columns)."""
+    """Features of some patches.
+
+    Parameters
+    ----------
+    rows
+        Number of patches.
+    widths
+        Number of columns of each family, in the order of families.
+    part
+        `part(family, k)` gives the values of a family in part k, float32 (rows of the part, columns).
+    """
 
     rows: int
-    widths: dict[str, int]  # columns of each family
+    widths: dict[str, int]
     part: Callable[[str, int], np.ndarray]
 
     @property
@@ -30,26 +40,29 @@ class Values:
         return sum(self.widths[name] for name in families)
 
     def places(self) -> dict[str, np.ndarray]:
-        """Where each family's columns are among those of all."""
+        """Each family's column indices among those of all families."""
         ends = np.cumsum([0, *self.widths.values()])
         return {name: np.arange(ends[k], ends[k + 1]) for k, name in enumerate(self.widths)}
 
     def columns(self, families: Sequence[str]) -> np.ndarray:
-        """Where the columns of some families are among those of all."""
+        """The column indices of some families among those of all families."""
         places = self.places()
         return np.concatenate([places[name] for name in families])
 
     def blocks(self, families: Sequence[str]) -> Blocks:
-        """Blocks of the families' columns side by side, each with the rows it is of."""
+        """Yield the rows of each block, and the families' columns side by side, float32."""
         for k in range(part_count(self.rows)):
             yield slice(*part_span(k, self.rows)), self.block(families, k)
 
     def block(self, families: Sequence[str], k: int) -> np.ndarray:
+        """The families' columns side by side in part k, float32 (rows, columns)."""
         parts = [self.part(name, k) for name in families]
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
     def take(self, families: Sequence[str], wanted: np.ndarray) -> np.ndarray:
-        """Some rows, given in ascending order, float32 (wanted, columns); no other parts are read."""
+        """The values of some rows, in ascending order, float32 (wanted, columns).
+
+        Only the parts that hold these rows are read."""
         of_part = parts_of(wanted)
         return np.concatenate(
             [
@@ -60,12 +73,22 @@ class Values:
 
 
 def stored(store: Store, split: str, families: Sequence[str], *, keep: bool) -> Values:
-    """The features of a split's patches, read part by part, each time anew unless `keep`.
+    """The features of a split's patches, read part by part.
 
-    Raises InputError, when it is read, if a part is not what it should be.
+    Parameters
+    ----------
+    store, split, families
+        What is read.
+    keep
+        Whether a part stays in memory once it is read; otherwise it is read each time it is needed.
+
+    Raises
+    ------
+    InputError
+        When a part is read that is missing or damaged.
     """
-    widths = {name: len(store.manifest["families"][name]["columns"]) for name in families}
-    rows = store.manifest["splits"][split]["rows"]
+    widths = {name: len(store.manifest.families[name].columns) for name in families}
+    rows = store.manifest.splits[split].rows
 
     def part(family: str, k: int) -> np.ndarray:
         return store.part(split, family, k)
@@ -74,7 +97,7 @@ def stored(store: Store, split: str, families: Sequence[str], *, keep: bool) -> 
 
 
 def of_arrays(arrays: dict[str, np.ndarray]) -> Values:
-    """Features that are in memory: for each family float32 (rows, columns)."""
+    """Features that are in memory: for each family, float32 (rows, columns)."""
     rows = len(next(iter(arrays.values())))
     return Values(
         rows,
