@@ -29,6 +29,14 @@ class Kind(StrEnum):
     synthetic = "synthetic"
 
 
+class Fitting(StrEnum):
+    """How patches of other sizes are brought to 96×96 pixels."""
+
+    resize = "resize"
+    crop = "crop"
+    tile = "tile"
+
+
 class Layout(StrEnum):
     """Layouts that `pcam convert` writes."""
 

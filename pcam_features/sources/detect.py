@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..constants import Kind
+from ..constants import Fitting, Kind
 from ..errors import InputError
 from ..storage.parquet import LONGEST
 from . import hdf5, hf_parquet, image_folder, kaggle, manifest, synthetic, wilds
+from .fitting import check_mpp, how_named
 from .hdf5 import Unpacking
 from .images import SUFFIXES
 from .slides import BESIDE, read_slides
@@ -102,16 +103,23 @@ def open_source(
     kind: Kind | None = None,
     slides: str | None = None,
     positive: str | None = None,
+    fit: str | None = None,
+    mpp: float | None = None,
     unpacking: Unpacking = silent,
     strict: bool = True,
 ) -> tuple[Source, str]:
     """The source at `path`, and a sentence on where its slides come from.
 
     `slides` is FILE or FILE:COLUMN; without it, a `slides.csv` in the folder is used or what the layout
-    says, and with `none` none is. `unpacking` shows the progress of a file that must be unpacked.
+    says, and with `none` none is. `fit` (`resize`, `crop` or `tile`) and `mpp` say how patches of another
+    size are brought to 96×96 pixels: see `fitting`. `unpacking` shows the progress of a file that must be unpacked.
     Raises InputError for anything that is not as it should be; without `strict`, problems with single
     patches are left to the caller.
     """
+    if mpp is not None and fit is None:
+        raise InputError(f"--mpp {mpp:g} needs --fit; choose one of: {', '.join(Fitting)}.")
+    how = None if fit is None else how_named(fit)
+    check_mpp(mpp)
     if kind in LAYOUTS and not LAYOUTS[kind].recognize(check_path(path)):
         raise InputError(f"{path} holds no patches that read as kind {kind}.")
     kind = kind or detect(path)
@@ -122,10 +130,12 @@ def open_source(
     elif kind == Kind.images:
         source = image_folder.open_source(check_path(path), positive=positive)
     elif kind == Kind.hdf5:
-        source = hdf5.open_source(check_path(path), unpacking)
+        source = hdf5.open_source(check_path(path), unpacking, any_size=how is not None)
     else:
         source = LAYOUTS[kind].open_source(check_path(path))
     check(source, strict)
+    if how is not None:
+        source = source.fitted(how, mpp)
     if slides is None and kind != Kind.synthetic and (Path(path) / BESIDE).is_file():
         slides = str(Path(path) / BESIDE)
     if slides == "none":
@@ -136,7 +146,8 @@ def open_source(
     total = sum(len(split) for split in source.splits.values())
     origin = f" from {slides}" if slides else ""
     what = f"{source.path}, read as {source.kind}"
-    return source, f"{what}; slides: known for {known:,} of {total:,} patches{origin}"
+    fitted = f"; {source.fit.sentence()}" if source.fit else ""
+    return source, f"{what}; slides: known for {known:,} of {total:,} patches{origin}{fitted}"
 
 
 def check(source: Source, strict: bool) -> None:

@@ -28,7 +28,8 @@ from ..storage.files import whole_file
 from ..storage.tables import check_ids, read_table
 from . import hdf5_layout
 from .blocks import Blocks
-from .images import PIXEL_BYTES, SHAPE
+from .fitting import LARGEST_SIDE, Size
+from .images import SHAPE, check_size, other_size
 from .positions import Positions
 from .slides import column_of, known
 from .source import Source, Split, digest, numbered, train_first
@@ -48,6 +49,7 @@ LARGEST_CHUNK = 1 << 26  # bytes
 KEPT = 8  # chunks
 MOST_TIMES = 200  # that a packed file may grow: labels, hardly more than bits, grow thirtyfold
 MiB = 1 << 20
+Shape = tuple[int, int, int, int]  # patches, height, width, channels
 Unpacking = Callable[[str, int, str], AbstractContextManager[Callable[[int], None]]]
 
 
@@ -122,28 +124,36 @@ def unpacked(path: Path, unpacking: Unpacking) -> Path:
     return target
 
 
-def read_pixels(path: Path) -> tuple[int, Callable[[int, int], np.ndarray]]:
-    """How many patches a file has, and a `Split.read` for them."""
+def read_pixels(path: Path, *, any_size: bool) -> tuple[Shape, Callable[[int, int], np.ndarray]]:
+    """The shape of a file's pixels (N, height, width, 3), and a `Split.read` for them.
+
+    Raises InputError unless they are uint8, of 96×96 pixels or, if any size will do, square.
+    """
     said = ask(path, PIXELS)
-    rows, *shape = said["shape"]
-    if tuple(shape) != SHAPE or said["dtype"] != "|u1":
+    rows, *rest = said["shape"]
+    square = len(rest) == 3 and rest[0] == rest[1] and rest[2] == 3 and 0 < rest[0] <= LARGEST_SIDE
+    if not square or said["dtype"] != "|u1":
         raise InputError(
             f"{path}: {PIXELS} is {said['dtype']} of shape {said['shape']}, not uint8 (N, "
-            f"{', '.join(map(str, SHAPE))})."
+            f"{', '.join(map(str, SHAPE))}); rewrite it as that."
         )
+    if tuple(rest) != SHAPE and not any_size:
+        raise InputError(other_size(f"a patch of {path}", (rest[1], rest[0])))
+    shape = (rows, rest[0], rest[1], rest[2])
     file = Positions(path)
     if "offset" in said:
-        return rows, contiguous(file, rows, said["offset"])
-    return rows, chunked(file, said)
+        return shape, contiguous(file, shape, said["offset"])
+    return shape, chunked(file, said)
 
 
-def contiguous(file: Positions, rows: int, offset: int) -> Callable[[int, int], np.ndarray]:
-    if offset + rows * PIXEL_BYTES > file.size:
+def contiguous(file: Positions, shape: Shape, offset: int) -> Callable[[int, int], np.ndarray]:
+    patch_bytes = math.prod(shape[1:])
+    if offset + shape[0] * patch_bytes > file.size:
         raise InputError(f"{file.path} is cut off; fetch it anew.")
 
     def read(start: int, stop: int) -> np.ndarray:
-        batch = np.empty((stop - start, *SHAPE), np.uint8)
-        if not file.fill(batch.reshape(-1), offset + start * PIXEL_BYTES):
+        batch = np.empty((stop - start, *shape[1:]), np.uint8)
+        if not file.fill(batch.reshape(-1), offset + start * patch_bytes):
             raise InputError(f"{file.path} was cut off while it was read.")
         return batch
 
@@ -152,7 +162,7 @@ def contiguous(file: Positions, rows: int, offset: int) -> Callable[[int, int], 
 
 def chunked(file: Positions, said: dict[str, Any]) -> Callable[[int, int], np.ndarray]:
     """A `Split.read` for chunks, which are kept for a while once unpacked."""
-    chunk, filters = tuple(said["chunk"]), said["filters"]
+    chunk, filters, shape = tuple(said["chunk"]), said["filters"], tuple(said["shape"][1:])
     size = math.prod(chunk)
     strange = [k for k in filters if k not in (DEFLATE, SHUFFLE)]
     if strange or len(set(filters)) != len(filters) or size > LARGEST_CHUNK:
@@ -179,17 +189,17 @@ def chunked(file: Positions, said: dict[str, Any]) -> Callable[[int, int], np.nd
         return np.frombuffer(data, np.uint8).reshape(chunk)
 
     blocks = Blocks(
-        make, max(KEPT, 2 * math.prod(-(-n // c) for n, c in zip(SHAPE, chunk[1:], strict=True)))
+        make, max(KEPT, 2 * math.prod(-(-n // c) for n, c in zip(shape, chunk[1:], strict=True)))
     )
 
     def read(start: int, stop: int) -> np.ndarray:
-        batch = np.empty((stop - start, *SHAPE), np.uint8)
+        batch = np.empty((stop - start, *shape), np.uint8)
         first = start - start % chunk[0]
-        corners = [range(0, n, c) for n, c in zip(SHAPE, chunk[1:], strict=True)]
+        corners = [range(0, n, c) for n, c in zip(shape, chunk[1:], strict=True)]
         for at in product(range(first, stop, chunk[0]), *corners):
             low, high = max(at[0], start), min(at[0] + chunk[0], stop)
             own = tuple(
-                slice(k, min(k + c, n)) for k, c, n in zip(at[1:], chunk[1:], SHAPE, strict=True)
+                slice(k, min(k + c, n)) for k, c, n in zip(at[1:], chunk[1:], shape, strict=True)
             )
             part = blocks[at][
                 (slice(low - at[0], high - at[0]), *(slice(s.stop - s.start) for s in own))
@@ -231,23 +241,34 @@ def read_meta(path: Path | None, split: str, rows: int) -> tuple[list[str], list
     return ids, [None] * rows if column is None else known(table[column])
 
 
-def split_of(path: Path, name: str, unpacking: Unpacking) -> Split:
+def split_of(path: Path, name: str, unpacking: Unpacking, *, any_size: bool) -> Split:
     pixels = unpacked(path, unpacking)
-    rows, read = read_pixels(pixels)
+    (rows, height, width, _), read = read_pixels(pixels, any_size=any_size)
     told, meta = sibling(path, f"{LABELS}.h5"), sibling(path, META)
     labels = None if told is None else read_labels(unpacked(told, unpacking), rows)
     ids, slides = read_meta(meta, name, rows)
     size = pixels.stat().st_size
-    return Split(name, ids, labels, slides, lambda *span: digest([str(size)]), read)
+
+    def original(row: int, expected: Size | None) -> np.ndarray:
+        check_size((width, height), expected, pixels)
+        image: np.ndarray = read(row, row + 1)[0]
+        return image
+
+    return Split(name, ids, labels, slides, lambda *span: digest([str(size)]), read, original)
 
 
-def open_source(path: Path, unpacking: Unpacking) -> Source:
-    """From a folder, or one split from its file of pixels. Raises InputError for what is not PCam's."""
+def open_source(path: Path, unpacking: Unpacking, *, any_size: bool = False) -> Source:
+    """From a folder, or one split from its file of pixels. Raises InputError for what is not PCam's.
+
+    With `any_size`, square patches of another size than 96×96 are not refused.
+    """
     files = [path] if path.is_file() else listed(path)
     found: dict[str, Path] = {}
     for file in files:
         match = FILE.fullmatch(file.name)
         if match and (match["split"] not in found or file.suffix != PACKED):
             found[match["split"]] = file
-    splits = {name: split_of(found[name], name, unpacking) for name in train_first(found)}
+    splits = {
+        name: split_of(found[name], name, unpacking, any_size=any_size) for name in train_first(found)
+    }
     return Source(Kind.hdf5, str(path), PROTOCOL, splits)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Callable
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,12 @@ from ..errors import InputError
 from ..storage import parquet
 from ..storage.tables import check_ids
 from .blocks import Blocks
+from .fitting import Size
 from .image_folder import NEGATIVE, POSITIVE
-from .images import one_by_one, patch_of
+from .images import patch_of, patches
 from .slides import COLUMNS as SLIDE_COLUMNS
 from .slides import UNKNOWN, column_of
-from .source import Source, Split, digest, numbered, train_first, whole_labels
+from .source import Original, Source, Split, digest, numbered, train_first, whole_labels
 
 IMAGE, BYTES, LABEL, ID = "image", "bytes", "label", "id"
 SUFFIX = ".parquet"
@@ -175,24 +175,26 @@ def split_of(name: str, files: list[Path]) -> Split:
     check_ids(ids, f"split {name} of {files[0].parent}")
     known_labels = whole_labels(labels, f"split {name} of {files[0].parent}")
     content = digest(f"{path.name} {path.stat().st_size}" for path in files)
-    return Split(name, ids, known_labels, slides, lambda *span: content, reader(groups, sizes, ids))
+    original = originals(groups, sizes, ids)
+    read = patches(original)
+    return Split(name, ids, known_labels, slides, lambda *span: content, read, original)
 
 
-def reader(groups: list[Group], sizes: list[int], ids: list[str]) -> Callable[[int, int], np.ndarray]:
-    """A `Split.read` over row groups of these sizes, which are kept for a while."""
+def originals(groups: list[Group], sizes: list[int], ids: list[str]) -> Original:
+    """A `Split.original` over row groups of these sizes, the last of which are cached."""
     blocks = Blocks(read_group, KEPT)
     starts = [0, *accumulate(sizes)]
 
-    def patch(row: int) -> np.ndarray:
+    def original(row: int, size: Size | None) -> np.ndarray:
         k = bisect_right(starts, row) - 1
         path = groups[k][0]
         images = blocks[groups[k]]
         data = images[row - starts[k]].as_py() if row - starts[k] < len(images) else None
         if not isinstance(data, bytes):
             raise InputError(f"{path} has no bytes of an image for {ids[row]}.")
-        return patch_of(data, path / ids[row])
+        return patch_of(data, path / ids[row], size)
 
-    return one_by_one(patch)
+    return original
 
 
 def open_source(path: Path) -> Source:

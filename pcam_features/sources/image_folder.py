@@ -11,7 +11,7 @@ import numpy as np
 
 from ..constants import Kind
 from ..errors import InputError
-from .images import SUFFIXES, by_id, content_of, list_images, reader
+from .images import SUFFIXES, by_id, content_of, list_images, originals, patches
 from .source import Problem, Source, Split, source_of, train_first
 
 PROTOCOL = (
@@ -82,7 +82,9 @@ def _split(name: str, path: Path, positive: str | None) -> tuple[Split, list[Pro
         labels = np.array([file.parent.name == tumor for file in paths], np.int8)
     slides: list[str | None] = [None] * len(ids)
     problems = [one for _, problems in listed for one in problems] + twice
-    return Split(name, ids, labels, slides, content_of(paths), reader(paths)), problems
+    original = originals(paths)
+    split = Split(name, ids, labels, slides, content_of(paths), patches(original), original)
+    return split, problems
 
 
 def open_source(path: Path, *, positive: str | None = None) -> Source:

@@ -11,18 +11,23 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from ..errors import InputError
 from ..geometry import PATCH_SIZE
-from .source import EXAMPLES, Problem, digest, problem
+from .fitting import LARGEST_SIDE, Size
+from .source import EXAMPLES, Original, Problem, digest, problem
 
 SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
 SHAPE = (PATCH_SIZE, PATCH_SIZE, 3)
+PATCH: Size = (PATCH_SIZE, PATCH_SIZE)
 PIXEL_BYTES = PATCH_SIZE * PATCH_SIZE * 3
 DOUBLE_ID = "double id"
 File = TypeVar("File")
-LARGEST_FILE = 1 << 24  # bytes; a patch without compression has 27,648
+LARGEST_FILE = 1 << 24  # bytes; the largest image without compression has 12.6 million
+OPAQUE = 255
+WITH_ALPHA = ("LA", "PA", "RGBA")
+READABLE_MODES = ("RGB", "L", "1", "P", *WITH_ALPHA)
 
 # What a TIFF's tags must say for its pixels to lie in the file as they are: TIFF 6.0, section 6.
 PLAIN_TIFF: dict[int, set[int | None]] = {
@@ -73,26 +78,37 @@ def plain_tiff(data: bytes) -> np.ndarray | None:
     return np.frombuffer(data, np.uint8, PIXEL_BYTES, start).reshape(SHAPE)
 
 
-def decode(data: bytes, path: Path) -> np.ndarray:
-    """The pixels of a TIFF, PNG or JPEG, uint8 (96, 96, 3).
+def decode(data: bytes, path: Path, size: Size | None = PATCH) -> np.ndarray:
+    """Decode a TIFF, PNG or JPEG image to 8-bit RGB.
 
-    Raises InputError for anything that is not an 8-bit RGB image of that size, opaque if it could be
-    otherwise.
+    Gray values become equal R, G and B. Palettes are expanded. Transparent pixels are composited over
+    white, which is the color of bare glass.
+
+    Parameters
+    ----------
+    data
+        The content of the file.
+    path
+        The file's name, for messages.
+    size
+        The width and height that the image must have, in pixels. With None, any size up to
+        `LARGEST_SIDE` pixels on each side is read.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 (height, width, 3).
+
+    Raises
+    ------
+    InputError
+        If the image is damaged, has another size, or cannot be converted to 8-bit RGB without guessing.
     """
     try:
         with Image.open(io.BytesIO(data), formats=("TIFF", "PNG", "JPEG")) as image:
-            if image.size != (PATCH_SIZE, PATCH_SIZE):
-                width, height = image.size
-                raise InputError(
-                    f"{path} is {width}×{height} pixels; patches are {PATCH_SIZE}×{PATCH_SIZE}."
-                )
-            deep = ";16" in str(image.tile)  # Pillow would cut 16 bits to 8 without a word
-            if image.mode == "RGBA" and not deep and image.getchannel("A").getextrema() == (255, 255):
-                return np.ascontiguousarray(np.asarray(image)[..., :3])  # opaque, as WILDS has them
-            if image.mode != "RGB" or deep:
-                kind = f"{image.mode}, 16 bits" if deep else image.mode
-                raise InputError(f"{path} is not an 8-bit RGB image (it is {kind}); convert it first.")
-            return np.asarray(image)
+            check_size(image.size, size, path)
+            check_mode(image, path)
+            return to_rgb(image)
     except InputError:
         raise
     except Exception as error:  # decoders meet damage in too many ways to list
@@ -103,29 +119,84 @@ def decode(data: bytes, path: Path) -> np.ndarray:
         raise InputError(f"{path} cannot be read: {reason}; replace the file and run again.") from None
 
 
-def patch_of(data: bytes, where: Path) -> np.ndarray:
-    """The pixels in the bytes of an image file. Raises InputError, naming the file, if it is none."""
+def check_size(found: Size, expected: Size | None, path: Path) -> None:
+    """Raise InputError, before pixels are decoded, for an image of another size than expected."""
+    width, height = found
+    if max(found) > LARGEST_SIDE:
+        raise InputError(
+            f"{path} is {width}×{height} pixels; the largest image that is read has {LARGEST_SIDE} "
+            "pixels on a side: cut it into patches first."
+        )
+    if expected in (None, found):
+        return
+    if expected == PATCH:
+        raise InputError(other_size(str(path), found))
+    raise InputError(
+        f"{path} is {width}×{height} pixels and the first patch is {expected[0]}×{expected[1]}; give "
+        "a source whose patches all have one size."
+    )
+
+
+def other_size(where: str, size: Size) -> str:
+    """The sentence that refuses patches of another size than 96×96."""
+    return (
+        f"{where} is {size[0]}×{size[1]} pixels, and features are measured on "
+        f"{PATCH_SIZE}×{PATCH_SIZE}; choose with --fit how patches are brought to that size."
+    )
+
+
+def check_mode(image: ImageFile.ImageFile, path: Path) -> None:
+    """Raise InputError for an image whose 8-bit RGB values cannot be known without guessing."""
+    if ";16" in str(image.tile) or image.mode.startswith("I"):  # Pillow would keep the high bytes alone
+        raise InputError(
+            f"{path} has more than 8 bits per channel and does not say which value is white; rescale "
+            "it to 8-bit RGB first (values from 0 to 65535 are divided by 257)."
+        )
+    if image.mode == "CMYK":
+        raise InputError(
+            f"{path} is a CMYK image, whose colors depend on a printing profile; convert it to 8-bit "
+            "RGB with that profile first."
+        )
+    if image.mode not in READABLE_MODES:
+        raise InputError(f"{path} is an image of mode {image.mode}; convert it to 8-bit RGB first.")
+
+
+def to_rgb(image: Image.Image) -> np.ndarray:
+    """The pixels of an image in one of `READABLE_MODES`, uint8 (height, width, 3)."""
+    if image.mode not in WITH_ALPHA and "transparency" not in image.info:
+        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    pixels = np.asarray(image if image.mode == "RGBA" else image.convert("RGBA"))
+    color, alpha = pixels[..., :3], pixels[..., 3:]
+    if alpha.min() == OPAQUE:  # as WILDS has them
+        return np.ascontiguousarray(color)
+    weight = alpha.astype(np.uint16)
+    over_white = color * weight + OPAQUE * (OPAQUE - weight)
+    return ((over_white + OPAQUE // 2) // OPAQUE).astype(np.uint8)
+
+
+def patch_of(data: bytes, where: Path, size: Size | None = PATCH) -> np.ndarray:
+    """The pixels in the bytes of an image file; see `decode` for the parameters and errors."""
     if not data:
         raise InputError(f"{where} is empty (0 bytes); replace the file and run again.")
     if len(data) > LARGEST_FILE:
         raise InputError(f"{where} is larger than {LARGEST_FILE >> 20} MiB, too large for a patch.")
-    pixels = plain_tiff(data)
-    return decode(data, where) if pixels is None else pixels
+    pixels = plain_tiff(data) if size == PATCH else None
+    return decode(data, where, size) if pixels is None else pixels
 
 
-def read_patch(path: Path) -> np.ndarray:
-    """The pixels of one image file. Raises InputError if it is not a patch."""
+def read_patch(path: Path, size: Size | None = PATCH) -> np.ndarray:
+    """The pixels of an image file; see `decode` for the parameters and errors."""
     try:
         with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            data = file.read(min(size, LARGEST_FILE) + 1)  # room for what is there, not for the most
+            length = os.fstat(file.fileno()).st_size
+            data = file.read(min(length, LARGEST_FILE) + 1)  # no more memory than the file needs
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from None
-    return patch_of(data, path)
+    return patch_of(data, path, size)
 
 
 def one_by_one(patch: Callable[[int], np.ndarray]) -> Callable[[int, int], np.ndarray]:
-    """A `Split.read` from what reads a row's patch."""
+    """A `Split.read` from a function that gives the patch of a row."""
 
     def read(start: int, stop: int) -> np.ndarray:
         batch = np.empty((stop - start, *SHAPE), np.uint8)
@@ -136,9 +207,14 @@ def one_by_one(patch: Callable[[int], np.ndarray]) -> Callable[[int, int], np.nd
     return read
 
 
-def reader(paths: Sequence[Path]) -> Callable[[int, int], np.ndarray]:
-    """A `Split.read` over image files."""
-    return one_by_one(lambda k: read_patch(paths[k]))
+def patches(original: Original) -> Callable[[int, int], np.ndarray]:
+    """A `Split.read` that takes only images of 96×96 pixels."""
+    return one_by_one(lambda k: original(k, PATCH))
+
+
+def originals(paths: Sequence[Path]) -> Original:
+    """A `Split.original` over image files."""
+    return lambda k, size: read_patch(paths[k], size)
 
 
 def list_images(folder: Path) -> tuple[dict[str, Path], list[Problem]]:

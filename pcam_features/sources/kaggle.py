@@ -17,7 +17,8 @@ from ..constants import Kind
 from ..errors import InputError
 from ..storage.tables import parse_table, read_table
 from .archive import Archive
-from .images import LARGEST_FILE, SUFFIXES, by_id, list_images, one_by_one, patch_of, read_patch
+from .fitting import Size
+from .images import LARGEST_FILE, SUFFIXES, by_id, list_images, patch_of, patches, read_patch
 from .source import Problem, Source, Split, digest, problem
 
 LABELS = "train_labels.csv"
@@ -38,7 +39,7 @@ class Files(Protocol):
     def table(self, name: str) -> pd.DataFrame: ...
     def images(self, folder: str) -> tuple[Mapping[str, Any], list[Problem]]: ...
     def size(self, file: Any) -> int: ...
-    def patch(self, file: Any) -> np.ndarray: ...
+    def image(self, file: Any, size: Size | None) -> np.ndarray: ...
 
 
 class Folder:
@@ -57,8 +58,8 @@ class Folder:
     def size(self, file: Path) -> int:
         return file.stat().st_size
 
-    def patch(self, file: Path) -> np.ndarray:
-        return read_patch(file)
+    def image(self, file: Path, size: Size | None) -> np.ndarray:
+        return read_patch(file, size)
 
 
 class Zip:
@@ -91,8 +92,8 @@ class Zip:
     def size(self, file: str) -> int:
         return self.archive.members[file].file_size
 
-    def patch(self, file: str) -> np.ndarray:
-        return patch_of(self.archive.read(file, LARGEST_FILE), self.path / file)
+    def image(self, file: str, size: Size | None) -> np.ndarray:
+        return patch_of(self.archive.read(file, LARGEST_FILE), self.path / file, size)
 
 
 def recognize(path: Path) -> bool:
@@ -150,8 +151,10 @@ def _split(
     def content(start: int, stop: int) -> str:
         return digest(str(files.size(one)) for one in found[start:stop])
 
-    read = one_by_one(lambda k: files.patch(found[k]))
-    return Split(name, ids, labels, [None] * len(ids), content, read)
+    def original(row: int, size: Size | None) -> np.ndarray:
+        return files.image(found[row], size)
+
+    return Split(name, ids, labels, [None] * len(ids), content, patches(original), original)
 
 
 def open_source(path: Path) -> Source:

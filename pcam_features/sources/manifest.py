@@ -15,7 +15,7 @@ from ..constants import Kind
 from ..errors import InputError
 from ..storage.tables import read_table
 from . import kaggle
-from .images import by_id, content_of, reader
+from .images import by_id, content_of, originals, patches
 from .slides import UNKNOWN, column_of
 from .slides import known as known_slides
 from .source import Problem, Source, Split, problem, source_of, whole_labels
@@ -57,7 +57,8 @@ def split_of(name: str, rows: pd.DataFrame, where: str) -> tuple[Split, list[Pro
     ids, paths = list(there), list(there.values())
     labels = whole_labels(rows_by_id.loc[ids, LABEL].tolist(), f"{where}, split {name}")
     slides = known_slides(rows_by_id.loc[ids, "slide"])
-    split = Split(name, ids, labels, slides, content_of(paths), reader(paths))
+    original = originals(paths)
+    split = Split(name, ids, labels, slides, content_of(paths), patches(original), original)
     return split, twice + problem("missing file", gone, says)
 
 

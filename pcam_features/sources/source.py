@@ -5,13 +5,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
+from ..constants import Fitting
 from ..errors import InputError
+from ..geometry import PATCH_SIZE
+from .fitting import Fit, Size
 
 EXAMPLES = 10  # ids that a problem names
+MOST_TRIED = 100  # patches tried for a readable one that tells their size
+# Gives the image of a row, uint8 (height, width, 3). With a size, an image of another is an InputError.
+Original = Callable[[int, Size | None], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,9 @@ class Split:
     writeable; it may be called from several threads, and raises InputError for a patch that is not one.
     `labels` is int8 of 0 and 1, or None where there are none; a slide of None is unknown.
     `content(start, stop)` is a digest of what can be told of their pixels without reading them.
+    `original(row, size)` gives an image as the layout holds it, of any size; None where all patches
+    are 96×96 by definition. `tiles(start, stop)` gives uint8 (n, tiles, 96, 96, 3) where patches are cut
+    into tiles, over which features are averaged; `read` then gives the whole patch resized.
     """
 
     name: str
@@ -45,9 +55,35 @@ class Split:
     slides: list[str | None]
     content: Callable[[int, int], str]
     read: Callable[[int, int], np.ndarray]
+    original: Original | None = None
+    tiles: Callable[[int, int], np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def image(self, row: int, size: Size | None) -> np.ndarray:
+        """The image of a row as the layout holds it, uint8 (height, width, 3).
+
+        Raises InputError if it cannot be read, or has another size than `size`.
+        """
+        if self.original is not None:
+            return self.original(row, size)
+        pixels: np.ndarray = self.read(row, row + 1)[0]
+        return pixels
+
+    def fitted(self, fit: Fit) -> Split:
+        """The same split with its patches brought to 96×96 pixels."""
+
+        def read(start: int, stop: int) -> np.ndarray:
+            batch = np.empty((stop - start, PATCH_SIZE, PATCH_SIZE, 3), np.uint8)
+            for row in range(start, stop):
+                batch[row - start] = fit.patch(self.image(row, fit.size))
+            return batch
+
+        def tiles(start: int, stop: int) -> np.ndarray:
+            return np.stack([fit.tiles(self.image(row, fit.size)) for row in range(start, stop)])
+
+        return replace(self, read=read, tiles=tiles if fit.how == Fitting.tile else None)
 
     def fingerprint(self) -> dict[str, str]:
         """A digest of each thing that must stay the same for stored features to stay valid."""
@@ -72,6 +108,31 @@ class Source:
     protocol: str
     splits: dict[str, Split]
     problems: Sequence[Problem] = ()
+    fit: Fit | None = None
+
+    def patch_size(self) -> Size:
+        """Width and height of the first patch that can be read. Raises InputError if none can."""
+        first: InputError | None = None
+        rows = ((split, row) for split in self.splits.values() for row in range(len(split)))
+        for split, row in islice(rows, MOST_TRIED):
+            try:
+                height, width = split.image(row, None).shape[:2]
+            except InputError as error:
+                first = first or error
+            else:
+                return width, height
+        raise first or InputError(f"{self.path} has no patches.")
+
+    def fitted(self, how: Fitting, mpp: float | None) -> Source:
+        """The same source with its patches brought to 96×96 pixels; see `fitting`.
+
+        Raises InputError if the first patch cannot be brought to that size in this way. A patch of
+        another size than the first is an InputError when it is read.
+        """
+        fit = Fit(how, mpp, *self.patch_size())
+        if fit.changes_nothing:
+            return self
+        return replace(self, fit=fit, splits={n: s.fitted(fit) for n, s in self.splits.items()})
 
     def with_slides(self, slides: Mapping[str, str], where: str) -> Source:
         """The same source with slides from a table; ids that are not in it stay unknown.

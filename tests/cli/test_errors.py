@@ -133,19 +133,40 @@ def sixteen_bits() -> bytes:
     return buffer.getvalue()
 
 
+def converted(mode: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(RGB).convert(mode).save(buffer, format="TIFF")
+    return buffer.getvalue()
+
+
 RGB = np.full((96, 96, 3), 120, np.uint8)
 BAD_IMAGES = {
     "truncated": (image(RGB)[:9000], "cannot be read"),
     "truncated compressed": (image(RGB, compression="tiff_lzw")[:300], "cannot be read"),
     "empty": (b"", "0 bytes"),
     "text": (b"this is no picture\n", "not a TIFF"),
-    "gray": (image(RGB[..., 0]), "8-bit RGB"),
-    "alpha": (image(np.full((96, 96, 4), 9, np.uint8)), "8-bit RGB"),
+    "cmyk": (converted("CMYK"), "CMYK"),
+    "lab": (converted("LAB"), "mode LAB; convert it to 8-bit RGB"),
+    "float": (image(np.full((96, 96), 0.5, np.float32)), "8-bit RGB"),
     "16-bit": (sixteen_bits(), "8-bit RGB"),
     "16-bit gray": (image(np.full((96, 96), 9000, np.uint16)), "8-bit RGB"),
     "97x96": (image(np.full((96, 97, 3), 9, np.uint8)), "97×96"),
     "huge": (image(np.zeros((1, 60000, 3), np.uint8)), "60000×1"),
 }
+
+
+@pytest.mark.parametrize(
+    "pixels", [RGB[..., 0], np.full((96, 96, 4), 9, np.uint8)], ids=["gray", "alpha"]
+)
+def test_mechanics_gray_and_alpha_are_read(
+    pixels: np.ndarray, pcam: Run, source: Path, tmp_path: Path
+) -> None:
+    first_patch(source).write_bytes(image(pixels))
+    result = pcam("extract", source, tmp_path / "f", "--families", "color", "--split", "train")
+    assert result.code == 0, result.err
+    table = pd.read_parquet(tmp_path / "f" / "train" / "color").set_index("id")
+    expected = 120 if pixels.ndim == 2 else round(255 + (9 - 255) * 9 / 255)
+    assert table.loc[first_patch(source).stem, "color__mean__patch_red"] == expected
 
 
 @pytest.mark.parametrize("name", BAD_IMAGES)

@@ -60,6 +60,71 @@ def test_oracle_direct_path_equals_decoder() -> None:
     np.testing.assert_array_equal(direct, decode(data, Path("a.tif")))
 
 
+ALPHA = np.random.default_rng(5).integers(0, 256, (96, 96), np.uint8)
+
+
+def saved(image: Image.Image, **how: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, **how)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def with_alpha(mode: str) -> Image.Image:
+    image = Image.fromarray(PIXELS).convert(mode.removesuffix("A"))
+    image.putalpha(Image.fromarray(ALPHA))
+    assert image.mode == mode
+    return image
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+@pytest.mark.parametrize("mode", ["L", "1", "P"])
+def test_oracle_gray_and_palettes_are_pillows_rgb(mode: str, kind: str) -> None:
+    image = Image.fromarray(PIXELS).convert(mode)
+    expected = np.asarray(image.convert("RGB"))
+    pixels = decode(saved(image, format=kind), Path("a"))
+    np.testing.assert_array_equal(pixels, expected)
+    if mode != "P":
+        assert (pixels == pixels[..., :1]).all()
+
+
+def test_oracle_gray_jpeg_is_pillows() -> None:
+    data = saved(Image.fromarray(PIXELS).convert("L"), format="JPEG")
+    with Image.open(io.BytesIO(data)) as image:
+        np.testing.assert_array_equal(decode(data, Path("a")), np.asarray(image.convert("RGB")))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_oracle_alpha_is_composited_over_white(mode: str, kind: str) -> None:
+    image = with_alpha(mode)
+    pixels = decode(saved(image, format=kind), Path("a"))
+    rgba = np.asarray(image.convert("RGBA")).astype(float)
+    alpha = rgba[..., 3:] / 255
+    np.testing.assert_array_equal(pixels, np.rint(rgba[..., :3] * alpha + 255 * (1 - alpha)))
+    white = Image.new("RGBA", image.size, "white")
+    pillow = Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+    np.testing.assert_allclose(pixels, np.asarray(pillow), rtol=0, atol=1)
+
+
+def test_oracle_transparent_palettes_and_colors_are_white() -> None:
+    palette = Image.fromarray(PIXELS).quantize(200)
+    pixels = decode(saved(palette, format="PNG", transparency=3), Path("a"))
+    expected = np.asarray(palette.convert("RGB")).copy()
+    expected[np.asarray(palette) == 3] = 255
+    assert (np.asarray(palette) == 3).any()
+    np.testing.assert_array_equal(pixels, expected)
+    color = tuple(int(value) for value in PIXELS[5, 6])
+    pixels = decode(saved(Image.fromarray(PIXELS), format="PNG", transparency=color), Path("a"))
+    expected = np.where((color == PIXELS).all(axis=-1, keepdims=True), 255, PIXELS)
+    np.testing.assert_array_equal(pixels, expected)
+
+
+def test_mechanics_an_image_too_large_is_refused_before_it_is_decoded() -> None:
+    data = saved(Image.new("RGB", (2049, 4)), format="PNG")
+    with pytest.raises(InputError, match="2049×4 pixels; the largest"):
+        decode(data[:60], Path("a.png"), None)  # the header alone: there are no pixels to decode
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_invariant_damaged_files_are_read_right_or_refused(data: st.DataObject) -> None:
