@@ -13,14 +13,17 @@ from ..errors import InputError, PcamError
 from . import console, show
 from .options import (
     DryRunOption,
+    FitOption,
     JsonOption,
     KindOption,
+    MppOption,
     OverwriteOption,
     PositiveOption,
     SlidesOption,
     SourceArgument,
     SplitsOption,
     ThreadsOption,
+    check_one_image,
     cores,
 )
 
@@ -97,6 +100,8 @@ def check(
     slides: SlidesOption = None,
     kind: KindOption = None,
     positive: PositiveOption = None,
+    fit: FitOption = None,
+    mpp: MppOption = None,
     threads: ThreadsOption = 0,
     report: Annotated[Path | None, typer.Option(help="HTML report to write.")] = None,
     patches: Annotated[
@@ -119,13 +124,15 @@ def check(
         kind=kind,
         slides=slides,
         positive=positive,
+        fit=fit,
+        mpp=mpp,
         unpacking=console.progress,
         strict=False,
     )
     console.say(slides_from)
     other = None
     if against is not None:
-        other, _ = open_source(against, unpacking=console.progress, strict=False)
+        other, _ = open_source(against, fit=fit, mpp=mpp, unpacking=console.progress, strict=False)
     splits = opened.only(split)
     total = sum(map(len, splits)) + sum(map(len, other.splits.values() if other else ()))
     if not cpu.compiled_before(kernels()):
@@ -162,6 +169,8 @@ def convert(
     slides: SlidesOption = None,
     kind: KindOption = None,
     positive: PositiveOption = None,
+    fit: FitOption = None,
+    mpp: MppOption = None,
     threads: ThreadsOption = 0,
     overwrite: OverwriteOption = False,
     dry_run: DryRunOption = False,
@@ -172,8 +181,15 @@ def convert(
     from ..convert.convert import plan
     from ..sources.detect import open_source
 
+    check_one_image(fit)
     opened, slides_from = open_source(
-        source, kind=kind, slides=slides, positive=positive, unpacking=console.progress
+        source,
+        kind=kind,
+        slides=slides,
+        positive=positive,
+        fit=fit,
+        mpp=mpp,
+        unpacking=console.progress,
     )
     console.say(slides_from)
     splits = opened.only(split)

@@ -10,14 +10,16 @@ import typer
 
 from .. import __version__
 from ..constants import Device, Timed
-from ..errors import PcamError
+from ..errors import InputError, PcamError
 from . import console, data, model, network, show
 from .options import (
     DeviceOption,
     DryRunOption,
     FamiliesOption,
+    FitOption,
     JsonOption,
     KindOption,
+    MppOption,
     OverwriteOption,
     PositiveOption,
     SeedOption,
@@ -100,6 +102,8 @@ def extract(
     slides: SlidesOption = None,
     kind: KindOption = None,
     positive: PositiveOption = None,
+    fit: FitOption = None,
+    mpp: MppOption = None,
     verify: Annotated[
         bool, typer.Option(help="First check that each id is the SHA-1 of the patch's pixels.")
     ] = False,
@@ -155,10 +159,18 @@ def extract(
     for name in left_to_cpu(wanted, target.NAME):
         console.say(f"{name} is computed on the CPU; add --runtime cuda to compute it on the GPU")
     opened, slides_from = open_source(
-        source, kind=kind, slides=slides, positive=positive, unpacking=console.progress
+        source,
+        kind=kind,
+        slides=slides,
+        positive=positive,
+        fit=fit,
+        mpp=mpp,
+        unpacking=console.progress,
     )
     console.say(slides_from)
     splits = opened.only(split)
+    if verify and opened.fit:
+        raise InputError("--verify compares ids with unchanged 96×96 patches; leave out --verify.")
     if verify:
         total = sum(len(part) for part in splits)
         with console.progress("verify", total, "patches") as advance:

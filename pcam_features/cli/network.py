@@ -8,20 +8,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..constants import FOLDS, LEAST_FOLDS, MOST_FOLDS, TIMM, Device, Kind, Network
+from ..constants import FOLDS, LEAST_FOLDS, MOST_FOLDS, TIMM, Device, Fitting, Kind, Network
 from ..errors import InputError
 from . import console, show
 from .options import (
     DeviceOption,
+    FitOption,
     FoldsFromOption,
     JsonOption,
     KindOption,
+    MppOption,
     OverwriteOption,
     PositiveOption,
     SeedOption,
     SlidesOption,
     SourceArgument,
     ThreadsOption,
+    check_one_image,
     cores,
 )
 
@@ -47,11 +50,26 @@ def check_installed() -> None:
             raise InputError(f"{module} is not installed; run pip install 'pcam-features[deep]'.")
 
 
-def opened(path: str, kind: Kind | None, slides: str | None, positive: str | None) -> Source:
+def opened(
+    path: str,
+    *,
+    kind: Kind | None,
+    slides: str | None,
+    positive: str | None,
+    fit: Fitting | None,
+    mpp: float | None,
+) -> Source:
     from ..sources.detect import open_source
 
+    check_one_image(fit)
     source, slides_from = open_source(
-        path, kind=kind, slides=slides, positive=positive, unpacking=console.progress
+        path,
+        kind=kind,
+        slides=slides,
+        positive=positive,
+        fit=fit,
+        mpp=mpp,
+        unpacking=console.progress,
     )
     console.say(slides_from)
     return source
@@ -94,6 +112,8 @@ def fit(
     slides: SlidesOption = None,
     kind: KindOption = None,
     positive: PositiveOption = None,
+    fit: FitOption = None,
+    mpp: MppOption = None,
     seed: SeedOption = 0,
     overwrite: OverwriteOption = False,
     json: JsonOption = False,
@@ -109,7 +129,7 @@ def fit(
 
     if folds_from is not None and folds is not None:
         raise InputError("--folds-from already defines the number of folds; leave out --folds.")
-    data = opened(source, kind, slides, positive)
+    data = opened(source, kind=kind, slides=slides, positive=positive, fit=fit, mpp=mpp)
     (part,) = data.only(split)
     where, why = deep.choose(device)
     console.say(why)
@@ -152,6 +172,8 @@ def predict(
     threads: ThreadsOption = 0,
     kind: KindOption = None,
     positive: PositiveOption = None,
+    fit: FitOption = None,
+    mpp: MppOption = None,
 ) -> None:
     """Predict the probability of tumor for each patch of a split. Training patches are left out."""
     check_installed()
@@ -170,8 +192,15 @@ def predict(
     console.say(why)
     trained = read(network)
     known = costs.read(network / costs.FILE)
+    check_one_image(fit)
     data, _ = open_source(
-        source, kind=kind, slides="none", positive=positive, unpacking=console.progress
+        source,
+        kind=kind,
+        slides="none",
+        positive=positive,
+        fit=fit,
+        mpp=mpp,
+        unpacking=console.progress,
     )
     (part,) = data.only(split)
     rows, of_held, learned = deep.unseen(network, trained.manifest, part)

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ..constants import Device, Kind
+from ..constants import Device, Fitting, Kind
+from ..errors import InputError
 
 SourceArgument = Annotated[
     str,
@@ -21,6 +22,20 @@ KindOption = Annotated[
 ]
 PositiveOption = Annotated[
     str | None, typer.Option(metavar="CLASS", help="Name of the class folder that holds tumor patches.")
+]
+FitOption = Annotated[
+    Fitting | None,
+    typer.Option(
+        help="How patches of another size are brought to 96x96 pixels: resized, cropped to the center, "
+        "or cut into tiles over which features are averaged. Default: other sizes are an error."
+    ),
+]
+MppOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Micrometers per pixel of the patches, with --fit: patches are scaled to PCam's 0.972 "
+        "first. Default: unknown."
+    ),
 ]
 DeviceOption = Annotated[
     Device,
@@ -75,3 +90,9 @@ def cores(threads: int) -> int:
     import joblib
 
     return threads or joblib.cpu_count()
+
+
+def check_one_image(fit: Fitting | None) -> None:
+    """Raise InputError for a command that needs one image of each patch, not several tiles."""
+    if fit == Fitting.tile:
+        raise InputError("--fit tile is for features, which are averaged; use --fit resize or crop.")

@@ -26,6 +26,7 @@ from ..storage.files import one_process, sweep
 from ..store.layout import part_count, part_span
 from ..store.manifest import check_ours, clear, mark_complete, plan, write_manifest
 from ..store.parts import is_there, write_features, write_patches
+from .tiles import measure_tiles
 
 if TYPE_CHECKING:
     from ..encoders.embedding import Embedding
@@ -215,7 +216,10 @@ def _measure_all(
     progress: Callable[[int], None],
 ) -> None:
     def work(shard: Shard, start: int, stop: int) -> dict[str, np.ndarray]:
-        measured = measure(shard.split.read(start, stop), shard.families)
+        if shard.split.tiles is not None:
+            measured = measure_tiles(shard.split, (start, stop), measure, shard.families, rows)
+        else:
+            measured = measure(shard.split.read(start, stop), shard.families)
         progress(stop - start)
         return measured
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ..errors import InputError
 from ..geometry import PATCH_SIZE
-from ..sources.images import SHAPE, read_patch
+from ..sources.images import SHAPE, check_mode, read_patch, to_rgb
 
 EXPECTED = f"uint8 (n, {PATCH_SIZE}, {PATCH_SIZE}, 3), RGB"
 
@@ -112,13 +112,8 @@ def one_patch(pixels: np.ndarray, where: str) -> np.ndarray:
 
 
 def _from_pil(image: Image.Image, where: str) -> np.ndarray:
-    if image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255):
-        image = image.convert("RGB")
-    if image.mode != "RGB":
-        raise InputError(
-            f'{where} is not an 8-bit RGB image (its mode is {image.mode}); use image.convert("RGB").'
-        )
-    return one_patch(np.asarray(image), where)
+    check_mode(image, where)
+    return one_patch(to_rgb(image), where)
 
 
 def _checked(pixels: np.ndarray, what: str) -> np.ndarray:

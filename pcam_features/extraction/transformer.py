@@ -15,8 +15,10 @@ from ..engine.devices import choose
 from ..errors import InputError
 from ..execution.executor import Threads
 from ..families.registry import Measure
+from ..sources.source import Split
 from .extract import families_named, measurer_of, networks_of
 from .images import images_of
+from .tiles import measure_tiles
 
 if TYPE_CHECKING:
     from ..encoders.embedding import Embedding
@@ -81,7 +83,11 @@ def measure(
 
     def work(span: tuple[int, int]) -> int:
         start, stop = span
-        for name, measured in measure_batch(patches.read(start, stop), names).items():
+        if isinstance(patches, Split) and patches.tiles is not None:
+            by_family = measure_tiles(patches, span, measure_batch, names, most)
+        else:
+            by_family = measure_batch(patches.read(start, stop), names)
+        for name, measured in by_family.items():
             left = starts[name]
             values[start:stop, left : left + measured.shape[1]] = measured
         return stop - start

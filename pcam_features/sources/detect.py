@@ -111,15 +111,13 @@ def open_source(
     """The source at `path`, and a sentence on where its slides come from.
 
     `slides` is FILE or FILE:COLUMN; without it, a `slides.csv` in the folder is used or what the layout
-    says, and with `none` none is. `fit` (`resize`, `crop` or `tile`) and `mpp` say how patches of another
-    size are brought to 96×96 pixels: see `fitting`. `unpacking` shows the progress of a file that must be unpacked.
+    says, and with `none` none is. `fit` (`resize`, `crop` or `tile`) and `mpp` say how patches of
+    another size are brought to 96×96 pixels: see `fitting`. `unpacking` shows the progress of a file
+    that must be unpacked.
     Raises InputError for anything that is not as it should be; without `strict`, problems with single
     patches are left to the caller.
     """
-    if mpp is not None and fit is None:
-        raise InputError(f"--mpp {mpp:g} needs --fit; choose one of: {', '.join(Fitting)}.")
-    how = None if fit is None else how_named(fit)
-    check_mpp(mpp)
+    how = fitting_of(fit, mpp)
     if kind in LAYOUTS and not LAYOUTS[kind].recognize(check_path(path)):
         raise InputError(f"{path} holds no patches that read as kind {kind}.")
     kind = kind or detect(path)
@@ -136,7 +134,22 @@ def open_source(
     check(source, strict)
     if how is not None:
         source = source.fitted(how, mpp)
-    if slides is None and kind != Kind.synthetic and (Path(path) / BESIDE).is_file():
+    return with_known_slides(source, path, slides)
+
+
+def fitting_of(fit: str | None, mpp: float | None) -> Fitting | None:
+    """The way of fitting that options ask for. Raises InputError for options that make no sense."""
+    check_mpp(mpp)
+    if fit is not None:
+        return how_named(fit)
+    if mpp is not None:
+        raise InputError(f"--mpp {mpp:g} needs --fit; add --fit with one of: {', '.join(Fitting)}.")
+    return None
+
+
+def with_known_slides(source: Source, path: str, slides: str | None) -> tuple[Source, str]:
+    """The source with the slides that are known, and a sentence about it."""
+    if slides is None and source.kind != Kind.synthetic and (Path(path) / BESIDE).is_file():
         slides = str(Path(path) / BESIDE)
     if slides == "none":
         slides, source = None, source.without_slides()

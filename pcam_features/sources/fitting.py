@@ -78,8 +78,8 @@ class Fit:
         size, scaled = f"{self.width}×{self.height}", self.scaled
         if max(scaled) > LARGEST_SIDE:
             raise InputError(
-                f"patches of {size} pixels at {self.mpp} µm per pixel become {scaled[0]}×{scaled[1]} at "
-                f"PCam's scale, more than {LARGEST_SIDE} on a side; correct --mpp."
+                f"patches of {size} pixels at {self.mpp} µm per pixel become {scaled[0]}×{scaled[1]} "
+                f"at PCam's scale, more than {LARGEST_SIDE} on a side; correct --mpp."
             )
         if min(scaled) < PATCH_SIZE and self.mpp is not None:
             raise InputError(
@@ -88,8 +88,8 @@ class Fit:
             )
         if min(scaled) < PATCH_SIZE and self.how != Fitting.resize:
             raise InputError(
-                f"patches of {size} pixels are smaller than {PATCH_SIZE}×{PATCH_SIZE}; use --fit resize "
-                "to enlarge them."
+                f"patches of {size} pixels are smaller than {PATCH_SIZE}×{PATCH_SIZE}; use --fit "
+                "resize to enlarge them."
             )
         if self.how == Fitting.resize and self.mpp is None and self.width != self.height:
             raise InputError(
@@ -162,7 +162,8 @@ class Fit:
         side = f"{PATCH_SIZE}×{PATCH_SIZE}"
         start = f"patches of {self.width}×{self.height} pixels are "
         if self.mpp is not None:
-            start += f"scaled from {self.mpp} to {PCAM_MPP} µm per pixel ({self.scaled[0]}×{self.scaled[1]}) and "
+            width, height = self.scaled
+            start += f"scaled from {self.mpp} to {PCAM_MPP} µm per pixel ({width}×{height}) and "
         if self.how == Fitting.tile:
             return (
                 f"{start}cut into {self.tile_count} tiles of {side}; features are the mean over tiles"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import Image
 
 from ..errors import InputError
 from ..geometry import PATCH_SIZE
@@ -145,20 +145,21 @@ def other_size(where: str, size: Size) -> str:
     )
 
 
-def check_mode(image: ImageFile.ImageFile, path: Path) -> None:
+def check_mode(image: Image.Image, where: Path | str) -> None:
     """Raise InputError for an image whose 8-bit RGB values cannot be known without guessing."""
-    if ";16" in str(image.tile) or image.mode.startswith("I"):  # Pillow would keep the high bytes alone
+    tile = str(getattr(image, "tile", ""))  # what Pillow decodes; it would keep the high bytes alone
+    if ";16" in tile or image.mode.startswith("I"):
         raise InputError(
-            f"{path} has more than 8 bits per channel and does not say which value is white; rescale "
+            f"{where} has more than 8 bits per channel and does not say which value is white; rescale "
             "it to 8-bit RGB first (values from 0 to 65535 are divided by 257)."
         )
     if image.mode == "CMYK":
         raise InputError(
-            f"{path} is a CMYK image, whose colors depend on a printing profile; convert it to 8-bit "
+            f"{where} is a CMYK image, whose colors depend on a printing profile; convert it to 8-bit "
             "RGB with that profile first."
         )
     if image.mode not in READABLE_MODES:
-        raise InputError(f"{path} is an image of mode {image.mode}; convert it to 8-bit RGB first.")
+        raise InputError(f"{where} is an image of mode {image.mode}; convert it to 8-bit RGB first.")
 
 
 def to_rgb(image: Image.Image) -> np.ndarray:

@@ -45,8 +45,8 @@ class Split:
     `labels` is int8 of 0 and 1, or None where there are none; a slide of None is unknown.
     `content(start, stop)` is a digest of what can be told of their pixels without reading them.
     `original(row, size)` gives an image as the layout holds it, of any size; None where all patches
-    are 96×96 by definition. `tiles(start, stop)` gives uint8 (n, tiles, 96, 96, 3) where patches are cut
-    into tiles, over which features are averaged; `read` then gives the whole patch resized.
+    are 96×96 by definition. Where patches are cut into tiles, over which features are averaged,
+    `tiles(start, stop)` gives uint8 (n, `tile_count`, 96, 96, 3), and `read` the whole patch resized.
     """
 
     name: str
@@ -57,6 +57,7 @@ class Split:
     read: Callable[[int, int], np.ndarray]
     original: Original | None = None
     tiles: Callable[[int, int], np.ndarray] | None = None
+    tile_count: int = 1
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -83,7 +84,9 @@ class Split:
         def tiles(start: int, stop: int) -> np.ndarray:
             return np.stack([fit.tiles(self.image(row, fit.size)) for row in range(start, stop)])
 
-        return replace(self, read=read, tiles=tiles if fit.how == Fitting.tile else None)
+        if fit.how != Fitting.tile:
+            return replace(self, read=read)
+        return replace(self, read=read, tiles=tiles, tile_count=fit.tile_count)
 
     def fingerprint(self) -> dict[str, str]:
         """A digest of each thing that must stay the same for stored features to stay valid."""

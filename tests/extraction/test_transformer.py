@@ -133,7 +133,7 @@ SHAPE_CASES: dict[str, tuple[Callable[[np.ndarray], Any], str]] = {
     "list of batches": (lambda a: [a, a], r"image 0 has the shape \(2, 96, 96, 3\)"),
     "numbers": (lambda a: [1, 2], "image 0 is neither an array, a PIL image nor a path: int"),
     "a number": (lambda a: 7, "not int"),
-    "gray PIL": (lambda a: [Image.fromarray(a[0]).convert("L")], r"image 0 .* mode is L\)"),
+    "CMYK PIL": (lambda a: [Image.fromarray(a[0]).convert("CMYK")], "image 0 is a CMYK image"),
     "small PIL": (lambda a: [Image.fromarray(a[0, :50, :50])], "image 0 are|image 0 is 50×50"),
     "no file": (lambda a: ["nowhere.png"], r"nowhere\.png cannot be read"),
 }
