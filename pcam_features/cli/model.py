@@ -24,6 +24,8 @@ from .options import (
 )
 
 if TYPE_CHECKING:
+    from ..evaluate.inputs import ComparisonData
+    from ..evaluate.result import Comparison
     from ..store.store import Store
 
 FOLDS_HELP = f"Number of cross-validation folds, split by slide. Default: {FOLDS}."
@@ -290,49 +292,71 @@ def compare(
         )
     from ..evaluate import inputs
     from ..evaluate.comparison import run
+    from ..evaluate.options import ComparisonOptions
     from ..storage.files import check_file
 
     if report is not None:
         check_file(report)
-    tuned_on = (validation_truth, validation) if validation_truth and validation else None
+    tuned_on = None
+    if validation_truth is not None and validation is not None:
+        tuned_on = inputs.Validation(validation_truth, validation)
+    options = ComparisonOptions(
+        pairs=pair or (),
+        by=by or (),
+        margin=margin,
+        specificity=specificity,
+        resamples=resamples,
+        seed=seed,
+        threads=cores(threads),
+    )
     data = inputs.gather(
         truth, predictions, slides=slides, features=features, tuned_on=tuned_on, seed=seed
     )
     with console.progress("compare", resamples, "draws") as advance:
-        result = run(
-            data,
-            pairs=pair or (),
-            by=by or (),
-            margin=margin,
-            specificity=specificity,
-            resamples=resamples,
-            seed=seed,
-            threads=cores(threads),
-            progress=advance,
-        )
+        result = run(data, options, advance)
     if report is not None:
-        from ..report.comparison_page import write
-
-        write(
+        write_report(
             report,
             data,
             result,
             model=model,
             source=source,
             published=published,
-            threads=cores(threads),
+            threads=options.threads,
         )
         console.say(f"report: {report}")
     if json:
         from ..evaluate.published import SCORES
 
-        console.as_json(result | ({"published": [s._asdict() for s in SCORES]} if published else {}))
+        scores = {"published": [score._asdict() for score in SCORES]} if published else {}
+        console.as_json(result.to_dict() | scores)
     elif markdown:
         from ..report.markdown import markdown as text
 
         console.data(console.printable(text(result, published=published)))
     else:
         show.comparison(result, published=published)
+
+
+def write_report(
+    report: Path,
+    data: ComparisonData,
+    result: Comparison,
+    *,
+    model: Path | None,
+    source: str | None,
+    published: bool,
+    threads: int,
+) -> None:
+    """Gather what the report of a comparison shows, and write it."""
+    from ..learn import exhibits
+    from ..report.comparison_page import check_shown, write
+
+    bundle = None if model is None else exhibits.open_model(model, data)
+    if bundle is not None and model is not None:
+        check_shown(bundle, model)
+    shown = exhibits.gather(data, model=bundle, source=source, seed=result.seed, threads=threads)
+    write(report, result, shown, published=published)
 
 
 def explain(

@@ -11,6 +11,7 @@ from . import console
 if TYPE_CHECKING:
     from ..diagnostics.bench_families import FamilyBenchmark
     from ..diagnostics.bench_reading import ReadingBenchmark
+    from ..evaluate.result import Comparison
     from ..learn.bundle import Bundle
 
 
@@ -116,31 +117,24 @@ def learning_curve(manifest: dict[str, Any]) -> None:
     )
 
 
-def comparison(result: dict[str, Any], *, published: bool) -> None:
-    """Print the tables of a comparison, then its notes and verdict."""
-    from ..evaluate.published import NOTE, SCORES, Published
-    from ..evaluate.subsets import LEAST
+def comparison(result: Comparison, *, published: bool) -> None:
+    """The tables of a comparison, notes on them, and the verdict."""
+    from ..evaluate.published import NOTE
     from ..report import tables
 
-    names = [m["model"] for m in result["models"]]
     console.table(*tables.models(result))
-    if result["differences"]:
+    if result.differences:
         console.table(*tables.differences(result))
     console.table(*tables.turned(tables.metrics(result), "metric"))
     if cost := tables.costs(result):
         console.table(*tables.turned(cost, "cost"))
-    for what, found in result["parts"].items():
-        if found is not None and found.get("groups"):
-            console.table(*tables.part(found, names, what))
+    for part in result.parts:
+        if part.groups:
+            console.table(*tables.part(part, result.names))
     if published:
-        console.table(Published._fields, [tuple(one) for one in SCORES], text=True)
+        console.table(*tables.published(), text=True)
         console.say(NOTE)
-    for what, found in result["parts"].items():
-        if found is not None:
-            said = tables.left_out(found, what, LEAST) if "groups" in found else tables.copies(found)
-            if said:
-                console.say(said)
-    for note in (*tables.notes(result), result["verdict"]):
+    for note in (*tables.part_notes(result), *tables.notes(result), result.verdict):
         console.say(note)
 
 

@@ -1,11 +1,11 @@
-"""What `pcam compare` compares: tables and a feature store brought together, before the statistics."""
+"""The inputs of a comparison: tables and a feature store, read and validated before the statistics."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -17,17 +17,22 @@ from ..sources.slides import parse, read_slides
 from ..storage import costs
 from ..storage.tables import read_table
 from ..store.store import Store, open_store
+from .id_table import Given, by_id
 from .metrics import best_threshold
 from .paired import PLAIN_THRESHOLD, Entry
-from .predictions import parse_model, read_models, read_truth
+from .predictions import ModelPredictions, Models, parse_models, read_models, read_truth
 from .resampling import Groups, stratify
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 SLIDES, PSEUDO, PATCHES = "slides", "pseudo-slides", "patches"  # what is resampled
+Names: TypeAlias = "pd.Series[str] | Mapping[str, str]"  # by id
 
 
 @dataclass(frozen=True)
-class Features:
-    """A feature store that holds the patches compared: its split, and their rows there."""
+class StoredFeatures:
+    """The feature store of the patches compared: its split, and their rows there."""
 
     store: Store
     split: str
@@ -37,8 +42,12 @@ class Features:
 
 
 @dataclass(frozen=True)
-class Data:
-    """Everything that is compared, in the truth's order."""
+class ComparisonData:
+    """Everything that is compared, in the order of the truth.
+
+    `over` is what is resampled, `protocol` says so in a sentence. `validation` is the truth that
+    thresholds were chosen on.
+    """
 
     ids: list[str]
     labels: np.ndarray
@@ -47,13 +56,27 @@ class Data:
     groups: Groups
     over: str
     protocol: str
-    features: Features | None
-    validation: str | None  # the truth that thresholds were chosen on
+    features: StoredFeatures | None
+    validation: str | None
 
 
-def find_features(path: Path, ids: Sequence[str]) -> Features:
+@dataclass(frozen=True)
+class Validation:
+    """Patches to choose thresholds on: their truth, and the predictions of each model, given as those
+    of `gather` are."""
+
+    truth: Given
+    models: Models
+
+    @property
+    def name(self) -> str:
+        """What the truth is called."""
+        return str(self.truth) if isinstance(self.truth, str | Path) else "validation data in memory"
+
+
+def find_features(features: Path | Store, ids: Sequence[str]) -> StoredFeatures:
     """The split of a store that has all ids. Raises InputError if none has."""
-    store = open_store(path)
+    store = features if isinstance(features, Store) else open_store(features)
     for split in store.splits:
         patches = store.patches(split)
         place = {name: k for k, name in enumerate(patches["id"])}
@@ -63,105 +86,141 @@ def find_features(path: Path, ids: Sequence[str]) -> Features:
             known = patches["slide"].tolist()
             slides = [known[row] if isinstance(known[row], str) else None for row in rows]
             own = None if looks is None else Looks(looks.copies[rows], looks.slide[rows])
-            return Features(store, split, rows, own, slides)
-    raise InputError(f"no split of {path} has all of the truth's ids; give the store they were from.")
+            return StoredFeatures(store, split, rows, own, slides)
+    raise InputError(
+        f"no split of {store.path} has all of the truth's ids; give the store of these patches."
+    )
 
 
 def gather(
-    truth: Path,
-    specs: Sequence[str],
+    truth: Given,
+    models: Models,
     *,
-    slides: str | None = None,
-    features: Path | None = None,
-    tuned_on: tuple[Path, Sequence[str]] | None = None,
+    slides: str | Names | None = None,
+    features: Path | Store | None = None,
+    tuned_on: Validation | None = None,
     seed: int = 0,
-) -> Data:
-    """Read what is compared. `tuned_on` is a validation set, its truth and each model's predictions,
-    on which thresholds are chosen; without it they are PLAIN_THRESHOLD.
+) -> ComparisonData:
+    """Read and validate what is compared.
 
-    Raises InputError for anything that cannot be compared.
+    Parameters
+    ----------
+    truth
+        Labels, 0 or 1: the path of a CSV with `id` and `label`, such a DataFrame, or a Series by id.
+    models
+        Predicted probabilities: specifications `[NAME=]FILE[,FILE…]`; or a mapping from name to a path,
+        a Series indexed by id, a DataFrame (`id` and a column for each seed), or an array (n,) or
+        (n, seeds) in the order of the truth.
+    slides
+        The slide of each patch: `FILE[:COLUMN]`, or a Series or mapping from id to slide. None: those
+        that `features` knows.
+    features
+        A feature store of these patches. It gives slides or, where they are unknown, pseudo-slides.
+    tuned_on
+        A validation set to choose thresholds on. None: 0.5.
+    seed
+        Seed of the clustering into pseudo-slides.
+
+    Raises
+    ------
+    InputError
+        If something cannot be compared; the message says what, and what to give instead.
     """
     table = read_truth(truth)
     ids, labels = table["id"].tolist(), table["label"].to_numpy()
-    models = read_models(specs, ids)
-    thresholds = tuned(tuned_on, models, set(ids)) if tuned_on else {}
+    predictions = read_models(models, ids)
+    thresholds = {} if tuned_on is None else tuned(tuned_on, predictions, set(ids))
     entries = [
         Entry(
-            name,
-            rows,
-            thresholds.get(name, [PLAIN_THRESHOLD] * len(rows)),
-            [str(file).encode(errors="replace").decode() for file in files],
-            known_cost(name, files),
+            model.name,
+            model.rows,
+            thresholds.get(model.name, [PLAIN_THRESHOLD] * len(model.rows)),
+            [str(file).encode(errors="replace").decode() for file in model.files],
+            known_cost(model.name, model.files),
         )
-        for name, (files, rows) in models.items()
+        for model in predictions
     ]
-    found = None if features is None else find_features(features, ids)
-    known: list[str | None] = [None] * len(ids) if found is None else found.slides
+    stored = None if features is None else find_features(features, ids)
+    known: list[str | None] = [None] * len(ids) if stored is None else stored.slides
     if slides is not None:
-        of_id = read_slides(slides)
-        known = [of_id.get(name) for name in ids]
-        if not any(known):
-            raise InputError("none of the truth's ids is in the slide table; is it the right one?")
-    groups, over, protocol = grouped(ids, labels, known, found, seed)
-    chosen_on = str(tuned_on[0]) if tuned_on else None
-    return Data(ids, labels, entries, known, groups, over, protocol, found, chosen_on)
+        known = slides_of(slides, ids)
+    groups, over, protocol = grouped(ids, labels, known, stored, seed)
+    chosen_on = None if tuned_on is None else tuned_on.name
+    return ComparisonData(ids, labels, entries, known, groups, over, protocol, stored, chosen_on)
+
+
+def slides_of(slides: str | Names, ids: Sequence[str]) -> list[str | None]:
+    """The slide of each id, None where it is unknown. Raises InputError if none is known."""
+    slide_of = read_slides(slides) if isinstance(slides, str) else by_id(slides)
+    known = [slide_of.get(name) for name in ids]
+    if not any(known):
+        raise InputError(
+            "none of the truth's ids is in the slide table; give the table of these patches."
+        )
+    return known
 
 
 def known_cost(name: str, files: Sequence[Path]) -> dict[str, Any]:
-    """What a model costs: NAME.cost.json beside its first file, or that beside the first of its files
-    that has one, which is what one seed costs."""
+    """What a model costs: from NAME.cost.json beside its first file, or else from the first cost file
+    beside one of its files, which is the cost of one seed."""
+    if not files:
+        return {}
     own = files[0].with_name(f"{name}.csv") if "/" not in name else files[0]
     for file in (own, *files):
-        if found := costs.read(costs.beside(file)):
-            return found
+        if cost := costs.read(costs.beside(file)):
+            return cost
     return {}
 
 
 def tuned(
-    tuned_on: tuple[Path, Sequence[str]],
-    models: dict[str, tuple[list[Path], np.ndarray]],
-    ids: set[str],
+    tuned_on: Validation, models: Sequence[ModelPredictions], ids: set[str]
 ) -> dict[str, list[float]]:
-    """Each model's thresholds, one a seed, of the highest balanced accuracy on a validation set."""
-    truth, specs = tuned_on
-    if len(specs) != len(models):
+    """The thresholds of each model, one for each seed, with the highest balanced accuracy on a
+    validation set."""
+    given = parse_models(tuned_on.models)
+    if len(given) != len(models):
         raise InputError(
-            f"--validation is given {len(specs)} times for {len(models)} models; give it once for each "
+            f"--validation is given {len(given)} times for {len(models)} models; give it once for each "
             "model, as NAME=FILE or in their order."
         )
-    table = read_truth(truth)
+    table = read_truth(tuned_on.truth)
     if shared := len(ids & set(table["id"])):
         raise InputError(
-            f"{shared:,} patches of validation {truth} are among those compared; choose thresholds on "
-            "others."
+            f"{shared:,} patches of validation {tuned_on.name} are among those compared; choose "
+            "thresholds on others."
+        )
+    names = [model.name for model in models]
+    named = {model.name: model for model in given if model.name is not None}
+    if named and set(named) != set(names):
+        raise InputError(
+            f"--validation names {', '.join(named)}; the models are {', '.join(names)}: name each."
         )
     labels = table["label"].to_numpy()
-    found = {}
-    named = {name: spec for spec in specs if (name := parse_model(spec)[0]) is not None}
-    if named and set(named) != set(models):
-        raise InputError(
-            f"--validation names {', '.join(named)}; the models are {', '.join(models)}: name each."
-        )
-    ordered = [named[name] for name in models] if named else specs
-    for spec, (name, (_, scored)) in zip(ordered, models.items(), strict=True):
-        ((_, rows),) = read_models([spec], table["id"].tolist()).values()
-        if len(rows) != len(scored):
+    thresholds = {}
+    for k, model in enumerate(models):
+        own = named[model.name] if named else given[k]
+        rows = own.read(table["id"].tolist(), model.name)
+        if len(rows) != len(model.rows):
             raise InputError(
-                f"--validation {spec} has {len(rows)} seeds and {name} has {len(scored)}; give as many."
+                f"--validation of {model.name} has {len(rows)} seeds and the model has "
+                f"{len(model.rows)}; give as many."
             )
-        found[name] = [best_threshold(labels, row) for row in rows]
-    return found
+        thresholds[model.name] = [best_threshold(labels, row) for row in rows]
+    return thresholds
 
 
 def grouped(
     ids: list[str],
     labels: np.ndarray,
     slides: list[str | None],
-    features: Features | None,
+    features: StoredFeatures | None,
     seed: int,
 ) -> tuple[Groups, str, str]:
-    """What is resampled, in a word and in a sentence: slides where they are known; elsewhere
-    pseudo-slides, where color features tell them, or each patch."""
+    """The groups that are resampled, what they are, and the same in a sentence.
+
+    These are slides where they are known; elsewhere pseudo-slides if there are color features, or else
+    single patches.
+    """
     unknown = np.array([slide is None for slide in slides])
     distinct = len({slide for slide in slides if slide is not None})
     codes, _ = group_codes(ids, slides)
@@ -174,17 +233,36 @@ def grouped(
     if features is not None and features.looks is not None:
         joined, count = group_unknown(codes, unknown, features.looks, FOLDS, seed)
         if count:
-            said = (
-                f"{some}, for which {count} pseudo-slides by stain and light stand, so that intervals "
+            sentence = (
+                f"{some}, grouped into {count} pseudo-slides by stain and brightness: intervals only "
+                "approximate those of real slides"
             )
-            return stratify(labels, joined), PSEUDO, said + "are a guess at what slides would give"
-    said = f"{some}, each resampled as if independent, so that intervals are too narrow"
-    return stratify(labels, codes), SLIDES if distinct else PATCHES, said
+            return stratify(labels, joined), PSEUDO, sentence
+    sentence = f"{some}, each resampled as if independent, so that intervals are too narrow"
+    return stratify(labels, codes), SLIDES if distinct else PATCHES, sentence
 
 
-def read_groups(spec: str) -> tuple[str, dict[str, str]]:
-    """What a table's groups are called, and the group of each id: FILE:COLUMN, or FILE with one column
-    beside `id`. Raises InputError for another table."""
+@dataclass(frozen=True)
+class Grouping:
+    """Groups of patches by id, what they are called, and how they were given."""
+
+    name: str
+    given: str
+    group_of: Mapping[str, str]
+
+
+def groupings(by: Sequence[str] | Mapping[str, Names]) -> list[Grouping]:
+    """Groupings from `FILE[:COLUMN]` specifications, or a mapping from name to groups by id."""
+    if isinstance(by, Mapping):
+        return [Grouping(str(name), repr(str(name)), by_id(groups)) for name, groups in by.items()]
+    return [read_groups(spec) for spec in by]
+
+
+def read_groups(spec: str) -> Grouping:
+    """The groups in a table: `FILE:COLUMN`, or `FILE` with one column beside `id`.
+
+    Raises InputError for another table.
+    """
     path, column = parse(spec)
     table = read_table(path, ("id",) if column is None else ("id", column), "--by table")
     others = [name for name in table.columns if name != "id"]
@@ -194,4 +272,5 @@ def read_groups(spec: str) -> tuple[str, dict[str, str]]:
             f"{path}:COLUMN."
         )
     name = column or others[0]
-    return name, {i: one for i, one in zip(table["id"], table[name], strict=True) if one != ""}
+    rows = zip(table["id"], table[name], strict=True)
+    return Grouping(name, spec, {patch: group for patch, group in rows if group != ""})

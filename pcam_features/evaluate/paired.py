@@ -1,4 +1,4 @@
-"""Predictions of several models on the same patches, beside each other."""
+"""Several models on the same patches: the metrics of each, and the differences between pairs."""
 
 from __future__ import annotations
 
@@ -9,21 +9,34 @@ from typing import Any
 
 import numpy as np
 
-from ..constants import RESAMPLES, SPECIFICITY
 from ..errors import InputError
-from .intervals import LEVEL, delong, normal_interval, plain_interval, share_interval, two_sided
+from .intervals import (
+    Estimate,
+    delong,
+    normal_interval,
+    plain_interval,
+    share_interval,
+    two_sided,
+)
 from .metrics import METRICS, prepare
+from .options import ComparisonOptions
 from .resampling import Groups, resampled
-from .verdict import finding, verdict
+from .result import MetricEstimate, ModelResult, PairDifference, SeedSpread
+from .verdict import pair_finding
 
 AUC = list(METRICS).index("auc")
-NO_INTERVAL = "ece"  # which grows on any draw, so that draws do not tell how far to trust it
+NO_INTERVAL = "ece"  # it is larger on every resample, so that resamples give no interval
 PLAIN_THRESHOLD = 0.5
+NORMAL = 10**9  # degrees of freedom with which Student's t is the normal distribution
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A model in the comparison: its probabilities (seeds, n), each seed's threshold, what it costs."""
+    """A model to compare.
+
+    `rows` has the probabilities, float64 (seeds, n); `thresholds` one threshold for each seed; `files`
+    the files that the probabilities were read from; `cost` what is known of what the model costs.
+    """
 
     name: str
     rows: np.ndarray
@@ -33,27 +46,34 @@ class Entry:
 
     @property
     def mean(self) -> np.ndarray:
-        """The mean probability over seeds, (n,): to show; what is scored is each seed."""
+        """The mean probability over seeds, (n,). It is shown; scores are of each seed."""
         return np.asarray(self.rows.mean(axis=0))
 
 
-def parse_pairs(specs: Sequence[str], names: Sequence[str]) -> list[tuple[str, str]]:
-    """`A:B` as pairs of names; all pairs if none is given. Raises InputError for other names."""
-    if not specs:
+def parse_pairs(pairs: Sequence[str | tuple[str, str]], names: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs of names from `A:B` or `(A, B)`; all pairs if none is given.
+
+    Raises
+    ------
+    InputError
+        If a pair is not of two of the models, or is given twice.
+    """
+    if not pairs:
         return list(combinations(names, 2))
-    pairs = []
+    specs = [pair if isinstance(pair, str) else ":".join(pair) for pair in pairs]
+    parsed = []
     for spec in specs:
-        found = [(a, b) for a in names for b in names if a != b and f"{a}:{b}" == spec]
-        if len(found) != 1:
+        matching = [(a, b) for a in names for b in names if a != b and f"{a}:{b}" == spec]
+        if len(matching) != 1:
             raise InputError(f"--pair {spec} is not A:B of two models; there are: {', '.join(names)}.")
-        pairs += found
-    if len({frozenset(pair) for pair in pairs}) != len(pairs):
+        parsed += matching
+    if len({frozenset(pair) for pair in parsed}) != len(parsed):
         raise InputError("the same --pair is given twice; p-values are adjusted for each one given.")
-    return pairs
+    return parsed
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted for there being several, (k,).
+    """p-values (k,) adjusted for their number.
 
     Source: S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
     Statistics 6, 1979; as R's `p.adjust`.
@@ -62,79 +82,88 @@ def holm(p_values: Sequence[float]) -> list[float]:
     scaled = np.asarray(p_values)[order] * np.arange(len(p_values), 0, -1)
     adjusted = np.empty(len(p_values))
     adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1)
-    return [float(one) for one in adjusted]
+    return [float(p_value) for p_value in adjusted]
 
 
 def compare(
     labels: np.ndarray,
     entries: Sequence[Entry],
     groups: Groups,
-    *,
-    pairs: Sequence[tuple[str, str]],
-    declared: bool = False,
-    margin: float | None = None,
-    specificity: float = SPECIFICITY,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    threads: int = 1,
+    options: ComparisonOptions,
     progress: Callable[[int], None] = lambda done: None,
-) -> dict[str, Any]:
-    """METRICS of each model, and the difference of AUC of each pair, from `resamples` draws of groups;
-    with DeLong's intervals, as if patches were independent, beside.
+) -> tuple[tuple[ModelResult, ...], tuple[PairDifference, ...]]:
+    """The metrics of each model and the difference of AUC of each pair, with bootstrap intervals.
 
-    A model of several seeds is scored by the mean of its seeds' metrics; how far seeds spread is told
-    apart. p-values are two-sided, for no difference, and adjusted over `pairs` after Holm. With a
-    `margin`, A is called not inferior to B if the interval of A - B is above -margin.
-    Raises InputError if groups cannot be drawn.
+    The metrics of a model with several seeds are the means over its seeds. p-values are two-sided and
+    adjusted over the pairs by Holm's method. With a margin, A is not inferior to B if the interval of
+    A − B lies above −margin. DeLong's intervals, which take patches as independent, are given beside.
+
+    Parameters
+    ----------
+    labels
+        0 or 1 for each patch, (n,).
+    entries
+        The models' predictions, in the order of `labels`.
+    groups
+        The groups of patches that the bootstrap draws.
+    options
+        The pairs to compare, margin, specificity, resamples, seed and threads.
+    progress
+        Called with the number of resamples done.
+
+    Raises
+    ------
+    InputError
+        If a pair is not of two of the models, or the groups cannot be resampled.
     """
+    names = [entry.name for entry in entries]
+    pairs = parse_pairs(options.pairs, names)
     rows = np.concatenate([entry.rows for entry in entries])
-    scored = prepare(labels, rows, [t for entry in entries for t in entry.thresholds], specificity)
+    thresholds = [threshold for entry in entries for threshold in entry.thresholds]
+    scored = prepare(labels, rows, thresholds, options.specificity)
     mean_of = seeds_to_models(entries)
-    each = scored.metrics(np.ones((1, len(labels)), np.int64))[:, :, 0]
-    values = np.einsum("ms,sk->mk", mean_of, each)
+    by_seed = scored.metrics(np.ones((1, len(labels)), np.int64))[:, :, 0]
+    values = np.einsum("ms,sk->mk", mean_of, by_seed)
 
     def on(weights: np.ndarray) -> np.ndarray:
         return np.asarray(np.einsum("ms,skb->mkb", mean_of, scored.metrics(weights)))
 
     drawn = resampled(
-        on, labels, groups, resamples=resamples, seed=seed, threads=threads, progress=progress
+        on,
+        labels,
+        groups,
+        resamples=options.resamples,
+        seed=options.seed,
+        threads=options.threads,
+        progress=progress,
     )
-    _, by_seed = delong(labels, rows)
-    covariance = mean_of @ by_seed @ mean_of.T
+    _, seed_covariance = delong(labels, rows)
+    covariance = mean_of @ seed_covariance @ mean_of.T
     starts = np.cumsum([0, *(len(entry.rows) for entry in entries)])
-    models = [
-        model(
-            entry, each[starts[k] : starts[k + 1], AUC], values[k], drawn[k], covariance[k, k], groups
+    models = tuple(
+        model_result(
+            entry,
+            by_seed[starts[k] : starts[k + 1], AUC],
+            values[k],
+            drawn[k],
+            float(covariance[k, k]),
+            groups.freedom,
         )
         for k, entry in enumerate(entries)
-    ]
-    place = {entry.name: k for k, entry in enumerate(entries)}
-    differences = [
-        difference((a, b), (place[a], place[b]), values[:, AUC], drawn[:, AUC], covariance, groups)
+    )
+    tested = [
+        difference(names.index(a), names.index(b), values[:, AUC], drawn[:, AUC], covariance, groups)
         for a, b in pairs
     ]
-    for one, adjusted in zip(differences, holm([d["p_value"] for d in differences]), strict=True):
-        one["p_holm"] = adjusted
-        one["finding"] = finding(one, margin)
-        if margin is not None:
-            one["not_inferior"] = one["resampled"]["low"] > -margin
-    return {
-        "patches": len(labels),
-        "positive": int(labels.sum()),
-        "groups": groups.count,
-        "level": LEVEL,
-        "resamples": resamples,
-        "seed": seed,
-        "specificity": specificity,
-        "margin": margin,
-        "models": models,
-        "differences": differences,
-        "verdict": verdict(models, differences, declared, groups.count),
-    }
+    adjusted = holm([one.p_value for one in tested])
+    return models, tuple(
+        pair_difference(pair, one, p_holm, options.margin)
+        for pair, one, p_holm in zip(pairs, tested, adjusted, strict=True)
+    )
 
 
 def seeds_to_models(entries: Sequence[Entry]) -> np.ndarray:
-    """What turns values of each seed into means of each model, (models, seeds of all)."""
+    """The matrix (models, seeds of all models) that turns values of seeds into means of models."""
     mean_of = np.zeros((len(entries), sum(len(entry.rows) for entry in entries)))
     start = 0
     for k, entry in enumerate(entries):
@@ -143,62 +172,83 @@ def seeds_to_models(entries: Sequence[Entry]) -> np.ndarray:
     return mean_of
 
 
-def model(
+def model_result(
     entry: Entry,
     seeds: np.ndarray,
     values: np.ndarray,
     drawn: np.ndarray,
     variance: float,
-    groups: Groups,
-) -> dict[str, Any]:
-    """What is said of a model, from its METRICS, (metrics,), and those on draws, (metrics, draws)."""
-    estimates: dict[str, dict[str, Any]] = {}
+    freedom: int,
+) -> ModelResult:
+    """The scores of a model, from its METRICS (metrics,), and those on resamples, (metrics, draws)."""
+    auc = float(values[AUC])
+    estimates: dict[str, MetricEstimate] = {}
     for (name, metric), value, on_draws in zip(METRICS.items(), values.tolist(), drawn, strict=True):
         if name == NO_INTERVAL:
-            estimates[name] = {"value": value, "low": None, "high": None}
+            estimates[name] = MetricEstimate(value)
+            continue
+        if metric.share:
+            interval = share_interval(value, on_draws, freedom)
         else:
-            estimates[name] = (
-                share_interval(value, on_draws, groups.freedom)
-                if metric.share
-                else plain_interval(value, on_draws, groups.freedom, (0, np.inf))
-            ).as_dict()
-    auc = float(values[AUC])
-    return {
-        "model": entry.name,
-        "files": list(entry.files),
-        "auc": auc,
-        "resampled": estimates["auc"],
-        "delong": normal_interval(auc, variance, (0, 1)).as_dict(),
-        "metrics": estimates,
-        "thresholds": list(entry.thresholds),
-        "seeds": {
-            "count": len(seeds),
-            "aucs": seeds.tolist(),
-            "deviation": float(np.std(seeds, ddof=1)) if len(seeds) > 1 else None,
-        },
-        "cost": entry.cost,
-    }
+            interval = plain_interval(value, on_draws, freedom, (0, np.inf))
+        estimates[name] = MetricEstimate(interval.value, interval.low, interval.high)
+    return ModelResult(
+        name=entry.name,
+        files=tuple(entry.files),
+        resampled=share_interval(auc, drawn[AUC], freedom),
+        delong=normal_interval(auc, variance, (0, 1)),
+        metrics=estimates,
+        thresholds=tuple(entry.thresholds),
+        seeds=SeedSpread(
+            tuple(seeds.tolist()), float(np.std(seeds, ddof=1)) if len(seeds) > 1 else None
+        ),
+        cost=entry.cost,
+    )
+
+
+@dataclass(frozen=True)
+class TestedDifference:
+    """The difference of AUC of a pair, before p-values are adjusted for the number of pairs."""
+
+    resampled: Estimate
+    p_value: float
+    delong: Estimate
+    delong_p_value: float
 
 
 def difference(
-    names: tuple[str, str],
-    places: tuple[int, int],
+    a: int,
+    b: int,
     aucs: np.ndarray,
     drawn: np.ndarray,
     covariance: np.ndarray,
     groups: Groups,
-) -> dict[str, Any]:
-    a, b = places
+) -> TestedDifference:
+    """The difference between models number `a` and `b`, from the AUC of each model (models,), those on
+    resamples (models, draws) and their covariance by DeLong (models, models)."""
     value = float(aucs[a] - aucs[b])
     variance = max(float(covariance[a, a] + covariance[b, b] - 2 * covariance[a, b]), 0.0)
     on_draws = drawn[a] - drawn[b]
-    interval = plain_interval(value, on_draws, groups.freedom, (-1, 1))
-    return {
-        "a": names[0],
-        "b": names[1],
-        "difference": value,
-        "resampled": interval.as_dict(),
-        "p_value": two_sided(value, float(np.std(on_draws, ddof=1)), groups.freedom),
-        "delong": normal_interval(value, variance, (-1, 1)).as_dict(),
-        "delong_p_value": two_sided(value, variance**0.5, 10**9),  # normal: patches without number
-    }
+    return TestedDifference(
+        resampled=plain_interval(value, on_draws, groups.freedom, (-1, 1)),
+        p_value=two_sided(value, float(np.std(on_draws, ddof=1)), groups.freedom),
+        delong=normal_interval(value, variance, (-1, 1)),
+        delong_p_value=two_sided(value, variance**0.5, NORMAL),
+    )
+
+
+def pair_difference(
+    pair: tuple[str, str], tested: TestedDifference, p_holm: float, margin: float | None
+) -> PairDifference:
+    """A pair's difference, with the adjusted p-value and what it shows in words."""
+    return PairDifference(
+        a=pair[0],
+        b=pair[1],
+        resampled=tested.resampled,
+        p_value=tested.p_value,
+        delong=tested.delong,
+        delong_p_value=tested.delong_p_value,
+        p_holm=p_holm,
+        finding=pair_finding(pair, tested.resampled, tested.p_value, p_holm, margin),
+        not_inferior=None if margin is None else tested.resampled.low > -margin,
+    )

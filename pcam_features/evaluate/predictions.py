@@ -1,116 +1,194 @@
-"""Predictions as tables `id,label` with a probability: Kaggle's format, and everyone's door in."""
+"""Truth and predictions: tables of `id` and `label`, Kaggle's format, from files and from memory."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from ..errors import InputError
 from ..storage.files import whole_file
-from ..storage.tables import read_table
+from .id_table import LABEL, SEED, Given, IdTable, id_table
 
-SEEDS = ("label", "seed")  # how a column of probabilities begins
+Models: TypeAlias = "Sequence[str | Path] | Mapping[str, Given]"
+SEEDS = (LABEL, SEED)  # how the names of columns with probabilities begin
 
 
-def read_truth(path: Path) -> pd.DataFrame:
-    """`id` and `label` (0 or 1). Raises InputError for anything else, or one class only."""
-    table = read_table(path, ("id", "label"), "truth")
-    odd = ~table["label"].isin(["0", "1"])
+def read_truth(given: Given) -> pd.DataFrame:
+    """The labels that predictions are scored against.
+
+    Parameters
+    ----------
+    given
+        A path, a DataFrame (`id`, `label`) or a Series indexed by id, of 0 and 1.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `id` (text) and `label` (int8).
+
+    Raises
+    ------
+    InputError
+        If a label is not 0 or 1, or all are the same.
+    """
+    truth = id_table(given, "truth")
+    if LABEL not in truth.cells.columns:
+        raise InputError(
+            f"{truth.name} has no column {LABEL}; it has: {', '.join(truth.cells.columns)}."
+        )
+    cells = truth.cells[LABEL]
+    labels = pd.to_numeric(cells, errors="coerce")
+    odd = ~(cells.isin(["0", "1"]) if truth.text else labels.isin([0, 1]))
     if odd.any():
         row = int(np.flatnonzero(odd)[0])
         raise InputError(
-            f"truth {path}, line {row + 2}: the label of {table['id'][row]} is "
-            f"{table['label'][row]!r}, not 0 or 1."
+            f"{truth.at(row)}: the label of {truth.ids[row]} is {cells[row]!r}, not 0 or 1."
         )
-    table["label"] = table["label"].astype(np.int8)
-    if table["label"].nunique() < 2:
-        raise InputError(f"truth {path} holds one class only; an AUC needs both.")
-    return table[["id", "label"]]
+    if labels.nunique() < 2:
+        raise InputError(f"{truth.name} holds one class only; an AUC needs both.")
+    return pd.DataFrame({"id": truth.ids, LABEL: labels.astype(np.int8)})
 
 
-def parse_model(spec: str) -> tuple[str | None, list[str]] | tuple[None, list[Path]]:
-    """`[NAME=]FILE[,FILE…]`: what a model is called, if that is said, and its files; a file of that
-    very name comes first."""
+@dataclass(frozen=True)
+class ModelInput:
+    """What is given of a model: its name, if that is said, and its tables of predictions."""
+
+    name: str | None
+    given: tuple[Given, ...]
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The tables that are files."""
+        return tuple(Path(one) for one in self.given if isinstance(one, str | Path))
+
+    def read(self, ids: Sequence[str], name: str) -> np.ndarray:
+        """The probabilities (seeds, n) of the model, called `name`, in the order of `ids`."""
+        return np.concatenate([read_predictions(given, ids, name) for given in self.given])
+
+
+@dataclass(frozen=True)
+class ModelPredictions:
+    """A model's probabilities, (seeds, n), and the files they are from, if any."""
+
+    name: str
+    files: tuple[Path, ...]
+    rows: np.ndarray
+
+
+def parse_model(spec: str) -> ModelInput:
+    """A model from `[NAME=]FILE[,FILE…]`; a file of exactly that name takes precedence."""
     try:
         if Path(spec).exists():
-            return None, [Path(spec)]
-    except OSError:  # too long for a name: it is several
+            return ModelInput(None, (Path(spec),))
+    except OSError:  # longer than a path may be: these are several files
         pass
     name, equals, files = spec.partition("=")
-    return (name, files.split(",")) if equals else (None, spec.split(","))
+    if not equals:
+        return ModelInput(None, tuple(Path(file) for file in spec.split(",")))
+    return ModelInput(name, tuple(Path(file) for file in files.split(",")))
 
 
-def read_models(specs: Sequence[str], ids: Sequence[str]) -> dict[str, tuple[list[Path], np.ndarray]]:
-    """Of each model its files and its probabilities, (seeds, n), by name: the one given, or the stem
-    of its first file, or that whole path where stems are not unique.
+def parse_models(models: Models) -> list[ModelInput]:
+    """Models from specifications `[NAME=]FILE[,FILE…]`, or a mapping from name to predictions."""
+    if isinstance(models, Mapping):
+        return [ModelInput(str(name), (given,)) for name, given in models.items()]
+    return [parse_model(str(spec)) for spec in models]
 
-    Raises InputError for predictions that cannot be used, a file or a name given twice.
+
+def read_models(models: Models, ids: Sequence[str]) -> list[ModelPredictions]:
+    """The predictions of each model.
+
+    Parameters
+    ----------
+    models
+        Specifications `[NAME=]FILE[,FILE…]`; or a mapping from name to a path, a Series indexed by id,
+        a DataFrame (`id` and a column for each seed), or an array in the order of `ids`. A model
+        without a name is called by the stem of its first file, or its whole path if stems are not
+        unique.
+    ids
+        The ids of the truth.
+
+    Raises
+    ------
+    InputError
+        If predictions cannot be used, or a file or a name is given twice.
     """
-    parsed = [(name, [Path(file) for file in files]) for name, files in map(parse_model, specs)]
-    files = [file.resolve() for _, each in parsed for file in each]
+    parsed = parse_models(models)
+    files = [file.resolve() for model in parsed for file in model.files]
     if len(set(files)) != len(files):
         raise InputError("the same predictions are given twice; name each file once.")
-    stems = [each[0].stem for _, each in parsed]
-    names = [
-        name or (stem if stems.count(stem) == 1 else str(each[0]))
-        for (name, each), stem in zip(parsed, stems, strict=True)
-    ]
+    names = names_of(parsed)
+    if not names:
+        raise InputError("no models are given; give the predictions of one or more.")
     if len(set(names)) != len(names) or "" in names:
         raise InputError("two models have the same name; give each its own, as NAME=FILE.")
     if not all(name.isprintable() for name in names):
         raise InputError("a model's name is not plain text; give it another, as NAME=FILE.")
-    return {
-        name: (each, np.concatenate([read_predictions(file, ids) for file in each]))
-        for name, (_, each) in zip(names, parsed, strict=True)
-    }
+    return [
+        ModelPredictions(name, model.files, model.read(ids, name))
+        for name, model in zip(names, parsed, strict=True)
+    ]
 
 
-def read_predictions(path: Path, ids: Sequence[str]) -> np.ndarray:
-    """The probabilities of `ids`, in their order, float64: a row for each seed (seeds, n).
+def names_of(models: Sequence[ModelInput]) -> list[str]:
+    """The name of each model."""
+    stems = [model.files[0].stem for model in models if model.files]
+    names = []
+    for model in models:
+        if model.name or not model.files:
+            names.append(model.name or "")
+        else:
+            first = model.files[0]
+            names.append(first.stem if stems.count(first.stem) == 1 else str(first))
+    return names
 
-    A seed is a column whose name begins with `label` or `seed`. Raises InputError unless the file has
-    exactly these ids with finite probabilities that are neither all the same nor bare labels.
+
+def read_predictions(given: Given, ids: Sequence[str], name: str) -> np.ndarray:
+    """The probabilities of each seed, (seeds, n), in the order of `ids`; a column is a seed.
+
+    Raises InputError unless there is a probability for each of `ids` and for nothing else.
     """
-    table = read_table(path, ("id",), "predictions")
-    seeds = [name for name in table.columns if name.startswith(SEEDS)]
+    from_file = isinstance(given, str | Path)
+    table = id_table(given, "predictions" if from_file else f"predictions {name!r}", ids)
+    seeds = [column for column in table.cells.columns if column.startswith(SEEDS)]
     if not seeds:
         raise InputError(
-            f"predictions {path} have no column {' or '.join(SEEDS)} with probabilities; there are: "
-            f"{', '.join(table.columns)}."
+            f"{table.name} have no column {' or '.join(SEEDS)} with probabilities; there are: "
+            f"{', '.join(table.cells.columns)}."
         )
-    if twice := [name for name in seeds if name.rpartition(".")[0] in seeds]:
-        raise InputError(
-            f"predictions {path} have two columns {twice[0].rpartition('.')[0]}; keep one."
-        )
-    position = pd.Series(np.arange(len(table)), index=table["id"])
-    missing = [i for i in ids if i not in position.index]
-    extra = len(table) - (len(ids) - len(missing))
+    if twice := [column for column in seeds if column.rpartition(".")[0] in seeds]:
+        raise InputError(f"{table.name} have two columns {twice[0].rpartition('.')[0]}; keep one.")
+    position = {patch: row for row, patch in enumerate(table.ids)}
+    missing = [patch for patch in ids if patch not in position]
+    extra = len(position) - (len(ids) - len(missing))
     if missing or extra:
         raise InputError(
-            f"predictions {path} do not match the truth: {len(missing)} of its ids are missing"
+            f"{table.name} do not match the truth: {len(missing)} of its ids are missing"
             f"{f', the first {missing[0]},' if missing else ''} and {extra} are not in it."
         )
-    order = position[list(ids)].to_numpy()
-    return np.stack([probabilities(table, name, path)[order] for name in seeds])
+    order = np.array([position[patch] for patch in ids])
+    return np.stack([probabilities(table, column)[order] for column in seeds])
 
 
-def probabilities(table: pd.DataFrame, column: str, path: Path) -> np.ndarray:
+def probabilities(table: IdTable, column: str) -> np.ndarray:
     """A column's probabilities. Raises InputError if it holds anything else, or nothing to compare."""
-    values: np.ndarray = pd.to_numeric(table[column], errors="coerce").to_numpy(np.float64)
-    bad = ~((values >= 0) & (values <= 1))
+    cells = table.cells[column]
+    values: np.ndarray = pd.to_numeric(cells, errors="coerce").to_numpy(np.float64)
+    bad = ~((values >= 0) & (values <= 1))  # true for NaN as well
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise InputError(
-            f"predictions {path}, line {row + 2}: {table[column][row]!r} for {table['id'][row]} "
-            "is not a probability from 0 to 1."
+            f"{table.at(row)}: {cells[row]!r} for {table.ids[row]} is not a probability from 0 to 1."
         )
     if np.unique(values).size == 1:
-        raise InputError(f"predictions {path} are all {values[0]:g}: there is nothing to compare.")
+        raise InputError(f"{table.name} are all {values[0]:g}: there is nothing to compare.")
     if np.isin(values, (0.0, 1.0)).all():
-        raise InputError(f"predictions {path} hold bare labels, 0 and 1; give probabilities.")
+        raise InputError(f"{table.name} hold bare labels, 0 and 1; give probabilities.")
     return values
 
 

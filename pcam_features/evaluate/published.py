@@ -1,11 +1,13 @@
-"""What others report on PatchCamelyon: other people's numbers, not ours to vouch for."""
+"""Scores that others have published for PatchCamelyon; pcam has not verified them."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 
-class Published(NamedTuple):
+class PublishedScore(NamedTuple):
+    """A model's score under a protocol, and who reported it."""
+
     model: str
     protocol: str
     score: str
@@ -14,24 +16,30 @@ class Published(NamedTuple):
 
 OWN_REPORT = "its authors' own report"
 NOTE = (
-    "Other people's figures under other protocols, as they report them: ROC AUC unless said. They are "
-    "not comparable with the figures above to the last digits."
+    "Published by others, under other protocols, and not verified by pcam: ROC AUC unless stated "
+    "otherwise. Small differences from the figures above mean nothing."
 )
 SCORES = (
-    Published("pixels, logistic regression", "PCam test, all of train", "0.655", OWN_REPORT),
-    Published(
+    PublishedScore("pixels, logistic regression", "PCam test, all of train", "0.655", OWN_REPORT),
+    PublishedScore(
         "four small Keras CNNs", "Kaggle public / private", "0.867 / 0.785", "mini-project's notebook"
     ),
-    Published("Keras CNN of students", "PCam test", "0.846", OWN_REPORT),
-    Published("ResNet-50 of ImageNet, linear / fine-tuned", "PCam test", "0.877 / 0.947", OWN_REPORT),
-    Published("custom CNN", "PCam test", "0.921", OWN_REPORT),
-    Published("ResNet-18 with transformer", "PCam test", "0.939", OWN_REPORT),
-    Published("P4M-DenseNet", "PCam test", "0.963", "Veeling et al., MICCAI 2018"),
-    Published("DINOv3 ViT-S, linear / fine-tuned", "PCam test", "0.971 / 0.980", OWN_REPORT),
-    Published(
+    PublishedScore("Keras CNN of students", "PCam test", "0.846", OWN_REPORT),
+    PublishedScore(
+        "ResNet-50 of ImageNet, linear / fine-tuned", "PCam test", "0.877 / 0.947", OWN_REPORT
+    ),
+    PublishedScore("custom CNN", "PCam test", "0.921", OWN_REPORT),
+    PublishedScore("ResNet-18 with transformer", "PCam test", "0.939", OWN_REPORT),
+    PublishedScore("P4M-DenseNet", "PCam test", "0.963", "Veeling et al., MICCAI 2018"),
+    PublishedScore("DINOv3 ViT-S, linear / fine-tuned", "PCam test", "0.971 / 0.980", OWN_REPORT),
+    PublishedScore(
         "pathology foundation models, linear", "PCam test, balanced accuracy", "0.93–0.955", OWN_REPORT
     ),
-    Published("color, texture, pixel PCA, XGBoost", "Kaggle, random split", "0.970", OWN_REPORT),
-    Published("genetic programs over scikit-image", "PCam test, balanced accuracy", "0.78", OWN_REPORT),
-    Published("best honest late submissions", "Kaggle private", "0.98", "Kaggle's leaderboard"),
+    PublishedScore("color, texture, pixel PCA, XGBoost", "Kaggle, random split", "0.970", OWN_REPORT),
+    PublishedScore(
+        "genetic programs over scikit-image", "PCam test, balanced accuracy", "0.78", OWN_REPORT
+    ),
+    PublishedScore(
+        "best late submissions without leaked labels", "Kaggle private", "0.98", "Kaggle's leaderboard"
+    ),
 )

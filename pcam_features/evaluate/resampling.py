@@ -1,7 +1,8 @@
-"""Draws of whole slides: what an estimate might have been had other slides been looked at.
+"""Bootstrap resampling of whole slides.
 
 Slides, not patches, are independent. They are drawn with replacement within two strata, slides with
-positive patches and slides without, as studies collect them; patches of unknown slide each stand alone.
+positive patches and slides without, as studies collect them. A patch of unknown slide is a group of its
+own.
 """
 
 from __future__ import annotations
@@ -10,35 +11,45 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from joblib import Parallel, delayed
 
 from ..errors import InputError
+from ..execution.executor import Threads
 
-DRAWS_AT_ONCE = 16  # whose weights, one a patch, are held in memory by a thread
+DRAWS_AT_ONCE = 16  # resamples whose weights, one for each patch, a thread holds in memory
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Which group, 0 … count-1, each patch is of, and the strata that groups are drawn within."""
+    """The group of each patch, 0 … count − 1, (n,), and the groups of each stratum."""
 
     codes: np.ndarray
     strata: tuple[np.ndarray, ...]
 
     @property
     def count(self) -> int:
+        """The number of groups."""
         return sum(map(len, self.strata))
 
     @property
     def freedom(self) -> int:
-        """Degrees of freedom that a spread between groups has."""
+        """Degrees of freedom of the spread between groups."""
         return self.count - len(self.strata)
 
 
 def stratify(labels: np.ndarray, groups: np.ndarray) -> Groups:
-    """The groups of patches, any label a patch (n,), ready to be drawn.
+    """Groups of patches in strata, ready to be drawn.
 
-    Raises InputError unless each class is in two groups or more: a spread between slides cannot be
-    seen on one.
+    Parameters
+    ----------
+    labels
+        0 or 1 for each patch, (n,).
+    groups
+        Any label of the group of each patch, (n,).
+
+    Raises
+    ------
+    InputError
+        Unless each class is in two groups or more: one group shows no spread between groups.
     """
     codes = np.unique(groups, return_inverse=True)[1]
     positive = np.bincount(codes, labels) > 0
@@ -49,20 +60,20 @@ def stratify(labels: np.ndarray, groups: np.ndarray) -> Groups:
                 f"slides cannot be resampled: all {what} patches are of one slide; give more slides, "
                 "or compare without --slides."
             )
-    strata = tuple(np.flatnonzero(one) for one in (positive, ~positive))
+    strata: tuple[np.ndarray, ...] = (np.flatnonzero(positive), np.flatnonzero(~positive))
     if min(map(len, strata)) < 2:  # a stratum of one would never vary
         strata = (np.arange(len(positive)),)
     return Groups(codes, strata)
 
 
 def draws(labels: np.ndarray, groups: Groups, count: int, seed: int) -> Iterator[np.ndarray]:
-    """`count` draws, up to DRAWS_AT_ONCE at a time: how often each group is in each, (b, groups).
+    """How often each group is in each of `count` resamples, (b, groups), up to DRAWS_AT_ONCE at a time.
 
-    A draw that lacks a class is drawn again. Raises InputError if that is one draw in two: the
-    interval would then describe something else.
+    A resample that lacks a class is drawn again. Raises InputError if that happens to more than one
+    resample in two: the interval would then describe other data.
     """
     rng = np.random.default_rng(seed)
-    held = np.stack([np.bincount(groups.codes, one) for one in (labels, 1 - labels)])
+    held = np.stack([np.bincount(groups.codes, labels), np.bincount(groups.codes, 1 - labels)])
     kept = drawn = 0
     while kept < count:
         size = min(DRAWS_AT_ONCE, count - kept)
@@ -90,17 +101,34 @@ def resampled(
     threads: int = 1,
     progress: Callable[[int], None] = lambda done: None,
 ) -> np.ndarray:
-    """A statistic on `resamples` draws of groups, the draws along the last axis.
+    """A statistic on resamples of groups.
 
-    `statistic` is given weights, uint16 (b, n), how often each patch is in each of b draws, and
-    returns (…, b); several threads may call it. The same seed gives the same draws.
+    Parameters
+    ----------
+    statistic
+        Takes weights, uint16 (b, n): how often each patch is in each of b resamples. Returns (…, b).
+        Several threads may call it.
+    labels
+        0 or 1 for each patch, (n,).
+    groups
+        The groups of patches that are drawn.
+    resamples
+        Number of resamples.
+    seed
+        The same seed gives the same resamples, whatever the number of threads.
+    threads
+        Number of threads.
+    progress
+        Called with the number of resamples done.
+
+    Returns
+    -------
+    numpy.ndarray
+        The statistic, with the resamples along the last axis.
     """
-
-    def on(times: np.ndarray) -> np.ndarray:
-        found = statistic(times[:, groups.codes])
-        progress(len(times))
-        return found
-
-    each = draws(labels, groups, resamples, seed)
-    found = Parallel(n_jobs=threads, backend="threading")(delayed(on)(times) for times in each)
-    return np.concatenate(found, axis=-1)
+    batches = draws(labels, groups, resamples, seed)
+    results = []
+    for result in Threads(threads).map(lambda times: statistic(times[:, groups.codes]), batches):
+        results.append(result)
+        progress(result.shape[-1])
+    return np.concatenate(results, axis=-1)

@@ -1,98 +1,101 @@
-"""The same models on parts of the patches, and how far they agree."""
+"""Models on parts of the patches, and how far they agree."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
 
 from .intervals import auc
 from .paired import Entry
+from .result import Agreement, GroupResult, LeftOut, PartResult, WithoutCopies
 
-LEAST = 5  # patches of each class, for an AUC of a part to mean something
+LEAST = 5  # patches of each class that the AUC of a part needs
 
 
 def auc_of(entry: Entry, labels: np.ndarray, rows: np.ndarray) -> float:
-    """The mean AUC of a model's seeds on some rows."""
+    """The AUC of a model on some rows, averaged over its seeds."""
     return float(np.mean([auc(labels[rows], row[rows]) for row in entry.rows]))
 
 
 def by_group(
-    labels: np.ndarray, entries: Sequence[Entry], groups: Sequence[str | None]
-) -> dict[str, Any]:
-    """AUC of each model in each group that has LEAST patches of both classes, and how many groups
-    and patches are left out for having fewer; None is no group."""
-    named: dict[str, list[int]] = {}
-    for row, name in enumerate(groups):
-        if name is not None:
-            named.setdefault(name, []).append(row)
-    table, left_out, one_class, patches = [], 0, 0, 0
-    for name, own in sorted(named.items()):
+    name: str, labels: np.ndarray, entries: Sequence[Entry], groups: Sequence[str | None]
+) -> PartResult:
+    """The AUC of each model in each group that has LEAST patches of both classes.
+
+    Parameters
+    ----------
+    name
+        What the grouping is called.
+    labels
+        0 or 1 for each patch, (n,).
+    entries
+        The models' predictions.
+    groups
+        The group of each patch; None: in no group.
+    """
+    rows_of: dict[str, list[int]] = {}
+    for row, group in enumerate(groups):
+        if group is not None:
+            rows_of.setdefault(group, []).append(row)
+    results: list[GroupResult] = []
+    left_out = one_class = patches = 0
+    for group, own in sorted(rows_of.items()):
         rows = np.array(own)
         positive = int(labels[rows].sum())
         if min(positive, len(rows) - positive) < LEAST:
             left_out, patches = left_out + 1, patches + len(rows)
             one_class += positive in (0, len(rows))
             continue
-        table.append(
-            {
-                "group": name,
-                "patches": len(rows),
-                "positive": positive,
-                "aucs": {entry.name: auc_of(entry, labels, rows) for entry in entries},
-            }
-        )
-    return {
-        "groups": table,
-        "left_out": {"groups": left_out, "of_one_class": one_class, "patches": patches},
-    }
+        aucs = {entry.name: auc_of(entry, labels, rows) for entry in entries}
+        results.append(GroupResult(group, len(rows), positive, aucs))
+    return PartResult(name, tuple(results), LeftOut(left_out, one_class, patches))
 
 
-def without_copies(
-    labels: np.ndarray, entries: Sequence[Entry], clusters: np.ndarray
-) -> dict[str, Any] | None:
-    """AUC of each model on one patch of each cluster of near-duplicates, the first; None if there are
-    too few of a class."""
+def without_copies(labels: np.ndarray, entries: Sequence[Entry], clusters: np.ndarray) -> WithoutCopies:
+    """The AUC of each model on the first patch of each cluster of near-duplicates.
+
+    `clusters` has the cluster of each patch, (n,). There are no AUCs if fewer than LEAST patches of a
+    class remain.
+    """
     rows = np.sort(np.unique(clusters, return_index=True)[1])
     positive = int(labels[rows].sum())
-    if min(positive, len(rows) - positive) < LEAST:
-        return None
-    return {
-        "patches": len(rows),
-        "positive": positive,
-        "left_out": len(labels) - len(rows),
-        "aucs": {entry.name: auc_of(entry, labels, rows) for entry in entries},
-    }
+    enough = min(positive, len(rows) - positive) >= LEAST
+    aucs = {entry.name: auc_of(entry, labels, rows) for entry in entries} if enough else {}
+    return WithoutCopies(len(rows), positive, len(labels) - len(rows), aucs)
 
 
-def agreement(labels: np.ndarray, entries: Sequence[Entry]) -> dict[str, Any]:
-    """Spearman's correlation of each two models' probabilities, None where one's mean over seeds is
-    the same for all patches; and Cohen's kappa of their calls, each at its own threshold, None where
-    both call all patches the same."""
+def agreement(labels: np.ndarray, entries: Sequence[Entry]) -> Agreement:
+    """How far the models agree in their probabilities and their classifications."""
     from sklearn.metrics import cohen_kappa_score
 
     ranks = np.stack([rankdata(entry.mean) for entry in entries])
     with np.errstate(invalid="ignore", divide="ignore"):
         spearman = np.atleast_2d(np.corrcoef(ranks))
     calls = [entry.mean >= np.mean(entry.thresholds) for entry in entries]
-    kappa = [
-        [None if len({*a.tolist(), *b.tolist()}) < 2 else float(cohen_kappa_score(a, b)) for b in calls]
-        for a in calls
-    ]
-    return {
-        "models": [entry.name for entry in entries],
-        "spearman": [[None if np.isnan(one) else one for one in row] for row in spearman.tolist()],
-        "kappa": kappa,
-        "all_wrong": int(np.all([call != labels for call in calls], axis=0).sum()),
-        "all_right": int(np.all([call == labels for call in calls], axis=0).sum()),
-    }
+
+    def kappa(a: np.ndarray, b: np.ndarray) -> float | None:
+        if np.unique(np.concatenate([a, b])).size < 2:
+            return None
+        return float(cohen_kappa_score(a, b))
+
+    return Agreement(
+        models=tuple(entry.name for entry in entries),
+        spearman=tuple(
+            tuple(None if np.isnan(value) else value for value in row) for row in spearman.tolist()
+        ),
+        kappa=tuple(tuple(kappa(a, b) for b in calls) for a in calls),
+        all_wrong=int(np.all([call != labels for call in calls], axis=0).sum()),
+        all_right=int(np.all([call == labels for call in calls], axis=0).sum()),
+    )
 
 
 def disagreement(entries: Sequence[Entry]) -> np.ndarray:
-    """How far models are apart on each patch, (n,): the widest distance of its places, 0 to 1, when
-    each model ranks all patches. Scales do not matter."""
+    """How far models disagree on each patch, (n,): the largest difference between its ranks, 0 to 1.
+
+    Each model ranks all patches, so that the scale of its probabilities does not matter.
+    """
     n = len(entries[0].mean)
     places = np.stack([rankdata(entry.mean) / n for entry in entries])
     return np.asarray(places.max(axis=0) - places.min(axis=0))

@@ -1,43 +1,61 @@
-"""A comparison in words."""
+"""The result of a comparison in words."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
-from .intervals import LEVEL
+from .intervals import LEVEL, Estimate
+from .result import ModelResult, PairDifference
 
-FEW_GROUPS = 30  # from fewer, intervals by resampling are rough
+FEW_GROUPS = 30  # with fewer groups, bootstrap intervals are rough
 
 
-def finding(pair: dict[str, Any], margin: float | None) -> str:
-    """What a pair has shown, in words."""
-    a, b = pair["a"], pair["b"]
-    if pair["p_holm"] < 1 - LEVEL:
-        return f"{a} is better than {b}" if pair["difference"] > 0 else f"{a} is worse than {b}"
-    adjusted = " after Holm's adjustment" if pair["p_value"] < 1 - LEVEL else ""
+def pair_finding(
+    names: tuple[str, str],
+    interval: Estimate,
+    p_value: float,
+    p_holm: float,
+    margin: float | None,
+) -> str:
+    """What the difference of a pair shows, in words."""
+    a, b = names
+    if p_holm < 1 - LEVEL:
+        return f"{a} is better than {b}" if interval.value > 0 else f"{a} is worse than {b}"
+    adjusted = " after Holm's adjustment" if p_value < 1 - LEVEL else ""
     none = f"no difference between {a} and {b} is shown{adjusted}"
-    if margin is not None and pair["resampled"]["low"] > -margin:
+    if margin is not None and interval.low > -margin:
         return f"{none}, but {a} is not worse by more than {margin:g}"
     return none
 
 
 def verdict(
-    models: list[dict[str, Any]], differences: list[dict[str, Any]], declared: bool, groups: int
+    models: Sequence[ModelResult],
+    differences: Sequence[PairDifference],
+    *,
+    declared: bool,
+    groups: int,
 ) -> str:
-    """The comparison in a few sentences: pairs that were declared come first; of others only those
-    with the best model."""
-    top = max(models, key=lambda one: one["auc"])
-    own = differences if declared else [d for d in differences if top["model"] in (d["a"], d["b"])]
-    said = [f"{top['model']} has the highest AUC, {top['auc']:.4f} {reach(top['resampled'])}"]
-    pairs = [f"{d['finding']}: {d['difference']:+.4f} {reach(d['resampled'], '+')}" for d in own]
-    said = [*pairs, *said] if declared else [*said, *pairs]
+    """The comparison in a few sentences.
+
+    Declared pairs come first. Without declared pairs, only those with the best model are named.
+    """
+    top = max(models, key=lambda model: model.auc)
+    best = f"{top.name} has the highest AUC, {top.auc:.4f} {bounds(top.resampled)}"
+    shown = [pair for pair in differences if declared or top.name in (pair.a, pair.b)]
+    pairs = [f"{pair.finding}: {pair.difference:+.4f} {bounds(pair.resampled, '+')}" for pair in shown]
+    sentences = [*pairs, best] if declared else [best, *pairs]
     if groups < FEW_GROUPS:
-        said.append(f"only {groups} groups were resampled: intervals from so few are rough")
-    return (
-        ". ".join(one[0].upper() + one[1:] if one.startswith(("no ", "only ")) else one for one in said)
-        + "."
-    )
+        sentences.append(f"only {groups} groups were resampled: intervals from so few are rough")
+    return ". ".join(map(capitalized, sentences)) + "."
 
 
-def reach(interval: dict[str, float], sign: str = "") -> str:
-    return f"({interval['low']:{sign}.4f} to {interval['high']:{sign}.4f})"
+def capitalized(sentence: str) -> str:
+    """A sentence with a capital letter, unless it begins with the name of a model."""
+    if sentence.startswith(("no ", "only ")):
+        return sentence[0].upper() + sentence[1:]
+    return sentence
+
+
+def bounds(interval: Estimate, sign: str = "") -> str:
+    """An interval in parentheses."""
+    return f"({interval.low:{sign}.4f} to {interval.high:{sign}.4f})"

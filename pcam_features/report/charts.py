@@ -1,44 +1,48 @@
 """The charts of a report, as plotly.js takes them: plain dictionaries of data and layout.
 
-Colors are M. Okabe and K. Ito's, which color-blind people tell apart; text takes the page's color.
+The colors are those of M. Okabe and K. Ito, which color-blind people can tell apart; text has the color
+of the page.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 import numpy as np
 
-from ..evaluate.curves import GRID
+from ..evaluate.curves import GRID, CurveBand, ModelCurves
+from ..evaluate.intervals import Estimate
+from ..evaluate.result import Agreement, PartResult
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#56B4E9", "#8A5FBF", "#7F7F7F")
 DASHES = ("solid", "dash", "dot", "dashdot")
 FAINT = "rgba(128,128,128,0.35)"
-ROW = 46  # pixels a row of a forest plot takes
+ROW = 46  # pixels of a row of a forest plot
 Figure = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart, what it shows in a sentence, and the same as a table."""
+    """A chart with its title, its caption, and its numbers as a table."""
 
     key: str
     title: str
-    says: str
+    caption: str
     figure: Figure
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
 
 
 def plain(names: Sequence[str]) -> list[str]:
-    """Names as they are: Plotly takes text for HTML, with links."""
+    """Names as plain text: Plotly interprets text as HTML."""
     return [escape(name) for name in names]
 
 
 def layout(height: int, x: str, y: str, **more: Any) -> Figure:
+    """A layout of `height` pixels, with titles of the axes, and `more` of its settings."""
     axis = {"gridcolor": FAINT, "zerolinecolor": FAINT, "linecolor": FAINT, "automargin": True}
     return {
         "height": height,
@@ -55,24 +59,24 @@ def layout(height: int, x: str, y: str, **more: Any) -> Figure:
 
 
 def color(k: int) -> str:
+    """The color of model number `k`."""
     return COLORS[k % len(COLORS)]
 
 
 def line(k: int) -> dict[str, Any]:
+    """The line of model number `k`."""
     return {"color": color(k), "width": 2.5, "dash": DASHES[k // len(COLORS) % len(DASHES)]}
 
 
 def band_color(k: int) -> str:
-    """A model's color, see-through."""
+    """The color of model number `k`, transparent."""
     red, green, blue = (int(color(k)[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},0.16)"
 
 
-def whiskers(
-    name: str, estimates: Sequence[dict[str, float]], offset: float, style: dict[str, Any]
-) -> Figure:
+def whiskers(name: str, estimates: Sequence[Estimate], offset: float, style: dict[str, Any]) -> Figure:
     """Estimates with their intervals, one below the other."""
-    values = [one["value"] for one in estimates]
+    values = [one.value for one in estimates]
     return {
         "type": "scatter",
         "mode": "markers",
@@ -83,13 +87,13 @@ def whiskers(
         "error_x": {
             "type": "data",
             "symmetric": False,
-            "array": [one["high"] - one["value"] for one in estimates],
-            "arrayminus": [one["value"] - one["low"] for one in estimates],
+            "array": [one.high - one.value for one in estimates],
+            "arrayminus": [one.value - one.low for one in estimates],
             "color": style["color"],
             "thickness": style["width"],
             "width": 5,
         },
-        "customdata": [[one["low"], one["high"]] for one in estimates],
+        "customdata": [[one.low, one.high] for one in estimates],
         "hovertemplate": "%{x:.4f} [%{customdata[0]:.4f}, %{customdata[1]:.4f}]<extra>"
         + name
         + "</extra>",
@@ -101,6 +105,7 @@ THIN = {"size": 6, "color": COLORS[7], "symbol": "circle", "width": 1.2}
 
 
 def named_rows(names: Sequence[str]) -> dict[str, Any]:
+    """A vertical axis with a row for each name."""
     return {
         "tickvals": [-k for k in range(len(names))],
         "ticktext": plain(names),
@@ -112,19 +117,22 @@ def named_rows(names: Sequence[str]) -> dict[str, Any]:
 
 def forest(
     names: Sequence[str],
-    main: tuple[str, Sequence[dict[str, float]]],
-    beside: tuple[str, Sequence[dict[str, float]]] | None,
+    main: tuple[str, Sequence[Estimate]],
+    beside: tuple[str, Sequence[Estimate]] | None,
     x: str,
     seeds: Sequence[Sequence[float]] = (),
     marks: Sequence[float] = (),
 ) -> Figure:
-    """Estimates with intervals, those that are too narrow thin and below; `seeds` as single points,
-    `marks` as lines."""
-    data = [whiskers(*main, 0.0, STRONG)]
+    """Estimates with intervals, a row for each of `names`.
+
+    `main` and `beside` each have what the intervals are called and the estimates; those of `beside` are
+    drawn thin and below. `seeds` are drawn as single points, `marks` as vertical lines.
+    """
+    data = [whiskers(main[0], main[1], 0.0, STRONG)]
     if beside is not None:
-        data.append(whiskers(*beside, -0.22, THIN))
+        data.append(whiskers(beside[0], beside[1], -0.22, THIN))
     if any(len(one) > 1 for one in seeds):
-        points = [(v, -k + 0.2) for k, one in enumerate(seeds) if len(one) > 1 for v in one]
+        points = [(v, -k + 0.2) for k, own in enumerate(seeds) if len(own) > 1 for v in own]
         data.append(
             {
                 "type": "scatter",
@@ -133,7 +141,7 @@ def forest(
                 "x": [p[0] for p in points],
                 "y": [p[1] for p in points],
                 "marker": {"symbol": "circle-open", "size": 7, "color": COLORS[1]},
-                "hovertemplate": "%{x:.4f}<extra>a seed</extra>",
+                "hovertemplate": "%{x:.4f}<extra>seed</extra>",
             }
         )
     lines = [
@@ -152,33 +160,28 @@ def forest(
     return {"data": data, "layout": layout(height, x, "", yaxis=named_rows(names), shapes=lines)}
 
 
-def curve_figure(names: Sequence[str], curves: dict[str, Any], which: str, x: str, y: str) -> Figure:
+def curve_figure(curves: Sequence[tuple[str, CurveBand]], x: str, y: str) -> Figure:
+    """A curve with its band for each model, by name; `x` and `y` are the titles of the axes."""
     data: list[Figure] = []
-    for k, name in enumerate(names):
-        one = curves[name][which]
+    for k, (name, curve) in enumerate(curves):
+        own = {"type": "scatter", "mode": "lines", "legendgroup": escape(name), "name": escape(name)}
         data.append(
-            {
-                "type": "scatter",
-                "mode": "lines",
+            own
+            | {
                 "x": np.r_[GRID, GRID[::-1]].round(4).tolist(),
-                "y": np.r_[one["high"], one["low"][::-1]].round(4).tolist(),
+                "y": np.r_[curve.high, curve.low[::-1]].round(4).tolist(),
                 "fill": "toself",
                 "fillcolor": band_color(k),
                 "line": {"width": 0},
                 "hoverinfo": "skip",
                 "showlegend": False,
-                "legendgroup": escape(name),
-                "name": escape(name),
             }
         )
         data.append(
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "name": escape(name),
-                "legendgroup": escape(name),
+            own
+            | {
                 "x": GRID.round(4).tolist(),
-                "y": one["value"].round(4).tolist(),
+                "y": curve.value.round(4).tolist(),
                 "line": line(k),
                 "hovertemplate": f"{x} %{{x:.2f}}, {y} %{{y:.3f}}<extra>%{{fullData.name}}</extra>",
             }
@@ -189,7 +192,8 @@ def curve_figure(names: Sequence[str], curves: dict[str, Any], which: str, x: st
     }
 
 
-def reliability_figure(names: Sequence[str], curves: dict[str, Any]) -> Figure:
+def reliability_figure(curves: Sequence[ModelCurves]) -> Figure:
+    """The share of positives against the predicted probability, of each model."""
     data: list[Figure] = [
         {
             "type": "scatter",
@@ -197,27 +201,27 @@ def reliability_figure(names: Sequence[str], curves: dict[str, Any]) -> Figure:
             "x": [0, 1],
             "y": [0, 1],
             "line": {"color": "#888888", "dash": "dot"},
-            "name": "as it should be",
+            "name": "perfectly calibrated",
             "hoverinfo": "skip",
         }
     ]
-    for k, name in enumerate(names):
-        bins = curves[name]["reliability"]
-        most = max(one["patches"] for one in bins)
+    for k, model in enumerate(curves):
+        bins = model.reliability
+        most = max(one.patches for one in bins)
         data.append(
             {
                 "type": "scatter",
                 "mode": "lines+markers",
-                "name": escape(name),
-                "x": [round(one["probability"], 4) for one in bins],
-                "y": [round(one["positive"], 4) for one in bins],
+                "name": escape(model.name),
+                "x": [round(one.probability, 4) for one in bins],
+                "y": [round(one.positive, 4) for one in bins],
                 "line": line(k) | {"width": 1.5},
                 "marker": {
                     "color": color(k),
-                    "size": [round(5 + 15 * (one["patches"] / most) ** 0.5, 1) for one in bins],
+                    "size": [round(5 + 15 * (one.patches / most) ** 0.5, 1) for one in bins],
                 },
-                "customdata": [one["patches"] for one in bins],
-                "hovertemplate": "said %{x:.2f}, positive %{y:.2f}, %{customdata} patches"
+                "customdata": [one.patches for one in bins],
+                "hovertemplate": "predicted %{x:.2f}, positive %{y:.2f}, %{customdata} patches"
                 "<extra>%{fullData.name}</extra>",
             }
         )
@@ -226,16 +230,18 @@ def reliability_figure(names: Sequence[str], curves: dict[str, Any]) -> Figure:
     return {"data": data, "layout": shown}
 
 
-def agreement_figure(agreement: dict[str, Any]) -> Figure:
-    names, values = plain(agreement["models"]), agreement["spearman"]
+def agreement_figure(agreement: Agreement) -> Figure:
+    """The rank correlation of each two models."""
+    names = plain(agreement.models)
+    known = [value for row in agreement.spearman for value in row if value is not None]
     return {
         "data": [
             {
                 "type": "heatmap",
                 "x": names,
                 "y": names,
-                "z": values,
-                "zmin": min(0.0, *(one for row in values for one in row if one is not None)),
+                "z": [list(row) for row in agreement.spearman],
+                "zmin": min([0.0, *known]),
                 "zmax": 1,
                 "colorscale": [[0, "#f7fbff"], [1, "#3182bd"]],
                 "texttemplate": "%{z:.2f}",
@@ -247,40 +253,43 @@ def agreement_figure(agreement: dict[str, Any]) -> Figure:
     }
 
 
-def parts_figure(part: dict[str, Any], names: Sequence[str], what: str) -> Figure:
+def parts_figure(part: PartResult, names: Sequence[str]) -> Figure:
     """The AUC of each model in each group: groups side by side or, if they are many, a box a model."""
-    groups = part["groups"]
-    labels = plain([one["group"] for one in groups])
+    groups = part.groups
+    labels = plain([group.group for group in groups])
     data: list[Figure] = []
     many = len(groups) > 12
     for k, name in enumerate(names):
-        aucs = [round(one["aucs"][name], 4) for one in groups]
+        aucs = [round(group.aucs[name], 4) for group in groups]
         own = {"name": escape(name), "marker": {"color": color(k), "size": 6 if many else 10}}
         if many:
             box = {"type": "box", "boxpoints": "all", "jitter": 0.5, "pointpos": 0}
             hover = {"hovertemplate": "%{text}: %{y:.3f}<extra>%{fullData.name}</extra>"}
             data.append(own | box | hover | {"y": aucs, "text": labels})
         else:
-            size = [f"{one['patches']:,} patches, {one['positive']:,} positive" for one in groups]
+            size = [f"{group.patches:,} patches, {group.positive:,} positive" for group in groups]
             hover = {"hovertemplate": "%{x}: %{y:.3f} (%{text})<extra>%{fullData.name}</extra>"}
             dots = {"type": "scatter", "mode": "markers", "x": labels, "y": aucs, "text": size}
             data.append(own | dots | hover)
-    shown = layout(420, "" if many else escape(what), "AUC", xaxis={"type": "category"})
-    return {"data": data, "layout": shown}
+    x = "" if many else escape(part.name)
+    return {"data": data, "layout": layout(420, x, "AUC", xaxis={"type": "category"})}
 
 
-def families_figure(importance: dict[str, dict[str, float]]) -> Figure:
-    ordered = sorted(importance.items(), key=lambda one: one[1]["contribution"])
+def families_figure(contributions: Mapping[str, float]) -> Figure:
+    """The mean absolute contribution of each family, in log-odds."""
+    ordered = sorted(contributions.items(), key=lambda family: family[1])
     return {
         "data": [
             {
                 "type": "bar",
                 "orientation": "h",
                 "y": plain([name for name, _ in ordered]),
-                "x": [round(one["contribution"], 4) for _, one in ordered],
+                "x": [round(contribution, 4) for _, contribution in ordered],
                 "marker": {"color": COLORS[0]},
                 "hovertemplate": "%{y}: %{x:.3f}<extra></extra>",
             }
         ],
-        "layout": layout(90 + 26 * len(ordered), "moves a patch's log-odds by, in the mean", ""),
+        "layout": layout(
+            90 + 26 * len(ordered), "mean absolute contribution to a patch's log-odds", ""
+        ),
     }

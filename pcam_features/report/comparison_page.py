@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import date
 from html import escape
 from pathlib import Path
-from typing import Any
 
 from ..errors import InputError
-from ..evaluate.curves import BAND_DRAWS, GRID, curves
-from ..evaluate.inputs import Data, Features
+from ..evaluate.curves import BAND_DRAWS, GRID, CurveBand, ModelCurves
+from ..evaluate.intervals import Estimate
 from ..evaluate.paired import PLAIN_THRESHOLD
-from ..evaluate.published import NOTE, SCORES, Published
+from ..evaluate.published import NOTE
+from ..evaluate.result import Comparison
 from ..evaluate.subsets import LEAST
-from ..learn.bundle import Bundle, read
-from ..learn.predict import check_features
+from ..learn.bundle import Bundle
+from ..learn.exhibits import Exhibits, Gallery
 from ..storage.files import write_text
 from . import charts, tables
 from .charts import Chart
@@ -22,245 +23,281 @@ from .gallery import gallery
 from .html import Page, paragraph, table, tabs
 from .sentences import findings, span
 
+Show = Callable[[Chart], str]
 
-def write(
-    path: Path,
-    data: Data,
-    result: dict[str, Any],
-    *,
-    model: Path | None = None,
-    source: str | None = None,
-    published: bool = False,
-    threads: int = 1,
-) -> None:
-    """Write the report of `result`, which is of `data`, whole or not at all.
 
-    Raises InputError if the model is not one, or not of these features.
+def write(path: Path, result: Comparison, exhibits: Exhibits, *, published: bool = False) -> None:
+    """Write the report of a comparison, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        The HTML file.
+    result
+        The comparison.
+    exhibits
+        What is shown beside the scores.
+    published
+        Whether to show scores that others have published.
     """
-    bundle = None if model is None else opened(model, data)
-    points = curves(data.labels, data.entries, data.groups, seed=result["seed"], threads=threads)
-    write_text(path, page(data, result, points, bundle, source, published))
+    write_text(path, page(result, exhibits, published=published))
 
 
-def opened(model: Path, data: Data) -> Bundle:
-    """The classical model. Raises InputError unless it goes with the features and can be shown."""
-    bundle = read(model)
-    if data.features is not None:
-        check_features(bundle, data.features.store)
+def check_shown(model: Bundle, path: Path) -> None:
+    """Raises InputError if the manifest of the model at `path` lacks what a report shows."""
     try:
-        bundle_charts(bundle)
-        findings(bundle.manifest)
-        made_with(bundle)
+        model_charts(model)
+        findings(model.manifest)
+        made_with(model)
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
-        raise InputError(f"model {model} is damaged ({error}, for the report); fit it anew.") from None
-    return bundle
+        raise InputError(f"model {path} is damaged ({error}, for the report); fit it anew.") from None
 
 
-def page(
-    data: Data,
-    result: dict[str, Any],
-    points: dict[str, Any],
-    bundle: Bundle | None,
-    source: str | None,
-    published: bool,
-) -> str:
-    names = [m["model"] for m in result["models"]]
+def page(result: Comparison, exhibits: Exhibits, *, published: bool) -> str:
+    """The report as HTML."""
     made = Page()
     show, section = made.show, made.section
     section("models", "Models", show(models_chart(result), opened=True), metrics_table(result))
-    if result["differences"]:
+    if result.differences:
         section("differences", "Differences", show(differences_chart(result), opened=True))
-    section(
-        "curves", "Curves", tabs("Curves", [(c, show(c)) for c in curve_charts(names, points, result)])
-    )
+    curves = [(chart, show(chart)) for chart in curve_charts(exhibits.curves, result)]
+    section("curves", "Curves", tabs("Curves", curves))
     cost = tables.costs(result)
     if cost is not None:
-        section("cost", "Cost", table("What the models cost, as far as it is known", *cost))
-    if result["parts"]:
-        section("parts", "On parts of the patches", *parts(result, names, show))
-    if len(names) > 1:
+        section("cost", "Cost", table("Cost of each model, where known", cost[0], cost[1]))
+    if result.parts:
+        section("parts", "Subgroups", *parts(result, show))
+    if len(result.models) > 1:
         section("agreement", "Agreement", show(agreement_chart(result)))
-    if data.features is not None:
-        section("patches", *patches(data, data.features, bundle, source))
-    if bundle is not None:
-        section("families", "The classical model", *(show(c) for c in bundle_charts(bundle)),
-                *(f"<p>{escape(one)}.</p>" for one in findings(bundle.manifest)))  # fmt: skip
+    if exhibits.gallery is not None:
+        section("patches", patches_title(result), *patches(exhibits.gallery, result))
+    if exhibits.model is not None:
+        model = [show(chart) for chart in model_charts(exhibits.model)]
+        model += [f"<p>{escape(sentence)}.</p>" for sentence in findings(exhibits.model.manifest)]
+        section("families", "The classical model", *model)
     if published:
-        rows = [tuple(one) for one in SCORES]
-        section("published", "Published scores", paragraph(NOTE),
-                table("Reported by others", Published._fields, rows))  # fmt: skip
-    section("protocol", "Protocol", protocol(result, bundle))
+        columns, rows = tables.published()
+        scores = table("Scores published by others", columns, rows)
+        section("published", "Published scores", paragraph(NOTE), scores)
+    section("protocol", "Protocol", protocol(result, exhibits.model))
     return made.html(
-        "pcam compare: " + ", ".join(names),
-        "Which model is better, and by how much",
-        result["verdict"],
+        "pcam compare: " + ", ".join(result.names),
+        "Model comparison",
+        result.verdict,
         tables.notes(result),
     )
 
 
-def patches(
-    data: Data, features: Features, bundle: Bundle | None, source: str | None
-) -> tuple[str, str, str, str]:
-    """A title, and the patches under it."""
-    cards, problem = gallery(data, features, bundle, source)
-    square = " The square is the center, where the label is decided."
-    if len(data.entries) == 1:
-        said, title = "Patches whose probability is farthest from the label.", "Where it is most wrong"
+def patches_title(result: Comparison) -> str:
+    """The heading above the patches."""
+    return "Largest errors" if len(result.models) == 1 else "Largest disagreements"
+
+
+def patches(shown: Gallery, result: Comparison) -> list[str]:
+    """The patches, and how they were chosen, as HTML."""
+    if len(result.models) == 1:
+        sentence = "Patches whose predicted probability is farthest from the label."
     else:
-        said = "Patches that the models place farthest apart when each ranks all patches."
-        title = "Where they disagree most"
-    return title, paragraph(said + square), paragraph(problem), cards
+        sentence = "Patches whose ranks differ most when each model ranks all patches."
+    square = " The square marks the center, which decides the label."
+    return [paragraph(sentence + square), paragraph(shown.problem), gallery(shown)]
 
 
-def models_chart(result: dict[str, Any]) -> Chart:
-    models = result["models"]
+def models_chart(result: Comparison) -> Chart:
+    """The AUC of each model."""
     figure = charts.forest(
-        [m["model"] for m in models],
-        (tables.over(result), [m["resampled"] for m in models]),
-        (tables.beside(result), [m["delong"] for m in models]),
+        result.names,
+        (tables.over(result), [model.resampled for model in result.models]),
+        (tables.beside(result), [model.delong for model in result.models]),
         "AUC",
-        seeds=[m["seeds"]["aucs"] for m in models],
+        seeds=[model.seeds.aucs for model in result.models],
     )
-    says = f"Area under the ROC curve with intervals: {tables.over(result)}; thin: "
-    says += f"{tables.beside(result)}."
-    return Chart("models", "AUC of each model", says, figure, *tables.models(result))
+    intervals = f"{tables.over(result)}; thin: {tables.beside(result)}"
+    caption = f"Area under the ROC curve with intervals: {intervals}."
+    columns, rows = tables.models(result)
+    return Chart("models", "AUC of each model", caption, figure, columns, rows)
 
 
-def metrics_table(result: dict[str, Any]) -> str:
-    caption = f"Other metrics, with intervals ({tables.over(result)})"
-    return table(caption, *tables.metrics(result))
+def metrics_table(result: Comparison) -> str:
+    """The other metrics, as HTML."""
+    columns, rows = tables.metrics(result)
+    return table(f"Other metrics, with intervals ({tables.over(result)})", columns, rows)
 
 
-def differences_chart(result: dict[str, Any]) -> Chart:
-    pairs, margin = result["differences"], result["margin"]
+def differences_chart(result: Comparison) -> Chart:
+    """The difference of AUC of each pair."""
+    pairs, margin = result.differences, result.margin
     figure = charts.forest(
-        [f"{d['a']} − {d['b']}" for d in pairs],
-        (tables.over(result), [d["resampled"] | {"value": d["difference"]} for d in pairs]),
-        (tables.beside(result), [d["delong"] | {"value": d["difference"]} for d in pairs]),
+        [f"{pair.a} − {pair.b}" for pair in pairs],
+        (tables.over(result), [pair.resampled for pair in pairs]),
+        (tables.beside(result), [pair.delong for pair in pairs]),
         "difference of AUC",
         marks=[0.0] if margin is None else [0.0, -margin],
     )
-    says = "Each pair on the same patches and the same draws; an interval that leaves out 0 is a "
-    says += "difference, before p-values are adjusted for the number of pairs."
-    if margin is not None:
-        says += f" Dotted: the margin of {margin:g}."
-    return Chart("differences", "Differences of AUC", says, figure, *tables.differences(result))
-
-
-def curve_charts(names: list[str], points: dict[str, Any], result: dict[str, Any]) -> list[Chart]:
-    band = (
-        f"Bands: {result['level']:.0%} of {BAND_DRAWS} draws of {result['resampled_over']}, point by "
+    caption = (
+        "Both models of a pair are scored on the same resamples. An interval that excludes 0 shows a "
+        "difference, before p-values are adjusted for the number of pairs."
     )
-    band += "point."
-    steps = range(0, len(GRID), 10)
+    if margin is not None:
+        caption += f" Dotted: the non-inferiority margin of {margin:g}."
+    columns, rows = tables.differences(result)
+    return Chart("differences", "Differences of AUC", caption, figure, columns, rows)
 
-    def rows(which: str) -> list[tuple[str, ...]]:
-        return [
-            (f"{GRID[k]:.1f}", *(f"{points[name][which]['value'][k]:.4f}" for name in names))
-            for k in steps
-        ]
 
-    false, true = "false positive rate", "sensitivity"
-    reliable = [
-        (f"{name}, {one['probability']:.3f}", f"{one['positive']:.3f}", f"{one['patches']:,}")
-        for name in names
-        for one in points[name]["reliability"]
+def curve_rows(bands: Sequence[CurveBand]) -> list[tuple[str, ...]]:
+    """The values of curves at every tenth point of GRID, as cells."""
+    return [
+        (f"{GRID[k]:.1f}", *(f"{band.value[k]:.4f}" for band in bands)) for k in range(0, len(GRID), 10)
+    ]
+
+
+def curve_charts(curves: Sequence[ModelCurves], result: Comparison) -> list[Chart]:
+    """ROC, precision-recall and reliability."""
+    band = (
+        f"Bands: pointwise {result.level:.0%} intervals from {BAND_DRAWS} resamples of "
+        f"{result.resampled_over}."
+    )
+    names = [model.name for model in curves]
+    roc = [(model.name, model.roc) for model in curves]
+    precision = [(model.name, model.precision) for model in curves]
+    reliability = [
+        (f"{model.name}, {one.probability:.3f}", f"{one.positive:.3f}", f"{one.patches:,}")
+        for model in curves
+        for one in model.reliability
     ]
     return [
-        Chart("roc", "ROC", f"Sensitivity against the rate of false positives. {band}",
-              charts.curve_figure(names, points, "roc", false, true), (false, *names), rows("roc")),
-        Chart("precision", "Precision and recall", f"How many of those called are positive. {band}",
-              charts.curve_figure(names, points, "precision", "recall", "precision"),
-              ("recall", *names), rows("precision")),
-        Chart("reliability", "Reliability", "Whether a probability is the share of positives; larger "
-              "points are more patches.", charts.reliability_figure(names, points),
-              ("model, probability", "positive", "patches"), reliable),
-    ]  # fmt: skip
+        Chart(
+            "roc",
+            "ROC",
+            f"Sensitivity against false positive rate. {band}",
+            charts.curve_figure(roc, "false positive rate", "sensitivity"),
+            ("false positive rate", *names),
+            curve_rows([model.roc for model in curves]),
+        ),
+        Chart(
+            "precision",
+            "Precision and recall",
+            f"Precision is the share of true positives among patches classified as positive. {band}",
+            charts.curve_figure(precision, "recall", "precision"),
+            ("recall", *names),
+            curve_rows([model.precision for model in curves]),
+        ),
+        Chart(
+            "reliability",
+            "Reliability",
+            "The share of positives against the predicted probability; larger points are more patches.",
+            charts.reliability_figure(curves),
+            ("model, probability", "positive", "patches"),
+            reliability,
+        ),
+    ]
 
 
-def agreement_chart(result: dict[str, Any]) -> Chart:
-    found = result["agreement"]
-    names = found["models"]
+def agreement_chart(result: Comparison) -> Chart:
+    """How far the models agree."""
+    agreement = result.agreement
+    names = agreement.models
     rows = [
         (
             f"{names[a]} and {names[b]}",
-            known(found["spearman"][a][b], "a constant"),
-            known(found["kappa"][a][b], "all called the same"),
+            known(agreement.spearman[a][b], "constant"),
+            known(agreement.kappa[a][b], "one class only"),
         )
         for a in range(len(names))
         for b in range(a + 1, len(names))
     ]
     return Chart(
-        "agreement", "How far models rank patches alike",
-        "Spearman's correlation of probabilities; in the numbers Cohen's kappa of calls as well.",
-        charts.agreement_figure(found), ("pair", "Spearman", "kappa"), rows,
-    )  # fmt: skip
-
-
-def known(value: float | None, otherwise: str) -> str:
-    return otherwise if value is None else f"{value:.3f}"
-
-
-def parts(result: dict[str, Any], names: list[str], show: Any) -> list[str]:
-    shown = []
-    for what, found in result["parts"].items():
-        if found is None:
-            continue
-        if "groups" not in found:
-            shown.append(paragraph(tables.copies(found)))
-            continue
-        left_out = tables.left_out(found, what, LEAST)
-        if found["groups"]:
-            key = f"part-{len(shown)}"
-            says = f"AUC within each {what} that has {LEAST} patches of both classes. {left_out}"
-            figure = charts.parts_figure(found, names, what)
-            columns, rows = tables.part(found, names, what)
-            shown.append(show(Chart(key, f"By {what}", says, figure, columns, rows)))
-        else:
-            shown.append(paragraph(left_out))
-    return shown
-
-
-def bundle_charts(bundle: Bundle) -> list[Chart]:
-    scores = bundle.manifest["out_of_fold_auc"]
-    importance = bundle.manifest["importance"]
-    forest = charts.forest(list(scores), ("out of fold", list(scores.values())), None, "AUC")
-    rows = [(name, f"{one['value']:.4f}", span(one)) for name, one in scores.items()]
-    moved = [(name, f"{one['contribution']:.3f}") for name, one in importance.items()]
-    return [
-        Chart("ablation", "Each group of families alone, and combined",
-              "Out-of-fold AUC on the model's own training patches, groups resampled.", forest,
-              ("model", "AUC", "interval"), rows),
-        Chart("families", "What it goes by",
-              "By how much each family moves the log-odds of a patch, up or down, in the mean.",
-              charts.families_figure(importance), ("family", "log-odds"), moved),
-    ]  # fmt: skip
-
-
-def made_with(bundle: Bundle) -> str:
-    manifest = bundle.manifest
-    versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
-    return (
-        f"The classical model was fitted on {manifest['source']['rows']:,} patches of "
-        f"{manifest['source']['path']} with {manifest['folds']['protocol']}; {versions}."
+        "agreement",
+        "Rank correlation of the models",
+        "Spearman's correlation of probabilities. The table also has Cohen's kappa of classifications.",
+        charts.agreement_figure(agreement),
+        ("pair", "Spearman", "kappa"),
+        rows,
     )
 
 
-def protocol(result: dict[str, Any], bundle: Bundle | None) -> str:
-    chosen_on = result["thresholds_chosen_on"]
-    thresholds = f"chosen on {chosen_on}" if chosen_on else f"{PLAIN_THRESHOLD:g} for all"
-    said = [
-        f"Intervals: {result['level']:.0%}, from {result['resamples']:,} draws of "
-        f"{result['resampled_over']} with replacement, within those that hold positive patches and "
-        "those that do not; Student's t with the spread of the draws, for shares on the scale of "
-        "log-odds. DeLong's intervals take patches for independent.",
-        "A model of several seeds is scored by the mean of its seeds; their spread is told apart.",
-        f"Balanced accuracy is at each model's threshold, {thresholds}. The "
-        "calibration error has no interval: draws do not tell how far to trust it.",
-        f"Made with pcam {result['pcam_version']} on {date.today()}, seed {result['seed']}.",
+def known(value: float | None, otherwise: str) -> str:
+    """A value as text, or what to write without one."""
+    return otherwise if value is None else f"{value:.3f}"
+
+
+def parts(result: Comparison, show: Show) -> list[str]:
+    """The AUC within each part of the patches, as HTML."""
+    shown = []
+    for part in result.parts:
+        left_out = tables.left_out(part)
+        if not part.groups:
+            shown.append(paragraph(left_out))
+            continue
+        caption = f"AUC within each {part.name} that has {LEAST} patches of both classes. {left_out}"
+        columns, rows = tables.part(part, result.names)
+        figure = charts.parts_figure(part, result.names)
+        key = f"part-{len(shown)}"
+        shown.append(show(Chart(key, f"By {part.name}", caption, figure, columns, rows)))
+    if result.without_copies is not None:
+        shown.append(paragraph(tables.copies(result.without_copies)))
+    return shown
+
+
+def model_charts(model: Bundle) -> list[Chart]:
+    """The base models of the classical model, and what it relies on."""
+    scores = {
+        name: Estimate(score["value"], score["low"], score["high"])
+        for name, score in model.manifest["out_of_fold_auc"].items()
+    }
+    contributions = {
+        name: family["contribution"] for name, family in model.manifest["importance"].items()
+    }
+    return [
+        Chart(
+            "ablation",
+            "Each group of families alone, and combined",
+            "Out-of-fold AUC on the model's training patches, with intervals from resampled groups.",
+            charts.forest(list(scores), ("out of fold", list(scores.values())), None, "AUC"),
+            ("model", "AUC", "interval"),
+            [(name, f"{score.value:.4f}", span(score)) for name, score in scores.items()],
+        ),
+        Chart(
+            "families",
+            "Contribution of each family",
+            "How much each family changes the log-odds of a patch, up or down, on average.",
+            charts.families_figure(contributions),
+            ("family", "log-odds"),
+            [(name, f"{contribution:.3f}") for name, contribution in contributions.items()],
+        ),
     ]
-    files = "; ".join(f"{m['model']}: {', '.join(m['files'])}" for m in result["models"])
-    said.append(f"Predictions: {files}.")
-    if bundle is not None:
-        said.append(made_with(bundle))
-    return "<ul>" + "".join(f"<li>{escape(one)}</li>" for one in said) + "</ul>"
+
+
+def made_with(model: Bundle) -> str:
+    """What the classical model was made from."""
+    manifest = model.manifest
+    versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
+    return (
+        f"The classical model was fitted on {manifest['source']['rows']:,} patches of "
+        f"{manifest['source']['path']}; folds: {manifest['folds']['protocol']}; versions: {versions}."
+    )
+
+
+def protocol(result: Comparison, model: Bundle | None) -> str:
+    """How the comparison was made, as HTML."""
+    thresholds = f"{PLAIN_THRESHOLD:g} for all models"
+    if result.thresholds_chosen_on:
+        thresholds = f"chosen on {result.thresholds_chosen_on}"
+    files = "; ".join(
+        f"{one.name}: {', '.join(one.files) if one.files else 'from memory'}" for one in result.models
+    )
+    sentences = [
+        f"Intervals have a nominal coverage of {result.level:.0%}. They are from "
+        f"{result.resamples:,} bootstrap resamples of {result.resampled_over}, stratified by whether "
+        "they hold positive patches: Student's t with the spread of the resamples, for proportions on "
+        "the log-odds scale. DeLong's intervals take patches as independent.",
+        "A model with several seeds is scored by the mean over its seeds; their spread is listed "
+        "separately.",
+        f"Balanced accuracy is at each model's threshold: {thresholds}. The calibration error has no "
+        "interval, because it is larger on every resample.",
+        f"Made with pcam {result.pcam_version} on {date.today()}, seed {result.seed}.",
+        f"Predictions: {files}.",
+    ]
+    if model is not None:
+        sentences.append(made_with(model))
+    return "<ul>" + "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences) + "</ul>"

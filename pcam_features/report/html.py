@@ -1,4 +1,7 @@
-"""What the HTML pages of pcam share: one file, nothing loaded, light and dark, phone and paper."""
+"""What all HTML pages of pcam share.
+
+A page is one self-contained file that loads nothing, for light and dark screens, phones and print.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from html import escape
 
 from .charts import Chart
 
-# Whatever the file holds, a browser lets it load nothing.
+# The browser refuses to load anything, whatever the file contains.
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
     "img-src data: blob:; base-uri 'none'; form-action 'none'"
@@ -106,7 +109,7 @@ addEventListener('afterprint', () => {
 
 
 def document(title: str, body: str, head: str = "", end: str = "") -> str:
-    """A page; `head` and `end` are more of its elements, as HTML."""
+    """A page; `head` and `end` are further elements, as HTML."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
@@ -117,7 +120,7 @@ def document(title: str, body: str, head: str = "", end: str = "") -> str:
 
 
 def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table that scrolls by itself where the page is narrow."""
+    """A table that scrolls on its own on narrow screens."""
     head = "".join(f'<th scope="col">{escape(one)}</th>' for one in columns)
     body = "".join(
         f'<tr><th scope="row">{escape(first)}</th>'
@@ -133,11 +136,12 @@ def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -
 
 
 def paragraph(text: str | None) -> str:
+    """A paragraph; nothing for no text."""
     return f"<p>{escape(text)}</p>" if text else ""
 
 
 def tabs(name: str, panels: Sequence[tuple[Chart, str]]) -> str:
-    """Charts, of which one is seen at a time."""
+    """Charts in tabs, one visible at a time."""
     buttons = "".join(
         f'<button role="tab" id="tab-{chart.key}" aria-controls="panel-{chart.key}" '
         f'aria-selected="{str(k == 0).lower()}">{escape(chart.title)}</button>'
@@ -158,21 +162,22 @@ class Page:
         self._charts: dict[str, Chart] = {}
 
     def show(self, chart: Chart, *, opened: bool = False) -> str:
-        """A chart as HTML; its numbers are below it, and seen unasked if `opened`."""
+        """A chart as HTML, with its numbers as a table below, unfolded if `opened`."""
         self._charts[chart.key] = chart
         return (
             f'<figure class="chart"><div class="plot" data-chart="{chart.key}" role="img" '
-            f'aria-label="{escape(chart.title)}. {escape(chart.says)}"></div>'
-            f"<figcaption><strong>{escape(chart.title)}.</strong> {escape(chart.says)}</figcaption>"
+            f'aria-label="{escape(chart.title)}. {escape(chart.caption)}"></div>'
+            f"<figcaption><strong>{escape(chart.title)}.</strong> {escape(chart.caption)}</figcaption>"
             f"<details{' open' if opened else ''}><summary>{escape(chart.title)}: the numbers</summary>"
             f"{table(chart.title, chart.columns, chart.rows)}</details></figure>"
         )
 
     def section(self, key: str, title: str, *content: str) -> None:
+        """Add a section; `key` is its anchor."""
         self._sections.append((key, title, "\n".join(one for one in content if one)))
 
     def html(self, title: str, heading: str, lead: str, notes: Sequence[str]) -> str:
-        """The whole page: what it found, and notes on it, come first."""
+        """The whole page; `lead` and `notes` come before the sections."""
         from plotly.offline import get_plotlyjs
 
         figures = {key: chart.figure for key, chart in self._charts.items()}
@@ -189,7 +194,7 @@ class Page:
             for key, name, content in self._sections
         )
         body = (
-            '<a class="skip" href="#main">To the results</a>'
+            '<a class="skip" href="#main">Skip to the results</a>'
             f"<header><h1>{escape(heading)}</h1></header>"
             f'<nav aria-label="Sections"><ul>{links}</ul></nav><main id="main">'
             f'<p class="lead">{escape(lead)}</p>'

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..evaluate.intervals import Estimate
+
 CHOICES = {
     "mean": "the mean of all",
     "best": "the best single model, picked anew for each fold",
@@ -14,9 +16,13 @@ CHOICES = {
 def score_rows(manifest: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     """Of each model and of all together: name, AUC, its interval, weight."""
     weights = manifest["stack"]["weights"]
+    scores = {
+        name: Estimate(score["value"], score["low"], score["high"])
+        for name, score in manifest["out_of_fold_auc"].items()
+    }
     return [
-        (name, f"{s['value']:.4f}", span(s), f"{weights[name]:.3f}" if name in weights else "")
-        for name, s in manifest["out_of_fold_auc"].items()
+        (name, f"{score.value:.4f}", span(score), f"{weights[name]:.3f}" if name in weights else "")
+        for name, score in scores.items()
     ]
 
 
@@ -66,5 +72,6 @@ def searched(search: dict[str, Any]) -> list[str]:
     return said
 
 
-def span(estimate: dict[str, float], sign: str = "") -> str:
-    return f"[{estimate['low']:{sign}.4f}, {estimate['high']:{sign}.4f}]"
+def span(estimate: Estimate, sign: str = "") -> str:
+    """An interval in brackets."""
+    return f"[{estimate.low:{sign}.4f}, {estimate.high:{sign}.4f}]"

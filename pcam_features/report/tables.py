@@ -1,178 +1,219 @@
-"""The tables of a comparison, as cells of text: for Markdown, the report, and the terminal."""
+"""The tables of a comparison as cells of text: for Markdown, the HTML report, and the terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from ..evaluate.metrics import METRICS
+from ..evaluate.published import SCORES, PublishedScore
+from ..evaluate.result import Comparison, ModelResult, PartResult, SeedSpread, WithoutCopies
+from ..evaluate.subsets import LEAST
 from ..storage.costs import FIELDS, NUMBERS
 from .sentences import span
 
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
 
-def over(result: dict[str, Any]) -> str:
-    """What the intervals come from."""
-    return f"{result['level']:.0%}, {result['resampled_over']} resampled"
+def over(result: Comparison) -> str:
+    """The heading of bootstrap intervals."""
+    return f"{result.level:.0%}, {result.resampled_over} resampled"
 
 
-def beside(result: dict[str, Any]) -> str:
+def beside(result: Comparison) -> str:
     """The heading of DeLong's intervals."""
-    narrow = "" if result["resampled_over"] == "patches" else ", too narrow"
+    narrow = "" if result.resampled_over == "patches" else ", too narrow"
     return f"DeLong, as if independent{narrow}"
 
 
-def models(result: dict[str, Any]) -> Table:
+def models(result: Comparison) -> Table:
+    """AUC and intervals: a row for each model."""
     rows = [
-        (m["model"], f"{m['auc']:.4f}", span(m["resampled"]), span(m["delong"]), seeds(m["seeds"]))
-        for m in result["models"]
+        (
+            model.name,
+            f"{model.auc:.4f}",
+            span(model.resampled),
+            span(model.delong),
+            seeds(model.seeds),
+        )
+        for model in result.models
     ]
     columns = ("model", "AUC", over(result), beside(result), "seeds, spread of AUC")
-    if all(m["seeds"]["count"] == 1 for m in result["models"]):
+    if all(model.seeds.count == 1 for model in result.models):
         return columns[:-1], [row[:-1] for row in rows]
     return columns, rows
 
 
-def seeds(found: dict[str, Any]) -> str:
-    if found["deviation"] is None:
+def seeds(spread: SeedSpread) -> str:
+    """The number of seeds and the standard deviation of their AUC."""
+    if spread.deviation is None:
         return "1 seed"
-    return f"{found['count']} seeds, SD {found['deviation']:.4f}"
+    return f"{spread.count} seeds, SD {spread.deviation:.4f}"
 
 
-def titles(result: dict[str, Any]) -> dict[str, str]:
-    """What METRICS are called here."""
-    named = {name: metric.title for name, metric in METRICS.items()}
-    named["sensitivity"] = f"sensitivity at specificity {result['specificity']:g}"
-    return named
+def titles(result: Comparison) -> dict[str, str]:
+    """The headings of METRICS."""
+    headings = {name: metric.title for name, metric in METRICS.items()}
+    headings["sensitivity"] = f"sensitivity at specificity {result.specificity:g}"
+    return headings
 
 
-def metrics(result: dict[str, Any]) -> Table:
-    """Every metric but AUC: a row a model."""
+def metrics(result: Comparison) -> Table:
+    """Every metric but AUC: a row for each model."""
     wanted = [name for name in METRICS if name != "auc"]
-    named = titles(result)
+    headings = titles(result)
     rows = []
-    for m in result["models"]:
-        cells = []
-        for name in wanted:
-            one = m["metrics"][name]
-            interval = "" if one["low"] is None else f" [{one['low']:.3f}, {one['high']:.3f}]"
-            cells.append(f"{one['value']:.4f}{interval}")
-        rows.append((m["model"], *cells, ", ".join(f"{t:.3g}" for t in m["thresholds"])))
-    arrows = {name: "" if METRICS[name].higher else " (lower is better)" for name in wanted}
-    return ("model", *(named[n] + arrows[n] for n in wanted), "threshold"), rows
+    for model in result.models:
+        cells = [metric_cell(model, name) for name in wanted]
+        thresholds = ", ".join(f"{threshold:.3g}" for threshold in model.thresholds)
+        rows.append((model.name, *cells, thresholds))
+    directions = {name: "" if METRICS[name].higher else " (lower is better)" for name in wanted}
+    columns = [headings[name] + directions[name] for name in wanted]
+    return ("model", *columns, "threshold"), rows
+
+
+def metric_cell(model: ModelResult, name: str) -> str:
+    """A metric with its interval, if it has one."""
+    metric = model.metrics[name]
+    interval = "" if metric.low is None else f" [{metric.low:.3f}, {metric.high:.3f}]"
+    return f"{metric.value:.4f}{interval}"
 
 
 def turned(table: Table, corner: str) -> Table:
-    """A table with a row for each of its columns but the first, which becomes the heading."""
+    """A table transposed: its first column becomes the heading, its other columns become rows."""
     columns, rows = table
     heading = (corner, *(row[0] for row in rows))
     return heading, [(name, *(row[k] for row in rows)) for k, name in enumerate(columns) if k]
 
 
-def differences(result: dict[str, Any]) -> Table:
+def differences(result: Comparison) -> Table:
+    """Differences of AUC: a row for each pair."""
     rows = [
         (
-            f"{d['a']} − {d['b']}",
-            f"{d['difference']:+.4f}",
-            span(d["resampled"], "+"),
-            f"{d['p_value']:.2g}",
-            f"{d['p_holm']:.2g}",
-            span(d["delong"], "+"),
-            d["finding"],
+            f"{pair.a} − {pair.b}",
+            f"{pair.difference:+.4f}",
+            span(pair.resampled, "+"),
+            f"{pair.p_value:.2g}",
+            f"{pair.p_holm:.2g}",
+            span(pair.delong, "+"),
+            pair.finding,
         )
-        for d in result["differences"]
+        for pair in result.differences
     ]
     columns = ("pair", "difference of AUC", over(result), "p", "p (Holm)", beside(result), "finding")
     return columns, rows
 
 
-def costs(result: dict[str, Any]) -> Table | None:
-    """What models cost, as far as it is known; None if nothing is."""
-    known = [name for name in FIELDS if any(name in m["cost"] for m in result["models"])]
+def costs(result: Comparison) -> Table | None:
+    """What the models cost, as far as it is known; None if nothing is."""
+    known = [name for name in FIELDS if any(name in model.cost for model in result.models)]
     if not known:
         return None
-    rows = [(m["model"], *(cost(name, m["cost"]) for name in known)) for m in result["models"]]
+    rows = [(model.name, *(cost(name, model.cost) for name in known)) for model in result.models]
     return ("model", *(FIELDS[name] for name in known)), rows
 
 
-def cost(name: str, known: dict[str, Any]) -> str:
+def cost(name: str, known: Mapping[str, object]) -> str:
+    """One cost of a model, as text."""
     if name not in known:
         return "unknown"
     value = known[name]
-    if name not in NUMBERS:
+    if name not in NUMBERS or not isinstance(value, int | float):
         return str(value)
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def part(found: dict[str, Any], names: Sequence[str], what: str) -> Table:
+def part(result: PartResult, names: Sequence[str]) -> Table:
+    """The AUC of each model in each group."""
     rows = [
         (
-            one["group"],
-            f"{one['patches']:,}",
-            f"{one['positive']:,}",
-            *(f"{one['aucs'][name]:.4f}" for name in names),
+            group.group,
+            f"{group.patches:,}",
+            f"{group.positive:,}",
+            *(f"{group.aucs[name]:.4f}" for name in names),
         )
-        for one in found["groups"]
+        for group in result.groups
     ]
-    return (what, "patches", "positive", *names), rows
+    return (result.name, "patches", "positive", *names), rows
 
 
-def left_out(found: dict[str, Any], what: str, least: int) -> str:
-    """Which groups have no AUC, in a sentence; nothing if all have one."""
-    out = found["left_out"]
-    if not out["groups"]:
+def left_out(result: PartResult) -> str:
+    """Which groups have no AUC, in a sentence; empty if all have one."""
+    out = result.left_out
+    if not out.groups:
         return ""
     return (
-        f"Left out: {out['groups']:,} {what}s with {out['patches']:,} patches, which have fewer than "
-        f"{least} patches of a class ({out['of_one_class']:,} of them have one class only)."
+        f"Left out: {out.groups:,} {result.name}s with {out.patches:,} patches, which have fewer than "
+        f"{LEAST} patches of a class ({out.of_one_class:,} of them have one class only)."
     )
 
 
-def slower(result: dict[str, Any]) -> list[str]:
-    """How long a patch takes with one model beside another, for the pairs of interest."""
-    rate = {m["model"]: m["cost"].get("predict_patches_per_second") for m in result["models"]}
-    where = {m["model"]: m["cost"].get("predict_device") for m in result["models"]}
-    said = []
-    for pair in result["differences"] if result["pairs_declared"] else result["differences"][:3]:
-        a, b = sorted((pair["a"], pair["b"]), key=lambda name: rate[name] or 0)
-        if rate[a] and rate[b]:
-            caution = "" if where[a] == where[b] else ", but on other devices"
-            said.append(f"A patch takes {a} {rate[b] / rate[a]:.1f} times as long as {b}{caution}.")
-    return said
+def slower(result: Comparison) -> list[str]:
+    """How long predictions take with one model compared to another, for the pairs of interest."""
+    rate = {model.name: model.cost.get("predict_patches_per_second", 0) for model in result.models}
+    device = {model.name: model.cost.get("predict_device") for model in result.models}
+    sentences = []
+    for pair in result.differences if result.pairs_declared else result.differences[:3]:
+        slow, fast = sorted((pair.a, pair.b), key=lambda name: rate[name])
+        if rate[slow] and rate[fast]:
+            caution = "" if device[slow] == device[fast] else " (measured on different devices)"
+            sentences.append(
+                f"Predicting a patch with {slow} takes {rate[fast] / rate[slow]:.1f} times as long as "
+                f"with {fast}{caution}."
+            )
+    return sentences
 
 
-def copies(found: dict[str, Any]) -> str:
-    """The AUCs without near-duplicates, in a sentence."""
-    each = ", ".join(f"{name} {auc:.4f}" for name, auc in found["aucs"].items())
-    if not found["left_out"]:
+def copies(result: WithoutCopies) -> str:
+    """The AUCs without near-duplicates, in a sentence; empty if there are none."""
+    if not result.aucs:
+        return ""
+    if not result.left_out:
         return "There are no near-duplicates among these patches."
+    aucs = ", ".join(f"{name} {auc:.4f}" for name, auc in result.aucs.items())
     return (
-        f"Without {found['left_out']:,} near-duplicates ({found['patches']:,} patches are left), AUC "
-        f"is: {each}."
+        f"AUC without {result.left_out:,} near-duplicates ({result.patches:,} patches remain): {aucs}."
     )
 
 
-def notes(result: dict[str, Any]) -> list[str]:
-    """What a reader has to know of the numbers."""
-    said = [
-        f"{result['patches']:,} patches, {result['positive']:,} positive. Resampled: "
-        f"{result['protocol']}."
+def part_notes(result: Comparison) -> list[str]:
+    """What else there is to say of parts, in sentences."""
+    sentences = [left_out(one) for one in result.parts]
+    if result.without_copies is not None:
+        sentences.append(copies(result.without_copies))
+    return [sentence for sentence in sentences if sentence]
+
+
+def published() -> Table:
+    """Scores that others have published."""
+    return PublishedScore._fields, [tuple(score) for score in SCORES]
+
+
+def notes(result: Comparison) -> list[str]:
+    """What a reader needs to know of the numbers."""
+    sentences = [
+        f"{result.patches:,} patches, {result.positive:,} positive. Resampled: {result.protocol}."
     ]
-    said += slower(result)
-    still = [m["model"] for m in result["models"] if m["resampled"]["low"] == m["resampled"]["high"]]
-    if still:
-        said.append(f"Draws do not vary for {', '.join(still)}: its interval says nothing.")
-    if result["pairs_declared"]:
-        said.append("Pairs were declared beforehand; p-values are adjusted over them (Holm).")
-    elif len(result["differences"]) > 1:
-        said.append("No pair was declared beforehand: p-values are adjusted over all pairs (Holm).")
-    if result["margin"] is not None:
-        said.append(f"A is not inferior to B if the interval of A − B is above −{result['margin']:g}.")
-    agreed = result["agreement"]
-    if len(result["models"]) > 1:
-        said.append(
-            f"At their thresholds all models are right on {agreed['all_right']:,} patches and all "
-            f"wrong on {agreed['all_wrong']:,}."
+    sentences += slower(result)
+    constant = [model.name for model in result.models if model.resampled.low == model.resampled.high]
+    if constant:
+        sentences.append(
+            f"The AUC of {', '.join(constant)} is the same on every resample: its interval is not "
+            "meaningful."
         )
-    return said
+    if result.pairs_declared:
+        sentences.append(
+            "Pairs were declared beforehand; p-values are adjusted for their number (Holm)."
+        )
+    elif len(result.differences) > 1:
+        sentences.append("No pair was declared beforehand: p-values are adjusted for all pairs (Holm).")
+    if result.margin is not None:
+        sentences.append(
+            f"A is not inferior to B if the interval of A − B lies above −{result.margin:g}."
+        )
+    if len(result.models) > 1:
+        agreed = result.agreement
+        sentences.append(
+            f"At their thresholds, all models are right on {agreed.all_right:,} patches and all are "
+            f"wrong on {agreed.all_wrong:,}."
+        )
+    return sentences

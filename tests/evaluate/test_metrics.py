@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import plotly.graph_objects as go
 import pytest
@@ -22,7 +24,8 @@ from sklearn.metrics import (
 from pcam_features.evaluate import subsets
 from pcam_features.evaluate.curves import GRID, curves
 from pcam_features.evaluate.metrics import METRICS, best_threshold, metrics, prepare, rank, ranked
-from pcam_features.evaluate.paired import Entry, compare, holm, parse_pairs
+from pcam_features.evaluate.options import ComparisonOptions
+from pcam_features.evaluate.paired import Entry, compare, holm
 from pcam_features.evaluate.resampling import stratify
 from pcam_features.report import charts
 
@@ -106,25 +109,23 @@ def test_oracle_agreement_is_scipys_and_scikit_learns() -> None:
     entries = [Entry("a", a[None], [0.5]), Entry("b", RNG.random((2, len(a))), [0.3, 0.5])]
     found = subsets.agreement(labels, entries)
     b = entries[1].rows.mean(axis=0)
-    assert found["spearman"][0][1] == pytest.approx(spearmanr(a, b).statistic)
-    assert found["kappa"][0][1] == pytest.approx(cohen_kappa_score(a >= 0.5, b >= 0.4))
+    assert found.spearman[0][1] == pytest.approx(spearmanr(a, b).statistic)
+    assert found.kappa[0][1] == pytest.approx(cohen_kappa_score(a >= 0.5, b >= 0.4))
     wrong = ((a >= 0.5) != labels) & ((b >= 0.4) != labels)
-    assert found["all_wrong"] == wrong.sum()
+    assert found.all_wrong == wrong.sum()
 
 
 def test_oracle_curves_lie_on_scikit_learns() -> None:
     labels, scores = sample()
     groups = stratify(labels, RNG.integers(0, 20, len(labels)))
-    found = curves(labels, [Entry("a", scores[None], [0.5])], groups, seed=0, threads=1)["a"]
+    found = curves(labels, [Entry("a", scores[None], [0.5])], groups, seed=0, threads=1)[0]
     false, true, _ = roc_curve(labels, scores, drop_intermediate=False)
-    np.testing.assert_allclose(found["roc"]["value"], np.interp(GRID, false, true), atol=1e-9)
+    np.testing.assert_allclose(found.roc.value, np.interp(GRID, false, true), atol=1e-9)
     precision, recall, _ = precision_recall_curve(labels, scores)
     for at in (10, 50, 90, 100):  # the first threshold on the way down that reaches a recall
         reached = np.flatnonzero(recall >= GRID[at] - 1e-9)[-1]
-        assert found["precision"]["value"][at] == pytest.approx(precision[reached])
-    inside = (found["roc"]["low"] <= found["roc"]["value"] + 1e-9) & (
-        found["roc"]["value"] <= found["roc"]["high"] + 1e-9
-    )
+        assert found.precision.value[at] == pytest.approx(precision[reached])
+    inside = (found.roc.low <= found.roc.value + 1e-9) & (found.roc.value <= found.roc.high + 1e-9)
     assert inside.mean() > 0.9
 
 
@@ -133,20 +134,20 @@ def test_invariant_parts_are_the_same_metric_on_their_rows() -> None:
     entry = Entry("a", scores[None], [0.5])
     groups = np.array(["x", "y", None, "z"], dtype=object)[RNG.integers(0, 4, len(labels))]
     groups[labels == 0] = np.where(groups[labels == 0] == "z", "x", groups[labels == 0])
-    found = subsets.by_group(labels, [entry], groups.tolist())
-    assert [one["group"] for one in found["groups"]] == ["x", "y"]
-    for one in found["groups"]:
-        own = groups == one["group"]
-        assert one["aucs"]["a"] == pytest.approx(roc_auc_score(labels[own], scores[own]))
-    assert found["left_out"] == {
+    found = subsets.by_group("center", labels, [entry], groups.tolist())
+    assert [one.group for one in found.groups] == ["x", "y"]
+    for one in found.groups:
+        own = groups == one.group
+        assert one.aucs["a"] == pytest.approx(roc_auc_score(labels[own], scores[own]))
+    assert found.to_dict()["left_out"] == {
         "groups": 1,
         "of_one_class": 1,
         "patches": int((groups == "z").sum()),
     }
     clusters = np.r_[np.arange(len(labels) - 10), np.arange(10)]
     copies = subsets.without_copies(labels, [entry], clusters)
-    assert copies is not None
-    assert copies["aucs"]["a"] == pytest.approx(roc_auc_score(labels[:-10], scores[:-10]))
+    assert copies.left_out == 10
+    assert copies.aucs["a"] == pytest.approx(roc_auc_score(labels[:-10], scores[:-10]))
 
 
 def test_invariant_seeds_are_scored_one_by_one_and_their_spread_is_told_apart() -> None:
@@ -155,13 +156,14 @@ def test_invariant_seeds_are_scored_one_by_one_and_their_spread_is_told_apart() 
     groups = stratify(labels, RNG.integers(0, 30, len(labels)))
     one = [Entry("a", a[None], [0.5]), Entry("b", b[None], [0.5])]
     both = [*one, Entry("c", np.stack([a, b]), [0.5, 0.5])]
-    found = compare(labels, both, groups, pairs=parse_pairs([], ["a", "b", "c"]), resamples=200)
-    first, second, seeds = found["models"]
-    assert seeds["auc"] == pytest.approx((first["auc"] + second["auc"]) / 2)
-    assert seeds["seeds"]["deviation"] == pytest.approx(np.std([first["auc"], second["auc"]], ddof=1))
-    alone = compare(labels, one, groups, pairs=[("a", "b")], resamples=200)
-    assert alone["models"] == found["models"][:2], "another model changes the draws of these"
-    halves = {(d["a"], d["b"]): d["difference"] for d in found["differences"]}
+    models, differences = compare(labels, both, groups, ComparisonOptions(resamples=200))
+    first, second, seeds = models
+    assert seeds.auc == pytest.approx((first.auc + second.auc) / 2)
+    assert seeds.seeds.deviation == pytest.approx(np.std([first.auc, second.auc], ddof=1))
+    alone, _ = compare(labels, one, groups, ComparisonOptions(pairs=[("a", "b")], resamples=200))
+    assert alone == models[:2], "another model changes the draws of these"
+    halves = {(d.a, d.b): d.difference for d in differences}
+    assert set(halves) == {("a", "b"), ("a", "c"), ("b", "c")}
     assert halves["a", "c"] == pytest.approx(halves["a", "b"] / 2)
 
 
@@ -169,31 +171,32 @@ def test_invariant_a_model_is_not_different_from_itself() -> None:
     labels, a = sample()
     groups = stratify(labels, RNG.integers(0, 30, len(labels)))
     entries = [Entry("a", a[None], [0.5]), Entry("twice", a[None] / 2, [0.25])]
-    (found,) = compare(labels, entries, groups, pairs=[("a", "twice")], margin=0.01, resamples=200)[
-        "differences"
-    ]
-    assert (found["difference"], found["p_value"], found["delong_p_value"]) == (0, 1, 1)
-    assert found["not_inferior"]
-    assert "not worse by more than 0.01" in found["finding"]
+    options = ComparisonOptions(pairs=["a:twice"], margin=0.01, resamples=200)
+    _, (found,) = compare(labels, entries, groups, options)
+    assert (found.difference, found.p_value, found.delong_p_value) == (0, 1, 1)
+    assert found.not_inferior
+    assert "not worse by more than 0.01" in found.finding
 
 
 def test_mechanics_plotly_takes_every_chart() -> None:
     labels, a = sample()
     entries = [Entry("a", a[None], [0.5]), Entry("b", RNG.random((2, len(a))), [0.5, 0.5])]
     groups = stratify(labels, RNG.integers(0, 20, len(labels)))
-    result = compare(labels, entries, groups, pairs=[("a", "b")], resamples=100)
+    models, _ = compare(labels, entries, groups, ComparisonOptions(resamples=100))
     points = curves(labels, entries, groups, seed=0, threads=1)
-    part = subsets.by_group(labels, entries, [str(k) for k in RNG.integers(0, 15, len(labels))])
-    few = part | {"groups": part["groups"][:3]}
-    estimates = [m["resampled"] for m in result["models"]]
+    part = subsets.by_group(
+        "slide", labels, entries, [str(k) for k in RNG.integers(0, 15, len(labels))]
+    )
+    few = replace(part, groups=part.groups[:3])
+    estimates = [m.resampled for m in models]
     figures = [
         charts.forest(["a", "b"], ("x", estimates), ("y", estimates), "AUC", seeds=[[0.1], [0.2, 0.3]]),
-        charts.curve_figure(["a", "b"], points, "roc", "x", "y"),
-        charts.reliability_figure(["a", "b"], points),
+        charts.curve_figure([(one.name, one.roc) for one in points], "x", "y"),
+        charts.reliability_figure(points),
         charts.agreement_figure(subsets.agreement(labels, entries)),
-        charts.parts_figure(part, ["a", "b"], "slide"),
-        charts.parts_figure(few, ["a", "b"], "slide"),
-        charts.families_figure({"lbp": {"contribution": 0.1}}),
+        charts.parts_figure(part, ["a", "b"]),
+        charts.parts_figure(few, ["a", "b"]),
+        charts.families_figure({"lbp": 0.1}),
     ]
     for figure in figures:
         go.Figure(figure)  # raises for a property that it does not know

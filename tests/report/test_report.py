@@ -39,6 +39,8 @@ def tables(store_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture(scope="module")
 def report(tables: Path, store_folder: Path, model_folder: Path) -> Path:
     from pcam_features.evaluate import inputs
+    from pcam_features.evaluate.options import ComparisonOptions
+    from pcam_features.learn import exhibits
     from pcam_features.report.comparison_page import write
 
     odd = next(tables.glob("p<*"))
@@ -46,8 +48,9 @@ def report(tables: Path, store_folder: Path, model_folder: Path) -> Path:
     shutil.copy(odd, f"{odd}.csv")
     (tables / "good.cost.json").write_text('{"parameters": 10}')
     data = inputs.gather(tables / "truth.csv", specs, features=store_folder)
-    result = run(data, margin=0.01, resamples=200)
-    write(tables / "report.html", data, result, model=model_folder, published=True)
+    result = run(data, ComparisonOptions(margin=0.01, resamples=200))
+    shown = exhibits.gather(data, model=exhibits.open_model(model_folder, data))
+    write(tables / "report.html", result, shown, published=True)
     return tables / "report.html"
 
 

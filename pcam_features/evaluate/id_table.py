@@ -1,0 +1,135 @@
+"""Tables of patches by id, from files and from memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import singledispatch
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from ..errors import InputError
+from ..sources.slides import UNKNOWN
+from ..storage.tables import check_ids, read_table
+
+Given: TypeAlias = "str | Path | pd.Series[float] | pd.DataFrame | np.ndarray"
+LABEL, SEED = "label", "seed"
+
+
+@dataclass(frozen=True)
+class IdTable:
+    """A table with a column `id` of unique text, and what error messages call it.
+
+    `text` says that all cells are text, as those of a CSV file.
+    """
+
+    name: str
+    cells: pd.DataFrame
+    text: bool
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids, in order."""
+        ids: list[str] = self.cells["id"].tolist()
+        return ids
+
+    def at(self, row: int) -> str:
+        """Where a row is, for an error message."""
+        return f"{self.name}, line {row + 2}" if self.text else f"{self.name}, row {row}"
+
+
+@singledispatch
+def id_table(given: object, what: str, ids: Sequence[str] | None = None) -> IdTable:
+    """A table by id.
+
+    Parameters
+    ----------
+    given
+        The path of a CSV with a column `id`; a DataFrame with a column `id` or indexed by id; a Series
+        indexed by id, whose values become the column `label`; an array (n,) or (n, seeds), in the order
+        of `ids`; or anything that has a method `to_pandas`, such as a Polars DataFrame.
+    what
+        What the table is, for error messages: `truth`, `predictions 'name'`.
+    ids
+        The ids of an array's rows. None: arrays are refused.
+
+    Raises
+    ------
+    InputError
+        If this is no such table, or an id is missing or not unique.
+    """
+    to_pandas = getattr(given, "to_pandas", None)
+    if to_pandas is None:
+        raise InputError(
+            f"{what} is given as {type(given).__name__}; give a path, a DataFrame with a column id, or "
+            f"a Series indexed by id{'' if ids is None else ', or an array in the order of the truth'}."
+        )
+    return id_table(to_pandas(), what, ids)
+
+
+@id_table.register(str)
+@id_table.register(Path)
+def _(given: str | Path, what: str, ids: Sequence[str] | None = None) -> IdTable:
+    return IdTable(f"{what} {given}", read_table(Path(given), ("id",), what), text=True)
+
+
+@id_table.register(pd.Series)
+def _(given: pd.Series[float], what: str, ids: Sequence[str] | None = None) -> IdTable:
+    return in_memory(pd.DataFrame({LABEL: given.to_numpy()}), given.index, what)
+
+
+@id_table.register(pd.DataFrame)
+def _(given: pd.DataFrame, what: str, ids: Sequence[str] | None = None) -> IdTable:
+    if not given.columns.is_unique:
+        twice = given.columns[given.columns.duplicated()][0]
+        raise InputError(f"{what} has two columns {twice}; keep one.")
+    if "id" in given.columns:
+        index = pd.Index(given["id"])
+        cells = given.drop(columns="id")
+    else:
+        index, cells = given.index, given
+    return in_memory(cells.rename(columns=str).reset_index(drop=True), index, what)
+
+
+@id_table.register(np.ndarray)
+@id_table.register(list)
+def _(given: np.ndarray, what: str, ids: Sequence[str] | None = None) -> IdTable:
+    values = np.asarray(given)
+    if ids is None:
+        raise InputError(f"{what} is an array and has no ids; give a Series indexed by id.")
+    if values.ndim not in (1, 2) or len(values) != len(ids):
+        raise InputError(
+            f"{what} is an array of shape {values.shape}; give ({len(ids)},), a probability for each "
+            f"patch of the truth in its order, or ({len(ids)}, seeds)."
+        )
+    if values.ndim == 1:
+        return in_memory(pd.DataFrame({LABEL: values}), pd.Index(ids), what)
+    if values.shape[1] == 2 and np.allclose(values.sum(axis=1), 1):
+        raise InputError(
+            f"{what} has two columns that add up to 1, as those of predict_proba; give the second, "
+            "[:, 1]."
+        )
+    columns = [f"{SEED}_{k}" for k in range(values.shape[1])]
+    return in_memory(pd.DataFrame(values, columns=columns), pd.Index(ids), what)
+
+
+def in_memory(cells: pd.DataFrame, index: pd.Index, what: str) -> IdTable:
+    """A table of `cells` whose rows have the ids of `index`."""
+    missing = np.asarray(index.isna())
+    if missing.any():
+        raise InputError(f"{what} has no id in row {int(np.flatnonzero(missing)[0])}.")
+    ids = [str(patch) for patch in index]
+    check_ids(ids, what)
+    return IdTable(what, cells.assign(id=ids), text=False)
+
+
+def by_id(given: pd.Series[str] | Mapping[str, str]) -> dict[str, str]:
+    """Names by id from a Series or mapping; missing and empty names are left out."""
+    return {
+        str(patch): str(name)
+        for patch, name in given.items()
+        if not pd.isna(name) and str(name) not in UNKNOWN
+    }

@@ -1,0 +1,47 @@
+"""How models are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from ..constants import RESAMPLES, SPECIFICITY
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    Labels: TypeAlias = "pd.Series[str] | Mapping[str, str]"
+
+
+@dataclass(frozen=True)
+class ComparisonOptions:
+    """How models are compared.
+
+    Parameters
+    ----------
+    pairs
+        Pairs of models declared beforehand, each `"A:B"` or `("A", "B")`. p-values are adjusted for
+        these pairs only. Without any, all pairs are compared.
+    by
+        Further groupings to show AUC on: `FILE[:COLUMN]` specifications, or a mapping from the name of
+        a grouping to a Series or mapping from id to group.
+    margin
+        Non-inferiority margin: how much lower A's AUC may be than B's. None: not tested.
+    specificity
+        The specificity, 0 to 1, at which sensitivity is reported.
+    resamples
+        Number of bootstrap resamples.
+    seed
+        Seed of the resampling and the clustering.
+    threads
+        Number of threads.
+    """
+
+    pairs: Sequence[str | tuple[str, str]] = ()
+    by: Sequence[str] | Mapping[str, Labels] = ()
+    margin: float | None = None
+    specificity: float = SPECIFICITY
+    resamples: int = RESAMPLES
+    seed: int = 0
+    threads: int = 1
