@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..report.sentences import findings, score_rows
 from . import console
 
 if TYPE_CHECKING:
@@ -74,6 +73,8 @@ PUBLIC = (
 
 def scores(bundle: Bundle, model: Path, json: bool) -> None:
     """Print the scores of a fitted model."""
+    from ..report.sentences import findings
+
     manifest = bundle.manifest
     if json:
         console.as_json({"model": str(model)} | public(manifest))
@@ -91,6 +92,7 @@ def public(manifest: dict[str, Any]) -> dict[str, Any]:
 
 def score_table(manifest: dict[str, Any]) -> None:
     from ..evaluate.intervals import LEVEL
+    from ..report.sentences import score_rows
 
     columns = ("model", "out-of-fold AUC", f"{LEVEL:.0%} interval", "weight")
     console.table(columns, score_rows(manifest))
