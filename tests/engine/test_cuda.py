@@ -103,7 +103,8 @@ def test_mechanics_kernels_are_compiled_ahead_once(
 
 def test_mechanics_two_processes_may_compile_at_once(tmp_path: Path) -> None:
     code = (
-        "import numpy as np; from pcam_features.engine import cpu; from pcam_features.families import planes;"
+        "import numpy as np; from pcam_features.engine import cpu;"
+        "from pcam_features.families import planes;"
         "print(cpu.prepare(planes.KERNEL)(np.full((1, 96, 96, 3), 9, np.uint8)).sum())"
     )
     environment = os.environ | {"PCAM_CACHE_DIR": str(tmp_path)}
