@@ -5,6 +5,7 @@ class PcamError(Exception):
     """A run failed for a known reason."""
 
     exit_code = 1
+    command_line: str | None = None  # the sentence with advice for the command line, if it differs
 
 
 class InputError(PcamError):

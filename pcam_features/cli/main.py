@@ -146,14 +146,17 @@ def extract(
 
     If the command is stopped, run it again to continue.
     """
+    from ..encoders.options import EncoderOptions, names_in
     from ..engine.devices import choose
     from ..extraction.extract import extract as run
-    from ..extraction.extract import families_named, forecast, kernels_in, left_to_cpu
+    from ..extraction.extract import forecast, left_to_cpu
     from ..extraction.extract import verify as check
+    from ..extraction.measuring import kernels_in
+    from ..extraction.selection import families_named
     from ..sources.detect import open_source
 
-    given = {"encoder": encoder, "size": size, "depths": depths, "pools": pools, "views": views}
-    wanted = families_named(families, given | {"precision": precision, "runtime": runtime})
+    asked = EncoderOptions(encoder, size, names_in(depths), names_in(pools), views, precision, runtime)
+    wanted = families_named(families, asked)
     target, why = choose(device)
     console.say(why)
     for name in left_to_cpu(wanted, target.NAME):
@@ -178,11 +181,11 @@ def extract(
     plan = forecast(features, opened, splits, wanted, target.NAME, overwrite=overwrite)
     if not dry_run:
         kernels = kernels_in(wanted)
-        if plan["patches_to_measure"] and not target.compiled_before(kernels):
+        if plan.patches_to_measure and not target.compiled_before(kernels):
             console.say(
                 f"compiling {len(kernels)} kernels for {target.NAME}; this takes about a minute, once"
             )
-        with console.progress("extract", plan["patches_to_measure"], "patches") as advance:
+        with console.progress("extract", plan.patches_to_measure, "patches") as advance:
             run(
                 features,
                 opened,
@@ -194,7 +197,7 @@ def extract(
                 progress=advance,
             )
     if json:
-        console.as_json(plan | {"dry_run": dry_run, "features": str(features)})
+        console.as_json(plan.to_dict() | {"dry_run": dry_run, "features": str(features)})
         return
     show.extraction(plan, features, dry_run)
 

@@ -11,16 +11,18 @@ if TYPE_CHECKING:
     from ..diagnostics.bench_families import FamilyBenchmark
     from ..diagnostics.bench_reading import ReadingBenchmark
     from ..evaluate.result import Comparison
+    from ..extraction.extract import ExtractionPlan
     from ..learn.bundle import Bundle
 
 
-def extraction(plan: dict[str, Any], features: Path, dry_run: bool) -> None:
-    for name, rows in plan["patches"].items():
-        console.say(f"{name}: {rows:,} patches × {sum(plan['columns'].values()):,} columns")
+def extraction(plan: ExtractionPlan, features: Path, dry_run: bool) -> None:
+    columns = sum(plan.columns.values())
+    for name, rows in plan.patches.items():
+        console.say(f"{name}: {rows:,} patches × {columns:,} columns")
     done = "would be computed" if dry_run else "computed"
-    size = plan["bytes_to_write"] / 2**20
+    size = plan.bytes_to_write / 2**20
     console.say(
-        f"features of {plan['patches_to_measure']:,} patches {done} on {plan['device']} "
+        f"features of {plan.patches_to_measure:,} patches {done} on {plan.device} "
         f"({size:,.0f} MiB of float32); store: {features}"
     )
 

@@ -1,5 +1,18 @@
-"""Embeddings: what networks trained on photographs say of a patch, without their frameworks."""
+"""Networks that embed patches, read without the frameworks they were trained in."""
 
-from .registry import embed
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .registry import embed
 
 __all__ = ["embed"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "embed":  # loaded when it is asked for: it needs ONNX
+        from .registry import embed
+
+        return embed
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -19,10 +19,11 @@ import onnx
 from ..errors import InputError
 from . import weights
 from .cache import kept
-from .embedding import Embedding, Settings, check_choices
+from .embedding import Embedding
 from .graph import Graph, pixels_in
+from .options import EncoderFacts, EncoderOptions, check_choices
 from .pooling import POOLS, pool
-from .runtimes import DEFAULT, RUNTIMES, Run, chunk_for
+from .runtimes import DEFAULT, F32, RUNTIMES, Run, chunk_for
 
 VERSION = 1  # goes up whenever the same weights give other values
 EPSILON = 1e-3
@@ -165,35 +166,35 @@ def build(
     return graph.model(source, len(pools) * sum(depths(name)[depth] for depth in wanted))
 
 
-def open_encoder(name: str, settings: Settings) -> Embedding:
-    """Raises InputError for a depth that the network does not have."""
+def open_encoder(name: str, options: EncoderOptions) -> Embedding:
+    """Open a network of this file. Raises InputError for a depth that it does not have."""
     known = depths(name)
-    size, runtime = settings.size or SIZE, settings.runtime or DEFAULT
-    wanted = check_choices(DEPTHS if settings.depths is None else settings.depths, list(known), "depth")
-    pools = tuple(POOLED if settings.pools is None else settings.pools)
-    facts = {
-        "network": name,
-        "weights_sha256": PUBLISHED[name].sha256,
-        "size": size,
-        "depths": list(wanted),
-        "pools": list(pools),
-        "views": settings.views or VIEWS,
-        "precision": settings.precision,
-        "runtime": runtime,
-    }
-
+    runtime = options.runtime or DEFAULT
+    facts = EncoderFacts(
+        network=name,
+        weights_sha256=PUBLISHED[name].sha256,
+        size=options.size or SIZE,
+        depths=check_choices(
+            DEPTHS if options.depths is None else options.depths, list(known), "depth"
+        ),
+        pools=POOLED if options.pools is None else options.pools,
+        views=options.views or VIEWS,
+        precision=options.precision or F32,
+        runtime=runtime,
+    )
+    read_at, pools = facts.depths or (), facts.pools or ()
     chunk = chunk_for(runtime)
 
     def load(source: tuple[int, int], threads: int) -> Run:
         def make() -> bytes:
-            return bytes(build(name, source, size, wanted, pools).SerializeToString())
+            return bytes(build(name, source, facts.size, read_at, pools).SerializeToString())
 
-        content = kept(f"{name}_{size}px", (name, source, size, wanted, pools), make)
-        return RUNTIMES[runtime](content, chunk=chunk, threads=threads, precision=settings.precision)
+        content = kept(f"{name}_{facts.size}px", (name, source, facts.size, read_at, pools), make)
+        return RUNTIMES[runtime](content, chunk=chunk, threads=threads, precision=facts.precision)
 
     features = tuple(
         f"{POOLS[pool]}_{depth}_{channel:04d}"
-        for depth in wanted
+        for depth in read_at
         for pool in pools
         for channel in range(known[depth])
     )

@@ -12,15 +12,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
 
+from ..engine.devices import Target
+from ..engine.kernel import Kernel
 from ..errors import InputError
+from ..geometry import PATCH_SIZE
+from .options import EncoderFacts
 from .runtimes import CARD, Run
 
 TURNS = (cv2.ROTATE_90_COUNTERCLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE)
+SMALLEST_BATCH = 32  # patches that a thread embeds at a time, at least
 SIZES = (32, 1024)  # pixels, the least and the most that make sense
 VIEWS = (1, 4, 8)  # as it is; its quarter turns; those of its mirror image too
 
@@ -31,27 +36,6 @@ def family_name(network: str, size: int, views: int, precision: str) -> str:
     safe = safe if safe[:1].isalpha() else f"net_{safe}".strip("_")
     views_part = f"_{views}views" if views > 1 else ""
     return f"{safe}_{size}px{views_part}" + ("" if precision == "f32" else f"_{precision}")
-
-
-class Settings(NamedTuple):
-    """What was asked of an encoder; None is its own default."""
-
-    size: int | None
-    depths: Sequence[str] | None
-    pools: Sequence[str] | None
-    views: int | None
-    precision: str
-    runtime: str | None
-
-
-def check_choices(given: Sequence[str], known: Sequence[str], what: str) -> tuple[str, ...]:
-    """Those given, without repeats. Raises InputError for one that is not known, or none at all."""
-    for name in given:
-        if name not in known:
-            raise InputError(f"there is no {what} {name!r}; there are: {', '.join(known)}.")
-    if not given:
-        raise InputError(f"name at least one {what} of: {', '.join(known)}.")
-    return tuple(dict.fromkeys(given))
 
 
 def check_size(size: object, whose: str) -> int:
@@ -85,38 +69,75 @@ def width_of(run: Run, chunk: int, side: int, whose: str) -> int:
 
 @dataclass(frozen=True)
 class Embedding:
-    """A family of features that a network gives.
+    """A family of features that a network computes.
 
-    `features` are the columns without the family's name; `facts` is all that decides their values.
-    `load(height and width of patches, threads)` gives what embeds `chunk` patches at a time.
+    Parameters
+    ----------
+    version
+        Goes up whenever the same facts give other values.
+    features
+        The columns' names without the family's name.
+    facts
+        All that decides the values.
+    chunk
+        How many patches the network takes at a time.
+    load
+        Called with the height and width of patches and the number of threads; returns what embeds
+        `chunk` patches.
     """
 
     version: int
     features: tuple[str, ...]
-    facts: dict[str, Any]
+    facts: EncoderFacts
     chunk: int
     load: Callable[[tuple[int, int], int], Run]
 
     @property
     def name(self) -> str:
         facts = self.facts
-        return family_name(facts["network"], facts["size"], facts["views"], facts["precision"])
+        return family_name(facts.network, facts.size, facts.views, facts.precision)
 
     @property
     def columns(self) -> tuple[str, ...]:
         return tuple(f"{self.name}__{feature}" for feature in self.features)
 
+    @property
+    def group(self) -> str:
+        """Networks share nothing with other families."""
+        return self.name
+
+    @property
+    def kernels(self) -> tuple[Kernel, ...]:
+        """None: a network is no kernel."""
+        return ()
+
     def described(self) -> dict[str, Any]:
-        """What a store's manifest says of it."""
-        return {"version": self.version, "columns": list(self.columns), "encoder": self.facts}
+        """The family's entry in a store's manifest."""
+        return {
+            "version": self.version,
+            "columns": list(self.columns),
+            "encoder": self.facts.to_dict(),
+        }
 
     def computed_on(self, device: str) -> str:
-        """The device that computes it when kernels run on `device`: its runtime's own."""
-        return "cuda" if self.facts["runtime"] == CARD else "cpu"
+        """The device that computes the family when kernels run on `device`: its runtime's own."""
+        return "cuda" if self.facts.runtime == CARD else "cpu"
+
+    def open(self, members: Sequence[Embedding], target: Target, threads: int) -> OpenEmbedding:
+        """Load the network for several threads. Raises InputError if its weights cannot be used."""
+        return OpenEmbedding(
+            self.name,
+            max(SMALLEST_BATCH, self.chunk),
+            self.measurer((PATCH_SIZE, PATCH_SIZE), threads),
+        )
 
     def measurer(self, source: tuple[int, int], threads: int) -> Callable[[np.ndarray], np.ndarray]:
-        """What embeds uint8 (N, *source, 3) as float32 (N, columns); for `threads` at once."""
-        run, chunk, count = self.load(source, threads), self.chunk, self.facts["views"]
+        """Load the network for `threads` threads.
+
+        What is returned embeds patches, uint8 (N, *source, 3), as float32 (N, columns). It pads
+        batches to `chunk` patches, so that a patch's values do not depend on how many there are.
+        """
+        run, chunk, count = self.load(source, threads), self.chunk, self.facts.views
 
         def measure(batch: np.ndarray) -> np.ndarray:
             out = np.empty((len(batch), len(self.features)), np.float32)
@@ -129,6 +150,21 @@ class Embedding:
             return out
 
         return measure
+
+
+@dataclass(frozen=True)
+class OpenEmbedding:
+    """A loaded network, as `families.measuring.Opened` describes it."""
+
+    name: str
+    rows: int
+    measure: Callable[[np.ndarray], np.ndarray]
+
+    def prepare(self) -> None:
+        """Nothing: the network is loaded."""
+
+    def __call__(self, batch: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
+        return {self.name: self.measure(batch)}
 
 
 def views(batch: np.ndarray, count: int) -> Iterator[np.ndarray]:

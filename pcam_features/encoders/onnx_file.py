@@ -20,10 +20,11 @@ from onnx import TensorProto, helper, shape_inference
 from ..errors import InputError
 from ..geometry import PATCH_SIZE
 from ..storage.files import sha256
-from .embedding import Embedding, Settings, check_choices, check_size, width_of
+from .embedding import Embedding, check_size, width_of
 from .graph import FEATURES, PIXELS, Graph, pixels_in
+from .options import EncoderFacts, EncoderOptions, check_choices
 from .pooling import POOLS, pool
-from .runtimes import DEFAULT, RUNTIMES, Run, chunk_for
+from .runtimes import DEFAULT, F32, RUNTIMES, Run, chunk_for
 
 VERSION = 1
 LARGEST = (1 << 31) - 1  # bytes: an ONNX file holds no more
@@ -33,26 +34,26 @@ LOOPS = ("Loop", "Scan")
 OLDEST_OPSET = 11  # where pooling and resizing began to mean what they mean here
 
 
-def open_file(name: str, settings: Settings) -> Embedding:
+def open_file(name: str, options: EncoderOptions) -> Embedding:
     """Raises InputError for a file that is not such a network, or cannot be run."""
     path = Path(name)
     content = _read(path)
     model = _parse(content, path)
     given, shape = _input(model, path)
-    size, mean, std = _pixels(path, settings.size, shape)
-    if settings.depths is not None:
-        check_choices(settings.depths, ["head"], f"depth in {path}")
-    runtime = settings.runtime or DEFAULT
+    size, mean, std = _pixels(path, options.size, shape)
+    if options.depths is not None:
+        check_choices(options.depths, ["head"], f"depth in {path}")
+    runtime, precision = options.runtime or DEFAULT, options.precision or F32
     chunk = shape[0] or chunk_for(runtime)
     maps = _output(_fixed(model, chunk, size), path)
-    if len(maps) == 2 and settings.pools not in (None, ("mean",)):
+    if len(maps) == 2 and options.pools not in (None, ("mean",)):
         raise InputError(f"{path} gives a vector for a patch, not maps to pool; leave out --pools.")
-    pools = tuple(POOLS if settings.pools is None else settings.pools) if len(maps) == 4 else ()
+    pools = tuple(POOLS if options.pools is None else options.pools) if len(maps) == 4 else ()
 
     def load(source: tuple[int, int], threads: int) -> Run:
         graph = _around(model, given, maps, source, size, mean, std, pools, chunk)
         try:
-            return RUNTIMES[runtime](graph, chunk=chunk, threads=threads, precision=settings.precision)
+            return RUNTIMES[runtime](graph, chunk=chunk, threads=threads, precision=precision)
         except InputError:
             raise
         except Exception as error:  # a stranger's graph can be wrong in too many ways to list
@@ -65,17 +66,17 @@ def open_file(name: str, settings: Settings) -> Embedding:
         raise
     except Exception as error:
         raise InputError(f"{path} cannot be run by {runtime}: {_said(error)}.") from None
-    facts = {
-        "network": path.stem,
-        "weights_sha256": sha256(content),
-        "size": size,
-        "mean": list(mean),
-        "std": list(std),
-        "pools": list(pools),
-        "views": settings.views or 1,
-        "precision": settings.precision,
-        "runtime": runtime,
-    }
+    facts = EncoderFacts(
+        network=path.stem,
+        weights_sha256=sha256(content),
+        size=size,
+        mean=mean,
+        std=std,
+        pools=pools,
+        views=options.views or 1,
+        precision=precision,
+        runtime=runtime,
+    )
     kinds = [POOLS[name] for name in pools] or ["value__patch"]
     each = width // len(kinds)
     features = tuple(f"{kind}_{k:04d}" for kind in kinds for k in range(each))

@@ -1,58 +1,83 @@
-"""From the name of an encoder to embeddings."""
+"""Opening an encoder by its name, and embedding patches with it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 
 from ..constants import ENCODERS, TIMM
 from ..errors import InputError
+from ..execution.executor import Threads
 from . import efficientnet_lite
-from .embedding import VIEWS, Embedding, Settings, check_choices, check_size
+from .embedding import VIEWS, Embedding, check_size
+from .options import EncoderOptions, check_choices, names_in
 from .pooling import POOLS
-from .runtimes import RUNTIMES
+from .runtimes import F32, RUNTIMES
 
 ENCODER = ENCODERS[0]
-PRECISIONS = ("f32", "bf16")
+PRECISIONS = (F32, "bf16")
 ONNX = ".onnx"
 
 
 def open_encoder(
-    encoder: str = ENCODER,
+    encoder: str | None = None,
     *,
     size: int | None = None,
-    depths: Sequence[str] | None = None,
-    pools: Sequence[str] | None = None,
+    depths: str | Sequence[str] | None = None,
+    pools: str | Sequence[str] | None = None,
     views: int | None = None,
-    precision: str = "f32",
+    precision: str | None = None,
     runtime: str | None = None,
 ) -> Embedding:
-    """An encoder with its settings; None is the encoder's own default.
+    """Open an encoder. Options are those of `EncoderOptions`; None is the encoder's default.
 
-    Raises InputError for an encoder that cannot be used, or a setting that it does not have.
+    Raises
+    ------
+    InputError
+        If the encoder cannot be used, or does not have an option's value.
+
+    Examples
+    --------
+    >>> open_encoder("efficientnet_lite0", depths=["head"], views=1).name
+    'efficientnet_lite0_96px'
     """
-    if views not in (None, *VIEWS):
-        raise InputError(f"an embedding is of 1, 4 or 8 views, not {views}.")
-    if size is not None:
-        check_size(size, "an encoder's size")
-    check_choices([precision], PRECISIONS, "precision")
-    if pools is not None:
-        pools = check_choices(pools, list(POOLS), "pool")
-    if runtime is not None:
-        check_choices([runtime], list(RUNTIMES), "runtime")
-    settings = Settings(size, depths, pools, views, precision, runtime)
+    options = EncoderOptions(
+        encoder,
+        size,
+        names_in(depths),
+        names_in(pools),
+        views,
+        precision,
+        runtime,
+    )
+    return open_with(options)
+
+
+def open_with(options: EncoderOptions) -> Embedding:
+    """Open the encoder that `options` name. Raises InputError as `open_encoder` does."""
+    encoder = options.encoder or ENCODER
+    if options.views not in (None, *VIEWS):
+        raise InputError(f"an embedding is averaged over 1, 4 or 8 views, not {options.views}.")
+    if options.size is not None:
+        check_size(options.size, "an encoder's size")
+    if options.precision is not None:
+        check_choices([options.precision], PRECISIONS, "precision")
+    if options.pools is not None:
+        options = replace(options, pools=check_choices(options.pools, list(POOLS), "pool"))
+    if options.runtime is not None:
+        check_choices([options.runtime], list(RUNTIMES), "runtime")
     if encoder in efficientnet_lite.PUBLISHED:
-        return efficientnet_lite.open_encoder(encoder, settings)
+        return efficientnet_lite.open_encoder(encoder, options)
     if encoder.endswith(ONNX):
         from .onnx_file import open_file
 
-        return open_file(encoder, settings)
+        return open_file(encoder, options)
     if encoder.startswith(TIMM):
         from .timm_models import open_model
 
-        return open_model(encoder.removeprefix(TIMM), settings)
+        return open_model(encoder.removeprefix(TIMM), options)
     known = ", ".join(efficientnet_lite.PUBLISHED)
     raise InputError(
         f"there is no encoder {encoder!r}; give one of {known}, an ONNX file, or timm:NAME[:WEIGHTS]."
@@ -67,14 +92,30 @@ def embed(
     pools: Sequence[str] = ("mean",),
     views: int = 1,
     *,
-    precision: str = "f32",
+    precision: str = F32,
     runtime: str | None = None,
     threads: int = 0,
 ) -> np.ndarray:
-    """Embeddings, float32 (N, F), of patches, uint8 (N, H, W, 3); on every core for 0 threads.
+    """Embed patches of any size.
 
-    Depths are `block00` … and `head`, pools `mean`, `center`, `deviation` and `maximum`; columns go
-    by depth, then pool, then channel. Raises InputError for what is not such patches or settings.
+    Parameters
+    ----------
+    batch
+        uint8 (N, height, width, 3), RGB.
+    encoder, size, depths, pools, views, precision, runtime
+        See `EncoderOptions`.
+    threads
+        Number of threads; 0 is one for each core.
+
+    Returns
+    -------
+    ndarray
+        float32 (N, F). Columns are ordered by depth, then pool, then channel.
+
+    Raises
+    ------
+    InputError
+        For anything that is not such patches or options.
     """
     import joblib
 
@@ -96,6 +137,5 @@ def embed(
     threads = threads or joblib.cpu_count()
     measure = opened.measurer(batch.shape[1:3], threads)
     starts = range(0, len(batch), opened.chunk)
-    with ThreadPoolExecutor(threads) as pool:
-        parts = pool.map(lambda start: measure(batch[start : start + opened.chunk]), starts)
-        return np.concatenate(list(parts))
+    parts = Threads(threads).map(lambda start: measure(batch[start : start + opened.chunk]), starts)
+    return np.concatenate(list(parts))

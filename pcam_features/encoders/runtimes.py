@@ -163,6 +163,7 @@ def bound(
 
 
 DEFAULT, CARD = "openvino", "cuda"
+F32 = "f32"  # the precision of every runtime
 RUNTIMES: dict[str, Runtime] = {"openvino": openvino, "onnxruntime": onnxruntime, CARD: cuda}
 
 

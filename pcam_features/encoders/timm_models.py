@@ -14,33 +14,34 @@ import numpy as np
 
 from ..errors import InputError
 from ..networks.timm_models import _split, network, pixels
-from .embedding import Embedding, Settings, check_choices, check_size, width_of
-from .runtimes import CHUNK, Run
+from .embedding import Embedding, check_size, width_of
+from .options import EncoderFacts, EncoderOptions, check_choices
+from .runtimes import CHUNK, F32, Run
 
 VERSION = 1
 
 
-def open_model(name: str, settings: Settings) -> Embedding:
+def open_model(name: str, options: EncoderOptions) -> Embedding:
     """Raises InputError for a model or a weight file that cannot be used."""
-    for what, given in (("pools", settings.pools), ("runtime", settings.runtime)):
+    for what, given in (("pools", options.pools), ("runtime", options.runtime)):
         if given not in (None, ("mean",)):
             raise InputError(f"timm:{name} gives a vector by PyTorch; leave out --{what}.")
-    if settings.depths is not None:
-        check_choices(settings.depths, ["head"], f"depth in timm:{name}")
-    check_choices([settings.precision], ["f32"], f"precision of timm:{name}")
+    if options.depths is not None:
+        check_choices(options.depths, ["head"], f"depth in timm:{name}")
+    check_choices([options.precision or F32], [F32], f"precision of timm:{name}")
     model = network(name)
     how = pixels(model)
-    size = check_size(settings.size or how["input_size"][1], f"the size that timm:{name} takes")
-    facts = {
-        "network": "timm_" + _split(name)[0],
-        "weights_sha256": _sum(model.state_dict()),
-        "size": size,
-        "mean": list(how["mean"]),
-        "std": list(how["std"]),
-        "views": settings.views or 1,
-        "precision": "f32",
-        "runtime": "torch",
-    }
+    size = check_size(options.size or how["input_size"][1], f"the size that timm:{name} takes")
+    facts = EncoderFacts(
+        network="timm_" + _split(name)[0],
+        weights_sha256=_sum(model.state_dict()),
+        size=size,
+        mean=tuple(how["mean"]),
+        std=tuple(how["std"]),
+        views=options.views or 1,
+        precision=F32,
+        runtime="torch",
+    )
     run = _runner(model, size, how)
     try:
         width = width_of(run, CHUNK, size, f"timm:{name}")

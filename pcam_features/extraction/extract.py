@@ -6,92 +6,70 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
 
 from ..engine.devices import Target
-from ..engine.kernel import Kernel
 from ..errors import InputError
-from ..families.family import Family
-from ..families.registry import CNN, Measure, batch_rows, chosen, kernels_of, listed, measurer
-from ..geometry import PATCH_SIZE
+from ..execution.executor import Threads
+from ..families.family import FeatureFamily
 from ..sources.source import Source, Split
 from ..storage import costs
 from ..storage.files import one_process, sweep
 from ..store.layout import part_count, part_span
 from ..store.manifest import check_ours, clear, mark_complete, plan, write_manifest
 from ..store.parts import is_there, write_features, write_patches
-from .tiles import measure_tiles
+from .measuring import OpenFamilies, open_families, spans
 
-if TYPE_CHECKING:
-    from ..encoders.embedding import Embedding
-
-EMBEDDED_ROWS = 32  # patches that a thread embeds at a time, where no kernel measures them
-VERIFY_ROWS = 128  # patches that a thread reads at a time to look at their sums
+VERIFY_ROWS = 128  # patches that a thread reads at a time to check their sums
+WRITERS = 2  # threads that write the parts before, while the next ones are measured
 
 
-def families_named(names: str | None, encoder: dict[str, Any]) -> list[Family | Embedding]:
-    """The families in a comma-separated list, all for None; `cnn` is an encoder with the settings
-    in `encoder`, of which None is its default.
-
-    Raises InputError for a name or a setting that is not known, and for settings without `cnn`.
-    """
-    words = [] if names is None else listed(names)
-    by_hand = [word for word in words if word != CNN]
-    settings = {key: value for key, value in encoder.items() if value is not None}
-    if settings and CNN not in words:
-        raise InputError(f"--{next(iter(settings))} is for embeddings; add --families {CNN}.")
-    found: list[Family | Embedding] = []
-    if by_hand or not words:
-        found += chosen(None if names is None else ",".join(by_hand))
-    if CNN in words:
-        from ..encoders.registry import open_encoder
-
-        lists: dict[str, Any] = {
-            key: listed(settings[key]) for key in ("depths", "pools") if key in settings
-        }
-        found.append(open_encoder(**settings | lists))
-    return found
-
-
-def kernels_in(families: Sequence[Family | Embedding]) -> list[Kernel]:
-    """The kernels that measure the hand-made ones of these, in the order they run."""
-    by_hand = [family for family in families if isinstance(family, Family)]
-    return kernels_of(by_hand) if by_hand else []
-
-
-def left_to_cpu(families: Sequence[Family | Embedding], device: str) -> list[str]:
+def left_to_cpu(families: Sequence[FeatureFamily], device: str) -> list[str]:
     """The families that the CPU computes although kernels run on another device, by name."""
     return [family.name for family in families if device != family.computed_on(device) == "cpu"]
 
 
 @dataclass(frozen=True)
-class Shard:
-    """A part of a split, and the families it still lacks."""
+class Unit:
+    """A unit of work: rows `start` to `stop` of a split, and the families to compute of them."""
 
-    split: Split
-    part: int
+    split: str
+    start: int
+    stop: int
     families: tuple[str, ...]
 
-    @property
-    def span(self) -> tuple[int, int]:
-        return part_span(self.part, len(self.split))
 
-    def batches(self, rows: int) -> list[tuple[int, int]]:
-        start, stop = self.span
-        return [(k, min(k + rows, stop)) for k in range(start, stop, rows)]
+@dataclass(frozen=True)
+class Part:
+    """A part of a split, with the families that it lacks."""
+
+    number: int
+    whole: Unit
+
+    @classmethod
+    def of(cls, split: Split, number: int, families: tuple[str, ...] = ()) -> Part:
+        start, stop = part_span(number, len(split))
+        return cls(number, Unit(split.name, start, stop, families))
+
+    @property
+    def rows(self) -> int:
+        return self.whole.stop - self.whole.start
+
+    def units(self, rows: int) -> list[Unit]:
+        """The part in batches of `rows` patches."""
+        batches = spans(self.whole.start, self.whole.stop, rows)
+        return [replace(self.whole, start=start, stop=stop) for start, stop in batches]
 
 
 def missing(
-    path: Path | None, splits: list[Split], families: Sequence[Family | Embedding]
-) -> list[Shard]:
-    """The parts that are not there yet: all of them if there is no store to look at."""
-    shards = []
+    path: Path | None, splits: Sequence[Split], families: Sequence[FeatureFamily]
+) -> list[Part]:
+    """The parts that a store at `path` lacks, with the families they lack; all of them for None."""
+    parts = []
     for split in splits:
         for part in range(part_count(len(split))):
             lacking = tuple(
@@ -100,170 +78,199 @@ def missing(
                 if path is None or not is_there(path, split, family, part)
             )
             if lacking:
-                shards.append(Shard(split, part, lacking))
-    return shards
+                parts.append(Part.of(split, part, lacking))
+    return parts
+
+
+@dataclass(frozen=True)
+class ExtractionPlan:
+    """What extraction would do.
+
+    Parameters
+    ----------
+    source, kind
+        Where the patches are, and in which layout.
+    patches
+        Number of patches of each split.
+    columns
+        Number of columns of each family.
+    patches_to_measure
+        How many patches are not in the store yet with all families.
+    bytes_to_write
+        Size of what is missing, before compression.
+    device
+        Where kernels run.
+    """
+
+    source: str
+    kind: str
+    patches: dict[str, int]
+    columns: dict[str, int]
+    patches_to_measure: int
+    bytes_to_write: int
+    device: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as `pcam extract --json` prints it."""
+        return asdict(self)
 
 
 def forecast(
     path: Path,
     source: Source,
-    splits: list[Split],
-    families: Sequence[Family | Embedding],
+    splits: Sequence[Split],
+    families: Sequence[FeatureFamily],
     device: str,
     *,
     overwrite: bool = False,
-) -> dict[str, Any]:
-    """What extraction would do: patches, columns, bytes (before compression) and device.
-
-    Nothing is written. Raises InputError if the store at `path` does not fit.
-    """
+) -> ExtractionPlan:
+    """Plan an extraction; nothing is written. Raises InputError if the store at `path` does not fit."""
     if overwrite and path.exists():
         check_ours(path)
-        shards = missing(None, splits, families)
+        parts = missing(None, splits, families)
     else:
-        plan(path, source, splits, families, device)
-        shards = missing(path, splits, families)
+        plan(path, source, list(splits), families, device)
+        parts = missing(path, splits, families)
     columns = {family.name: len(family.columns) for family in families}
-    todo = [(s.span[1] - s.span[0], sum(columns[name] for name in s.families)) for s in shards]
-    return {
-        "source": source.path,
-        "kind": source.kind,
-        "patches": {split.name: len(split) for split in splits},
-        "columns": columns,
-        "patches_to_measure": sum(rows for rows, _ in todo),
-        "bytes_to_write": sum(4 * rows * width for rows, width in todo),
-        "device": device,
-    }
+    rows = [part.rows for part in parts]
+    widths = [sum(columns[name] for name in part.whole.families) for part in parts]
+    return ExtractionPlan(
+        source=source.path,
+        kind=source.kind,
+        patches={split.name: len(split) for split in splits},
+        columns=columns,
+        patches_to_measure=sum(rows),
+        bytes_to_write=4 * sum(n * width for n, width in zip(rows, widths, strict=True)),
+        device=device,
+    )
 
 
 def extract(
     path: Path,
     source: Source,
-    splits: list[Split],
-    families: Sequence[Family | Embedding],
+    splits: Sequence[Split],
+    families: Sequence[FeatureFamily],
     target: Target,
     threads: int,
     *,
     overwrite: bool = False,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> None:
-    """Bring the store at `path` to hold `families` of `splits`, computing only what is missing.
+    """Compute the features that the store at `path` lacks.
 
-    `progress` is told of rows as they are done, and of 0 when measuring begins. Raises InputError
-    for patches that cannot be read and for a store that does not fit; finished parts stay.
+    Parameters
+    ----------
+    path
+        The store's folder, made if it is not there.
+    source, splits
+        The patches.
+    families
+        The families to compute.
+    target
+        Where kernels run.
+    threads
+        Number of threads that read and measure.
+    overwrite
+        Whether to remove what the store holds first.
+    progress
+        Called with the number of patches done, and with 0 when measuring begins.
+
+    Raises
+    ------
+    InputError
+        For patches that cannot be read, and a store that does not fit; finished parts stay.
     """
     check_ours(path)
-    networks = networks_of(families, threads)  # before there is a folder: theirs may not load
+    opened = open_families(families, target, threads)  # before there is a folder: it may fail
+    names = [family.name for family in families]
     path.mkdir(parents=True, exist_ok=True)
     with one_process(path, f"extracting to {path}"):
         if overwrite:
             clear(path)
-        manifest = plan(path, source, splits, families, target.NAME)
+        manifest = plan(path, source, list(splits), families, target.NAME)
         sweep(path)
         write_manifest(path, manifest)
-        shards = missing(path, splits, families)
-        if shards:
-            measure, rows = measurer_of(families, networks, target, threads)
+        parts = missing(path, splits, families)
+        if parts:
+            opened.prepare()
             progress(0)  # compiled: from here on, time tells how long the rest will take
             began = time.monotonic()
-            _measure_all(path, shards, families, measure, rows, threads, progress)
-            names = [f.name for f in families if any(f.name in shard.families for shard in shards)]
-            patches = sum(shard.span[1] - shard.span[0] for shard in shards)
-            costs.record_measuring(path, names, patches, time.monotonic() - began)
+            _measure_parts(
+                path, {split.name: split for split in splits}, parts, opened, threads, progress
+            )
+            measured = [name for name in names if any(name in part.whole.families for part in parts)]
+            patches = sum(part.rows for part in parts)
+            costs.record_measuring(path, measured, patches, time.monotonic() - began)
         for split in splits:
             for part in range(part_count(len(split))):
                 write_patches(path, split, part)
-            names = [family.name for family in families]
             manifest = mark_complete(path, manifest, split.name, names)
 
 
-Networks = dict[str, Callable[[np.ndarray], np.ndarray]]
+Measured = tuple[Part, dict[str, np.ndarray]]
 
 
-def networks_of(families: Sequence[Family | Embedding], threads: int) -> Networks:
-    """What embeds a batch, for each embedding. Raises InputError for weights that cannot be used."""
-    return {
-        family.name: family.measurer((PATCH_SIZE, PATCH_SIZE), threads)
-        for family in families
-        if not isinstance(family, Family)
-    }
-
-
-def measurer_of(
-    families: Sequence[Family | Embedding], networks: Networks, target: Target, threads: int
-) -> tuple[Measure, int]:
-    """What measures a batch, and how many patches it should be given at a time."""
-    by_hand = [family for family in families if isinstance(family, Family)]
-    kernels = measurer(by_hand, target) if by_hand else None
-
-    def measure(batch: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
-        found = {name: networks[name](batch) for name in names if name in networks}
-        rest = [name for name in names if name not in networks]
-        return found | (kernels(batch, rest) if kernels and rest else {})
-
-    if by_hand:
-        return measure, batch_rows(by_hand, target, threads)
-    return measure, max([EMBEDDED_ROWS, *(f.chunk for f in families if not isinstance(f, Family))])
-
-
-def _measure_all(
+def _measure_parts(
     path: Path,
-    shards: list[Shard],
-    families: Sequence[Family | Embedding],
-    measure: Measure,
-    rows: int,
+    splits: dict[str, Split],
+    parts: Sequence[Part],
+    opened: OpenFamilies,
     threads: int,
     progress: Callable[[int], None],
 ) -> None:
-    def work(shard: Shard, start: int, stop: int) -> dict[str, np.ndarray]:
-        if shard.split.tiles is not None:
-            measured = measure_tiles(shard.split, (start, stop), measure, shard.families, rows)
-        else:
-            measured = measure(shard.split.read(start, stop), shard.families)
-        progress(stop - start)
-        return measured
+    """Measure and write parts. When a patch cannot be read, the parts before it are still written."""
+    by_name = {family.name: family for family in opened.families}
+    failures: list[Exception] = []
 
-    by_name = {family.name: family for family in families}
-    at_once = max(1, threads // 4)  # parts: enough batches for every thread, and a bound on memory
-    parallel = Parallel(n_jobs=threads, backend="threading")
+    def work(unit: Unit) -> dict[str, np.ndarray]:
+        return opened.measure(splits[unit.split], unit.start, unit.stop, unit.families)
 
-    def write(group: list[Shard], results: Iterator[dict[str, np.ndarray]]) -> None:
-        for shard in group:
-            measured = [next(results) for _ in shard.batches(rows)]
-            for name in shard.families:
-                values = np.concatenate([batch[name] for batch in measured])
-                write_features(path, shard.split, by_name[name], shard.part, values)
+    def measured() -> Iterator[Measured]:
+        units = [unit for part in parts for unit in part.units(opened.rows)]
+        results = Threads(threads).map(work, units)
+        try:
+            for part in parts:
+                batches = []
+                for unit in part.units(opened.rows):
+                    batches.append(next(results))
+                    progress(unit.stop - unit.start)
+                names = part.whole.families
+                yield part, {name: np.concatenate([batch[name] for batch in batches]) for name in names}
+        except Exception as error:  # raised below, once the parts before it are written
+            failures.append(error)
 
-    with ThreadPoolExecutor(1) as writer:  # while the next parts are measured
-        written: Future[None] | None = None
-        for first in range(0, len(shards), at_once):
-            group = shards[first : first + at_once]
-            batches = [(shard, *span) for shard in group for span in shard.batches(rows)]
-            results = parallel(delayed(work)(*batch) for batch in batches)
-            if written:
-                written.result()
-            written = writer.submit(write, group, iter(results))
-        if written:
-            written.result()
+    def write(item: Measured) -> None:
+        part, values = item
+        for name, family_values in values.items():
+            write_features(path, splits[part.whole.split], by_name[name], part.number, family_values)
+
+    for _ in Threads(WRITERS).map(write, measured()):
+        pass
+    if failures:
+        raise failures[0]
 
 
-def verify(splits: list[Split], threads: int, progress: Callable[[int], None]) -> None:
+def verify(splits: Sequence[Split], threads: int, progress: Callable[[int], None]) -> None:
     """Raises InputError for the first patch whose id is not the SHA-1 of its pixels."""
+    by_name = {split.name: split for split in splits}
 
-    def check(split: Split, start: int, stop: int) -> None:
-        for patch_id, pixels in zip(split.ids[start:stop], split.read(start, stop), strict=True):
-            found = hashlib.sha1(pixels.tobytes(), usedforsecurity=False).hexdigest()
+    def check(unit: Unit) -> int:
+        split = by_name[unit.split]
+        ids = split.ids[unit.start : unit.stop]
+        for patch_id, pixels in zip(ids, split.read(unit.start, unit.stop), strict=True):
+            digest = hashlib.sha1(pixels.tobytes(), usedforsecurity=False).hexdigest()
             if not re.fullmatch("[0-9a-f]{40}", patch_id):
                 raise InputError(
                     f"--verify needs ids that are SHA-1 sums, as Kaggle's are; {patch_id} is none."
                 )
-            if found != patch_id:
+            if digest != patch_id:
                 raise InputError(
-                    f"patch {patch_id} of split {split.name!r} is damaged: the SHA-1 of its pixels "
-                    f"is {found}; replace the file and run again."
+                    f"patch {patch_id} of split {unit.split!r} is damaged: the SHA-1 of its pixels "
+                    f"is {digest}; replace the file and run again."
                 )
-        progress(stop - start)
+        return unit.stop - unit.start
 
-    whole = [Shard(s, part, ()) for s in splits for part in range(part_count(len(s)))]
-    spans = [(shard.split, *span) for shard in whole for span in shard.batches(VERIFY_ROWS)]
-    Parallel(n_jobs=threads, backend="threading")(delayed(check)(*span) for span in spans)
+    parts = [Part.of(split, k) for split in splits for k in range(part_count(len(split)))]
+    units = [unit for part in parts for unit in part.units(VERIFY_ROWS)]
+    for done in Threads(threads).map(check, units):
+        progress(done)

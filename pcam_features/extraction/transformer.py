@@ -6,32 +6,28 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..constants import Device
+from ..encoders.options import EncoderOptions
 from ..engine.devices import choose
 from ..errors import InputError
 from ..execution.executor import Threads
-from ..families.registry import Measure
-from ..sources.source import Split
-from .extract import families_named, measurer_of, networks_of
+from ..families.family import FeatureFamily
 from .images import images_of
-from .tiles import measure_tiles
-
-if TYPE_CHECKING:
-    from ..encoders.embedding import Embedding
-    from ..families.family import Family
+from .measuring import OpenFamilies, kernels_in, open_families, spans
+from .selection import Families, families_named
 
 KEPT = 4  # opened sets of families: a network takes seconds to load, and memory
-_opened: OrderedDict[str, tuple[Measure, int]] = OrderedDict()
+_opened: OrderedDict[str, OpenFamilies] = OrderedDict()
 _opening = threading.Lock()
 
 
 def measure(
     images: Any,
-    families: str | Sequence[str | Family | Embedding] | None = None,
+    families: Families = None,
     *,
     threads: int = 0,
     device: Device | str = Device.auto,
@@ -70,43 +66,35 @@ def measure(
     import joblib
 
     patches = images_of(images)
-    chosen = resolve(families)
+    chosen = families_named(families)
     workers = threads or joblib.cpu_count()
-    measure_batch, most = opened(chosen, workers, device_of(device))
-    names = [family.name for family in chosen]
-    starts = {}
-    columns: list[str] = []
-    for family in chosen:
-        starts[family.name] = len(columns)
-        columns += family.columns
+    opened = kept_open(chosen, workers, device_of(device))
+    columns = [column for family in chosen for column in family.columns]
     values = np.empty((len(patches), len(columns)), np.float32)
+    names = [family.name for family in chosen]
 
     def work(span: tuple[int, int]) -> int:
         start, stop = span
-        if isinstance(patches, Split) and patches.tiles is not None:
-            by_family = measure_tiles(patches, span, measure_batch, names, most)
-        else:
-            by_family = measure_batch(patches.read(start, stop), names)
-        for name, measured in by_family.items():
-            left = starts[name]
-            values[start:stop, left : left + measured.shape[1]] = measured
+        measured = opened.measure(patches, start, stop, names)
+        np.concatenate([measured[name] for name in names], axis=1, out=values[start:stop])
         return stop - start
 
+    opened.prepare()
     progress(0)
-    rows = max(1, min(most, -(-len(patches) // workers)))
-    spans = [(k, min(k + rows, len(patches))) for k in range(0, len(patches), rows)]
-    for done in Threads(min(workers, len(spans))).map(work, spans):
+    # A few images are shared out evenly.
+    rows = max(1, min(opened.rows, -(-len(patches) // workers)))
+    batches = spans(0, len(patches), rows)
+    for done in Threads(min(workers, len(batches))).map(work, batches):
         progress(done)
     return values, columns
 
 
 def embed(
     images: Any,
-    encoder: str | None = None,
+    options: EncoderOptions = EncoderOptions(),  # noqa: B008 -- frozen
     *,
     threads: int = 0,
     progress: Callable[[int], None] = lambda done: None,
-    **settings: Any,
 ) -> tuple[np.ndarray, list[str]]:
     """Embed images with a network: `measure` with one encoder.
 
@@ -114,16 +102,12 @@ def embed(
     ----------
     images
         uint8 (n, 96, 96, 3) or (96, 96, 3), PIL images, paths, or a split of a source.
-    encoder
-        "efficientnet_lite0" (default), "efficientnet_lite1", "efficientnet_lite2", the path of an
-        ONNX file, or "timm:NAME[:WEIGHTS]".
+    options
+        The encoder and its options.
     threads
         Number of threads; 0 is one for each core.
     progress
         Called with the number of images done, and with 0 when embedding begins.
-    **settings
-        size, depths, pools, views, precision and runtime, as `encoders.registry.open_encoder` takes
-        them; the encoder's defaults where left out.
 
     Returns
     -------
@@ -137,24 +121,10 @@ def embed(
     InputError
         For images that are not patches, and an encoder that cannot be used.
     """
-    from ..encoders.registry import ENCODER, open_encoder
+    from ..encoders.registry import open_with
 
-    network = open_encoder(encoder or ENCODER, **settings)
+    network = open_with(options)
     return measure(images, [network], threads=threads, device=Device.cpu, progress=progress)
-
-
-def resolve(
-    families: str | Sequence[str | Family | Embedding] | None,
-) -> list[Family | Embedding]:
-    """Families from names, comma-separated or in a list, among which may be families.
-
-    Raises InputError for a name that is not known.
-    """
-    if families is None or isinstance(families, str):
-        return families_named(families, {})
-    names = [family for family in families if isinstance(family, str)]
-    given = [family for family in families if not isinstance(family, str)]
-    return [*(families_named(",".join(names), {}) if names or not given else []), *given]
 
 
 def device_of(name: Device | str) -> Device:
@@ -165,17 +135,22 @@ def device_of(name: Device | str) -> Device:
         raise InputError(f"there is no device {name!r}; there are: {', '.join(Device)}.") from None
 
 
-def opened(families: Sequence[Family | Embedding], threads: int, device: Device) -> tuple[Measure, int]:
-    """What measures a batch, and the most patches to give it at a time; the last few are kept."""
+def kernels_to_compile(families: Sequence[FeatureFamily], device: Device) -> int:
+    """How many kernels have to be compiled, which takes a minute, before these families are measured."""
+    kernels = kernels_in(families)
+    target, _ = choose(device)
+    return 0 if target.compiled_before(kernels) else len(kernels)
+
+
+def kept_open(families: Sequence[FeatureFamily], threads: int, device: Device) -> OpenFamilies:
+    """Open families, or take them from the last few that were opened."""
     described = [(family.name, family.described()) for family in families]
     key = json.dumps([described, threads, device])
     with _opening:
-        if key in _opened:
-            _opened.move_to_end(key)
-            return _opened[key]
-        target, _ = choose(device)
-        networks = networks_of(families, threads)
-        _opened[key] = measurer_of(families, networks, target, threads)
-        while len(_opened) > KEPT:
-            _opened.popitem(last=False)
+        if key not in _opened:
+            target, _ = choose(device)
+            _opened[key] = open_families(families, target, threads)
+            if len(_opened) > KEPT:
+                _opened.popitem(last=False)
+        _opened.move_to_end(key)
         return _opened[key]

@@ -1,14 +1,12 @@
-"""The families there are, and how several are measured on one batch."""
+"""The catalog of families that kernels compute."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
-import numpy as np
+from collections.abc import Sequence
 
 from ..engine.devices import Target
 from ..engine.kernel import Kernel
-from ..errors import InputError, PcamError
+from ..errors import InputError
 from . import (
     color,
     filters,
@@ -26,6 +24,7 @@ from . import (
     wavelet,
 )
 from .family import Family
+from .measuring import Kernels, Measure
 
 FAMILIES: dict[str, Family] = {
     module.FAMILY.name: module.FAMILY
@@ -46,12 +45,7 @@ FAMILIES: dict[str, Family] = {
     )
 }
 
-ALL, CNN = "all", "cnn"  # every hand-made family; embeddings
-
-
-# Measures a batch, uint8 (N, 96, 96, 3), giving float32 (N, columns) for each family named;
-# several threads may call it at once.
-Measure = Callable[[np.ndarray, Sequence[str]], dict[str, np.ndarray]]
+ALL, CNN = "all", "cnn"  # every family in the catalog; embeddings
 
 
 def listed(names: str) -> list[str]:
@@ -80,38 +74,8 @@ def kernels_of(families: Sequence[Family]) -> list[Kernel]:
     return [planes.KERNEL, *(family.kernel for family in families)]
 
 
-def batch_rows(families: Sequence[Family], target: Target, threads: int) -> int:
-    """How many patches each of `threads` should measure at a time on `target`."""
-    bytes_per_patch = sum(kernel.bytes_per_patch for kernel in kernels_of(families))
-    return target.batch_rows(bytes_per_patch, threads)
-
-
 def measurer(families: Sequence[Family], target: Target) -> Measure:
-    """Compile `families` for `target`, for the first time on a machine in a minute.
-
-    A batch that does not fit in the card's memory is measured in halves. What is returned raises
-    PcamError if a single patch does not fit.
-    """
-    target.compile_ahead(kernels_of(families))
-    make_planes = target.prepare(planes.KERNEL)
-    kernels = {family.name: target.prepare(family.kernel) for family in families}
-
-    def at_once(batch: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
-        with target.batch_stream():
-            shared = make_planes(target.to_device(batch))
-            return target.to_host({name: kernels[name](shared) for name in names})
-
-    def measure(batch: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
-        try:
-            return at_once(batch, names)
-        except target.out_of_memory():
-            if len(batch) == 1:
-                raise PcamError(
-                    "the card has no memory left for one patch; use --device cpu."
-                ) from None
-        target.release()
-        half = len(batch) // 2
-        first, second = measure(batch[:half], names), measure(batch[half:], names)
-        return {name: np.concatenate([first[name], second[name]]) for name in names}
-
-    return measure
+    """Compile `families` for `target`: a minute for the first time on a machine."""
+    kernels = Kernels([family.kernel for family in families], target, threads=1)
+    kernels.prepare()
+    return kernels

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,8 +14,9 @@ import pytest
 from conftest import Result
 
 from pcam_features.encoders import embed
+from pcam_features.encoders.options import EncoderOptions
 from pcam_features.errors import InputError
-from pcam_features.extraction.extract import families_named
+from pcam_features.extraction.selection import families_named
 from pcam_features.families.registry import FAMILIES
 from pcam_features.learn import bundle
 from pcam_features.sources.detect import open_source
@@ -35,10 +36,10 @@ def store(synthetic_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
     folder = tmp_path_factory.mktemp("features") / "store"
     source, _ = open_source(str(synthetic_folder))
-    settings: dict[str, Any] = {"depths": "block00,block04", "pools": "mean,maximum"}
+    small = EncoderOptions(depths=("block00", "block04"), pools=("mean", "maximum"))
     families = [
-        *families_named("color,lbp,cnn", settings | {"views": 1}),
-        *families_named("cnn", settings | {"views": 4}),
+        *families_named("color,lbp,cnn", replace(small, views=1)),
+        *families_named("cnn", replace(small, views=4)),
     ]
     extract(folder, source, source.only(None), families, cpu, threads=2)
     return folder
@@ -128,9 +129,9 @@ def test_mechanics_features_says_what_embeddings_are(pcam: Run) -> None:
 
 
 def test_mechanics_names_of_families() -> None:
-    assert [family.name for family in families_named("all,cnn", {})][:-1] == list(FAMILIES)
-    assert [family.name for family in families_named(None, {})] == list(FAMILIES)
-    assert families_named("cnn,lbp", {})[0].name == "lbp"
+    assert [family.name for family in families_named("all,cnn")][:-1] == list(FAMILIES)
+    assert [family.name for family in families_named(None)] == list(FAMILIES)
+    assert families_named("cnn,lbp")[0].name == "lbp"
 
 
 def test_mechanics_fit_predict_and_submit(

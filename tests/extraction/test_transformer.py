@@ -12,15 +12,19 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from pcam_features.encoders.options import EncoderOptions
 from pcam_features.engine import cpu
 from pcam_features.errors import InputError
 from pcam_features.extraction.extract import extract
-from pcam_features.extraction.transformer import embed, measure, resolve
+from pcam_features.extraction.selection import families_named
+from pcam_features.extraction.transformer import embed, measure
 from pcam_features.families.registry import FAMILIES
 from pcam_features.sources.detect import open_source
 from pcam_features.store.store import open_store
 
 FEW = "color,lbp,nuclei"
+SMALL = EncoderOptions(depths=("block02", "head"))
+HEAD = EncoderOptions(depths=("head",))
 
 
 def stored(store: Path, split: str, families: list[str]) -> pd.DataFrame:
@@ -34,7 +38,7 @@ def test_parity_500_real_patches_equal_the_store_to_the_bit(
 ) -> None:
     source, _ = open_source(str(kaggle_folder), slides="none")
     train = source.splits["train"]
-    extract(tmp_path / "f", source, [train], resolve(None), cpu, threads=2)
+    extract(tmp_path / "f", source, [train], families_named(None), cpu, threads=2)
     table = stored(tmp_path / "f", "train", list(FAMILIES)).iloc[:500]
     values, columns = measure(train.read(0, 500), device="cpu", threads=2)
     assert columns == list(table.columns)
@@ -60,19 +64,19 @@ def test_invariant_a_batch_of_one_is_as_a_batch_of_many(batch: np.ndarray) -> No
 
 
 def test_invariant_embeddings_do_not_depend_on_the_batch(synthetic_batch: np.ndarray) -> None:
-    together, columns = embed(synthetic_batch, depths=["block02", "head"], threads=2)
+    together, columns = embed(synthetic_batch, SMALL, threads=2)
     assert together.shape == (24, len(columns))
     for k in (0, 3, 23):
-        alone, _ = embed(synthetic_batch[k], depths=["block02", "head"], threads=2)
+        alone, _ = embed(synthetic_batch[k], SMALL, threads=2)
         np.testing.assert_array_equal(alone[0], together[k])
-    some, _ = embed(synthetic_batch[5:18], depths=["block02", "head"], threads=1)
+    some, _ = embed(synthetic_batch[5:18], SMALL, threads=1)
     np.testing.assert_array_equal(some, together[5:18])
 
 
 def test_parity_embeddings_equal_the_store(synthetic_folder: Path, tmp_path: Path) -> None:
     source, _ = open_source(str(synthetic_folder))
     split = source.splits["test"]
-    families = resolve("lbp,cnn")
+    families = families_named("lbp,cnn")
     extract(tmp_path / "f", source, [split], families, cpu, threads=2)
     values, columns = embed(split, threads=2)
     table = stored(tmp_path / "f", "test", [families[1].name])
@@ -83,11 +87,11 @@ def test_parity_embeddings_equal_the_store(synthetic_folder: Path, tmp_path: Pat
 
 def test_invariant_many_threads_may_measure_at_once(synthetic_batch: np.ndarray) -> None:
     expected, _ = measure(synthetic_batch, FEW, device="cpu")
-    network, _ = embed(synthetic_batch[:8], depths=["head"], threads=2)
+    network, _ = embed(synthetic_batch[:8], HEAD, threads=2)
 
     def call(k: int) -> bool:
         if k % 4 == 3:
-            return np.array_equal(embed(synthetic_batch[:8], depths=["head"], threads=2)[0], network)
+            return np.array_equal(embed(synthetic_batch[:8], HEAD, threads=2)[0], network)
         return np.array_equal(measure(synthetic_batch, FEW, device="cpu", threads=2)[0], expected)
 
     with ThreadPoolExecutor(8) as pool:
@@ -150,7 +154,7 @@ def test_mechanics_unknown_names_and_devices_are_refused(synthetic_batch: np.nda
     with pytest.raises(InputError, match="no family called colour"):
         measure(synthetic_batch, "colour")
     with pytest.raises(InputError, match="no encoder 'efficientnet'"):
-        embed(synthetic_batch, "efficientnet")
+        embed(synthetic_batch, EncoderOptions("efficientnet"))
     with pytest.raises(InputError, match="no device 'gpu'"):
         measure(synthetic_batch, "color", device="gpu")
 

@@ -1,0 +1,106 @@
+"""What an encoder is asked for, and what decides the values it computes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ..errors import InputError
+
+
+@dataclass(frozen=True)
+class EncoderOptions:
+    """Options of an encoder. None is the encoder's default.
+
+    Parameters
+    ----------
+    encoder
+        "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", the path of an ONNX file,
+        or "timm:NAME[:WEIGHTS]".
+    size
+        Side of the network's input in pixels.
+    depths
+        Where the network is read: "block00" … and "head".
+    pools
+        How feature maps are pooled: "mean", "center", "deviation", "maximum".
+    views
+        Number of orientations that the embedding is averaged over: 1, 4 or 8.
+    precision
+        "f32" or "bf16".
+    runtime
+        "openvino", "onnxruntime" or "cuda".
+    """
+
+    encoder: str | None = None
+    size: int | None = None
+    depths: tuple[str, ...] | None = None
+    pools: tuple[str, ...] | None = None
+    views: int | None = None
+    precision: str | None = None
+    runtime: str | None = None
+
+    def given(self) -> list[str]:
+        """The names of the options that are not left to their defaults."""
+        return [field.name for field in fields(self) if getattr(self, field.name) is not None]
+
+
+@dataclass(frozen=True)
+class EncoderFacts:
+    """All that decides an embedding's values; a store's manifest keeps it.
+
+    Parameters
+    ----------
+    network
+        The network's name.
+    weights_sha256
+        SHA-256 sum of its weights.
+    size
+        Side of its input in pixels.
+    views
+        Number of orientations that the embedding is averaged over.
+    precision, runtime
+        How it is computed.
+    depths, pools
+        Where the network is read, and how its maps are pooled; None where that is not a choice.
+    mean, std
+        Normalization of red, green and blue; None where the network's name implies it.
+    """
+
+    network: str
+    weights_sha256: str
+    size: int
+    views: int
+    precision: str
+    runtime: str
+    depths: tuple[str, ...] | None = None
+    pools: tuple[str, ...] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entry `encoder` of a family in a store's manifest."""
+        order = ("network", "weights_sha256", "size", "depths", "mean", "std", "pools", "views")
+        values = {name: getattr(self, name) for name in (*order, "precision", "runtime")}
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in values.items()
+            if value is not None
+        }
+
+
+def names_in(names: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    """Names in a comma-separated text or a sequence; None for None."""
+    if isinstance(names, str):
+        return tuple(word.strip() for word in names.split(",") if word.strip())
+    return None if names is None else tuple(names)
+
+
+def check_choices(given: Sequence[str], known: Sequence[str], what: str) -> tuple[str, ...]:
+    """The given names without repeats. Raises InputError for an unknown name, or none at all."""
+    for name in given:
+        if name not in known:
+            raise InputError(f"there is no {what} {name!r}; there are: {', '.join(known)}.")
+    if not given:
+        raise InputError(f"name at least one {what} of: {', '.join(known)}.")
+    return tuple(dict.fromkeys(given))
