@@ -136,7 +136,7 @@ def device_of(name: Device | str) -> Device:
 
 
 def kernels_to_compile(families: Sequence[FeatureFamily], device: Device) -> int:
-    """How many kernels have to be compiled, which takes a minute, before these families are measured."""
+    """How many kernels have to be compiled before these families are measured; it takes a minute."""
     kernels = kernels_in(families)
     target, _ = choose(device)
     return 0 if target.compiled_before(kernels) else len(kernels)
