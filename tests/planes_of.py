@@ -6,7 +6,8 @@ import numpy as np
 
 from pcam_features.engine import cpu
 from pcam_features.families import planes
-from pcam_features.families.registry import FAMILIES, Measure, measurer
+from pcam_features.families.measuring import Measure
+from pcam_features.families.registry import FAMILIES, measurer
 
 
 def planes_of(batch: np.ndarray) -> np.ndarray:

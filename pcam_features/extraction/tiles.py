@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..families.registry import Measure
+from ..families.measuring import Measure
 from ..sources.source import Split
 
 
