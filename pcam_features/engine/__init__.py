@@ -1,1 +1,1 @@
-"""How features are computed: one source for CPU and CUDA."""
+"""The engine: compiles and runs kernels that are written once for CPU and CUDA."""

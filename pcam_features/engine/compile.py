@@ -1,7 +1,7 @@
-"""Compile kernels for the CPU and keep them: python -m pcam_features.engine.compile MODULE …
+"""Compiles kernels for the CPU and caches them: python -m pcam_features.engine.compile MODULE …
 
-Numba compiles one function at a time in a process, whatever its threads: `cpu.compile_ahead` runs
-this once for each core, the first time that kernels are used on a machine.
+Numba compiles one function at a time per process, whatever its threads. Therefore `cpu.compile_ahead`
+starts this module once per core when kernels are first used on a machine.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from . import cpu
 
 
 def main(modules: list[str]) -> None:
-    """Compile the kernel of each module: its `KERNEL`, or that of its `FAMILY`."""
+    """Compile the kernel of each module: `KERNEL`, or else the kernel of `FAMILY`."""
     for name in modules:
         module = importlib.import_module(name)
         cpu.prepare(module.KERNEL if hasattr(module, "KERNEL") else module.FAMILY.kernel)

@@ -1,4 +1,4 @@
-"""The CPU target: kernels compiled by Numba, kept on disk, free of the interpreter's lock."""
+"""The CPU target: kernels compiled by Numba, cached on disk, running without Python's global lock."""
 
 from __future__ import annotations
 
@@ -23,25 +23,30 @@ from .kernel import WORDS, Kernel, bind
 
 NAME = "cpu"
 PACKAGE = Path(__file__).parent.parent
-BATCH_ROWS = 128  # patches a thread reads and measures at a time: a few MB
+BATCH_ROWS = 128  # patches that one thread reads and processes at a time: a few MB
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-# Nobody calls a kernel's functions from Python or C: the ways in take a third of the time to compile.
+# The inner functions of a kernel are never called from Python or C. Without these entry points they
+# compile faster.
 INNER = OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 _compiling = threading.Lock()
 
 
 def measure(patch: Any, table: Any, ints: Any, floats: Any, work: Any, out: Any) -> None:
-    """Stands for a kernel's own `measure`, which `_compiled` puts in its place."""
+    """A placeholder that `_compiled` replaces by the kernel's own `measure`."""
 
 
 def each_patch(patches: Any, table: Any, ints: Any, floats: Any, work: Any, out: Any) -> None:
+    """Run the kernel on each patch of a batch."""
     for n in range(patches.shape[0]):
         measure(patches[n], table, ints, floats, work, out[n])
 
 
 def cache_folder() -> Path:
-    """Where compiled kernels are kept: one folder for each state of the kernels' source, in each
-    place, since Numba does not find what it compiled for a file of another path."""
+    """The folder of the compiled kernels.
+
+    Its name is a digest of the kernels' source and of the path of the package, because Numba does not
+    find code that it compiled for a file with another path.
+    """
     digest = hashlib.sha256(f"numba {numba.__version__} {PACKAGE}".encode())
     for path in sorted([*PACKAGE.glob("engine/*.py"), *PACKAGE.glob("families/*.py")]):
         digest.update(path.read_bytes())
@@ -49,21 +54,21 @@ def cache_folder() -> Path:
 
 
 def compiled_before(kernels: Sequence[Kernel]) -> bool:
-    """Whether these kernels are on disk; if not, the first use takes a minute."""
+    """Whether these kernels are in the cache. If not, their first use takes about a minute."""
     return all(any(_folder(kernel).rglob("*.nbc")) for kernel in kernels)
 
 
 def compile_ahead(kernels: Sequence[Kernel]) -> None:
-    """Compile those of `kernels` that are not on disk yet, in a process for each core.
+    """Compile the kernels that are not in the cache yet, in one process per core.
 
-    A process that fails is no matter: `prepare` compiles what is missing, and says what is wrong.
+    A process that fails is ignored: `prepare` compiles missing kernels, and raises their errors.
     """
     modules = [k.measure.__module__ for k in kernels if not compiled_before([k])]
     modules.sort(key=lambda name: Path(sys.modules[name].__file__ or "").stat().st_size, reverse=True)
     count = min(joblib.cpu_count(), len(modules))
     if count < 2:
         return
-    # -P: modules are not looked for where the user happens to be
+    # -P: do not import modules from the current folder
     command = [sys.executable, "-P", "-m", f"{__package__}.compile"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     workers = [
@@ -87,10 +92,10 @@ def _scratch(kernel: Kernel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @cache
 def _compiled(kernel: Kernel, axes: int) -> Any:
-    """The kernel's loop over a batch: loaded from disk, or compiled and kept there.
+    """The kernel's loop over a batch, loaded from the cache or compiled and cached.
 
-    Numba's cache breaks when several processes write it, so one compiles while others wait. It
-    tells functions apart by name and source line alone, so each kernel has a folder of its own.
+    Numba's cache is not safe when several processes write it, so one process compiles while others
+    wait. The cache distinguishes functions only by name and line, so each kernel has its own folder.
     """
     folder = _folder(kernel)
     folder.mkdir(parents=True, exist_ok=True)
@@ -110,8 +115,19 @@ def _compiled(kernel: Kernel, axes: int) -> Any:
 
 
 def prepare(kernel: Kernel) -> Callable[[Any], Any]:
-    """Compile `kernel` if need be; the function returned runs it on a batch, uint8 (N, …), and
-    returns (N, *kernel.shape). It may be called from several threads at once."""
+    """Load a kernel, or compile it if it is not cached.
+
+    Parameters
+    ----------
+    kernel
+        The kernel.
+
+    Returns
+    -------
+    Callable
+        A function that runs the kernel on a batch, uint8 (N, …), and returns an array of shape
+        (N, *kernel.shape). It is thread-safe.
+    """
     with _compiling:
         loop = _compiled(kernel, axes=4)
 
@@ -124,25 +140,29 @@ def prepare(kernel: Kernel) -> Callable[[Any], Any]:
 
 
 def batch_rows(bytes_per_patch: int, threads: int) -> int:
+    """The number of patches that each thread should process at a time."""
     return BATCH_ROWS
 
 
 def out_of_memory() -> tuple[type[BaseException], ...]:
-    """Nothing: batches are small already."""
+    """The exceptions after which a smaller batch may help: none, because batches are small."""
     return ()
 
 
 def release() -> None:
-    """Nothing is held between batches."""
+    """Do nothing: no memory is held between batches."""
 
 
 def batch_stream() -> nullcontext[None]:
+    """A context without effect: the CPU has no streams."""
     return nullcontext()
 
 
 def to_device(batch: np.ndarray) -> np.ndarray:
+    """The batch itself: the CPU reads it in place."""
     return batch
 
 
 def to_host(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays themselves: they are in the host's memory already."""
     return arrays

@@ -1,8 +1,8 @@
-"""The CUDA target: one thread block a patch; CuPy owns device memory, pinned staging and streams.
+"""The CUDA target: one thread block per patch. CuPy manages device memory, pinned memory and streams.
 
-Importing this needs numba-cuda, which the extras `cuda12` and `cuda13` bring. With the
-environment variable NUMBA_ENABLE_CUDASIM=1 set beforehand, `launch` runs in Numba's simulator,
-on NumPy arrays and without CuPy.
+Importing this module needs numba-cuda, which is part of the extras `cuda12` and `cuda13`. If the
+environment variable NUMBA_ENABLE_CUDASIM=1 is set before, `launch` runs in Numba's simulator, on NumPy
+arrays and without CuPy.
 """
 
 from __future__ import annotations
@@ -15,36 +15,40 @@ from typing import Any
 
 import numba
 import numpy as np
-from numba import cuda  # a module-level name: the simulator swaps it here
+from numba import cuda  # a module-level name, which the simulator replaces
 
 from . import kernel as words
 from .kernel import LANES, Kernel, bind
 
 NAME = "cuda"
-SHARE_OF_MEMORY = 0.6  # of what is free, for batches: the rest is for staging and for others
-MOST_ROWS = 2048  # a part of the store: its results then come back at once
+SHARE_OF_MEMORY = 0.6  # share of the free memory for batches; the rest is for transfers and others
+MOST_ROWS = 2048  # one part of the store, whose results are then copied back together
 _compiling = threading.Lock()
 
 
 def _device(function: Callable[..., Any]) -> Any:
-    # The simulator runs device functions as they are; its wrapper around each call takes a lock,
+    # In the simulator, device functions stay plain functions: its wrapper takes a lock at each call,
     # which makes thirty-two threads a thousand times slower.
     return function if numba.config.ENABLE_CUDASIM else cuda.jit(device=True)(function)
 
 
 def lane() -> Any:
+    """The thread's index in its block."""
     return cuda.threadIdx.x
 
 
 def lanes() -> Any:
+    """The number of threads in a block."""
     return cuda.blockDim.x
 
 
 def barrier() -> None:
+    """Wait for all threads of the block."""
     cuda.syncthreads()
 
 
 def add(array: Any, index: Any, value: Any) -> None:
+    """Add to a cell atomically."""
     cuda.atomic.add(array, index, value)
 
 
@@ -54,7 +58,7 @@ def _words() -> dict[Callable[..., Any], Any]:
 
 
 def block_of(kernel: Kernel) -> Callable[..., None]:
-    """The code of one block: its patch, scratch in shared memory, and the kernel's arithmetic."""
+    """The code of one block: it allocates scratch in shared memory and runs the kernel on its patch."""
     measure = bind(kernel.measure, _words(), _device)
     int_shape, float_shape = kernel.ints, kernel.floats
 
@@ -73,19 +77,19 @@ def _compiled(kernel: Kernel) -> Any:
 
 
 def launch(kernel: Kernel, patches: Any, table: Any, work: Any, out: Any, stream: Any = 0) -> None:
-    """Start `kernel` on a batch: a block for each patch, with its own part of `work`."""
+    """Start a kernel on a batch, with one block per patch, each with its own part of `work`."""
     with _compiling:
         compiled = _compiled(kernel)
     compiled[len(patches), LANES, stream](patches, table, work, out)
 
 
 def compiled_before(kernels: Sequence[Kernel]) -> bool:
-    """Never: kernels for the card are compiled anew in every process."""
+    """False: kernels for the GPU are compiled in every process."""
     return False
 
 
 def compile_ahead(kernels: Sequence[Kernel]) -> None:
-    """Nothing: `launch` compiles for the card that it finds."""
+    """Do nothing: `launch` compiles for the GPU that it runs on."""
 
 
 @cache
@@ -93,12 +97,24 @@ def _table_on_device(kernel: Kernel) -> Any:
     import cupy
 
     table = cupy.asarray(kernel.table)
-    cupy.cuda.get_current_stream().synchronize()  # batches on streams of their own will read it
+    cupy.cuda.get_current_stream().synchronize()  # batches on other streams will read it
     return table
 
 
 def prepare(kernel: Kernel) -> Callable[[Any], Any]:
-    """The function that runs `kernel` on a CuPy batch, on the current CuPy stream."""
+    """Copy a kernel's table to the GPU.
+
+    Parameters
+    ----------
+    kernel
+        The kernel.
+
+    Returns
+    -------
+    Callable
+        A function that runs the kernel on a CuPy array, uint8 (N, …), on the current CuPy stream, and
+        returns a CuPy array of shape (N, *kernel.shape).
+    """
     import cupy
 
     table = _table_on_device(kernel)
@@ -114,7 +130,7 @@ def prepare(kernel: Kernel) -> Callable[[Any], Any]:
 
 
 def batch_rows(bytes_per_patch: int, threads: int) -> int:
-    """Patches to measure at a time, so that every thread's batch finds room on the card."""
+    """The number of patches per batch such that the batches of all threads fit in GPU memory."""
     import cupy
 
     free, _ = cupy.cuda.runtime.memGetInfo()
@@ -123,14 +139,14 @@ def batch_rows(bytes_per_patch: int, threads: int) -> int:
 
 
 def out_of_memory() -> tuple[type[BaseException], ...]:
-    """What is raised where smaller batches may help."""
+    """The exceptions after which a smaller batch may help."""
     import cupy
 
     return (cupy.cuda.memory.OutOfMemoryError,)
 
 
 def release() -> None:
-    """Give back what CuPy keeps for later."""
+    """Return the memory that CuPy keeps for reuse to the GPU."""
     import cupy
 
     cupy.get_default_memory_pool().free_all_blocks()
@@ -138,7 +154,7 @@ def release() -> None:
 
 @contextmanager
 def batch_stream() -> Iterator[None]:
-    """A stream of this batch's own: one thread's copies overlap another's kernels."""
+    """A separate stream for one batch, so that copies of one thread overlap with kernels of another."""
     import cupy
 
     with cupy.cuda.Stream(non_blocking=True):
@@ -146,7 +162,7 @@ def batch_stream() -> Iterator[None]:
 
 
 def to_device(batch: np.ndarray) -> Any:
-    """Copy a batch to the device through pinned memory, which the copy no longer needs after."""
+    """Copy a batch to the GPU through pinned memory, and wait until the copy is complete."""
     import cupy
     import cupyx
 
@@ -160,13 +176,13 @@ def to_device(batch: np.ndarray) -> Any:
 
 
 def to_host(arrays: dict[str, Any]) -> dict[str, np.ndarray]:
-    """The one place where results leave the device: all of a batch's, and one wait for them."""
+    """Copy all results of a batch to the host, and wait once until all copies are complete."""
     import cupy
     import cupyx
 
     stream = cupy.cuda.get_current_stream()
-    found = {name: cupyx.empty_like_pinned(array) for name, array in arrays.items()}
+    pinned = {name: cupyx.empty_like_pinned(array) for name, array in arrays.items()}
     for name, array in arrays.items():
-        array.get(stream, out=found[name], blocking=False)
+        array.get(stream, out=pinned[name], blocking=False)
     stream.synchronize()
-    return {name: np.array(pinned) for name, pinned in found.items()}
+    return {name: np.array(copy) for name, copy in pinned.items()}

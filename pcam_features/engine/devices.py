@@ -1,4 +1,4 @@
-"""Choosing where kernels run: `cpu`, `cuda`, or `auto`, which says what it chose."""
+"""Chooses the device that kernels run on: `cpu`, `cuda`, or `auto`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .kernel import Kernel
 
 
 class Target(Protocol):
-    """What `engine.cpu` and `engine.cuda` each provide."""
+    """The interface of a device; `engine.cpu` and `engine.cuda` implement it."""
 
     NAME: str
 
@@ -31,10 +31,10 @@ class Target(Protocol):
 
 
 def cuda_problem() -> str | None:
-    """Why CUDA cannot be used here, in half a sentence, or None if it can."""
+    """The reason why CUDA cannot be used on this machine, as part of a sentence, or None if it can."""
     for module, name in (("cupy", "CuPy"), ("numba_cuda", "numba-cuda")):
         if importlib.util.find_spec(module) is None:
-            return f"{name} is not installed (the extra cuda12 or cuda13 brings it)"
+            return f"{name} is not installed (install the extra cuda12 or cuda13)"
     try:
         import cupy
     except ImportError as error:
@@ -47,9 +47,24 @@ def cuda_problem() -> str | None:
 
 
 def choose(device: Device) -> tuple[Target, str]:
-    """The target for `device`, and a sentence on why it was chosen.
+    """Choose the target for a device.
 
-    Raises InputError if `cuda` is asked for where it cannot run.
+    Parameters
+    ----------
+    device
+        `cpu`, `cuda`, or `auto`: CUDA if it can be used, or else the CPU.
+
+    Returns
+    -------
+    target : Target
+        The target.
+    message : str
+        The choice and its reason, for the user.
+
+    Raises
+    ------
+    InputError
+        If the device is `cuda` and CUDA cannot be used.
     """
     problem = cuda_problem() if device != Device.cpu else None
     if device == Device.cuda and problem:

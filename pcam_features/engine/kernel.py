@@ -1,20 +1,20 @@
-"""The words kernels are written in: one Python function over one patch, on every target.
+"""The language of kernels: one Python function that processes one patch on every target.
 
-A kernel is a plain function marked `@device` that shares its work out with four words:
+A kernel is a plain function marked `@device`. It distributes its work over *lanes* with four
+functions, the *words* of the language:
 
-    for y in range(lane(), height, lanes()):       # rows are dealt out to lanes
+    for y in range(lane(), height, lanes()):       # each lane takes every lanes()-th row
         for x in range(width):
             add(counts, (levels[y, x], levels[y, x + 1]), 1)
-    barrier()                                      # all lanes have counted
+    barrier()                                      # all lanes have finished counting
 
-As written here the words mean "one lane, nobody to wait for", so a kernel also runs as ordinary
-Python: slow, and easy to step through. `engine.cpu` compiles these very words; `engine.cuda`
-puts threads of a block, `syncthreads` and atomics in their place. The fifth word of the design,
-scratch memory, is declared in `Kernel` and handed to the kernel, because CUDA wants it declared
-where the block starts.
+The definitions in this module are those of a single lane, so a kernel also runs as ordinary Python,
+which is slow but easy to debug. `engine.cpu` compiles these definitions. `engine.cuda` replaces them by
+threads of a block, `syncthreads` and atomics. Scratch memory is declared in `Kernel` and passed to the
+kernel, because CUDA requires its declaration at the start of the block.
 
-Two rules keep every target's results equal: sums that lanes share are integers (their order
-cannot matter), and a floating-point sum belongs to one lane from start to end.
+Two rules make the results of all targets equal. Sums that several lanes share are integers, so their
+order does not matter. A floating-point sum belongs to one lane from start to end.
 """
 
 from __future__ import annotations
@@ -29,40 +29,52 @@ import numpy as np
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-LANES = 32  # CUDA threads that share one patch: a warp; sizes the scratch that lanes do not share
+LANES = 32  # CUDA threads per patch (one warp); also the number of private scratch areas
 
 
 def lane() -> int:
-    """Which lane this is, from 0."""
+    """The index of this lane, from 0."""
     return 0
 
 
 def lanes() -> int:
-    """How many lanes share the patch."""
+    """The number of lanes that process the patch together."""
     return 1
 
 
 def barrier() -> None:
-    """Wait until every lane has come here."""
+    """Wait until every lane has reached this point."""
 
 
 def add(array: Any, index: Any, value: Any) -> None:
-    """Add to a cell that other lanes may be adding to."""
+    """Add to a cell to which other lanes may add at the same time."""
     array[index] += value
 
 
 WORDS = (lane, lanes, barrier, add)
 
 
-@dataclass(frozen=True, eq=False)  # a kernel is itself: it hashes by identity
+@dataclass(frozen=True, eq=False)  # hashed by identity
 class Kernel:
     """A computation over one patch.
 
-    `measure(patch, table, ints, floats, work, out)` reads `patch` (uint8, three axes), may look
-    things up in `table`, and fills `out`, of shape `shape` and type `dtype`. Its scratch has the
-    stated shapes, and undefined content at the start: `ints` (int32) and `floats` (float64) are
-    small and near (shared memory on a card, 48 KB together), `work` (`work_dtype`) is for images,
-    in the card's own memory; each patch has its own of all three.
+    Parameters
+    ----------
+    name
+        Name of the kernel and of its family.
+    measure
+        The function `measure(patch, table, ints, floats, work, out)`. It reads `patch` (uint8, three
+        axes) and `table`, and fills `out`. The content of its scratch arrays is undefined at the start.
+        Each patch has its own scratch arrays.
+    shape, dtype
+        Shape and type of `out`.
+    table
+        Constants that the kernel looks up.
+    ints, floats
+        Shapes of the small scratch arrays, int32 and float64. On a GPU they are in shared memory, 48 KB
+        together.
+    work, work_dtype
+        Shape and type of the large scratch array for images. On a GPU it is in global memory.
     """
 
     name: str
@@ -77,7 +89,7 @@ class Kernel:
 
     @property
     def bytes_per_patch(self) -> int:
-        """What a patch takes of a card's own memory: results and image scratch."""
+        """Global GPU memory that one patch needs for results and `work`, in bytes."""
         out = prod(self.shape) * np.dtype(self.dtype).itemsize
         return out + prod(self.work) * np.dtype(self.work_dtype).itemsize
 
@@ -86,7 +98,7 @@ _marked: set[Any] = set()
 
 
 def device(function: F) -> F:
-    """Mark a function as kernel code, to be compiled for each target."""
+    """Mark a function as kernel code, which is compiled for each target."""
     _marked.add(function)
     return function
 
@@ -97,10 +109,26 @@ def bind(
     build: Callable[[FunctionType], Any],
     done: dict[Callable[..., Any], Any] | None = None,
 ) -> Any:
-    """Build `function`, and the kernel code it calls, with a target's `words` in place of ours.
+    """Build a kernel function, and the kernel functions it calls, for a target.
 
-    The words are exchanged by name in a copy of the function's globals, rather than captured in a
-    closure: Numba can keep compiled code on disk for the former and not for the latter.
+    The words are replaced by name in a copy of the function's globals instead of in a closure, because
+    Numba's disk cache works for the former but not for the latter.
+
+    Parameters
+    ----------
+    function
+        The function to build.
+    words
+        The target's version of each word of this module.
+    build
+        Compiles one function whose globals are complete.
+    done
+        Functions built so far, so that each is built once.
+
+    Returns
+    -------
+    Any
+        The result of `build` for `function`.
     """
     assert isinstance(function, FunctionType)
     done = {} if done is None else done

@@ -1,7 +1,7 @@
-"""Color statistics: the distribution of each plane in the patch, its center and its ring.
+"""Color statistics: the distribution of each color plane in the patch, its center and its ring.
 
-Columns `color__<statistic>__<region>_<plane>`, in levels of the plane (`families.planes`), and
-`color__mean__center_minus_ring_<plane>`.
+Columns are named `color__<statistic>__<region>_<plane>`, in levels of the plane (see
+`families.planes`), and `color__mean__center_minus_ring_<plane>`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FEATURES = (
     *(
         Feature(
             f"p{percent:02d}",
-            f"percentile {percent}, between neighbors in rank",
+            f"percentile {percent}, linearly interpolated",
             "levels",
             0,
             255,
@@ -48,11 +48,11 @@ START, STOP = CENTER
 
 @device
 def moments(histogram: Any, total: int, out: Any) -> None:
-    """Mean, deviation, skewness and excess kurtosis of the levels counted in `histogram`."""
+    """Mean, standard deviation, skewness and excess kurtosis of the levels counted in `histogram`."""
     first = 0
     for level in range(256):
         first += level * histogram[level]
-    middle = int(first // total)  # a whole number near the mean: sums about it stay exact
+    middle = int(first // total)  # an integer near the mean, about which sums stay exact
     s1, s2, s3, s4 = 0, 0, 0, 0
     for level in range(256):
         d = level - middle
@@ -75,7 +75,7 @@ def moments(histogram: Any, total: int, out: Any) -> None:
 
 @device
 def percentiles(histogram: Any, total: int, out: Any) -> None:
-    """Percentiles with linear interpolation between neighbors in rank."""
+    """Percentiles with linear interpolation between adjacent ranks."""
     level, below = 0, int(histogram[0])  # `below` counts the pixels up to `level`
     for k in range(len(PERCENTILES)):
         position = PERCENTILES[k] * (total - 1)
@@ -93,7 +93,7 @@ def percentiles(histogram: Any, total: int, out: Any) -> None:
 
 @device
 def summarize(histograms: Any, pixels: int, out: Any) -> None:
-    """All statistics of one plane, region after region, from its center's and ring's histograms."""
+    """All statistics of one plane, by region, from the histograms of its center and its ring."""
     for level in range(256):
         histograms[0, level] = histograms[1, level] + histograms[2, level]
     center = (STOP - START) ** 2

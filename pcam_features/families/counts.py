@@ -1,4 +1,4 @@
-"""What families that count share: entropies from whole numbers, and columns over directions."""
+"""Functions that counting families share: entropies of counts, and statistics over directions."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import numpy as np
 
 from ..engine.kernel import device
 
-# A quarter turn exchanges directions 0 and 2, and 1 and 3: those a right angle apart.
+# A rotation by 90° exchanges directions 0 and 2, and 1 and 3, which are at right angles.
 N_DIRECTIONS = 4
 
 
 def n_log2_n_table(most: int) -> np.ndarray:
-    """n log2 n for every count n from 0 to `most`: what entropies are sums of."""
+    """n log2 n for every count n from 0 to `most`, the terms of an entropy."""
     n = np.arange(most + 1, dtype=np.float64)
     return n * np.log2(np.maximum(n, 1))
 
 
 @device
 def reduce_directions(described: Any, out: Any) -> None:
-    """The mean and the range of each column of `described`, over its rows: the directions.
+    """The mean and the range of each column of `described` over its rows, which are the directions.
 
-    They are summed in pairs at right angles, so a turned patch gives the same to the bit.
+    Directions at right angles are added first, so a rotated patch gives exactly the same bits.
     """
     for k in range(described.shape[1]):
         low = high = described[0, k]

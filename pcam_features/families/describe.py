@@ -1,4 +1,4 @@
-"""What each column is, told from the families themselves: `pcam features` and docs/features.md."""
+"""Describes each column from the definitions of the families: `pcam features` and docs/features.md."""
 
 from __future__ import annotations
 
@@ -15,24 +15,30 @@ from .registry import CNN, FAMILIES
 
 HEADER = """# Features
 
-Every column of every family. Made by `make docs` from the families' own descriptions; a test fails
-when this file is stale. `pcam features NAME` prints the same for one family or column.
+Every column of every family. `make docs` generates this file from the source code, and a test fails if
+it is out of date. `pcam features NAME` prints the same description of one family or column.
 
-A column is named `family__feature__region_plane_parameters`. Regions: `patch` is all of the
-{size}×{size} pixels, `center` the middle {center}×{center} (where the label is decided), `ring` the
-rest; `center_minus_ring` is the difference of the two. Planes (see `pcam_features/families/planes.py`):
-{planes}. A column that ends in `_mean` or `_range` is the mean, or the largest
-minus the smallest, over directions; the range given is the feature's, a `_range` column's begins
-at 0. No column changes when the patch is flipped or turned by quarters.
+A column is named `family__feature__region_plane_parameters`.
+
+- **Regions**: `patch` is all {size}×{size} pixels, `center` the middle {center}×{center} pixels, which
+  alone decide the label, and `ring` the rest. `center_minus_ring` is the difference of the two.
+- **Planes** (see `pcam_features/families/planes.py`): {planes}.
+- **Directions**: a column that ends in `_mean` is the mean over directions; one that ends in `_range`
+  is the largest minus the smallest value. The ranges in the tables are those of the feature; the range
+  of a `_range` column begins at 0.
+
+No column changes when the patch is flipped or rotated by 90°.
 """
 COLUMNS = ("feature", "meaning", "unit", "range", "on a constant region", "source")
 
 
 def number(value: float) -> str:
+    """A bound of a range as text."""
     return f"{value:.4g}".replace("inf", "∞").replace("-", "−")
 
 
 def column_row(family: Family, column: str) -> dict[str, Any]:
+    """The description of one column, as `pcam features --json` prints it."""
     feature = family.feature(column)
     low, high = family.limits(column)
     return {
@@ -47,22 +53,48 @@ def column_row(family: Family, column: str) -> dict[str, Any]:
 
 
 def family_of(name: str) -> Family:
-    """The family called `name`, or whose column it is. Raises InputError if there is none."""
+    """The family with this name or this column. Raises InputError if there is none."""
     family = FAMILIES.get(name.split("__", maxsplit=1)[0])
     if family is None and EMBEDDING.fullmatch(name.split("__", maxsplit=1)[0]):
-        raise InputError(f"{name} is of an embedding; pcam features {CNN} says what its columns are.")
+        raise InputError(
+            f"{name} is a column of an embedding; run pcam features {CNN} for a description."
+        )
     if family is None or ("__" in name and name not in family.columns):
         from difflib import get_close_matches
 
-        known = [*FAMILIES, *(column for one in FAMILIES.values() for column in one.columns)]
+        known = [*FAMILIES]
+        for other in FAMILIES.values():
+            known += other.columns
         near = get_close_matches(name, known, n=3)
-        hint = f"near it: {', '.join(near)}" if near else f"families: {', '.join(FAMILIES)}"
-        raise InputError(f"no family or column is called {name!r}; {hint}.")
+        hint = f"similar names: {', '.join(near)}" if near else f"families: {', '.join(FAMILIES)}"
+        raise InputError(f"there is no family or column {name!r}; {hint}.")
     return family
 
 
 def rows(name: str | None) -> list[dict[str, Any]]:
-    """Every column of a family, or the one column named, or every column there is."""
+    """Describe columns.
+
+    Parameters
+    ----------
+    name
+        A family, a column, or None for all columns of all families.
+
+    Returns
+    -------
+    list of dict
+        One description per column: `column`, `meaning`, `unit`, `low`, `high` (None if unbounded),
+        `constant` (the value on a constant region) and `source`.
+
+    Raises
+    ------
+    InputError
+        If there is no family or column with this name.
+
+    Examples
+    --------
+    >>> rows("color__mean__patch_gray")[0]["unit"]
+    'levels'
+    """
     if name is None:
         return [column_row(family, c) for family in FAMILIES.values() for c in family.columns]
     family = family_of(name)
@@ -70,6 +102,7 @@ def rows(name: str | None) -> list[dict[str, Any]]:
 
 
 def feature_table(family: Family) -> list[tuple[str, ...]]:
+    """The features of a family, with the entries of `COLUMNS`."""
     return [
         (f.name, f.meaning, f.unit, f"{number(f.low)} … {number(f.high)}", f.flat, f.source)
         for f in family.features
@@ -77,7 +110,7 @@ def feature_table(family: Family) -> list[tuple[str, ...]]:
 
 
 def grids(family: Family) -> list[tuple[list[str], list[str]]]:
-    """Features that share their regions, planes and parameters, and what those are."""
+    """Groups of features with the same regions, planes and parameters, each with the list of these."""
     wheres: dict[str, list[str]] = {}
     for column in family.columns:
         _, feature, where = column.split("__")
@@ -89,19 +122,23 @@ def grids(family: Family) -> list[tuple[list[str], list[str]]]:
 
 
 def count(family: Family) -> str:
+    """The number of columns of a family as text."""
     return f"{len(family.columns):,}"
 
 
 def cell(text: str) -> str:
+    """Escape a text for a cell of a Markdown table."""
     return text.replace("|", "\\|").replace("<", "&lt;")
 
 
 def table(header: Iterable[str], body: Iterable[Iterable[str]]) -> str:
+    """A Markdown table."""
     lines = [tuple(header), tuple("---" for _ in header), *(tuple(map(cell, row)) for row in body)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def family_markdown(family: Family) -> str:
+    """The section of a family in docs/features.md."""
     parts = [f"## `{family.name}`: {count(family)} columns", family.about.strip()]
     body = [(f"`{name}`", *rest) for name, *rest in feature_table(family)]
     parts.append(table(COLUMNS, body))
@@ -115,16 +152,16 @@ def family_markdown(family: Family) -> str:
         parts.append(
             f"<details><summary>{len(features) * len(wheres):,} columns "
             f"<code>{family.name}__&lt;feature&gt;__…</code></summary>\n\n"
-            f"Of {named}: {listed}\n\n</details>"
+            f"For {named}: {listed}\n\n</details>"
         )
     return "\n\n".join(parts)
 
 
 def markdown() -> str:
-    """docs/features.md."""
+    """The content of docs/features.md."""
     total = sum(len(family.columns) for family in FAMILIES.values())
     summary = table(
-        ("family", "columns", "what"),
+        ("family", "columns", "description"),
         [
             (
                 f"[`{name}`](#{name}-{len(family.columns)}-columns)",
@@ -139,12 +176,12 @@ def markdown() -> str:
         center=CENTER[1] - CENTER[0],
         planes=", ".join(f"`{plane}`" for plane in PLANES),
     )
-    assert len(REGIONS) == 3  # as the header says
+    assert len(REGIONS) == 3  # the header lists three regions
     parts = [header, f"{total:,} columns in {len(FAMILIES)} families:", summary]
     return "\n\n".join([*parts, *map(family_markdown, FAMILIES.values())]) + "\n"
 
 
 def title(family: Family) -> str:
-    """The first sentence of the family's description, without its full stop."""
+    """The first paragraph of the family's description, without its final period."""
     first: str = family.about.strip().split("\n\n")[0]
     return " ".join(first.split()).rstrip(".")

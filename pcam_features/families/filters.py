@@ -1,34 +1,36 @@
-"""Gabor and Laplacian-of-Gaussian filters: which wavelengths, orientations and blobs there are.
+"""Gabor and Laplacian-of-Gaussian filters: the strength of wavelengths, orientations and blobs.
 
-One set of nine-by-nine filters, on `gray` and `hematoxylin`, at three scales: the plane itself,
-its means over 2 × 2 and over 4 × 4 pixels.
+One set of 9×9 filters is applied to `gray` and `hematoxylin` at three scales: the plane itself, its
+means over 2 × 2 pixels, and its means over 4 × 4 pixels.
 
-| scale | pixels averaged | Gabor wavelength | Gaussian's σ | disc the Laplacian fits |
+| scale | pixels averaged | Gabor wavelength | σ of the Gaussian | radius of the matching disc |
 | --- | --- | --- | --- | --- |
-| `s1` | 1 | 4 pixels | 1.25 | radius 1.8: grains of chromatin |
-| `s2` | 2 × 2 | 8 | 2.5 | 3.5: a lymphocyte's nucleus |
-| `s3` | 4 × 4 | 16 | 5 | 7.1: a tumor cell's nucleus |
+| `s1` | 1 | 4 pixels | 1.25 | 1.8: grains of chromatin |
+| `s2` | 2 × 2 | 8 | 2.5 | 3.5: nucleus of a lymphocyte |
+| `s3` | 4 × 4 | 16 | 5 | 7.1: nucleus of a tumor cell |
 
-A Gabor filter is 2 g (exp(i k·x) - DC) with a Gaussian g of sum 1: the complex response to a wave
-of amplitude a has magnitude a, the constant DC makes a constant plane's response 0. σ = 0.3125
-wavelengths is a bandwidth of two octaves, with which four orientations (k at 0, 45, 90 and 135
-degrees) and octaves meet at half their power. The Laplacian is -σ² times the Laplacian of g, its
-sum made 0 in the same way: positive in the middle of a bright blob, 0.74 of its contrast where its
-disc fits. Planes are continued by reflection (`d c b a | a b c d`).
+A Gabor filter is 2 g (exp(i k·x) - DC) with a Gaussian g of sum 1. The complex response to a wave of
+amplitude a has magnitude a, and the constant DC makes the response to a constant plane 0. With σ =
+0.3125 wavelengths the bandwidth is two octaves, so that four orientations (k at 0, 45, 90 and 135
+degrees) and octaves meet at half of their power. The Laplacian filter is -σ² times the Laplacian of g,
+with its sum set to 0 in the same way. Its response is positive in the middle of a bright blob, and
+0.74 of the contrast of a disc of matching size. Planes are extended by reflection
+(`d c b a | a b c d`).
 
-Columns `filters__<feature>__<region>_<plane>_<scale>`, with `_mean` at the end for means over the
-four orientations, and center minus ring of two features. In the formulas A is the magnitude of a
-Gabor response in an orientation, E the mean of A² in an orientation, L the Laplacian's response,
-and max and min are over orientations. L has no mean: over a reflected patch it is 0.
+Columns are named `filters__<feature>__<region>_<plane>_<scale>`. Columns that end in `_mean` are means
+over the four orientations. Two features also have center minus ring. In the formulas, A is the
+magnitude of a Gabor response in one orientation, E the mean of A² in one orientation, L the response of
+the Laplacian, and max and min are over orientations. The mean of L is not a feature, because it is 0
+over a reflected patch.
 
 Filters are products of 1-D filters with 10-bit integer taps, and sums of such products. Nothing is
-rounded between rows and columns, so a turned patch gives the same bits.
+rounded between rows and columns, so a rotated patch gives the same bits.
 
 Sources: J. G. Daugman, "Uncertainty relation for resolution in space, spatial frequency, and
 orientation optimized by two-dimensional visual cortical filters", J. Opt. Soc. Am. A 2, 1985;
 B. S. Manjunath and W. Y. Ma, "Texture features for browsing and retrieval of image data", IEEE
-TPAMI 18, 1996 (mean and deviation of magnitudes); T. Lindeberg, "Feature detection with automatic
-scale selection", Int. J. Comput. Vision 30, 1998 (the Laplacian times σ²).
+TPAMI 18, 1996 (mean and standard deviation of magnitudes); T. Lindeberg, "Feature detection with
+automatic scale selection", Int. J. Comput. Vision 30, 1998 (the Laplacian times σ²).
 """
 
 from __future__ import annotations
@@ -46,8 +48,8 @@ from .planes import PLANES
 MEASURED = ("gray", "hematoxylin")
 PLANE_INDEX = tuple(PLANES.index(plane) for plane in MEASURED)
 SCALES = ("s1", "s2", "s3")
-WAVELENGTH, SIGMA, RADIUS = 4, 1.25, 4  # in pixels of a scale; the filters reach 16 of the patch
-BLOB = 10  # levels: a response beyond this is a blob
+WAVELENGTH, SIGMA, RADIUS = 4, 1.25, 4  # in pixels of a scale; the filters reach 16 pixels of the patch
+BLOB = 10  # levels: a stronger response counts as a blob
 GABOR, STATISTICS = "skimage.filters.gabor_kernel", "skimage.filters.gabor_kernel; Manjunath 1996"
 LAPLACE = "scipy.ndimage.gaussian_laplace"
 FEATURES = (
@@ -65,37 +67,37 @@ FEATURES = (
     Feature("log_dark", f"share of pixels with L < -{BLOB}", "share", 0, 1, "0", LAPLACE),
 )
 N_FEATURES, N_SCALES, N_REGIONS = len(FEATURES), len(SCALES), len(REGIONS)
-ENERGY, AMPLITUDE, SHARE, LOG = 0, 1, 5, 6  # places among a region's features
+ENERGY, AMPLITUDE, SHARE, LOG = 0, 1, 5, 6  # positions among the features of a region
 COMPARED = (AMPLITUDE, LOG)  # center minus ring
-EACH = N_REGIONS * N_FEATURES + len(COMPARED)  # columns of a plane's scale
+EACH = N_REGIONS * N_FEATURES + len(COMPARED)  # columns of one plane at one scale
 START, STOP = CENTER
 
-# Fixed point. A plane is held in quarters of a level (10 bits with 4 × 4 means rounded), taps of 1-D
-# filters in 1024ths, so a 2-D response fits 31 bits; then it is rounded to 16ths of a level.
+# Fixed point: planes are stored in 1/4 level (10 bits, with 4 × 4 means rounded) and the taps of 1-D
+# filters in 1/1024, so a 2-D response fits in 31 bits. It is then rounded to 1/16 level.
 TAP_BITS, UNIT = 10, 16
-GABOR_SHIFT, LOG_SHIFT = 17, 18  # from 2^22 a level to `UNIT`; the 2 of 2 g is in the first
-# The 1-D filters: Gaussian, its waves along an axis and along a diagonal, its second derivative.
+GABOR_SHIFT, LOG_SHIFT = 17, 18  # from 2^22 per level to `UNIT`; the former includes the 2 of 2 g
+# The 1-D filters: a Gaussian, the waves along an axis and along a diagonal, the second derivative.
 G, C0, S0, C1, S1, L = range(6)
 
-# Images in `work`, each a flat array: the scales' planes, their row filters, and each lane's strip of
-# a few rows of PRODUCTS. They have margins of RADIUS, by reflection.
-STRIP = 3  # rows: the loops over a strip are long, and 32 lanes share 96 rows evenly
+# Images in `work`, each a flat array: the planes of the scales, their row filters, and for each lane a
+# strip of a few rows of PRODUCTS. They have reflected margins of RADIUS pixels.
+STRIP = 3  # rows per strip: loops over a strip are long, and 96 rows divide evenly among 32 lanes
 WIDEST = PATCH_SIZE + 2 * RADIUS
-# Products of a row filter and a column filter: the even and odd part of each orientation, and more.
+# Products of a row filter and a column filter: even and odd part of each orientation, and three more.
 DIRECTED = ((C0, G), (S0, G), (C1, C1), (C1, S1), (G, C0), (G, S0), (S1, S1), (S1, C1))
 PRODUCTS = (*DIRECTED, (G, G), (L, G), (G, L))
 ROW_FILTERED, STRIPS = N_SCALES, N_SCALES + 6
-GAUSS, LAPLACE_ROWS, LAPLACE_COLUMNS = 8, 9, 10  # places among the products
+GAUSS, LAPLACE_ROWS, LAPLACE_COLUMNS = 8, 9, 10  # positions among the products
 
-# Sums of A and of A² in each orientation, of the largest and least A, of the powers of L, of |L|,
-# and numbers of blobs. They are whole; `floats` holds them for each row and for all, as [row, part
-# (the whole width, the center), sum], because the fourth powers of a row take 53 bits.
+# Sums of A and of A² in each orientation, of the largest and the smallest A, of the powers of L, of
+# |L|, and the numbers of blobs. They are integers. `floats` has them for each row and in total, as
+# [row, part (whole width, center), sum], because the fourth powers of a row take 53 bits.
 AMPLITUDES, ENERGIES, LARGEST, LEAST, POWERS, MAGNITUDE, BRIGHT, DARK = 0, 4, 8, 9, 10, 14, 15, 16
 N_SUMS = 17
 
 
 def _taps() -> np.ndarray:
-    """The 1-D filters, in 1024ths. The middle tap takes up rounding where the sum must be exact."""
+    """The 1-D filters in 1/1024. Where the sum must be exact, the middle tap absorbs the rounding."""
     x = np.arange(-RADIUS, RADIUS + 1)
     gauss = np.exp(-(x**2) / (2 * SIGMA**2))
     gauss /= gauss.sum()
@@ -121,7 +123,7 @@ def reflected(k: int, size: int) -> int:
 
 @device
 def place(y: int, x: int, size: int) -> int:
-    """Where an image of `size` has its pixel (y, x); one margin more stands at either end."""
+    """The index of pixel (y, x) in an image of `size`, which has one more margin at either end."""
     return RADIUS + (RADIUS + y) * (size + 2 * RADIUS) + RADIUS + x
 
 
@@ -145,7 +147,7 @@ def copy_plane(plane: Any, image: Any) -> None:
 
 @device
 def halve(image: Any, size: int, half: Any) -> None:
-    """The means over 2 × 2 pixels of an image of `size`, rounded."""
+    """The rounded means over 2 × 2 pixels of an image of `size`."""
     n = size // 2
     for y in range(lane() - RADIUS, n + RADIUS, lanes()):
         row = half[place(y, -RADIUS, n) : place(y, n + RADIUS, n)]
@@ -175,7 +177,7 @@ def weigh(image: Any, first: int, step: int, n: int, taps: Any, out: Any) -> Non
 
 @device
 def magnitude(even: Any, odd: Any, n: int) -> None:
-    """sqrt(even² + odd²), rounded, in place of `even`. A flip changes signs, which it ignores."""
+    """Replace `even` by sqrt(even² + odd²), rounded. A flip only changes signs, which do not matter."""
     half = np.int32(1 << (GABOR_SHIFT - 1))
     for i in range(n):
         a = np.int32(np.int32(abs(even[i])) + half) >> np.int32(GABOR_SHIFT)
@@ -186,9 +188,9 @@ def magnitude(even: Any, odd: Any, n: int) -> None:
 
 @device
 def combine_diagonals(cc: Any, cs: Any, ss: Any, sc: Any, gauss: Any, n: int) -> None:
-    """The even and odd parts at 45 degrees, in `cc` and `cs`, and at 135, in `ss` and `sc`."""
+    """The even and odd parts at 45 degrees, into `cc` and `cs`, and at 135, into `ss` and `sc`."""
     for i in range(n):
-        # The Gaussian times (C1_SUM / 1024)², in two steps that are exact where it is constant.
+        # The Gaussian times (C1_SUM / 1024)², in two steps, exact where the image is constant.
         once = np.int32(np.int32(gauss[i] >> np.int32(TAP_BITS)) * np.int32(C1_SUM))
         dc = np.int32(np.int32(once >> np.int32(TAP_BITS)) * np.int32(C1_SUM))
         c, s = cc[i], ss[i]
@@ -199,7 +201,7 @@ def combine_diagonals(cc: Any, cs: Any, ss: Any, sc: Any, gauss: Any, n: int) ->
 
 @device
 def filter_columns(work: Any, first: int, step: int, n: int, taps: Any, strips: Any, at: int) -> None:
-    """All responses of a strip: magnitudes in place of even parts, L in LAPLACE_ROWS."""
+    """All responses of a strip: magnitudes replace the even parts, and L is in LAPLACE_ROWS."""
     for k in range(len(PRODUCTS)):
         row, column = PRODUCTS[k]
         weigh(work[ROW_FILTERED + row], first, step, n, taps[column], strips[k, at:])
@@ -251,7 +253,7 @@ def sum_laplacian(values: Any, n: int, sums: Any) -> None:
 
 @device
 def filter_scale(image: Any, size: int, work: Any, taps: Any, sums: Any) -> None:
-    """The sums of an image of `size`, row by row and then of all, in the last row."""
+    """The sums of an image of `size`: those of each row, and the totals in the last row."""
     step = size + 2 * RADIUS
     for y in range(lane() * STRIP, step, lanes() * STRIP):
         first = place(y - RADIUS, -RADIUS, size)
@@ -298,7 +300,7 @@ def describe_gabor(sums: Any, region: int, pixels: int, out: Any) -> None:
         energy += q
         highest, lowest = max(highest, q), min(lowest, q)
         deviation = sqrt(float(pixels * q - s * s)) / pixels
-        # In pairs at right angles, which a quarter turn exchanges.
+        # Add orientations at right angles first, because a rotation by 90° exchanges them.
         if k % 2 == 0:
             straight += deviation
         else:
@@ -315,7 +317,7 @@ def describe_gabor(sums: Any, region: int, pixels: int, out: Any) -> None:
 def describe_laplacian(sums: Any, region: int, pixels: int, out: Any) -> None:
     first, second = total(sums, POWERS, region), total(sums, POWERS + 1, region)
     third, fourth = total(sums, POWERS + 2, region), total(sums, POWERS + 3, region)
-    m = first // pixels  # a whole number near the mean: sums about it stay exact
+    m = first // pixels  # an integer near the mean, about which sums stay exact
     s1, s2 = first - pixels * m, second - 2 * m * first + pixels * m**2
     s3 = third - 3 * m * second + 3 * m**2 * first - pixels * m**3
     s4 = fourth - 4 * m * third + 6 * m**2 * second - 4 * m**3 * first + pixels * m**4
@@ -332,7 +334,7 @@ def describe_laplacian(sums: Any, region: int, pixels: int, out: Any) -> None:
 
 @device
 def compare(columns: Any) -> None:
-    """Of one plane: energy shares of its scales, then each scale's center minus ring."""
+    """Energy shares of the scales of one plane, then center minus ring for each scale."""
     for region in range(N_REGIONS):
         first, every = region * N_FEATURES, 0.0
         for scale in range(N_SCALES):

@@ -1,11 +1,11 @@
-"""Gray-level co-occurrence: how often two levels stand a step apart, and what that says.
+"""Gray-level co-occurrence matrix (GLCM): statistics of pairs of pixels at fixed offsets.
 
-Pairs are counted at distances 1, 2 and 4 in four directions, both ways round (symmetric), on
-`gray` and `hematoxylin` cut into 32 levels, and normalized to a probability p(i, j). A diagonal
-step of distance d is d rows and d columns (as in mahotas; scikit-image's is shorter). A pair
-belongs to `center` or `ring` if both its pixels do. Columns are
-`glcm__<property>__<region>_<plane>_d<distance>_<mean|range>`: the mean and the range (largest
-minus smallest) over the four directions, which a turned or flipped patch leaves as they are.
+Pairs are counted at distances 1, 2 and 4 in four directions and symmetrically, on `gray` and
+`hematoxylin` quantized to 32 levels, and normalized to a probability p(i, j). A diagonal step of
+distance d is d rows and d columns, as in mahotas; scikit-image's step is shorter. A pair belongs to
+`center` or `ring` if both of its pixels do. Columns are named
+`glcm__<property>__<region>_<plane>_d<distance>_<mean|range>`: the mean and the range (largest minus
+smallest) over the four directions, which do not change when the patch is rotated or flipped.
 
 In the formulas s = i + j, d = |i - j|, mu and var are the mean and variance of p's marginal, and
 H is an entropy in bits.
@@ -35,7 +35,7 @@ LEVELS = 1 << LEVEL_BITS
 TOP = LEVELS - 1  # the largest level, and the largest difference
 GRAYCOPROPS, HARALICK = "skimage.feature.graycoprops", "mahotas.features.haralick; Haralick 1973"
 CONNERS = "Conners, Trivedi and Harlow 1984"
-LITTLE = 1e-6  # what rounding may add to a bound
+LITTLE = 1e-6  # tolerance for rounding at a bound
 FEATURES = (
     Feature("asm", "sum p²: angular second moment", "1", 0, 1, "1", GRAYCOPROPS),
     Feature("contrast", "sum d² p", "levels²", 0, TOP**2, "0", GRAYCOPROPS),
@@ -81,25 +81,25 @@ DIRECTIONS = ((0, 1), (-1, 1), (-1, 0), (-1, -1))
 N_PROPERTIES, N_REGIONS = len(PROPERTIES), len(REGIONS)
 START, STOP = CENTER
 
-PAD = max(DISTANCES)  # columns on both sides of the levels, so that every row of pairs is as long
+PAD = max(DISTANCES)  # columns on both sides of the levels, so that all rows of pairs are equally long
 
-# The cell of a pair: smaller level * LEVELS + difference, the same both ways round; CELLS more for
-# each of the two pixels that lies in the center. Pairs astride its edge belong to the patch alone.
+# The cell of a pair is smaller level * LEVELS + difference, which does not depend on the order of the
+# pixels, plus CELLS for each pixel in the center. Pairs across its edge belong only to the patch.
 CELLS = LEVELS * LEVELS
 PLACES = 3  # both pixels in the ring, one in each, both in the center
-PLACE_OF = (1, 2, 0)  # where a region's cells lie, once those astride are the whole patch's
+PLACE_OF = (1, 2, 0)  # the block of each region, after pairs across the edge became the whole patch's
 
-# Small histograms of one region, with as much room as `fold` reaches over; then, for each
-# difference, the sum of squared counts and the largest.
+# Small histograms of one region, with the padding that `fold` needs; then, for each difference, the
+# sum of squared counts and the largest count.
 SUMS, DIFFERENCES, MARGINAL = 0, 3 * LEVELS, 4 * LEVELS
 SQUARES, LARGEST, SMALL = 6 * LEVELS, 7 * LEVELS, 8 * LEVELS
 LOGS = N_DIRECTIONS  # the row of floating-point scratch after those of the directions
-VECTOR = 8  # counts that a CPU adds at a time
+VECTOR = 8  # counts that a CPU adds at once
 
 
 @device
 def cut(plane: Any, levels: Any) -> None:
-    """The plane's levels, and CELLS more in the center."""
+    """Quantize the plane, and add CELLS in the center."""
     for y in range(lane(), PATCH_SIZE, lanes()):
         for x in range(PATCH_SIZE):
             levels[y, PAD + x] = plane[y, x] >> (8 - LEVEL_BITS)
@@ -119,7 +119,7 @@ def count_pairs(levels: Any, dy: int, dx: int, counts: Any) -> None:
     for y in range(max(0, -dy) + lane(), min(PATCH_SIZE, PATCH_SIZE - dy), lanes()):
         first = levels[y, PAD : PAD + PATCH_SIZE]
         second = levels[y + dy, PAD + dx : PAD + dx + PATCH_SIZE]
-        for x in range(PATCH_SIZE):  # many at a time; what lies beside the patch is not counted
+        for x in range(PATCH_SIZE):  # SIMD; cells beside the patch are not counted
             smaller = min(np.uint16(first[x] & TOP), np.uint16(second[x] & TOP))
             cells[x] = first[x] + second[x] + (LEVELS - 2) * smaller
         for x in range(max(0, -dx), min(PATCH_SIZE, PATCH_SIZE - dx)):
@@ -132,10 +132,10 @@ def count_pairs(levels: Any, dy: int, dx: int, counts: Any) -> None:
 
 @device
 def fold(counts: Any, small: Any) -> None:
-    """One region's histograms of i + j and |i - j|, its levels j, and what is sought in each column.
+    """One region's histograms of i + j, |i - j| and j, and the statistics of each difference.
 
-    Rows are taken VECTOR apart: what is read is then what was written as a whole just before, or
-    long ago, and a CPU need not wait for it.
+    Rows are processed in steps of VECTOR. Loads then align with earlier stores, so that a CPU need not
+    wait for them.
     """
     for k in range(lane(), SMALL, lanes()):
         small[k] = 0
@@ -155,16 +155,20 @@ def fold(counts: Any, small: Any) -> None:
 def sum_logs(counts: Any, n_log2_n: Any, small: Any, logs: Any) -> None:
     """The sum of n log2 n over one region's cells, and its levels i.
 
-    A lane takes a row and its opposite: together they always have 33 cells.
+    Each lane takes a row and its opposite row, which together always have 33 cells.
     """
     for k in range(lane(), LEVELS // 2, lanes()):
-        a, b, c, d = 0.0, 0.0, 0.0, 0.0  # four sums, so that none waits for another
+        a, b, c, d = 0.0, 0.0, 0.0, 0.0  # four independent sums, so that none waits for another
         for i in (k, TOP - k):
             pairs = 0
-            for x in range(i * LEVELS, (i + 1) * LEVELS - i, 4):  # beyond the last cell are zeros
+            for x in range(
+                i * LEVELS, (i + 1) * LEVELS - i, 4
+            ):  # the cells after the last one are zero
                 n0, n1, n2, n3 = counts[x], counts[x + 1], counts[x + 2], counts[x + 3]
                 pairs += n0 + n1 + n2 + n3
-                a += n_log2_n[np.uint32(n0)]  # unsigned: no look at whether an index is negative
+                a += n_log2_n[
+                    np.uint32(n0)
+                ]  # unsigned, so that Numba does not check the sign of the index
                 b += n_log2_n[np.uint32(n1)]
                 c += n_log2_n[np.uint32(n2)]
                 d += n_log2_n[np.uint32(n3)]
@@ -176,12 +180,12 @@ def sum_logs(counts: Any, n_log2_n: Any, small: Any, logs: Any) -> None:
 def describe(small: Any, logs: Any, n_log2_n: Any, out: Any) -> None:
     """All properties of one region in one direction.
 
-    Moments are whole numbers, those of i + j about a whole number near their mean, until the end.
+    Moments stay integers until the end. Those of i + j are about an integer near their mean.
     """
     pairs, differences, contrast, sums = 0, 0, 0, 0
-    squares, largest = int(small[SQUARES]), 2 * small[LARGEST]  # on the diagonal both ways are one cell
+    squares, largest = int(small[SQUARES]), 2 * small[LARGEST]  # a diagonal cell holds both orders
     for k in range(LEVELS):
-        n = int(small[DIFFERENCES + k])  # in the simulator, products stay in 32 bits without it
+        n = int(small[DIFFERENCES + k])  # without int(), products stay in 32 bits in the simulator
         pairs += n
         differences += k * n
         contrast += k * k * n

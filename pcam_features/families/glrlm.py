@@ -1,18 +1,18 @@
-"""Gray-level run lengths: how long a level lasts along a line, and which levels last.
+"""Gray-level run lengths (GLRLM): statistics of runs of equal level along lines.
 
-A run is a longest stretch of pixels of one level along a line. Runs are counted in four
-directions on `gray` and `hematoxylin` cut into 16 levels, giving a probability p(i, l) of level
-i, from 1, and length l. `center` and `ring` hold the runs of their own pixels: a run that
-crosses the center's edge is cut there. Columns are
-`glrlm__<feature>__<region>_<plane>_<mean|range>`: the mean and the range (largest minus
-smallest) over the four directions, which a turned or flipped patch leaves as they are.
+A run is a maximal sequence of pixels of one level along a line. Runs are counted in four directions on
+`gray` and `hematoxylin` quantized to 16 levels, which gives a probability p(i, l) of level i, counted
+from 1, and length l. `center` and `ring` contain the runs of their own pixels: a run that crosses the
+edge of the center is split there. Columns are named
+`glrlm__<feature>__<region>_<plane>_<mean|range>`: the mean and the range (largest minus smallest) over
+the four directions, which do not change when the patch is rotated or flipped.
 
-Everything is divided by the number of runs, or by its square, so that regions of different size
-compare. In the formulas sums run over p's cells, p(i) and p(l) are its marginals, and lengths
-are in pixels (along a diagonal, too).
+All features are normalized by the number of runs or its square, so that regions of different size can
+be compared. In the formulas, sums run over the cells of p, p(i) and p(l) are its marginals, and lengths
+are in pixels, also along a diagonal.
 
 Sources: M. M. Galloway, "Texture analysis using gray level run lengths", Comput. Graph. Image
-Process. 4, 1975 (the first five; the non-uniformities divided by the number of runs once more);
+Process. 4, 1975 (the first five; the nonuniformities are divided once more by the number of runs);
 A. Chu, C. M. Sehgal and J. F. Greenleaf, "Use of gray value distribution of run lengths for
 texture analysis", Pattern Recognit. Lett. 11, 1990 (gray-level emphasis); B. V. Dasarathy and
 E. B. Holder, "Image characterizations based on joint gray level-run length distributions",
@@ -37,11 +37,11 @@ LEVELS = 1 << LEVEL_BITS
 LONGEST = PATCH_SIZE
 MEASURED = ("gray", "hematoxylin")
 PLANE_INDEX = tuple(PLANES.index(plane) for plane in MEASURED)
-# Steps to the pixel before, up to a sign: a quarter turn exchanges 0 and 2, and 1 and 3.
+# Steps to the previous pixel, up to a sign. A rotation by 90° exchanges 0 and 2, and 1 and 3.
 DIRECTIONS = ((0, 1), (1, 1), (1, 0), (1, -1))
 GALLOWAY, CHU, DASARATHY = "Galloway 1975", "Chu et al. 1990", "Dasarathy and Holder 1991"
 IBSI = "Zwanenburg et al. 2020"
-LINES = "that of its lines"  # over a constant region each line is one run
+LINES = "depends on its lines"  # in a constant region, each line is one run
 FEATURES = (
     Feature("short_runs", "sum p / l²", "1", 0, 1, LINES, GALLOWAY),
     Feature("long_runs", "sum p l²", "pixels²", 1, LONGEST**2, LINES, GALLOWAY),
@@ -65,16 +65,16 @@ N_FEATURES, N_REGIONS = len(FEATURES), len(REGIONS)
 START, STOP = CENTER
 PATCH, IN_CENTER, IN_RING = range(N_REGIONS)
 
-# Scratch: for each region and level, then for each region, a row over lengths 0 to LONGEST + 1.
+# Scratch: one row over lengths 0 to LONGEST + 1 for each region and level, then one for each region.
 LENGTHS = N_REGIONS * LEVELS
-# Images in `work`, with a column to spare on either side: levels as they are and transposed, then
-# rows of lengths so far: of the patch and of the parts, for even and odd y.
+# Images in `work`, with one spare column on either side: levels, levels transposed, then rows of run
+# lengths so far, of the patch and of its parts, for even and odd y.
 STRAIGHT, TRANSPOSED, SO_FAR = range(3)
 
 
 @device
 def fill_levels(plane: Any, work: Any) -> None:
-    """Each pixel's level + LEVELS x its region: equal for neighbors that a run may join."""
+    """Each pixel's level + LEVELS x its region, which is equal for neighbors in the same run."""
     height, width = plane.shape
     for y in range(lane(), height, lanes()):
         row = work[STRAIGHT, y, 1 : 1 + width]
@@ -91,19 +91,19 @@ def fill_levels(plane: Any, work: Any) -> None:
 
 @device
 def lengthen(here: Any, above: Any, mask: int, so_far: Any, so_far_above: Any) -> None:
-    """One more row: runs of levels whose bits in `mask` stay the same go on, others begin."""
-    for x in range(lane(), PATCH_SIZE, lanes()):  # a size known to the compiler, 8 bits: SIMD
+    """Process one more row: a run continues where the bits of the level in `mask` are equal."""
+    for x in range(lane(), PATCH_SIZE, lanes()):  # a constant size and 8 bits, for SIMD
         change = np.uint8((here[x] ^ above[x]) & mask)
-        longer = np.uint8(so_far_above[x] + np.uint8(1))  # loaded either way: no branch
+        longer = np.uint8(so_far_above[x] + np.uint8(1))  # always loaded, so that there is no branch
         so_far[x] = np.uint8(longer if change == 0 else np.uint8(1))
 
 
 @device
 def count_runs(levels: Any, so_far: Any, dx: int, counts: Any) -> None:
-    """Count, at each level, the pixels at which a run has come to each length so far.
+    """Count, for each level, the pixels at which a run has reached each length so far.
 
-    Runs go down, and by `dx` right, from row to row. Pixels of the patch whose length so far is
-    not that within their part are counted apart: with them, the parts' counts make the patch's.
+    From row to row, runs go down and `dx` to the right. Pixels whose length so far differs between the
+    patch and their region are counted separately; they correct the sum of the regions to the patch.
     """
     left, right = START if dx >= 0 else 0, STOP if dx <= 0 else PATCH_SIZE
     for x in range(lane(), PATCH_SIZE, lanes()):
@@ -130,8 +130,7 @@ def count_runs(levels: Any, so_far: Any, dx: int, counts: Any) -> None:
 def describe(counts: Any, lengths: Any, pixels: int, n_log2_n: Any, out: Any) -> None:
     """All features of one region in one direction.
 
-    `counts[level, length]` are the runs that come to `length`: those that also end there are not
-    counted at the next.
+    `counts[level, length]` is the number of runs that are at least `length` long.
     """
     runs, level_sum, level_squares, of_level_squared = 0, 0, 0, 0
     long_runs, long_high, run_squares = 0, 0, 0
@@ -172,7 +171,7 @@ def describe(counts: Any, lengths: Any, pixels: int, n_log2_n: Any, out: Any) ->
     out[8] = short_high / runs
     out[9] = long_low / runs
     out[10] = long_high / float(runs)
-    out[11] = (runs * level_squares - level_sum * level_sum) / square  # exact: whole numbers
+    out[11] = (runs * level_squares - level_sum * level_sum) / square  # exact, because all are integers
     out[12] = (runs * long_runs - pixels * pixels) / square
     out[13] = (n_log2_n[runs] - logs) / runs
 

@@ -1,12 +1,12 @@
-"""Gray-level size zones: how large the patches of one level are, whatever their shape.
+"""Gray-level size zones (GLSZM): sizes of connected zones of equal level.
 
-A zone is a connected set of pixels of one level, neighbors along diagonals included (8-connected).
-Zones are counted on `gray` and `hematoxylin` cut into 8 levels, giving a probability p(i, s) of
-level i, from 1, and size s in pixels. `center` and `ring` hold the zones of their own pixels: a
-zone that crosses the center's edge is cut there. Columns are `glszm__<feature>__<region>_<plane>`.
+A zone is an 8-connected set of pixels of one level: diagonal neighbors are included. Zones are counted
+on `gray` and `hematoxylin` quantized to 8 levels, which gives a probability p(i, s) of level i, counted
+from 1, and size s in pixels. `center` and `ring` contain the zones of their own pixels: a zone that
+crosses the edge of the center is split there. Columns are named `glszm__<feature>__<region>_<plane>`.
 
-Everything is divided by the number of zones, or by its square, so that regions of different size
-compare. In the formulas sums run over p's cells; p(i) and p(s) are its marginals.
+All features are normalized by the number of zones or its square, so that regions of different size can
+be compared. In the formulas, sums run over the cells of p; p(i) and p(s) are its marginals.
 
 Sources: G. Thibault, B. Fertil, C. Navarro, S. Pereira, P. Cau, N. Levy, J. Sequeira and J.-L. Mari,
 "Shape and texture indexes: application to cell nuclei classification", Int. J. Pattern Recognit.
@@ -53,23 +53,24 @@ N_FEATURES, N_REGIONS = len(FEATURES), len(REGIONS)
 START, STOP = CENTER
 PATCH, IN_CENTER, IN_RING = range(N_REGIONS)
 
-# Zones of at most SMALL pixels are counted by level and size; the few others are listed and sorted.
+# Zones of at most SMALL pixels are counted by level and size. The few larger ones are listed and
+# sorted.
 SMALL = 63
-OF_LEVEL = LEVELS  # the row of a region's counts that holds its zones of each level
-# Images in `work`, with a frame one pixel wide: levels; links, from each pixel to one before it in
-# its zone, or to itself; sizes, at each zone's first pixel; large zones by row, after their number;
-# and each region's large zones, sorted.
+OF_LEVEL = LEVELS  # the row of a region's counts with the number of zones of each level
+# Images in `work`, with a frame one pixel wide: levels; links from each pixel to an earlier pixel of
+# its zone, or to itself; sizes, at the first pixel of each zone; large zones by row, after their
+# number; and the large zones of each region, sorted.
 WIDTH = PATCH_SIZE + 2
 LEVEL, LINK, SIZE, LARGE, SORTED = range(5)
 FRAME = -1
 CODES = N_REGIONS * LEVELS
-# What is summed over the zones of a region.
+# The sums over the zones of a region.
 SMALL_ZONES, LARGE_ZONES, SMALL_LOW, SMALL_HIGH, LARGE_LOW, LARGE_HIGH, LOGS = range(7)
 
 
 @device
 def fill_levels(plane: Any, levels: Any) -> None:
-    """Each pixel's level + LEVELS x its region: equal for neighbors that are in one part's zone."""
+    """Each pixel's level + LEVELS x its region, which is equal for neighbors in the same zone."""
     for y in range(lane(), PATCH_SIZE, lanes()):
         start = (1 + y) * WIDTH + 1
         source, row = plane[y], levels[start:]
@@ -85,7 +86,7 @@ def fill_levels(plane: Any, levels: Any) -> None:
 
 @device
 def root(links: Any, pixel: Any) -> Any:
-    """The first pixel, in reading order, of what a pixel is linked to so far."""
+    """The first pixel, in reading order, of the pixels linked so far."""
     while links[pixel] != pixel:
         pixel = links[pixel]
     return pixel
@@ -100,21 +101,22 @@ def join(links: Any, one: Any, other: Any) -> Any:
 
 @device
 def link_top(levels: Any, links: Any, start: int) -> None:
-    """Link each pixel of a row to the one at its left."""
+    """Link each pixel of a row to its left neighbor if their levels are equal."""
     for pixel in range(start, start + PATCH_SIZE):
         links[pixel] = pixel - 1 if levels[pixel - 1] == levels[pixel] else pixel
 
 
 @device
 def link_row(levels: Any, links: Any, start: int) -> None:
-    """Link each pixel of a row to one before it, or to itself; zones that meet here are joined.
+    """Link each pixel of a row to an earlier one, or to itself, and join zones that meet here.
 
-    What is above touches all others that come before, so only up and right can be news to the rest.
+    The pixel above touches all other earlier neighbors except the one above right. So zones can only
+    meet between above right and the others.
     """
     here, row = levels[start:], links[start:]
     left, above = levels[start - 1 :], levels[start - WIDTH :]
     above_left, above_right = levels[start - WIDTH - 1 :], levels[start - WIDTH + 1 :]
-    for x in range(PATCH_SIZE):  # no branches, a size known to the compiler, 32 bits: SIMD
+    for x in range(PATCH_SIZE):  # no branches, a constant size and 32 bits, for SIMD
         w, n = here[x] == left[x], here[x] == above[x]
         nw, ne = here[x] == above_left[x], here[x] == above_right[x]
         back = WIDTH if n else WIDTH - 1 if ne else WIDTH + 1 if nw else 1 if w else 0
@@ -123,7 +125,7 @@ def link_row(levels: Any, links: Any, start: int) -> None:
     for x in range(PATCH_SIZE):
         link = row[x]
         if link >= 0:
-            row[x] = links[link]  # a link to itself stays
+            row[x] = links[link]  # a link to itself does not change
         else:
             other = start + x - (WIDTH + 1 if above_left[x] == here[x] else 1)
             row[x] = join(links, ~link, other)
@@ -131,7 +133,7 @@ def link_row(levels: Any, links: Any, start: int) -> None:
 
 @device
 def join_rows(levels: Any, links: Any, start: int) -> None:
-    """Join a row that was linked as a top to the row above it."""
+    """Join the top row of a strip to the row above it."""
     for pixel in range(start, start + PATCH_SIZE):
         for above in range(pixel - WIDTH - 1, pixel - WIDTH + 2):
             if levels[above] == levels[pixel]:
@@ -140,9 +142,9 @@ def join_rows(levels: Any, links: Any, start: int) -> None:
 
 @device
 def find_zones(levels: Any, links: Any, sizes: Any) -> None:
-    """Link each pixel to the first of its zone, and count the zone's pixels there.
+    """Link each pixel to the first pixel of its zone, and count the pixels of the zone there.
 
-    Each lane links a strip of rows; then strips are joined in pairs, pairs in fours, and so on.
+    Each lane links a strip of rows. Then strips are joined in pairs, pairs in fours, and so on.
     """
     rows = (PATCH_SIZE + lanes() - 1) // lanes()
     for y in range(lane() * rows, min((lane() + 1) * rows, PATCH_SIZE)):
@@ -164,7 +166,7 @@ def find_zones(levels: Any, links: Any, sizes: Any) -> None:
     for y in range(lane() * rows, min((lane() + 1) * rows, PATCH_SIZE)):
         start = (1 + y) * WIDTH + 1
         for pixel in range(start, start + PATCH_SIZE):
-            # What comes before is linked to its first already: two steps, and no guess how many.
+            # Earlier pixels are already linked to their first pixel, so two steps are enough.
             first = root(links, links[links[pixel]])
             links[pixel] = first
             add(sizes, first, 1)
@@ -173,7 +175,7 @@ def find_zones(levels: Any, links: Any, sizes: Any) -> None:
 
 @device
 def join_across(levels: Any, links: Any, sizes: Any, inside: int, step: int, outside: int) -> None:
-    """Join zones along one side of the center: from `inside`, and `outside` of it, by `step`."""
+    """Join zones across one side of the center, from `inside` and `outside`, in steps of `step`."""
     for k in range(STOP - START):
         pixel = inside + k * step
         for other in range(outside + (k - 1) * step, outside + (k + 2) * step, step):
@@ -187,7 +189,7 @@ def join_across(levels: Any, links: Any, sizes: Any, inside: int, step: int, out
 
 @device
 def join_parts(levels: Any, links: Any, sizes: Any) -> None:
-    """Make the zones of the center and the ring those of the patch. For one lane."""
+    """Join the zones of center and ring to the zones of the patch. Runs on one lane."""
     top, left = (1 + START) * WIDTH + 1 + START, (1 + START) * WIDTH + 1 + START
     bottom, right = top + (STOP - START - 1) * WIDTH, left + STOP - START - 1
     join_across(levels, links, sizes, top, 1, top - WIDTH)
@@ -198,14 +200,14 @@ def join_parts(levels: Any, links: Any, sizes: Any) -> None:
 
 @device
 def count_zones(levels: Any, sizes: Any, mask: int, counts: Any, large: Any) -> None:
-    """Count small zones by region, level and size, and list the others of each row.
+    """Count small zones by region, level and size, and list the larger ones of each row.
 
-    `mask` says which bits of region and level to look at: all, or those of the level, for the patch.
+    `mask` selects the bits of region and level: all of them, or for the patch only those of the level.
     """
     for y in range(lane(), PATCH_SIZE, lanes()):
         start = (1 + y) * WIDTH + 1
         row, zones, listed = large[start:], 0, 0
-        for x in range(PATCH_SIZE):  # the row's zones first, without a branch that cannot be guessed
+        for x in range(PATCH_SIZE):  # list the row's zones first, without an unpredictable branch
             row[zones] = start + x
             zones += 1 if sizes[start + x] > 0 else 0
         for k in range(zones):
@@ -221,7 +223,7 @@ def count_zones(levels: Any, sizes: Any, mask: int, counts: Any, large: Any) -> 
 
 @device
 def gather(large: Any, region: int, found: Any) -> int:
-    """Sort the region's large zones by size and level; returns their number."""
+    """Sort the large zones of a region by size and level, and return their number."""
     n = 0
     for y in range(PATCH_SIZE):
         start = (1 + y) * WIDTH + 1
@@ -239,7 +241,7 @@ def gather(large: Any, region: int, found: Any) -> int:
 
 @device
 def tally(level: Any, size: Any, n: Any, n_log2_n: Any, of_level: Any, sums: Any) -> None:
-    """Take in the `n` zones of one level and size."""
+    """Add the `n` zones of one level and size to the sums."""
     i, square = float(level + 1), float(size) * float(size)
     of_level[level] += n
     sums[SMALL_ZONES] += n / square
@@ -253,8 +255,10 @@ def tally(level: Any, size: Any, n: Any, n_log2_n: Any, of_level: Any, sums: Any
 
 @device
 def tally_all(counts: Any, found: Any, listed: int, n_log2_n: Any, sums: Any) -> Any:
-    """Take in all zones of a region, by size and then level; returns the sum of squares of the
-    numbers of zones of each size."""
+    """Add all zones of a region to the sums, by size and then level.
+
+    Returns the sum of squares of the numbers of zones of each size.
+    """
     squares = 0
     for level in range(LEVELS):
         counts[OF_LEVEL, level] = 0
@@ -303,7 +307,9 @@ def describe(of_level: Any, size_squares: Any, pixels: int, n_log2_n: Any, sums:
     out[8] = sums[SMALL_HIGH] / zones
     out[9] = sums[LARGE_LOW] / zones
     out[10] = sums[LARGE_HIGH] / zones
-    out[11] = (zones * level_squares - level_sum * level_sum) / square  # exact: whole numbers
+    out[11] = (
+        zones * level_squares - level_sum * level_sum
+    ) / square  # exact, because all are integers
     out[12] = (zones * sums[LARGE_ZONES] - float(pixels) * float(pixels)) / square
     out[13] = (n_log2_n[zones] - sums[LOGS]) / zones
 

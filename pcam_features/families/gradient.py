@@ -1,19 +1,20 @@
-"""Gradients: how steep a plane is, which way its edges run, and how far they agree.
+"""Gradients: magnitude, orientation and coherence of edges.
 
-gx and gy are Sobel's, and the magnitude G = sqrt(gx² + gy²) / 8 is in levels a pixel. Orientation
-is a line's: half a turn, in eight bins around 0°, 22.5° and so on, where pixels weigh G. The
-structure tensor sums gx², gy² and gx gy over a window of 5 or 15 pixels' width; a >= b are its
-eigenvalues and c = (a - b) / (a + b), 0 where all is flat. Beyond its edge the patch repeats its
-last row or column. Columns are `gradient__<feature>__<region>_<plane>[_t<threshold>|_w<window>]`, and
+gx and gy are the Sobel derivatives, and the magnitude G = sqrt(gx² + gy²) / 8 is in levels per pixel.
+Orientation is that of a line, over half a turn, in eight bins centered on 0°, 22.5° and so on; each
+pixel has weight G. The structure tensor sums gx², gy² and gx gy over a square window 5 or 15 pixels
+wide. Its eigenvalues are a >= b, and the coherence is c = (a - b) / (a + b), or 0 on a constant
+window. At its edges the patch is extended by repeating the last row or column. Columns are named
+`gradient__<feature>__<region>_<plane>[_t<threshold>|_w<window>]`, and
 `gradient__<feature>__center_minus_ring_<plane>[_w<window>]` for the features in `BETWEEN`.
 
-G is rounded to 1/128 level (percentiles and edge density: to 1/8) and c to 1/4096, so that
-everything that is summed is a whole number.
+G is rounded to 1/128 level (for percentiles and edge density to 1/8), and c to 1/4096, so that all sums
+are sums of integers.
 
 Sources: I. Sobel and G. Feldman, 1968, as `cv2.Sobel`; J. Bigün and G. H. Granlund, "Optimal
 orientation detection of linear symmetry", Proc. ICCV 1987, and `cv2.cornerEigenValsAndVecs` (the
 structure tensor); J. L. Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy", Proc.
-ICPR 2000 (deviation of `cv2.Laplacian`); L. I. Rudin, S. Osher and E. Fatemi, "Nonlinear total
+ICPR 2000 (standard deviation of `cv2.Laplacian`); L. I. Rudin, S. Osher and E. Fatemi, "Nonlinear total
 variation based noise removal algorithms", Physica D 60, 1992.
 """
 
@@ -31,7 +32,7 @@ from .family import Family, Feature
 from .planes import PLANES
 
 MEASURED = ("gray", "hematoxylin", "eosin")
-THRESHOLDS = (4, 8, 16, 32)  # levels a pixel
+THRESHOLDS = (4, 8, 16, 32)  # levels per pixel
 NEAR, FAR = 5, 15  # pixels: FAR is three windows of NEAR side by side
 WINDOWS = (NEAR, FAR)
 
@@ -39,29 +40,29 @@ PLANE_INDEX = tuple(PLANES.index(plane) for plane in MEASURED)
 N_PLANES, N_REGIONS, N_THRESHOLDS = len(MEASURED), len(REGIONS), len(THRESHOLDS)
 START, STOP = CENTER
 PIXELS = (PATCH_SIZE**2, THIRD**2, PATCH_SIZE**2 - THIRD**2)  # of each region
-SOBEL = 8  # what Sobel's weights make of a slope of one level a pixel
+SOBEL = 8  # response of the Sobel filter to a slope of one level per pixel
 STEEPEST = 1141  # the largest sqrt(gx² + gy²) is 255 sqrt(20)
-FINE = 16  # parts of a level / SOBEL in which magnitudes are summed
-COHERENT = 4096  # stands for 1 where coherences are summed
-REACH = FAR // 2  # how far from its middle a window looks
-SIDE = PATCH_SIZE + 2 * REACH  # of the images in `work`, which repeat the patch's edge outward
-TAN = np.float32(np.sqrt(2) - 1)  # of 22.5°: half a bin, in twice the angle
+FINE = 16  # magnitudes are summed in units of 1 / (SOBEL * FINE) level
+COHERENT = 4096  # the integer that represents a coherence of 1
+REACH = FAR // 2  # half the width of a far window
+SIDE = PATCH_SIZE + 2 * REACH  # of the images in `work`, which include the repeated edges
+TAN = np.float32(np.sqrt(2) - 1)  # tan 22.5°: half a bin, for twice the angle
 
-# Images in `work`, side by side so that a row's loop runs through three of them: the plane; gx² + gy²,
-# gx² - gy² and 2 gx gy, in whose place their sums over far windows come; their sums over near
-# windows; and a row for each lane to think on.
+# Images in `work`, side by side so that the loop over a row runs through three of them: the plane; gx²
+# + gy², gx² - gy² and 2 gx gy, later replaced by their sums over far windows; their sums over near
+# windows; and one scratch row for each lane.
 TENSOR, NEAR_SUMS, SPARE, WIDTH = SIDE, 4 * SIDE, 7 * SIDE, 10 * SIDE
-# What is summed over a region's pixels, and how many numbers it is.
+# The sums over the pixels of a region: the position and number of each.
 MAGNITUDE, MAGNITUDE_SQUARED, POWER, ALONG, ACROSS, VARIATION = 0, 1, 2, 3, 4, 5
-BINS = 6  # eight
-LAPLACIAN = 14  # values, absolutes and squares
+BINS = 6  # eight sums
+LAPLACIAN = 14  # values, absolute values and squares
 COHERENCES = 17  # c, c², a - b and a + b, for each window
 N_SUMS = 25
 
 
 @device
 def widen(row: Any) -> None:
-    """Repeat the first and last pixel of a row into its margins."""
+    """Extend a row into its margins by repeating its first and last pixel."""
     for x in range(REACH):
         row[x] = row[REACH]
         row[SIDE - 1 - x] = row[SIDE - 1 - REACH]
@@ -69,7 +70,7 @@ def widen(row: Any) -> None:
 
 @device
 def load(plane: Any, work: Any) -> None:
-    """The plane with its edges repeated outward, as int32."""
+    """Load the plane as int32, extended by repeating its edges."""
     height, width = plane.shape
     for r in range(lane(), SIDE, lanes()):
         pixels, row = plane[min(max(r - REACH, 0), height - 1)], work[r, :SIDE]
@@ -82,7 +83,7 @@ def load(plane: Any, work: Any) -> None:
 
 @device
 def differentiate(work: Any, r: int) -> None:
-    """A row of the three images of `TENSOR` from three rows of the plane."""
+    """One row of the three images of `TENSOR`, from three rows of the plane."""
     a, b, c = work[r - 1, REACH - 1 :], work[r - 1, REACH:], work[r - 1, REACH + 1 :]
     d, f = work[r, REACH - 1 :], work[r, REACH + 1 :]
     g, h, i = work[r + 1, REACH - 1 :], work[r + 1, REACH:], work[r + 1, REACH + 1 :]
@@ -100,7 +101,7 @@ def differentiate(work: Any, r: int) -> None:
 
 @device
 def sum_magnitudes(n: int, power: Any, along: Any, across: Any, spare: Any, sums: Any) -> None:
-    """Sums of G and of the tensor; G in whole eighths of a level, then finer, into `spare`."""
+    """Sums of G and of the tensor. G is written to `spare`, in 1/8 level and with more precision."""
     total, squares, whole = np.int32(0), np.int64(0), np.int32(0)
     first, second = np.int32(0), np.int32(0)
     levels, fine = spare[:SIDE], spare[SIDE:]
@@ -110,7 +111,7 @@ def sum_magnitudes(n: int, power: Any, along: Any, across: Any, spare: Any, sums
         levels[x], fine[x] = np.int32(root + np.float32(0.5)), magnitude
         total, whole = np.int32(total + magnitude), np.int32(whole + power[x])
         first, second = np.int32(first + along[x]), np.int32(second + across[x])
-    for x in range(n):  # apart: 64 bits would halve the SIMD of all that is above
+    for x in range(n):  # a separate loop: its 64-bit sums would halve the SIMD width above
         squares += np.int32(fine[x] * fine[x])
     sums[MAGNITUDE] += total
     sums[MAGNITUDE_SQUARED] += squares
@@ -121,10 +122,10 @@ def sum_magnitudes(n: int, power: Any, along: Any, across: Any, spare: Any, sums
 
 @device
 def sum_orientations(n: int, along: Any, across: Any, weights: Any, sums: Any) -> None:
-    """Weights of the bins: 0° and 90°; 45° and 135°; the four between.
+    """The weights of the orientation bins, in groups: 0° and 90°; 45° and 135°; the other four.
 
-    Twice the angle has the cosine `along` and the sine `across`. Turns and flips change their signs
-    alone, and signs choose within a group: a pixel never goes to another group.
+    `along` and `across` are proportional to cosine and sine of twice the angle. Rotations and flips
+    change only their signs, and signs select a bin within a group, so a pixel stays in its group.
     """
     zero = np.int32(0)
     s0, s1, s2, s3, s4, s5, s6, s7 = zero, zero, zero, zero, zero, zero, zero, zero
@@ -151,7 +152,7 @@ def sum_orientations(n: int, along: Any, across: Any, weights: Any, sums: Any) -
 
 @device
 def sum_neighbors(n: int, work: Any, r: int, left: int, sums: Any) -> None:
-    """Differences from the four neighbors: total variation and Laplacian."""
+    """Sums for total variation and Laplacian: differences from the four neighbors."""
     up, down, middle = work[r - 1, left:], work[r + 1, left:], work[r, left:]
     before, after = work[r, left - 1 :], work[r, left + 1 :]
     value, absolute, square, variation = np.int32(0), np.int32(0), np.int32(0), np.int32(0)
@@ -171,7 +172,7 @@ def sum_neighbors(n: int, work: Any, r: int, left: int, sums: Any) -> None:
 
 @device
 def sum_near(work: Any, r: int, columns: Any) -> None:
-    """The tensor over NEAR pixels down, then along; only margins see the image beside them."""
+    """Sum the tensor over NEAR rows, then over NEAR columns; only margins mix neighboring images."""
     first, last = REACH, REACH + PATCH_SIZE - 1
     a = work[min(max(r - 2, first), last), TENSOR:NEAR_SUMS]
     b = work[min(max(r - 1, first), last), TENSOR:NEAR_SUMS]
@@ -188,7 +189,7 @@ def sum_near(work: Any, r: int, columns: Any) -> None:
 
 @device
 def sum_far(work: Any, r: int, columns: Any) -> None:
-    """The tensor over FAR pixels: three by three near windows, side by side."""
+    """Sum the tensor over FAR windows, each of which is 3 × 3 adjacent near windows."""
     above, beside, below = work[r - NEAR], work[r], work[r + NEAR]
     a, b, c = above[NEAR_SUMS:SPARE], beside[NEAR_SUMS:SPARE], below[NEAR_SUMS:SPARE]
     for x in range(3 * SIDE):
@@ -209,7 +210,7 @@ def sum_coherences(n: int, power: Any, along: Any, across: Any, sums: Any) -> No
         coherent = np.int32(root / max(a, np.float32(1)) * np.float32(COHERENT) + np.float32(0.5))
         first, second = np.int32(first + coherent), np.int32(second + coherent * coherent)
         r, w = np.int32(root + np.float32(0.5)), np.int32(a)
-        # In two parts what 32 bits do not hold: 64 would halve the SIMD.
+        # Values that exceed 32 bits are kept in two parts, because 64 bits would halve the SIMD width.
         difference, low = np.int32(difference + (r >> 16)), np.int32(low + (r & 65535))
         whole, rest = np.int32(whole + (w >> 16)), np.int32(rest + (w & 65535))
     sums[0] += first
@@ -220,7 +221,7 @@ def sum_coherences(n: int, power: Any, along: Any, across: Any, sums: Any) -> No
 
 @device
 def sum_row(work: Any, r: int, sums: Any, histograms: Any) -> None:
-    """Add to this lane's sums what the near neighborhood of a row says."""
+    """Add the gradients, orientations and neighbor differences of a row to this lane's sums."""
     differentiate(work, r)
     spare = work[lane(), SPARE:]
     pieces = 3 if START <= r - REACH < STOP else 1
@@ -238,7 +239,7 @@ def sum_row(work: Any, r: int, sums: Any, histograms: Any) -> None:
 
 @device
 def sum_windows(work: Any, r: int, sums: Any) -> None:
-    """Add to this lane's sums the coherences of a row."""
+    """Add the coherences of a row to this lane's sums."""
     sum_far(work, r, work[lane(), SPARE:])
     pieces = 3 if START <= r - REACH < STOP else 1
     n = PATCH_SIZE // pieces
@@ -252,7 +253,7 @@ def sum_windows(work: Any, r: int, sums: Any) -> None:
 
 @device
 def sum_plane(work: Any, sums: Any, histograms: Any) -> None:
-    """All sums of the plane that is loaded; `sums` are this lane's."""
+    """All sums of the loaded plane; `sums` belongs to this lane."""
     for r in range(REACH + lane(), REACH + PATCH_SIZE, lanes()):
         sum_row(work, r, sums, histograms)
     barrier()
@@ -271,7 +272,7 @@ def bits(weight: float, whole: float) -> float:
 
 @device
 def orientation_entropy(bins: Any, whole: float) -> float:
-    """Added in pairs that turns and flips exchange or turn round: the sum stays to the bit."""
+    """The entropy of the bins, added in pairs that rotations and flips exchange, so its bits stay."""
     axes = bits(bins[0], whole) + bits(bins[1], whole)
     diagonals = bits(bins[2], whole) + bits(bins[3], whole)
     between = bits(bins[4], whole) + bits(bins[7], whole)
@@ -323,7 +324,7 @@ def measure(planes: Any, table: Any, ints: Any, floats: Any, work: Any, out: Any
         sum_plane(work, mine, ints)
         for level in range(lane(), LEVELS, lanes()):
             ints[0, level] = ints[1, level] + ints[2, level]
-        for s in range(lane(), N_SUMS, lanes()):  # whole numbers: their order does not matter
+        for s in range(lane(), N_SUMS, lanes()):  # integers: their order does not matter
             for other in range(1, lanes()):
                 floats[0, 1, s] += floats[other, 1, s]
                 floats[0, 2, s] += floats[other, 2, s]
@@ -340,7 +341,7 @@ def measure(planes: Any, table: Any, ints: Any, floats: Any, work: Any, out: Any
         barrier()
 
 
-# A region's measures in order: the feature, and what stands behind the plane.
+# The measures of a region in order: the feature, and the end of the column name.
 MEASURES = (
     *((f"magnitude_{name}", "") for name in ("mean", "deviation")),
     *((f"magnitude_p{percent:02d}", "") for percent in PERCENTILES),
@@ -352,7 +353,9 @@ MEASURES = (
     *((f"coherence{name}", f"_w{w:02d}") for w in WINDOWS for name in ("", "_deviation", "_weighted")),
 )
 BETWEEN = ("magnitude_mean", "orientation_entropy", "total_variation", "coherence_weighted")
-COMPARED = tuple(k for k, (name, _) in enumerate(MEASURES) if name in BETWEEN)  # center and ring
+COMPARED = tuple(
+    k for k, (name, _) in enumerate(MEASURES) if name in BETWEEN
+)  # those with center minus ring
 N_MEASURES, N_COMPARED = len(MEASURES), len(COMPARED)
 LEVELS, STEEP = STEEPEST + 1, STEEPEST / SOBEL
 SLOPE, CURVE = "levels/pixel", "levels/pixel²"
@@ -369,7 +372,13 @@ FEATURES = tuple(
         ("edge_density", "share of pixels with G at least t", "share", 1, BY_SOBEL),
         ("orientation_entropy", "entropy of the eight bins' weights", "bits", 3, BY_SOBEL),
         ("anisotropy", "c of the tensor summed over the region", "1", 1, "Bigün and Granlund 1987"),
-        ("total_variation", "mean of half the sum of |neighbor - it|", SLOPE, 510, "Rudin et al. 1992"),
+        (
+            "total_variation",
+            "mean of half the sum of |neighbor - pixel|",
+            SLOPE,
+            510,
+            "Rudin et al. 1992",
+        ),
         ("laplacian_absolute", "mean absolute Laplacian", CURVE, 1020, BY_LAPLACE),
         ("laplacian_deviation", "standard deviation of the Laplacian", CURVE, 1020, BY_LAPLACE),
         ("coherence", "mean of c", "1", 1, BY_TENSOR),

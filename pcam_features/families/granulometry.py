@@ -1,16 +1,16 @@
-"""Granulometry: how much of a plane goes as openings and closings sieve out larger and larger details.
+"""Granulometry: volume removed by openings and closings of increasing size.
 
-An opening takes away bright details that its disc does not fit into (in `hematoxylin`: nuclei and
-their parts), a closing fills dark ones (the gaps between them). Columns are
+An opening removes bright details that are smaller than its disc (in `hematoxylin`: nuclei and their
+parts). A closing fills dark details (the gaps between them). Columns are named
 `granulometry__<opening|closing>_<feature>__<region>_<plane>[_r<radius>]`, and
 `granulometry__<…>_<loss|size>__center_minus_ring_<plane>`.
 
-The disc of radius r is the octagon of r steps, each a dilation by a 3×3 cross or square
-(`STEPS`), so one disc is open under the one before it and the openings of a plane sink from
-radius to radius: V(r) is the sum over a region's pixels of the plane opened by r, V(0) of the plane
-itself, and v(r) the volume that goes at r: V at the radius before minus V(r). Pixels outside the
-patch are ignored. A closing is the opening of 255 - plane. An opening by r sees 2 r pixels
-far, so 8 is the largest radius at which the center is measured by itself and the 16 pixels around it.
+The disc of radius r is an octagon of r steps, each a dilation by a 3×3 cross or square (`STEPS`). Each
+disc is open with respect to the previous one, so the openings of a plane decrease with the radius. V(r)
+is the sum over the pixels of a region of the plane opened by r, V(0) that of the plane itself, and v(r)
+the volume removed at r: V at the previous radius minus V(r). Pixels outside the patch are ignored. A
+closing is the opening of 255 - plane. An opening by r depends on pixels up to 2 r away, so 8 is the
+largest radius at which the center depends only on itself and the 16 pixels around it.
 
 Sources: G. Matheron, "Random sets and integral geometry", Wiley 1975; P. Maragos, "Pattern spectrum
 and multiscale shape representation", IEEE TPAMI 11, 1989 (the spectrum, its mean and its entropy);
@@ -32,7 +32,7 @@ from .planes import PLANES
 MEASURED = ("gray", "hematoxylin", "eosin")
 SIDES = ("opening", "closing")
 CROSS, SQUARE = 0, 1
-STEPS = (CROSS, SQUARE, CROSS, SQUARE, CROSS, CROSS, SQUARE, CROSS)  # nearest to regular octagons
+STEPS = (CROSS, SQUARE, CROSS, SQUARE, CROSS, CROSS, SQUARE, CROSS)  # closest to regular octagons
 RADII = (1, 2, 3, 4, 6, 8)
 LARGEST, N_RADII = len(STEPS), len(RADII)
 
@@ -40,17 +40,18 @@ PLANE_INDEX = tuple(PLANES.index(plane) for plane in MEASURED)
 N_PLANES, N_SIDES, N_REGIONS = len(MEASURED), len(SIDES), len(REGIONS)
 START, STOP = CENTER
 
-# An image is one run of bytes, so that a neighbor is an offset and loops are long: rows of margin,
-# then rows that are each followed by a gap, then margin. A step carries what lies outside inward by
-# a pixel: a gap is as wide as there are steps. The outermost rows of the run are never written,
-# and the left neighbor of a row's first byte is in the row above: one more row of margin.
+# An image is one run of bytes, so that a neighbor is a fixed offset and loops are long: rows of margin,
+# then rows that are each followed by a gap, then rows of margin. Each step moves outside values inward
+# by one pixel, so a gap is as wide as the number of steps. The outermost rows of the run are never
+# written, and the left neighbor of a row's first byte is in the row above, which needs one more row of
+# margin.
 STRIDE = PATCH_SIZE + LARGEST
 MARGIN = LARGEST + 1
 SIZE = (PATCH_SIZE + 2 * MARGIN) * STRIDE
 
 
 def _outside() -> np.ndarray:
-    """255 where a run holds no pixel."""
+    """255 in the margins and gaps of a run, 0 at its pixels."""
     inside = np.zeros((PATCH_SIZE + 2 * MARGIN, STRIDE), bool)
     inside[MARGIN:-MARGIN, :PATCH_SIZE] = True
     return np.where(inside, 0, 255).astype(np.uint8).ravel()
@@ -69,7 +70,7 @@ def erode_by_cross(image: Any, out: Any) -> None:
 
 @device
 def erode_by_square(image: Any, between: Any) -> None:
-    """In place: columns, then rows."""
+    """Erode in place, first along columns, then along rows."""
     n = SIZE - 2 * STRIDE
     up, down = image[:n], image[2 * STRIDE : 2 * STRIDE + n]
     middle, column = image[STRIDE : STRIDE + n], between[STRIDE : STRIDE + n]
@@ -84,7 +85,7 @@ def erode_by_square(image: Any, between: Any) -> None:
 
 @device
 def erode(images: Any, now: int, steps: int, first: int) -> int:
-    """Erode the image at `now` of two by some of `STEPS`; the result is where the answer says."""
+    """Erode image `now` of the two images by some of `STEPS`; returns the index of the result."""
     for k in range(first, steps):
         if STEPS[k] == SQUARE:
             erode_by_square(images[now], images[1 - now])
@@ -96,7 +97,7 @@ def erode(images: Any, now: int, steps: int, first: int) -> int:
 
 @device
 def load(plane: Any, side: int, outside: Any, image: Any) -> None:
-    """The plane, or its complement for a closing, with 255 outside."""
+    """Load the plane, or its complement for a closing, with 255 outside."""
     height, width = plane.shape
     for i in range(lane(), SIZE, lanes()):
         image[i] = outside[i]
@@ -111,7 +112,7 @@ def load(plane: Any, side: int, outside: Any, image: Any) -> None:
 
 @device
 def complement(image: Any, outside: Any, out: Any) -> None:
-    """255 minus the image, with 255 outside: eroding it is dilating the image."""
+    """255 minus the image, with 255 outside. Eroding the complement dilates the image."""
     for i in range(lane(), SIZE, lanes()):
         out[i] = (image[i] ^ np.uint8(255)) | outside[i]
     barrier()
@@ -127,7 +128,7 @@ def total(pixels: Any) -> Any:
 
 @device
 def add_volume(image: Any, volumes: Any) -> None:
-    """Add up the image over the patch and over its center."""
+    """Sum the image over the patch and over its center."""
     for y in range(lane(), PATCH_SIZE, lanes()):
         at = (MARGIN + y) * STRIDE
         add(volumes, 0, total(image[at : at + PATCH_SIZE]))
@@ -137,7 +138,7 @@ def add_volume(image: Any, volumes: Any) -> None:
 
 @device
 def sieve(images: Any, outside: Any, volumes: Any) -> None:
-    """Volumes of the complements of the openings by every radius, from 0, of the first image."""
+    """Volumes of the complements of the openings of the first image by every radius, from 0."""
     eroded, dilated = images[:2], images[2:]
     complement(eroded[0], outside, dilated[0])
     add_volume(dilated[0], volumes[0])
@@ -163,7 +164,7 @@ def describe(volumes: Any, region: int, pixels: int, out: Any) -> None:
     """The features of one region, in the order of `FEATURES`, shares last."""
     before = volume(volumes, 0, region)
     lost = volume(volumes, N_RADII, region) - before
-    first, second, entropy = 0.0, 0.0, 0.0  # the sums stay whole numbers
+    first, second, entropy = 0.0, 0.0, 0.0  # the sums stay integers
     for k in range(N_RADII):
         share = 0.0
         after = volume(volumes, k + 1, region)
@@ -206,7 +207,7 @@ def measure(planes: Any, table: Any, ints: Any, floats: Any, work: Any, out: Any
 
 MARAGOS, OPENCV = "Maragos 1989", "cv2.morphologyEx"
 SUMMARIES = ("loss", "size", "deviation", "entropy")
-COMPARED = SUMMARIES[:2]  # between center and ring
+COMPARED = SUMMARIES[:2]  # those with center minus ring
 N_SUMMARIES, N_COMPARED = len(SUMMARIES), len(COMPARED)
 FEATURES = tuple(
     feature

@@ -1,16 +1,17 @@
-"""Local binary patterns: which of the points on a circle are at least as bright as its middle.
+"""Local binary patterns (LBP): comparisons of the points on a circle with its central pixel.
 
-Rotation-invariant uniform patterns (riu2) with (points, radius) = (8, 1), (16, 2), (24, 3) on
-`gray` and `hematoxylin`. Points between pixels are interpolated bilinearly, in fixed point. A
-pattern with at most two changes around the circle is named by its number of ones, any other is
-`mixed`. What patterns leave out is how strong they are: the variance of the circle's points. Columns
-`lbp__<feature>__<region>_<plane>_p<points>_r<radius>`, over the pixels whose circle lies inside the
-patch.
+Rotation-invariant uniform patterns (riu2) with (points, radius) = (8, 1), (16, 2), (24, 3) on `gray`
+and `hematoxylin`. A point is a one if it is at least as bright as the central pixel. Points between
+pixels are interpolated bilinearly, in fixed point. A pattern with at most two changes around the circle
+is named by its number of ones; any other pattern is `mixed`. Patterns do not contain their contrast, so
+the variance of the points is a feature too. Columns are named
+`lbp__<feature>__<region>_<plane>_p<points>_r<radius>`. They count the pixels whose circle lies inside
+the patch.
 
 Sources: T. Ojala, M. Pietikäinen and T. Mäenpää, "Multiresolution gray-scale and rotation
 invariant texture classification with local binary patterns", IEEE TPAMI 24, 2002;
-`skimage.feature.local_binary_pattern(method="uniform")`, which differs where a point ties with
-the middle to within its floating-point noise.
+`skimage.feature.local_binary_pattern(method="uniform")`, which differs where a point equals the central
+pixel within its floating-point noise.
 """
 
 from __future__ import annotations
@@ -33,34 +34,37 @@ STRENGTHS = ("variance", "deviation_spread")
 MOST_POINTS = max(points for points, _ in CIRCLES)
 START, STOP = CENTER
 PER_PLANE = N_REGIONS * sum(points + 4 for points, _ in CIRCLES)  # columns
-HALVES = 1  # bits behind the point of a level on the circle, when its variance is taken
-FINE = 16  # a deviation is counted in sixteenths of a level
-# Rows of sums, exact because they are whole numbers below 2^53: of the deviations and of their
-# squares, in the center and in all.
+HALVES = 1  # fractional bits of a point's level in the variance
+FINE = 16  # standard deviations are counted in 1/16 level
+# Rows of sums of the standard deviations and of their squares, in the center and in total. They are
+# exact, because they are integers below 2^53.
 SUMS = 4
-BITS = 10  # of the position between two pixels: weights of a point are products, 20 bits in all
-LEVEL_SHIFT = 2 * BITS - HALVES  # from a point's level in full to halves
-# What a lane has to itself is for one row of all planes side by side, so that loops are long: what
-# points are compared with, patterns, sums of levels and of their squares; then rows between pixels.
+BITS = 10  # of a position between two pixels; the weights of a point are products with 20 bits
+LEVEL_SHIFT = 2 * BITS - HALVES  # from the full precision of a point's level to halves
+# The scratch of a lane holds one row of all planes side by side, so that loops are long: the levels
+# that points are compared with, patterns, sums of levels and of their squares; then interpolated rows.
 MARGIN = 4  # columns at either end of a plane's row
 WIDTH = PATCH_SIZE + 2 * MARGIN
 SPAN = len(MEASURED) * WIDTH
 BELOW, PATTERN, TOTAL, SQUARES = range(0, 4 * SPAN, SPAN)
 BETWEEN = 4 * SPAN + MARGIN
-MOST_ROWS = MOST_POINTS // 2 + 1  # points of a circle lie on so many rows
+MOST_ROWS = MOST_POINTS // 2 + 1  # the number of rows on which the points of a circle lie
 SCRATCH = BETWEEN + MOST_ROWS * SPAN + MARGIN
-TOGETHER = 4  # points that one loop looks at
+TOGETHER = 4  # points that one loop processes
 PER_ROW, PER_POINT = 3, 3  # numbers in the table
 
 
 def _circles() -> np.ndarray:
-    """For each circle: rows of points, with the pixels' row above and the weights of it and of the
-    next; then points, with their place among interpolated rows and the weights of left and right."""
+    """The interpolation table of each circle.
+
+    For each row of points: the row of pixels above it, and the weights of this row and of the next.
+    Then for each point: its position among the interpolated rows, and the weights of left and right.
+    """
     table: list[int] = []
     one = 1 << BITS
     for points, radius in CIRCLES:
         angle = 2 * np.pi * np.arange(points) / points
-        # A position is rounded about the middle, so that mirrored points have mirrored weights.
+        # Positions are rounded relative to the center, so that mirrored points have mirrored weights.
         places = np.rint(np.stack([-np.sin(angle), np.cos(angle)], axis=1) * radius * one).astype(int)
         rows = sorted(set(places[:, 0].tolist()))
         for y in rows:
@@ -73,7 +77,7 @@ def _circles() -> np.ndarray:
 
 @device
 def ones(bits: Any) -> Any:
-    """The number of ones among 32 bits. Whatever is left in 64 bits here halves the SIMD."""
+    """The number of ones among 32 bits. Any 64-bit operation here would halve the SIMD width."""
     bits = np.int32(bits - ((bits >> 1) & 0x55555555))
     bits = np.int32((bits & 0x33333333) + ((bits >> 2) & 0x33333333))
     bits = np.int32((bits + (bits >> 4)) & 0x0F0F0F0F)
@@ -90,12 +94,12 @@ def pattern_of(bits: Any, points: int) -> Any:
 
 @device
 def interpolate_rows(plane: Any, y: int, rows: Any, n: int, between: Any) -> None:
-    """The rows on which points around row y lie, with a half more to round what follows."""
+    """Interpolate the rows on which the points around row y lie, plus a half for later rounding."""
     half = np.int32(1 << (LEVEL_SHIFT - 1 - BITS))
     for k in range(n):
         above, below = rows[PER_ROW * k + 1], rows[PER_ROW * k + 2]
         first = y + rows[PER_ROW * k]
-        # A weight of 0 may stand outside the patch: look at a row inside instead.
+        # A row with weight 0 may be outside the patch: read a row inside instead.
         upper, lower = plane[first], plane[first + (1 if below else 0)]
         row = between[k * SPAN : k * SPAN + PATCH_SIZE]
         for x in range(PATCH_SIZE):
@@ -110,15 +114,15 @@ def level_of(row: Any, left: int, right: int, x: int) -> Any:
 
 @device
 def append(bits: Any, level: Any, below: Any) -> Any:
-    """One more bit at the end: 1 if `level` is above `below`."""
+    """Append a bit: 1 if `level` is greater than `below`."""
     return np.int32(bits + bits + np.int32(level > below))
 
 
 @device
 def compare_points(circle: Any, scratch: Any) -> None:
-    """The first four points of `circle`: bits in PATTERN, sums in TOTAL and SQUARES.
+    """Process the first four points of `circle`: bits in PATTERN, sums in TOTAL and SQUARES.
 
-    Four in one loop, so that bits and sums are loaded and stored once for all of them.
+    One loop processes four points, so that bits and sums are loaded and stored only once.
     """
     a, al, ar = circle[0], circle[1], circle[2]
     b, bl, br = circle[3], circle[4], circle[5]
@@ -141,16 +145,17 @@ def compare_points(circle: Any, scratch: Any) -> None:
 
 @device
 def compare_row(planes: Any, y: int, points: int, circle: Any, scratch: Any) -> None:
-    """PATTERN gets a bit for each point around a pixel of row y: whether it is at least as bright.
+    """Compare the points around each pixel of row y with the pixel.
 
-    TOTAL gets the sum of the points' levels, in halves, and SQUARES that of their squares.
+    PATTERN gets one bit per point: 1 if it is at least as bright. TOTAL gets the sum of the points'
+    levels, in halves, and SQUARES the sum of their squares.
     """
     n = points // 2 + 1
     for plane in range(len(PLANE_INDEX)):
         pixels, start = planes[PLANE_INDEX[plane], y], plane * WIDTH + MARGIN
         below = scratch[BELOW + start : BELOW + start + PATCH_SIZE]
         for x in range(PATCH_SIZE):
-            # Levels come with what rounds them, and are at least as bright if above one less.
+            # Levels include the rounding term; "at least as bright" means greater than one less.
             below[x] = (np.int32(pixels[x]) << (2 * BITS)) + (1 << (LEVEL_SHIFT - 1)) - 1
         interpolate_rows(planes[PLANE_INDEX[plane]], y, circle, n, scratch[BETWEEN + start :])
     for x in range(3 * SPAN):
@@ -161,7 +166,7 @@ def compare_row(planes: Any, y: int, points: int, circle: Any, scratch: Any) -> 
 
 @device
 def find_deviations(scratch: Any, points: int) -> None:
-    """In TOTAL, the standard deviation of each circle in whole sixteenths of a level."""
+    """Replace TOTAL by the standard deviation of each circle, in 1/16 level."""
     scale = FINE / (points << HALVES)
     total, squares = scratch[TOTAL:], scratch[SQUARES:]
     for x in range(SPAN):
@@ -180,7 +185,7 @@ def add_up(values: Any, sums: Any) -> None:
 
 @device
 def describe_deviations(rows: Any, first: int, last: int, region: int, pixels: int, out: Any) -> None:
-    """Mean of the variance, then spread of the deviation, of a region's circles."""
+    """The mean of the variance of a region's circles, and the spread of their standard deviation."""
     total, squares = 0.0, 0.0
     for y in range(first, last):
         if region != 2:
@@ -201,7 +206,7 @@ def count(patterns: Any, first: int, last: int, counts: Any) -> None:
 
 @device
 def count_row(row: Any, y: int, radius: int, sums: Any, counts: Any) -> None:
-    """Count a plane's patterns, and sum its deviations and their squares, of row y."""
+    """Count the patterns of row y of a plane, and sum its standard deviations and their squares."""
     patterns, deviations = row[PATTERN:], row[TOTAL:]
     stop = PATCH_SIZE - radius
     add_up(deviations[radius:stop], sums[2:])
@@ -219,7 +224,7 @@ def count_row(row: Any, y: int, radius: int, sums: Any, counts: Any) -> None:
 def count_rows(
     planes: Any, points: int, radius: int, circle: Any, scratch: Any, sums: Any, counts: Any
 ) -> None:
-    """Patterns and deviations of every circle inside the planes; `scratch` is this lane's own."""
+    """Patterns and deviations of every circle inside the planes; `scratch` belongs to this lane."""
     for y in range(radius + lane(), PATCH_SIZE - radius, lanes()):
         compare_row(planes, y, points, circle, scratch)
         find_deviations(scratch, points)
@@ -232,7 +237,7 @@ def count_rows(
 
 @device
 def describe(counts: Any, sums: Any, points: int, radius: int, out: Any) -> None:
-    """All features of one circle size, region after region."""
+    """All features of one circle size, by region."""
     patterns = points + 2
     center = (STOP - START) ** 2
     whole = (sums.shape[0] - 2 * radius) ** 2
@@ -252,7 +257,7 @@ def describe(counts: Any, sums: Any, points: int, radius: int, out: Any) -> None
 def measure(planes: Any, table: Any, ints: Any, floats: Any, work: Any, out: Any) -> None:
     scratch = work[lane()]
     for x in range(SCRATCH):
-        scratch[x] = 0  # margins: only pixels that are not counted look at them
+        scratch[x] = 0  # margins, which only uncounted pixels read
     first, circle = 0, table
     for c in range(len(CIRCLES)):
         points, radius = CIRCLES[c]
@@ -285,7 +290,7 @@ FEATURES = (
     *(
         Feature(
             pattern_name(pattern, MOST_POINTS),
-            f"share of pixels whose circle has {pattern} ones, side by side",
+            f"share of pixels whose circle has {pattern} adjacent ones",
             "share",
             0,
             1,

@@ -1,4 +1,4 @@
-"""Images with margins, kept flat: rows of STRIDE pixels, and one more row above and below."""
+"""Flat images with margins: rows of STRIDE pixels, and one more row above and below."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ CELLS = STRIDE * (SIDE + 2)
 
 @device
 def at(y: int) -> int:
-    """Where row `y` begins in an image."""
+    """The index at which row `y` of an image begins."""
     return (y + 1) * STRIDE
 
 
 @device
 def extend(row: Any) -> None:
-    """Repeat a row's first and last pixel into its margins."""
+    """Extend a row into its margins by repeating its first and last pixel."""
     for k in range(MARGIN):
         row[k] = row[MARGIN]
         row[MARGIN + SIDE + k] = row[MARGIN + SIDE - 1]
@@ -39,7 +39,7 @@ def clear(image: Any) -> None:
 
 @device
 def binomial(source: Any, temp: Any, target: Any, half: int, shift: int) -> None:
-    """Smooth by (1, 2, 1)² with repeated edges, and round by a shift. `source` is extended."""
+    """Smooth by (1, 2, 1)², and round by a shift. The margins of `source` repeat its edges."""
     for y in range(lane(), SIDE, lanes()):
         above, middle = source[at(max(y - 1, 0)) :], source[at(y) :]
         below, sums = source[at(min(y + 1, SIDE - 1)) :], temp[at(y) :]

@@ -1,11 +1,12 @@
-"""Nuclei: segmented and split as `segmentation` says, and measured one by one.
+"""Nuclei: number, size, shape, stain, texture and spacing of segmented nuclei.
 
-Columns are `nuclei__<feature>__<region>` and `nuclei__<feature>__center_minus_ring`. A nucleus is in
-`center` if its centroid is. All but `share`, `cellularity`, `threshold` and `separability` are over
-the nuclei that do not touch the patch's border; a region without any has 0, and `count` tells. The
-threshold is the patch's, so that through it every column hangs on the whole patch.
+`families.segmentation` segments the nuclei and splits touching ones. Columns are named
+`nuclei__<feature>__<region>` and `nuclei__<feature>__center_minus_ring`. A nucleus is in `center` if
+its centroid is. All features except `share`, `cellularity`, `threshold` and `separability` are over the
+nuclei that do not touch the border of the patch. They are 0 in a region without such nuclei, where
+`count` is 0 too. The threshold is computed on the whole patch, so every column depends on all of it.
 
-`_deviation` is the standard deviation over the nuclei, `_p10`, `_p50` and `_p90` are percentiles.
+`_deviation` is the standard deviation over the nuclei; `_p10`, `_p50` and `_p90` are percentiles.
 
 Sources: `skimage.measure.regionprops`; M. Veta et al., "Prognostic value of automatically extracted
 nuclear morphometric features in whole slide images of male breast cancer", Mod. Pathol. 25, 2012;
@@ -65,18 +66,18 @@ from .segmentation import (
     segment,
 )
 
-LARGE = 80  # pixels: about twice a lymphocyte's nucleus
-DARKER = (5, 4)  # a hyperchromatic nucleus is that much darker than nuclear pixels are on the mean
+LARGE = 80  # pixels: about twice the nucleus of a lymphocyte
+DARKER = (5, 4)  # a hyperchromatic nucleus is 5/4 times as dark as the mean of nuclear pixels
 PERCENTILES = (10, 50, 90)
 N_REGIONS = len(REGIONS)
 
-MEMBERS, ORDER = QUEUE, TEMP  # images that are done with: lists of nuclei
+MEMBERS, ORDER = QUEUE, TEMP  # images that are no longer needed, reused for lists of nuclei
 CENTRALS = CHANGED
 
 PROPS = "skimage.measure.regionprops"
 INTENSITY = f"{PROPS}: mean_intensity"
-LONGEST = 4 * SIDE  # no axis of a nucleus is longer
-# Of each nucleus: name, meaning, unit, low, high, source, and whether its percentiles are columns.
+LONGEST = 4 * SIDE  # an upper bound of the axes of a nucleus
+# Measures of each nucleus: name, meaning, unit, low, high, source, and whether percentiles are columns.
 MEASURES = (
     ("area", "area", "pixels", 0, SIDE**2, f"{PROPS}: area", True),
     ("perimeter", "perimeter, by Crofton's formula in four directions", "pixels", 0, 3 * SIDE**2,
@@ -93,26 +94,26 @@ MEASURES = (
     ("gray", "mean gray", "levels", 0, 255, INTENSITY, False),
     ("red", "mean red", "levels", 0, 255, INTENSITY, False),
     ("texture", "standard deviation of hematoxylin", "levels", 0, 127.5, "numpy.std", True),
-    ("contrast", "mean hematoxylin - its mean two pixels outward of each border pixel's open sides",
+    ("contrast", "mean hematoxylin - mean hematoxylin two pixels outside the border",
      "levels", -255, 255, "numpy", False),
-    ("neighbor", "distance of the centroid to the nearest one, of any nucleus; 96 if there is no other",
+    ("neighbor", "distance to the nearest centroid of another nucleus; 96 if there is no other",
      "pixels", 0, 2 * SIDE, "scipy.spatial.cKDTree", True),
 )  # fmt: skip
 N_MEASURES = len(MEASURES)
-PERIMETER, MAJOR, MINOR, ECCENTRICITY, FORM = 1, 2, 3, 4, 6  # places among MEASURES
+PERIMETER, MAJOR, MINOR, ECCENTRICITY, FORM = 1, 2, 3, 4, 6  # positions among MEASURES
 STAIN, TEXTURE, CONTRAST, NEIGHBOR = 7, 11, 12, 13
 RANKED = tuple(measure[-1] for measure in MEASURES)
-# Of each region: name, meaning, unit, low, high, source.
+# Measures of each region: name, meaning, unit, low, high, source.
 SUMMARIES = (
     ("count", "nuclei", "1", 0, MOST, "skimage.measure.label"),
     ("share", "nuclear pixels / pixels", "share", 0, 1, "scikit-image"),
-    ("cellularity", "nuclear pixels / pixels of tissue", "share", 0, 1, "scikit-image"),
+    ("cellularity", "nuclear pixels / tissue pixels", "share", 0, 1, "scikit-image"),
     ("largest", "largest area", "pixels", 0, SIDE**2, f"{PROPS}: area"),
     ("weighted_area", "sum area² / sum area", "pixels", 0, SIDE**2, f"{PROPS}: area"),
-    ("area_variation", "deviation / mean of the area", "1", 0, inf, "scipy.stats.variation"),
+    ("area_variation", "standard deviation / mean of the area", "1", 0, inf, "scipy.stats.variation"),
     (
         "stain_variation",
-        "deviation / mean of the mean hematoxylin",
+        "standard deviation / mean of the mean hematoxylin",
         "1",
         0,
         inf,
@@ -121,7 +122,7 @@ SUMMARIES = (
     ("large", f"share of nuclei of at least {LARGE} pixels", "share", 0, 1, "numpy"),
     (
         "dark",
-        "share of nuclei 1.25 times as dark as nuclear pixels of the patch",
+        "share of nuclei at least 1.25 times as dark as the mean of all nuclear pixels",
         "share",
         0,
         1,
@@ -135,7 +136,7 @@ WHOLE_PATCH = (
 )  # fmt: skip
 N_SUMMARIES = len(SUMMARIES)
 WHERE = tuple(2 * k + len(PERCENTILES) * sum(RANKED[:k]) for k in range(N_MEASURES + 1))
-SUMMARY = WHERE[N_MEASURES]  # where a region's summaries begin among its columns
+SUMMARY = WHERE[N_MEASURES]  # position of the first summary among a region's columns
 PER_REGION = SUMMARY + N_SUMMARIES
 DIFFERENCES = N_REGIONS * PER_REGION
 OTSU = DIFFERENCES + N_MEASURES + N_SUMMARIES
@@ -143,14 +144,14 @@ OTSU = DIFFERENCES + N_MEASURES + N_SUMMARIES
 
 @device
 def nearest(cells: Any, nuclei: int, i: int) -> float:
-    """Distance of a nucleus's centroid to the nearest other one; the patch's side if there is none."""
+    """Distance of a centroid to the nearest other one, or the side of the patch if there is none."""
     best = float(SIDE * SIDE)
     area = int(cells[i, AREA])
     for j in range(nuclei):
         if j == i:
             continue
         other = int(cells[j, AREA])
-        # Two areas share the patch, so that these whole numbers stay below 2⁶³.
+        # Two areas lie in the same patch, so these integers stay below 2⁶³.
         dx = int(cells[i, X]) * other - int(cells[j, X]) * area
         dy = int(cells[i, Y]) * other - int(cells[j, Y]) * area
         shared = float(area * other)
@@ -160,7 +161,7 @@ def nearest(cells: Any, nuclei: int, i: int) -> float:
 
 @device
 def shape_of(cell: Any, k: int) -> float:
-    """One of MEASURES of a nucleus, of those that its outline decides."""
+    """One of the MEASURES of a nucleus that depend on its outline."""
     area = int(cell[AREA])
     if k in (PERIMETER, FORM):
         perimeter = float(cell[EDGES] + cell[DIAGONALS] / sqrt(2.0)) * (pi / 8)
@@ -179,7 +180,7 @@ def shape_of(cell: Any, k: int) -> float:
 
 @device
 def stain_of(cell: Any, k: int) -> float:
-    """One of MEASURES of a nucleus, of those that levels decide."""
+    """One of the MEASURES of a nucleus that depend on levels."""
     area, h = int(cell[AREA]), int(cell[H])
     if k == TEXTURE:
         return sqrt(float(area * int(cell[HH]) - h * h)) / area
@@ -190,7 +191,7 @@ def stain_of(cell: Any, k: int) -> float:
 
 @device
 def choose(cells: Any, nuclei: int, members: Any) -> tuple[int, int]:
-    """List the nuclei that the border does not cut: how many, and how many of them are central."""
+    """List the nuclei that do not touch the border; returns their number and that of central ones."""
     count, central = 0, 0
     for i in range(nuclei):
         if cells[i, FLAGS] & WHOLE != 0:
@@ -202,7 +203,7 @@ def choose(cells: Any, nuclei: int, members: Any) -> tuple[int, int]:
 
 @device
 def rank(count: int, values: Any, members: Any, ranked: Any, order: Any) -> None:
-    """Sort the values, so that sums of them do not depend on how the nuclei are numbered."""
+    """Sort the values, so that their sums do not depend on the numbering of the nuclei."""
     for i in range(lane(), count, lanes()):
         place, own = 0, values[i]
         for j in range(i):
@@ -215,7 +216,7 @@ def rank(count: int, values: Any, members: Any, ranked: Any, order: Any) -> None
 
 @device
 def describe(ranked: Any, count: int, with_ranks: bool, out: Any) -> None:
-    """Mean, deviation and perhaps percentiles of sorted values; of none, 0."""
+    """Mean, standard deviation and optionally percentiles of sorted values; 0 without values."""
     total, squares = 0.0, 0.0
     for k in range(count):
         total += ranked[k]
@@ -235,7 +236,7 @@ def describe(ranked: Any, count: int, with_ranks: bool, out: Any) -> None:
 def describe_regions(
     cells: Any, count: int, central: int, ranked: Any, order: Any, part: Any, k: int, out: Any
 ) -> None:
-    """Describe measure `k` over all of `order`, the central and the others, a lane each."""
+    """Describe measure `k` over all nuclei, the central ones and the others, on one lane each."""
     for region in range(lane(), N_REGIONS, lanes()):
         found = out[region * PER_REGION + WHERE[k] :]
         if region == 0:
@@ -252,7 +253,7 @@ def describe_regions(
 
 @device
 def summarize(cells: Any, members: Any, size: int, region: int, control: Any, out: Any) -> None:
-    """What a region says of its nuclei together; its means and deviations stand in `out` already."""
+    """The summaries of a region's nuclei. Its means and standard deviations are already in `out`."""
     count, area, squares, largest, large, dark, touching = 0, 0, 0, 0, 0, 0, 0
     for k in range(size):
         cell = cells[members[k]]

@@ -1,4 +1,4 @@
-"""One nucleus: whole-number sums over its pixels, its border and its convex hull."""
+"""Measures one nucleus: integer sums over its pixels, its border and its convex hull."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .segmentation import BOTTOM, HEMATOXYLIN, LEFT, RIGHT, START, STOP, TOP
 
 EOSIN, GRAY, RED = PLANES.index("eosin"), PLANES.index("gray"), PLANES.index("red")
 
-# What each nucleus has in its row of `ints`.
+# The entries of a nucleus in its row of `ints`.
 (
     AREA, X, Y, XX, YY, XY, EDGES, DIAGONALS, HULL,
     H, E, G, R, HH, RIM, FLAGS,
@@ -24,14 +24,17 @@ WHOLE, CENTRAL, TOUCHING = 1, 2, 4
 
 @device
 def corner(edge: Any, rows: int, k: int, sign: int) -> int:
-    """How far out a pixel outline reaches at the line between its rows k - 1 and k."""
+    """The extent of a pixel outline at the line between its rows k - 1 and k."""
     return sign * max(sign * int(edge[max(k - 1, 0)]), sign * int(edge[min(k, rows - 1)]))
 
 
 @device
 def area_beside(edge: Any, rows: int, sign: int, chain: Any) -> int:
-    """Twice the area left of the convex chain around a pixel outline: its right side with sign 1,
-    its left with -1. `edge` has the outline's place in each row."""
+    """Twice the area left of the convex chain around a pixel outline.
+
+    The chain is the right side of the outline with sign 1, and its left side with sign -1. `edge` has
+    the position of the outline in each row.
+    """
     size, area = 0, 0
     for k in range(rows + 1):
         place = corner(edge, rows, k, sign)
@@ -51,7 +54,7 @@ def area_beside(edge: Any, rows: int, sign: int, chain: Any) -> int:
 
 @device
 def measure_nucleus(planes: Any, label: Any, number: int, box: Any, scratch: Any, cell: Any) -> None:
-    """Moments, levels, border and hull of one nucleus, exactly."""
+    """Exact moments, sums of levels, border and hull of one nucleus."""
     hematoxylin, eosin, gray, red = planes[HEMATOXYLIN], planes[EOSIN], planes[GRAY], planes[RED]
     top, bottom, left, right = int(box[TOP]), int(box[BOTTOM]), int(box[LEFT]), int(box[RIGHT])
     first, last, chain = scratch[:SIDE], scratch[SIDE : 2 * SIDE], scratch[2 * SIDE :]
@@ -77,7 +80,7 @@ def measure_nucleus(planes: Any, label: Any, number: int, box: Any, scratch: Any
             rim += d * int(np.int32(beside[min(x + 2, SIDE - 1)]))
             diagonals += int(above[p - 1] != number) + int(above[p + 1] != number)
             diagonals += int(below[p - 1] != number) + int(below[p + 1] != number)
-            # Only the background is 0: any other difference is another nucleus, or the line to it.
+            # Only the background is 0. Any other label is another nucleus, or the line between them.
             for dx in range(-1, 2):
                 others |= int(above[p + dx] != number) & int(above[p + dx] != 0)
                 others |= int(here[p + dx] != number) & int(here[p + dx] != 0)

@@ -1,23 +1,23 @@
-"""The planes of a patch: thirteen uint8 images that the families share, computed once.
+"""The color planes of a patch: thirteen uint8 images, computed once and shared by the families.
 
-Everything is integer arithmetic on tables made here, so every target gives the same bytes.
+All arithmetic uses integers and tables, so every target gives the same bytes.
 
 | plane | level | source |
 | --- | --- | --- |
 | `red`, `green`, `blue` | 0–255 as read | |
 | `gray` | 0–255, Rec. 709 luma | `skimage.color.rgb2gray` × 255 |
-| `hue` | a full turn is 256 levels, 128 is red | `cv2.COLOR_RGB2HSV_FULL`, turned by half |
+| `hue` | a full turn is 256 levels, 128 is red | `cv2.COLOR_RGB2HSV_FULL`, shifted by half a turn |
 | `saturation`, `value` | 0–255 | `cv2.COLOR_RGB2HSV` |
 | `lab_l` | L* × 255 / 100 | `cv2.COLOR_RGB2LAB` (sRGB, D65) |
 | `lab_a`, `lab_b` | a* + 128, b* + 128 | `cv2.COLOR_RGB2LAB` |
 | `hematoxylin`, `eosin` | optical density × 200, from 0 | Ruifrok & Johnston 2001 |
 | `residual` | optical density × 200 + 128 | Ruifrok & Johnston 2001 |
 
-Hue is turned so that its cut lies at cyan: pink and purple straddle red. The stains come from
-the matrix of `skimage.color.hed_from_rgb`, applied to decimal optical density (scikit-image's
-`rgb2hed` gives the same values divided by 6); a channel of 0 counts as 1, negative hematoxylin
-and eosin as 0, and one level is 0.005 of optical density. Every plane lies within one level of
-the function it names.
+Hue is shifted so that it wraps around at cyan, because pink and purple lie on both sides of red. The
+stains come from the matrix of `skimage.color.hed_from_rgb`, applied to decimal optical density
+(scikit-image's `rgb2hed` gives the same values divided by 6). A channel value of 0 counts as 1,
+negative hematoxylin and eosin count as 0, and one level is 0.005 of optical density. Every plane lies
+within one level of the function in the last column.
 
 Source: A. C. Ruifrok and D. A. Johnston, "Quantification of histochemical staining by color
 deconvolution", Anal. Quant. Cytol. Histol. 23, 2001.
@@ -48,13 +48,13 @@ PLANES = (
     "residual",
 )
 LEVELS_PER_OD = 200
-SIGNED_ZERO = 128  # the level of 0 in planes that have a sign
+SIGNED_ZERO = 128  # the level that represents 0 in signed planes
 
-# Fixed point: how many bits stand behind the point in each quantity.
+# Fixed point: the number of fractional bits of each quantity.
 GRAY_BITS, OD_BITS, STAIN_BITS, LIGHT_BITS, XYZ_BITS, ROOT_BITS = 16, 6, 13, 16, 13, 14
 
 RGB_FROM_HED = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
-XYZ_FROM_RGB = np.array(  # sRGB, IEC 61966-2-1; each row is divided by its white below
+XYZ_FROM_RGB = np.array(  # sRGB, IEC 61966-2-1; each row is divided by its white point below
     [
         [0.412453, 0.357580, 0.180423],
         [0.212671, 0.715160, 0.072169],
@@ -68,8 +68,10 @@ def _fixed(matrix: np.ndarray, bits: int) -> tuple[tuple[int, ...], ...]:
 
 
 def _table() -> np.ndarray:
-    """Of each channel value optical density and linear light, in one number so that one look-up
-    gives both; then the cube root of CIELAB."""
+    """The look-up table: optical density and linear light of each channel value, then cube roots.
+
+    Density and light share one number, so that one look-up gives both. The cube roots are for CIELAB.
+    """
     value = np.arange(256) / 255
     density = -np.log10(np.maximum(value, 1 / 255)) * LEVELS_PER_OD * 2**OD_BITS
     light = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
@@ -79,9 +81,9 @@ def _table() -> np.ndarray:
     return np.concatenate([both, np.rint(root * 2**ROOT_BITS)]).astype(np.uint32).view(np.int32)
 
 
-DENSITY = 17  # the bit where density begins, above light
+DENSITY = 17  # the bit at which density begins, above light
 LIGHT_MASK, DENSITY_MASK = (1 << DENSITY) - 1, (1 << (32 - DENSITY)) - 1
-ROOT = 256  # where the second part of the table begins
+ROOT = 256  # the index at which the cube roots begin
 GRAY = tuple(int(v) for v in np.rint(np.array([0.2125, 0.7154, 0.0721]) * 2**GRAY_BITS))
 STAIN = _fixed(np.linalg.inv(RGB_FROM_HED), STAIN_BITS)  # [channel][stain]
 XYZ = _fixed(XYZ_FROM_RGB / XYZ_FROM_RGB.sum(axis=1, keepdims=True), 14)
@@ -94,17 +96,17 @@ def clip(level: Any) -> Any:
 
 @device
 def scaled(amount: Any, bits: int) -> Any:
-    """`amount` without its `bits` behind the point, rounded."""
+    """Round `amount` to an integer by removing its `bits` fractional bits."""
     return (amount + (1 << (bits - 1))) >> bits
 
 
-# Loops go over a whole row, a length that LLVM knows, in 32 bits, and look-ups have loops of their
-# own: all others then are SIMD.
+# Loops run over a whole row, whose length LLVM knows, in 32 bits. Look-ups have separate loops, so that
+# all other loops are SIMD.
 
 
 @device
 def channels_and_gray(rgb: Any, y: int, out: Any) -> None:
-    assert rgb.shape[2] == 3  # LLVM then knows how far apart pixels are, and takes many at a time
+    assert rgb.shape[2] == 3  # LLVM then knows the distance between pixels, and vectorizes
     for x in range(PATCH_SIZE):
         red, green, blue = np.int32(rgb[y, x, 0]), np.int32(rgb[y, x, 1]), np.int32(rgb[y, x, 2])
         out[0, y, x], out[1, y, x], out[2, y, x] = red, green, blue
@@ -114,7 +116,7 @@ def channels_and_gray(rgb: Any, y: int, out: Any) -> None:
 
 @device
 def quotient(n: Any, d: Any) -> Any:
-    """n // d, where n + d < 2**24: 32 bits then hold n / d closely enough not to reach the next."""
+    """n // d by a 32-bit float division, which is exact for n + d < 2**24."""
     return np.int32(np.float32(np.int32(n)) / np.float32(np.int32(d)))
 
 
@@ -137,7 +139,7 @@ def hue_saturation_value(y: int, out: Any) -> None:
 
 @device
 def stains(red: Any, green: Any, blue: Any, y: int, out: Any) -> None:
-    """Hematoxylin, eosin and residual from rows of the table's numbers."""
+    """Hematoxylin, eosin and residual of a row, from the table's entries for its channels."""
     for x in range(PATCH_SIZE):
         r = (red[x] >> DENSITY) & DENSITY_MASK
         g = (green[x] >> DENSITY) & DENSITY_MASK
@@ -152,7 +154,7 @@ def stains(red: Any, green: Any, blue: Any, y: int, out: Any) -> None:
 
 @device
 def lab(first: Any, second: Any, third: Any, table: Any, y: int, out: Any) -> None:
-    """CIELAB from rows of the table's numbers for red, green and blue, which are lost."""
+    """CIELAB of a row, from the table's entries for red, green and blue, which are overwritten."""
     shift = 14 + LIGHT_BITS - XYZ_BITS
     for x in range(PATCH_SIZE):
         r, g, b = first[x] & LIGHT_MASK, second[x] & LIGHT_MASK, third[x] & LIGHT_MASK

@@ -1,17 +1,17 @@
-"""Where the nuclei are: segmented on the hematoxylin plane, and split where they touch.
+"""Segmentation of nuclei on the hematoxylin plane, with splitting of touching nuclei.
 
-1. Levels: `hematoxylin`, smoothed by a 3×3 binomial.
-2. Threshold: Otsu's over the tissue (levels of at least TISSUE), pulled a part of the way to the
-   mean of the BOX×BOX pixels around, so that pale nuclei far from dark ones are found; at least FAINT.
-3. Holes: enclosed background in which no 3×3 square fits is filled.
-4. Height: Euclidean distance to the background (at most REACH), smoothed by a 3×3 binomial.
-5. Seeds: maxima of the height that rise more than RISE above every pass to a higher one (h-maxima),
-   at least PEAK high.
-6. Each pixel goes to the nearest seed, in steps to the 8 neighbors that never climb (watershed);
-   one as near to two seeds goes to neither. Pieces under LEAST pixels are dropped.
+1. Levels: `hematoxylin`, smoothed by a 3×3 binomial filter.
+2. Threshold: Otsu's threshold of the tissue (levels of at least TISSUE), moved part of the way to the
+   mean of the surrounding BOX×BOX pixels, so that pale nuclei far from dark ones are detected; at least
+   FAINT.
+3. Holes: enclosed background into which no 3×3 square fits is filled.
+4. Height: Euclidean distance to the background (at most REACH), smoothed by a 3×3 binomial filter.
+5. Seeds: h-maxima of the height with a rise of more than RISE, at least PEAK high.
+6. Watershed: each pixel goes to the nearest seed, in steps to the 8 neighbors that never climb. A pixel
+   that is equally near to two seeds goes to neither. Objects of fewer than LEAST pixels are dropped.
 
-Every step is a fixed point or a set that values alone decide, whatever the order of the scan, so
-flips and quarter turns give the same nuclei, if numbered otherwise.
+Every step is a fixed point, or a set that depends on values and not on the order of the scan. Therefore
+flips and rotations by 90° give the same nuclei, in another numbering.
 
 Sources: N. Otsu, "A threshold selection method from gray-level histograms", IEEE Trans. SMC 9, 1979;
 L. Vincent, "Morphological grayscale reconstruction in image analysis", IEEE Trans. Image Process. 2,
@@ -30,44 +30,44 @@ from ..geometry import CENTER
 from .margins import CELLS, MARGIN, SIDE, STRIDE, at, binomial, clear, extend
 from .planes import PLANES
 
-TISSUE, FAINT = 12, 24  # levels: the least of tissue, the least of a nucleus
-NEVER = 4 * 255  # a threshold that no pull brings within reach, where Otsu finds none
-BOX, PULL = 25, 3  # the surroundings, and their weight in the threshold, in quarters
-REACH = 8  # pixels: distances stop here
-UNIT = 16  # of height, a pixel
+TISSUE, FAINT = 12, 24  # levels: the minimum of tissue and of a nucleus
+NEVER = 4 * 255  # an unreachable threshold, for tissue in which Otsu's method finds none
+BOX, PULL = 25, 3  # width of the surroundings, and their weight in the threshold, in quarters
+REACH = 8  # pixels: distances are capped here
+UNIT = 16  # units of height per pixel
 RISE, PEAK = 11, 24  # in units; heights are even and RISE is odd, so no rise equals it
-LEAST = 18  # pixels: a nucleus has at least as many, so there are at most MOST
+LEAST = 18  # pixels: the minimum of a nucleus, so there are at most MOST nuclei
 
 START, STOP = CENTER
 MOST = SIDE * SIDE // LEAST
-MOST_SEEDS = (SIDE // 2) ** 2  # no two components of seeds meet in a block of 2×2
-LINE, OUTSIDE = -1, -2  # labels: as near to two seeds; background
+MOST_SEEDS = (SIDE // 2) ** 2  # a block of 2×2 pixels has at most one component of seeds
+LINE, OUTSIDE = -1, -2  # labels: equally near to two seeds; background
 HEMATOXYLIN = PLANES.index("hematoxylin")
 
-# Images, and what they hold in turn.
+# Images, and their successive contents.
 LEVELS, QUEUE = 0, 0
 MASK, STEPS = 1, 1
 HEIGHT, ROOF, LABEL, TEMP, BOXES = 2, 3, 4, 5, 6
 N_IMAGES = 7
-# A seed's entry among the boxes.
+# The entries of a seed in its box.
 PIXELS, TOP, BOTTOM, LEFT, RIGHT = range(5)
 BOX_SIZE = 5
 assert max(REACH, BOX // 2) <= MARGIN
 assert MOST_SEEDS * BOX_SIZE <= CELLS
 assert LANES * 3 <= SIDE + 2  # each lane has three rows of TEMP for an outline
 
-# Whole-patch integers, in the first row of `ints`; the histogram takes the next sixteen rows.
+# Integers of the whole patch, in the first row of `ints`. The histogram uses the next sixteen rows.
 CHANGED, COUNT, LEVEL, MASKED, MASKED_CENTER, TISSUED, TISSUED_CENTER, DARK = range(8)
 
 
 def heights() -> np.ndarray:
-    """The height of each squared distance."""
+    """The height for each squared distance."""
     return (2 * np.rint(np.sqrt(np.arange(REACH**2 + 1)) * UNIT / 2)).astype(np.int32)
 
 
 @device
 def otsu(histogram: Any, out: Any) -> int:
-    """The first level with the largest variance between those up to it and those above."""
+    """Otsu's threshold: the first level with the largest between-class variance."""
     total, moment, square = 0, 0, 0
     for level in range(TISSUE, 256):
         n = int(histogram[level >> 4, level & 15])
@@ -92,7 +92,7 @@ def otsu(histogram: Any, out: Any) -> int:
 
 @device
 def find_levels(plane: Any, ints: Any, work: Any, out: Any) -> None:
-    """Steps 1 and the first half of 2; the threshold and its quality go out."""
+    """Step 1 and the first half of step 2. Writes the threshold and its separability to `out`."""
     control, histogram = ints[0], ints[1:17]
     for y in range(lane(), 17, lanes()):
         for k in range(16):
@@ -118,14 +118,14 @@ def find_levels(plane: Any, ints: Any, work: Any, out: Any) -> None:
 
 @device
 def find_mask(control: Any, levels: Any, temp: Any, background: Any) -> None:
-    """The other half of step 2: `background` is 1 where a pixel is not above its threshold."""
+    """The second half of step 2: `background` is 1 where a pixel is not above its threshold."""
     half = BOX // 2
     for x in range(lane(), STRIDE, lanes()):
         temp[at(-1) + x] = (half + 1) * levels[at(0) + x]
     for y in range(half):
         for x in range(lane(), STRIDE, lanes()):
             temp[at(-1) + x] += levels[at(y) + x]
-    for y in range(SIDE):  # sums of BOX rows, each from the one before; a lane has its columns
+    for y in range(SIDE):  # sums of BOX rows, each from the previous one; each lane has its columns
         before, sums = temp[at(y - 1) : at(y)], temp[at(y) : at(y + 1)]
         entering = levels[at(min(y + half, SIDE - 1)) :]
         leaving = levels[at(max(y - half - 1, 0)) :]
@@ -148,8 +148,10 @@ def find_mask(control: Any, levels: Any, temp: Any, background: Any) -> None:
 
 @device
 def grow(image: Any, limit: Any, temp: Any, control: Any) -> None:
-    """Morphological reconstruction: raise `image` to its 8 neighbors, up to `limit`, until nothing
-    changes. The end is the same in whatever order pixels are raised."""
+    """Morphological reconstruction: raise `image` to its 8 neighbors, up to `limit`, until stable.
+
+    The result does not depend on the order in which pixels are raised.
+    """
     changed, upward = 1, False
     while changed != 0:
         barrier()
@@ -178,7 +180,7 @@ def grow(image: Any, limit: Any, temp: Any, control: Any) -> None:
 
 @device
 def fill_holes(control: Any, work: Any) -> None:
-    """Step 3: keep the background that hangs together with a 3×3 square of it, or with the border."""
+    """Step 3: keep only background that is connected to the border or to a 3×3 square of background."""
     background, mask = work[HEIGHT], work[MASK]
     for y in range(lane(), SIDE, lanes()):
         above, here = background[at(max(y - 1, 0)) :], background[at(y) :]
@@ -214,8 +216,8 @@ def fill_holes(control: Any, work: Any) -> None:
 
 @device
 def find_distance(mask: Any, temp: Any, square: Any) -> None:
-    """Squared distance to the nearest background of the patch, at most REACH²."""
-    for y in range(SIDE):  # first within each column, down and up; a lane has its columns
+    """The squared distance to the nearest background pixel, at most REACH²."""
+    for y in range(SIDE):  # first within each column, down and up; each lane has its columns
         before, here = temp[at(y - 1) :], temp[at(y) : at(y + 1)]
         inside = mask[at(y) :]
         for x in range(lane(), STRIDE, lanes()):
@@ -243,8 +245,10 @@ def find_distance(mask: Any, temp: Any, square: Any) -> None:
 
 @device
 def find_heights(height_of: Any, control: Any, work: Any) -> None:
-    """Step 4, and the first of 5: the heights, their reconstruction from RISE below (`ROOF`), and 1
-    where a seed is (`STEPS`)."""
+    """Step 4 and the first part of step 5.
+
+    Computes the heights, their reconstruction from RISE below (`ROOF`), and 1 at seeds (`STEPS`).
+    """
     find_distance(work[MASK], work[TEMP], work[LABEL])
     for y in range(lane(), SIDE, lanes()):
         row = work[LABEL][at(y) :]
@@ -270,8 +274,10 @@ def find_heights(height_of: Any, control: Any, work: Any) -> None:
 
 @device
 def plant(roof: Any, label: Any, queue: Any, steps: Any) -> tuple[int, int]:
-    """Step 5: label the plateaus of `roof` under the seeds, where `steps` still is 1. How many there
-    are, and their pixels."""
+    """Step 5: label the plateaus of `roof` at the seeds, where `steps` is still 1.
+
+    Returns the number of seeds and the number of their pixels.
+    """
     seeds, end = 0, 0
     for y in range(SIDE):
         row, some = steps[at(y) : at(y + 1)], np.int16(0)
@@ -291,7 +297,9 @@ def plant(roof: Any, label: Any, queue: Any, steps: Any) -> tuple[int, int]:
                 begin += 1
                 for dy in range(-STRIDE, STRIDE + 1, STRIDE):
                     for dx in range(-1, 2):
-                        near = np.uint32(place + dy + dx)  # no index to be checked for its sign
+                        near = np.uint32(
+                            place + dy + dx
+                        )  # unsigned, so that Numba does not check the sign of the index
                         if label[near] == 0 and roof[near] == roof[first]:
                             label[near], steps[near], queue[end] = seeds, 0, near
                             end += 1
@@ -300,8 +308,11 @@ def plant(roof: Any, label: Any, queue: Any, steps: Any) -> tuple[int, int]:
 
 @device
 def flood(end: int, roof: Any, label: Any, queue: Any, steps: Any) -> int:
-    """Step 6: wave after wave from the seeds, never upward. A pixel that two waves reach in the
-    same step is on a line, and so is what can only be reached through it."""
+    """Step 6: spread from the seeds in waves, never upward.
+
+    A pixel that two waves reach in the same step is on a line, and so are pixels that can only be
+    reached through it.
+    """
     begin = 0
     while begin < end:
         place = int(queue[begin])
@@ -323,8 +334,10 @@ def flood(end: int, roof: Any, label: Any, queue: Any, steps: Any) -> int:
 
 @device
 def enclose(seeds: int, end: int, label: Any, queue: Any, boxes: Any, numbers: Any) -> int:
-    """Box the pixels of each seed, keep the boxes of those large enough for a nucleus and give those
-    a number from 1, the others 0. How many nuclei there are."""
+    """Compute the bounding box of each seed's pixels, and number the nuclei.
+
+    Objects that are large enough get a number from 1, the others 0. Returns the number of nuclei.
+    """
     for k in range(seeds * BOX_SIZE):
         boxes[k] = 0
     for k in range(end):
@@ -351,7 +364,7 @@ def enclose(seeds: int, end: int, label: Any, queue: Any, boxes: Any, numbers: A
 
 @device
 def segment(planes: Any, height_of: Any, ints: Any, work: Any, out: Any) -> None:
-    """All six steps: `work[LABEL]` numbers the nuclei from 1, and their boxes are in `work[BOXES]`."""
+    """Run all six steps: `work[LABEL]` numbers the nuclei from 1, `work[BOXES]` has their boxes."""
     control = ints[0]
     clear(work[HEIGHT])
     clear(work[ROOF])

@@ -1,21 +1,22 @@
-"""Power spectrum: how much of the contrast stands at which frequency, and how directed it is.
+"""Power spectrum: power and directionality of the contrast by spatial frequency.
 
-`gray` and `hematoxylin`, less their mean (in whole levels), under a Hann window: `patch` is the
-whole patch, `center` the 64×64 pixels around the center, whose window has fallen to a half at the
-center's edge. Frequencies are rounded to whole cycles across the window, r = |(u, v)|, from 2 (the
-mean reaches up to 1) to just below half a cycle a pixel. P(r) is the mean power of the frequencies
-that round to r, scaled so that white noise has its variance for P, plus 1/12, the variance that
-rounding to whole levels brings: with it nothing is undefined, and a constant region is as white
-noise. Columns are `spectrum__<feature>__<region>_<plane>`, and `_cycles<from>to<to>` for a ring, which
-holds r from the first number on and below the second.
+The planes are `gray` and `hematoxylin`, minus their mean (in whole levels), under a Hann window.
+`patch` is the whole patch. `center` is the 64×64 pixels around the center; its window is one half at
+the edge of the center. Frequencies are rounded to whole cycles across the window, r = |(u, v)|, from 2
+(the window spreads the mean up to 1) to just below half a cycle per pixel. P(r) is the mean power of
+the frequencies that round to r, scaled so that P of white noise is its variance, plus 1/12, the
+variance caused by rounding to whole levels. This term avoids undefined values, and makes the spectrum
+of a constant region that of white noise. Columns are named `spectrum__<feature>__<region>_<plane>`,
+with `_cycles<from>to<to>` for a ring of frequencies, which includes its first number and excludes its
+second.
 
-In the formulas n(r) is the number of frequencies, p(r) = n P / sum n P, and t the direction of (u, v).
+In the formulas, n(r) is the number of frequencies, p(r) = n P / sum n P, and t the direction of (u, v).
 
-Every coefficient is exact: cosines and sines are rounded to 14 bits behind the point, and sums
-then stay below 2^53, where double precision holds every whole number; so no order of summation
-matters up to the power. Rows fold to sums and differences about their middle and again about their
-quarters, which leaves four products of a quarter of the length, and mirrored patches the same
-numbers but for signs. The window is applied to the frequencies, where it is whole: 1, 2, 1. Powers
+Every coefficient is exact. Cosines and sines are rounded to 14 fractional bits, and sums stay below
+2^53, where double precision represents every integer. Therefore the order of summation does not matter
+up to the power. Rows are folded to sums and differences about their middle, and again about their
+quarters, which leaves four products of a quarter of the length; mirrored patches give the same numbers
+up to signs. The window is applied to the frequencies, where its weights are integers: 1, 2, 1. Powers
 (u, v) and (v, u) are added before any others.
 
 Sources: D. J. Field, "Relations between the statistics of natural images and the response
@@ -45,18 +46,18 @@ WINDOWED = ("patch", "center")
 SIZES = (96, 64)
 RINGS = ((2, 3, 4, 6, 8, 12, 16, 24, 32, 48), (2, 3, 4, 6, 8, 12, 16, 24, 32))
 LOWEST = 2
-BITS = 14  # behind the point of cosines and sines: 8 × 255 × (96 × 2^14)² < 2^53
+BITS = 14  # fractional bits of cosines and sines: 8 × 255 × (96 × 2^14)² < 2^53
 FLOOR = 1 / 12
 ENERGY, ALONG, ACROSS, N_SUMS = 0, 1, 2, 3  # sums over the frequencies that round to r
 PAIR = 5  # numbers that describe one pair of frequencies
 
 SCIPY = "scipy.fft.fft2"
-LITTLE = 1e-6  # what rounding may add to a bound
+LITTLE = 1e-6  # tolerance for rounding at a bound
 FEATURES = (
     Feature("share", "sum of p over the ring", "1", 0, 1, "as white noise", SCIPY),
     Feature(
         "anisotropy",
-        "|sum power exp(2 i t)| / sum n P over the ring: 0 if alike in all directions, 1 for stripes",
+        "|sum power exp(2 i t)| / sum n P over the ring: 0 if isotropic, 1 for stripes",
         "1",
         0,
         1 + LITTLE,
@@ -73,11 +74,17 @@ FEATURES = (
         SCIPY,
     ),
     Feature(
-        "slope", "of log2 P against log2 r, both means over a ring", "1", -12, 12, "0", "Field 1987"
+        "slope", "slope of log2 P over log2 r, both means over a ring", "1", -12, 12, "0", "Field 1987"
     ),
     Feature("centroid", "sum r p / size", "cycles / pixel", LOWEST / 96, 0.5, "as white noise", SCIPY),
     Feature(
-        "bandwidth", "deviation of r under p / size", "cycles / pixel", 0, 0.25, "as white noise", SCIPY
+        "bandwidth",
+        "standard deviation of r under p / size",
+        "cycles / pixel",
+        0,
+        0.25,
+        "as white noise",
+        SCIPY,
     ),
     Feature("entropy", "-sum p log2 p", "bits", 0, log2(48), "as white noise", SCIPY),
     Feature("flatness", "geometric / arithmetic mean of P", "1", 0, 1 + LITTLE, "1", "Johnston 1988"),
@@ -86,25 +93,28 @@ GLOBAL = tuple(feature.name for feature in FEATURES[2:])
 
 
 def frequency(k: int, size: int) -> int:
-    """Of coefficient `k` in its half: even ones first, then odd ones."""
+    """The frequency of coefficient `k`: even frequencies come first, then odd ones."""
     quarter = size // 4
     return 2 * k if k < quarter else 2 * (k - quarter) + 1
 
 
 def _waves(size: int) -> np.ndarray:
-    """Cosines and sines: [quarter, coefficient, place], flat."""
+    """Cosines and sines: [quarter, coefficient, position], flattened."""
     quarter = size // 4
     place = (np.arange(quarter) + 0.5) * 2 * np.pi / size
     k = 2 * np.arange(quarter)[:, None]
     even, odd = k * place, (k + 1) * place
     waves = np.stack([np.cos(even), np.cos(odd), np.sin(even), np.sin(odd)])
-    waves[2, 0] = np.sin(size // 2 * place)  # in the place of sin(0), which is 0
+    waves[2, 0] = np.sin(size // 2 * place)  # replaces sin(0), which is 0
     return np.asarray(np.rint(waves * 2**BITS)).ravel()
 
 
 def _pairs(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs (u, v), (v, u) by r: their places, weight in the power and in its two directions; where
-    each r begins; and how many frequencies it has, with their signs."""
+    """Tables of the pairs (u, v), (v, u), sorted by r.
+
+    Returns the pairs' positions and weights in the power and in its two directions, the index at which
+    each r begins, and the number of frequencies of each r, with all signs.
+    """
     half, rows = size // 2, []
     for i in range(half):
         for j in range(half):
@@ -123,7 +133,7 @@ def _pairs(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _slope_weights(counts: np.ndarray, edges: tuple[int, ...]) -> np.ndarray:
-    """What log2 P of each ring counts for in the slope of the least-squares line."""
+    """The weight of log2 P of each ring in the slope of the least-squares line."""
     r = np.arange(len(counts))
     middles = [np.average(r[a:b], weights=counts[a:b]) for a, b in pairwise(edges)]
     away = np.log2(middles) - np.log2(middles).mean()
@@ -131,7 +141,7 @@ def _slope_weights(counts: np.ndarray, edges: tuple[int, ...]) -> np.ndarray:
 
 
 def _table() -> tuple[np.ndarray, tuple[tuple[int, ...], ...]]:
-    """All tables in one, and where each region's waves and so on begin."""
+    """All tables in one array, and the offsets of each region's tables."""
     parts: list[np.ndarray] = []
     places, at = [], 0
     for size, edges in zip(SIZES, RINGS, strict=True):
@@ -152,7 +162,7 @@ N_RINGS = tuple(len(edges) - 1 for edges in RINGS)
 
 @device
 def add_levels(plane: Any, start: int, size: int, sums: Any) -> None:
-    """Each row's sum, for the mean."""
+    """The sum of each row, for the mean."""
     for y in range(lane(), size, lanes()):
         row = plane[start + y, start : start + size]
         levels = np.int32(0)
@@ -163,7 +173,7 @@ def add_levels(plane: Any, start: int, size: int, sums: Any) -> None:
 
 @device
 def fold(source: Any, start: int, size: int, mean: Any, out: Any) -> None:
-    """Fold each row about its middle and quarters; rows become columns."""
+    """Fold each row about its middle and its quarters, and transpose."""
     half, quarter = size // 2, size // 4
     for y in range(lane(), size, lanes()):
         row = source[start + y, start : start + size]
@@ -195,15 +205,15 @@ def transform(folded: Any, size: int, waves: Any, out: Any) -> None:
 
 @device
 def window(waves: Any, size: int, out: Any) -> None:
-    """The Hann window, times 4: twice a frequency and its two neighbors."""
+    """Apply the Hann window, times 4: twice a frequency and its two neighbors."""
     quarter = size // 4
     for k in range(lane(), size, lanes()):
         sine, i = k // (2 * quarter) * 2 * quarter, k % quarter
         if k - sine < quarter:  # even
             below, above = sine + quarter + max(i - 1, 0), sine + quarter + i
-        else:  # above the last odd sine stands sin(size / 2), in the place of sin(0)
+        else:  # sin(size / 2), which follows the last odd sine, is stored in place of sin(0)
             below, above = sine + i, sine + (i + 1) % quarter
-        # sin(0) = 0 is no neighbor of sin(1), nor cos(size / 2) = 0 of the last odd cosine.
+        # sin(0) = 0 does not contribute to sin(1), nor cos(size / 2) = 0 to the last odd cosine.
         own: Any = 0.0 if k == 2 * quarter else 2.0
         low: Any = 0.0 if k == 2 * quarter or k == 3 * quarter else 1.0
         high: Any = 0.0 if k == 2 * quarter or k == 2 * quarter - 1 else 1.0
@@ -213,7 +223,7 @@ def window(waves: Any, size: int, out: Any) -> None:
 
 @device
 def square(waves: Any, size: int, out: Any) -> None:
-    """Power of the frequencies (u, v) and (u, -v): their mean, above half of their difference."""
+    """The powers of (u, v) and (u, -v): their mean, followed by half of their difference."""
     half = size // 2
     for i in range(lane(), half, lanes()):
         for j in range(half):
@@ -242,7 +252,7 @@ def add_frequencies(power: Any, size: int, begins: Any, pairs: Any, sums: Any) -
 def describe_rings(
     sums: Any, counts: Any, size: int, n_rings: int, edges: Any, slopes: Any, out: Any
 ) -> None:
-    """Each ring's share and anisotropy, the power and the slope."""
+    """Share and anisotropy of each ring, total power and slope."""
     scale = scale_of(size)
     whole, floor = 0.0, 0.0
     for r in range(LOWEST, size // 2):
@@ -266,7 +276,7 @@ def describe_rings(
 
 @device
 def scale_of(size: int) -> float:
-    """From our sums to the power of all four signs, where white noise has its variance."""
+    """The factor from the sums to the power, scaled so that that of white noise is its variance."""
     squares = (3 * size / 8) ** 2  # sum of the squared window
     return 4 / (squares * 2.0 ** (4 * BITS + 8))
 

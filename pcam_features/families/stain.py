@@ -1,17 +1,20 @@
-"""Stains as the patch itself shows them: Macenko's two vectors, and how much of each there is.
+"""Stain: the patch's own stain vectors (Macenko) and stain concentrations.
 
-The vectors H and E are those of `families.stain_vectors`, found on the tissue of the whole patch:
-center columns, too, depend on all of it. Concentrations h and e solve OD = h H + e E by least
-squares for every pixel, glass included, and are cut off at -1 and 7. They are rounded to 1/4096,
-for percentiles and `dense` to 1/256, residuals to 1/2048. OD is natural throughout.
+The vectors H and E come from `families.stain_vectors`. They are estimated on the tissue of the whole
+patch, so the columns of the center also depend on all of it. The concentrations h and e solve
+OD = h H + e E by least squares for every pixel, including glass, and are clipped at -1 and 7. They are
+rounded to 1/4096, for percentiles and `dense` to 1/256; residuals are rounded to 1/2048. OD is the
+natural optical density throughout.
 
-Where the patch does not determine two vectors `fallback` is 1, Ruifrok & Johnston's take their place
-and eigenvalue shares are 0. Columns called `relative_…` are divided by the patch's own percentile 99
-of that stain, or by 0.1 where that is less: what Macenko's normalization makes equal across slides.
+If the patch does not determine two vectors, `fallback` is 1, the vectors of Ruifrok & Johnston are
+used, and the eigenvalue shares are 0. Columns named `relative_…` are divided by the 99th percentile of
+that stain in the patch, or by 0.1 if that is larger. Macenko's normalization makes this percentile
+equal across slides.
 
-Columns are `stain__<feature>__<region>[_<stain>]`, `stain__<feature>__center_minus_ring[_<stain>]`,
-and of the vectors `stain__<feature>__patch[_<stain>]`. In the formulas l1 ≥ l2 ≥ l3 are the
-eigenvalues of the covariance of the tissue's OD.
+Columns are named `stain__<feature>__<region>[_<stain>]` and
+`stain__<feature>__center_minus_ring[_<stain>]`; those of the vectors
+`stain__<feature>__patch[_<stain>]`. In the formulas, l1 ≥ l2 ≥ l3 are the eigenvalues of the covariance
+of the tissue's OD.
 
 Sources: M. Macenko et al., "A method for normalizing histology slides for quantitative analysis",
 IEEE ISBI 2009; A. C. Ruifrok and D. A. Johnston, "Quantification of histochemical staining by color
@@ -52,22 +55,24 @@ from .vectors import angle_between
 STAINS = ("hematoxylin", "eosin")
 PERCENTILES = (5, 25, 50, 75, 95, 99)
 LEAST_SCALE = 0.1  # OD
-AMOUNT_BITS, LEVEL_BITS, RESIDUAL_BITS = 12, 8, 11  # behind the point; levels are bins of amounts
+AMOUNT_BITS, LEVEL_BITS, RESIDUAL_BITS = 12, 8, 11  # fractional bits; levels are bins of amounts
 PER_OD, LEVELS_PER_OD = 1 << AMOUNT_BITS, 1 << LEVEL_BITS
-LOWEST, HIGHEST = -1, 7  # OD: where concentrations are cut off
+LOWEST, HIGHEST = -1, 7  # OD: concentrations are clipped here
 LEVELS = (HIGHEST - LOWEST) * LEVELS_PER_OD + 1
 ZERO = -LOWEST * LEVELS_PER_OD  # the bin of concentration 0
-FIXED = max(N_BINS, 2 * len(STAINS) * LEVELS)  # bins of angles, then, in their place, of concentrations
+FIXED = max(
+    N_BINS, 2 * len(STAINS) * LEVELS
+)  # bins of angles, later replaced by bins of concentrations
 
 VECTOR, MOMENTS = "Macenko et al. 2009", "numpy.linalg.lstsq, then numpy."
 DARK = HIGHEST / LEAST_SCALE  # the largest relative concentration
 FEATURES = (
     Feature("mean", "mean concentration", "OD", LOWEST, HIGHEST, "its value", MOMENTS + "mean"),
-    Feature("deviation", "its standard deviation", "OD", 0, 4, "0", MOMENTS + "std"),
+    Feature("deviation", "standard deviation of concentration", "OD", 0, 4, "0", MOMENTS + "std"),
     *(
         Feature(
             f"p{percent:02d}",
-            f"percentile {percent} of concentration, between neighbors in rank",
+            f"percentile {percent} of concentration, linearly interpolated",
             "OD",
             LOWEST,
             HIGHEST,
@@ -94,7 +99,7 @@ FEATURES = (
     ),
     Feature(
         "dense",
-        "share of pixels above half the patch's p99",
+        "share of pixels above half of the patch's p99",
         "share",
         0,
         1,
@@ -103,10 +108,12 @@ FEATURES = (
     ),
     Feature("coverage", "share of pixels that are tissue", "share", 0, 1, "0 or 1", VECTOR),
     Feature("residual", "mean |OD - h H - e E|", "OD", 0, 10, "its value", "numpy.linalg.lstsq"),
-    Feature("correlation", "of h and e; 0 if one is constant", "1", -1, 1, "0", "numpy.corrcoef"),
+    Feature(
+        "correlation", "correlation of h and e; 0 if one is constant", "1", -1, 1, "0", "numpy.corrcoef"
+    ),
     Feature(
         "balance",
-        "h' / (h' + e'), means of the concentrations above 0; 0.5 if there are none",
+        "h' / (h' + e') with h', e' the means of concentrations clipped at 0; 0.5 if both are 0",
         "share",
         0,
         1,
@@ -115,7 +122,7 @@ FEATURES = (
     ),
     Feature(
         "relative_balance",
-        "the same, each divided by its patch's p99",
+        "the same, with each mean divided by the patch's p99 of the stain",
         "share",
         0,
         1,
@@ -126,28 +133,28 @@ FEATURES = (
         Feature(color, f"{color} component of the stain vector", "1", -1, 1, "Ruifrok's", VECTOR)
         for color in ("red", "green", "blue")
     ),
-    Feature("tilt", "angle from Ruifrok's vector", "degrees", 0, 180, "0", "Ruifrok & Johnston 2001"),
+    Feature("tilt", "angle to Ruifrok's vector", "degrees", 0, 180, "0", "Ruifrok & Johnston 2001"),
     Feature("separation", "angle between the vectors", "degrees", *SEPARATIONS, "39.6", VECTOR),
     Feature("second_share", "l2 / (l1 + l2 + l3)", "share", 0, 0.5, "0", "numpy.linalg.eigh"),
     Feature("off_plane", "l3 / (l1 + l2 + l3)", "share", 0, 1 / 3, "0", "numpy.linalg.eigh"),
-    Feature("fallback", "whether Ruifrok's vectors stand in", "0 or 1", 0, 1, "1", VECTOR),
+    Feature("fallback", "1 if Ruifrok's vectors are used", "0 or 1", 0, 1, "1", VECTOR),
 )
 NAMES = tuple(feature.name for feature in FEATURES)
 N_PERCENTILES, N_STAINS, N_REGIONS = len(PERCENTILES), len(STAINS), len(REGIONS)
-N_PLAIN = 2 + N_PERCENTILES  # statistics of a concentration, percentile 99 the last
-N_EACH = 2 * N_PLAIN  # those, all but the last of them relative, and `dense`
-N_SHARED = 5  # of both stains in a region: `coverage` to `relative_balance`
+N_PLAIN = 2 + N_PERCENTILES  # statistics of a concentration; percentile 99 is the last
+N_EACH = 2 * N_PLAIN  # these, the relative ones (all except the last), and `dense`
+N_SHARED = 5  # statistics of both stains in a region: `coverage` to `relative_balance`
 START, STOP = CENTER
 CENTER_PIXELS = (STOP - START) ** 2
 
-# Of a region: its tissue, and sums of products h e, of residuals, and of each stain's amounts, their
-# squares and their parts above 0, all whole numbers.
+# Sums of a region, all integers: tissue pixels, products h e, residuals, and for each stain the
+# amounts, their squares and their positive parts.
 TISSUE, PRODUCTS, RESIDUALS, FIRST, SQUARES, POSITIVE, N_SUMS = 0, 1, 2, 3, 5, 7, 9
 
 
 @device
 def amount_of(product: Any) -> Any:
-    """A concentration with AMOUNT_BITS behind the point."""
+    """A concentration with AMOUNT_BITS fractional bits."""
     amount = np.int32(scaled(product, OD_BITS + SOLVE_BITS - AMOUNT_BITS))
     return min(max(amount, np.int32(LOWEST * PER_OD)), np.int32(HIGHEST * PER_OD))
 
@@ -159,7 +166,7 @@ def level_of(amount: Any) -> Any:
 
 @device
 def sum_row(amounts: Any, away: Any, left: int, right: int, sums: Any) -> None:
-    """Add a stretch of a row to a region's sums."""
+    """Add part of a row to a region's sums."""
     products, residuals = 0, 0
     for x in range(left, right):
         products += int(amounts[0][x]) * int(amounts[1][x])
@@ -179,7 +186,7 @@ def sum_row(amounts: Any, away: Any, left: int, right: int, sums: Any) -> None:
 
 @device
 def count_concentrations(work: Any, fixed: Any, bins: Any, floats: Any) -> None:
-    """Concentrations in the whole and in the center: bins, and sums of h e and of residuals."""
+    """Bins of the concentrations and sums of h e and residuals, for the patch and the center."""
     height, width = work.shape[1], work.shape[2]
     hr, hg, hb, er, eg, eb = fixed[0], fixed[1], fixed[2], fixed[3], fixed[4], fixed[5]
     nr, ng, nb = fixed[6], fixed[7], fixed[8]
@@ -198,7 +205,7 @@ def count_concentrations(work: Any, fixed: Any, bins: Any, floats: Any) -> None:
         inside = START <= y < STOP
         if inside:
             sum_row((h, e), away, START, STOP, floats[REGION_SUMS + 1])
-        for x in range(width):  # the rows hold bins from here
+        for x in range(width):  # from here on, the rows hold bins
             h[x], e[x] = level_of(h[x]), level_of(e[x])
         for x in range(width):
             add(h_bins, h[x], 1)
@@ -211,14 +218,14 @@ def count_concentrations(work: Any, fixed: Any, bins: Any, floats: Any) -> None:
 
 @device
 def spread(sums: Any, stain: int, size: int) -> Any:
-    """size² times the variance of the amounts, a whole number."""
+    """size² times the variance of the amounts, an integer."""
     first, squares = np.int64(sums[FIRST + stain]), np.int64(sums[SQUARES + stain])
     return float(size * squares - first * first)
 
 
 @device
 def describe(bins: Any, sums: Any, stain: int, size: int, out: Any) -> None:
-    """The plain statistics of one stain in one region."""
+    """The statistics of one stain in one region, without the relative ones."""
     out[0] = sums[FIRST + stain] / size / PER_OD
     out[1] = sqrt(spread(sums, stain, size)) / size / PER_OD
     level, below = 0, int(bins[0])
@@ -232,7 +239,7 @@ def describe(bins: Any, sums: Any, stain: int, size: int, out: Any) -> None:
 
 @device
 def relate(bins: Any, size: int, top: Any, out: Any) -> None:
-    """The same relative to `top`, and how many pixels exceed half of it."""
+    """The statistics relative to `top`, and the share of pixels above half of it."""
     for k in range(N_PLAIN - 1):
         out[N_PLAIN + k] = out[k] / top
     above = 0
@@ -245,7 +252,7 @@ def relate(bins: Any, size: int, top: Any, out: Any) -> None:
 @device
 def summarize(region: int, stain: int, pixels: int, bins: Any, floats: Any) -> None:
     size = pixels if region == 0 else CENTER_PIXELS if region == 1 else pixels - CENTER_PIXELS
-    first = (2 * stain + region % 2) * LEVELS  # the ring's bins are where the whole's were
+    first = (2 * stain + region % 2) * LEVELS  # the ring's bins replace those of the patch
     here, row = bins[first : first + LEVELS], floats[SUMMARY + stain * N_REGIONS + region]
     describe(here, floats[REGION_SUMS + region], stain, size, row)
     top = max(floats[SUMMARY + stain * N_REGIONS, N_PLAIN - 1], LEAST_SCALE)
@@ -259,7 +266,7 @@ def share(one: Any, other: Any) -> Any:
 
 @device
 def describe_both(region: int, pixels: int, floats: Any, out: Any) -> None:
-    """What both stains share in one region."""
+    """The statistics of both stains together in one region."""
     size = pixels if region == 0 else CENTER_PIXELS if region == 1 else pixels - CENTER_PIXELS
     sums = floats[REGION_SUMS + region]
     h_spread, e_spread = spread(sums, 0, size), spread(sums, 1, size)
@@ -319,7 +326,7 @@ def clear(bins: Any) -> None:
 
 @device
 def find_ring(bins: Any, sums: Any) -> None:
-    """Take the center from the whole."""
+    """Compute the ring by subtracting the center from the patch."""
     for level in range(lane(), LEVELS, lanes()):
         bins[level] -= bins[LEVELS + level]
         bins[2 * LEVELS + level] -= bins[3 * LEVELS + level]

@@ -1,15 +1,15 @@
-"""Stain vectors of a patch, after Macenko: where its tissue's colors end on either side.
+"""Stain vectors of a patch by Macenko's method: the extreme directions of its tissue colors.
 
-Optical density is OD = -ln(max(level, 1) / 255), natural as in the usual code, of `red`, `green`
-and `blue`. Tissue is where all three are at least 0.15; the rest is glass. From the covariance of
-the tissue's OD (divisor n - 1) come eigenvalues l1 ≥ l2 ≥ l3 and the plane of the first two. In
-that plane each tissue pixel has an angle, measured from the mean's direction and kept within a
-quarter turn; the directions at percentiles 1 and 99 are the stain vectors, unit length,
-hematoxylin being the one with more red. Where there is no such plane (`has_plane`), or the vectors
-stand less than 5 or more than 90 degrees apart, Ruifrok & Johnston's vectors take their place.
+Optical density is OD = -ln(max(level, 1) / 255) of `red`, `green` and `blue`, with the natural
+logarithm as in common code. Pixels where all three are at least 0.15 are tissue; the rest is glass. The
+covariance of the tissue's OD (divisor n - 1) has eigenvalues l1 ≥ l2 ≥ l3. In the plane of the first
+two eigenvectors, each tissue pixel has an angle, measured from the direction of the mean and clipped at
+90 degrees. The directions at percentiles 1 and 99 are the stain vectors, normalized to unit length;
+hematoxylin is the one with more red. If there is no such plane (see `has_plane`), or if the vectors are
+less than 5 or more than 90 degrees apart, the vectors of Ruifrok & Johnston are used instead.
 
-Sums are whole numbers, and angles are counted in 8193 bins of y / (x + |y|), each 0.014 to 0.028
-degrees, so that a turned patch has the same vectors to the last bit.
+Sums are integers, and angles are counted in 8193 bins of y / (x + |y|), each 0.014 to 0.028 degrees
+wide, so that a rotated patch has the same vectors to the last bit.
 
 Source: M. Macenko et al., "A method for normalizing histology slides for quantitative analysis",
 IEEE ISBI 2009.
@@ -28,29 +28,29 @@ from .planes import PLANES, RGB_FROM_HED
 from .vectors import angle_between, cross, diagonalize, dot, normalize, to_fixed
 
 RED, GREEN, BLUE = PLANES.index("red"), PLANES.index("green"), PLANES.index("blue")
-GLASS = 0.15  # OD below which a channel lets enough light through to call the pixel glass
+GLASS = 0.15  # OD: a pixel with a lower OD in any channel is glass
 ANGLES = (1, 99)  # percentiles
 LEAST_TISSUE = PATCH_SIZE**2 // 32  # pixels
-LEAST_VARIANCE = 1e-4  # of l2, OD²; rounding to 8 bits gives some 1e-6
-ROUNDEST = 0.9  # the largest l3 / l2 at which the plane is still one
-LEAST_IN_PLANE = 0.5  # of the mean's length: angles are measured from its direction
+LEAST_VARIANCE = 1e-4  # OD²: the minimum of l2; rounding to 8 bits causes about 1e-6
+ROUNDEST = 0.9  # the largest l3 / l2 at which a plane is well defined
+LEAST_IN_PLANE = 0.5  # minimum share of the mean's length in the plane, for a defined direction
 SEPARATIONS = (5.0, 90.0)  # degrees
 REFERENCE = tuple(tuple(float(v) for v in row / np.linalg.norm(row)) for row in RGB_FROM_HED[:2])
 
-# Bits behind the point. With OD at most ln 255 a channel and vectors no nearer than 5 degrees, every
+# Fractional bits. With OD of at most ln 255 per channel and vectors at least 5 degrees apart, every
 # product with a vector stays below 2^31.
 OD_BITS, AXIS_BITS, SOLVE_BITS = 12, 15, 12
 GLASS_LEVEL = ceil(GLASS * 2**OD_BITS)
-HALF_BINS = 4096  # of angles, on either side of the mean
-NOT_TISSUE = 2 * HALF_BINS + 1  # the bin after the last angle's
+HALF_BINS = 4096  # bins of angles on either side of the mean
+NOT_TISSUE = 2 * HALF_BINS + 1  # the bin after the last angle
 N_BINS = NOT_TISSUE + 1
 START, STOP = CENTER
 
 # Rows of three or more numbers.
-TISSUE_SUMS = 0  # pixels, sums of OD and of its products rr, gg, bb, rg, rb, gb
-REGION_SUMS = 1  # patch, center, ring: the first number is the tissue's pixels
-COVARIANCE, EIGENVECTORS = 4, 7  # three rows each, the vectors in columns
-ALONG, ACROSS = 10, 11  # axes in the plane: the mean's direction, and at right angles
+TISSUE_SUMS = 0  # number of pixels, sums of OD and of its products rr, gg, bb, rg, rb, gb
+REGION_SUMS = 1  # patch, center, ring: the first number is that of tissue pixels
+COVARIANCE, EIGENVECTORS = 4, 7  # three rows each; the eigenvectors are columns
+ALONG, ACROSS = 10, 11  # axes in the plane: the direction of the mean, and the perpendicular
 VECTORS, NORMAL, SHARES = 12, 14, 15  # H and E; the normal of their plane; l2, l3 and `fallback`
 N_ROWS, N_SUMS = 16, 10
 N_FIXED = 9  # three vectors in fixed point
@@ -64,7 +64,7 @@ def density_table() -> np.ndarray:
 
 @device
 def covariance(sums: Any, out: Any) -> None:
-    """Of tissue's OD, from exact sums: whole numbers to the last subtraction."""
+    """The covariance of the tissue's OD, from exact integer sums."""
     n = np.int64(sums[0])
     scale = float(n) * float(n - 1) * float(1 << (2 * OD_BITS))
     for k in range(6):
@@ -75,7 +75,7 @@ def covariance(sums: Any, out: Any) -> None:
 
 @device
 def has_plane(floats: Any) -> bool:
-    """Find the axes of the tissue's plane, or say that there is none worth the name."""
+    """Compute the axes of the tissue's plane; returns whether the plane is well defined."""
     sums, m, v = floats[TISSUE_SUMS], floats[COVARIANCE:], floats[EIGENVECTORS:]
     along, across, normal, shares = floats[ALONG], floats[ACROSS], floats[NORMAL], floats[SHARES]
     if sums[0] < LEAST_TISSUE:
@@ -91,7 +91,7 @@ def has_plane(floats: Any) -> bool:
         return False
     trace = m[one, one] + m[other, other] + third
     shares[0], shares[1] = second / trace, third / trace
-    # A sign by rule; which one does not matter, as the angles' two ends are treated alike.
+    # Fix the sign. Its choice does not matter, because both ends of the angles are treated alike.
     sign = 1.0 if v[0, last] + v[1, last] + v[2, last] >= 0 else -1.0
     for k in range(3):
         normal[k] = sign * v[k, last]
@@ -109,7 +109,7 @@ def has_plane(floats: Any) -> bool:
 
 @device
 def measure_density(planes: Any, table: Any, work: Any, floats: Any) -> None:
-    """OD of every pixel and whether it is tissue; the tissue's sums."""
+    """The OD of every pixel, whether it is tissue, and the sums over the tissue."""
     height, width = planes.shape[1], planes.shape[2]
     for y in range(lane(), height, lanes()):
         red, green, blue, tissue = work[0, y], work[1, y], work[2, y], work[3, y]
@@ -138,7 +138,7 @@ def measure_density(planes: Any, table: Any, work: Any, floats: Any) -> None:
 
 @device
 def count_angles(work: Any, axes: Any, bins: Any) -> None:
-    """Angles of tissue from the mean's direction, in bins of y / (x + |y|)."""
+    """Count the angles of tissue pixels from the direction of the mean, in bins of y / (x + |y|)."""
     height, width = work.shape[1], work.shape[2]
     xr, xg, xb, yr, yg, yb = axes[0], axes[1], axes[2], axes[3], axes[4], axes[5]
     for y in range(lane(), height, lanes()):
@@ -148,7 +148,7 @@ def count_angles(work: Any, axes: Any, bins: Any) -> None:
             along = np.int32(max(np.int32(xr * r + xg * g + xb * b), np.int32(0)))
             across = np.int32(yr * r + yg * g + yb * b)
             whole = np.int32(max(np.int32(along + abs(across)), np.int32(1)))
-            # One division, then steps that are exact: no target can round differently.
+            # One division, then exact steps, so that no target can round differently.
             place = np.int32(float(across) / float(whole) * HALF_BINS + (HALF_BINS + 0.5))
             bin_of[x] = place if tissue[x] > 0 else NOT_TISSUE
         for x in range(width):
@@ -157,7 +157,7 @@ def count_angles(work: Any, axes: Any, bins: Any) -> None:
 
 @device
 def seek(bins: Any, rank: int, level: int, below: int) -> Any:
-    """From `level`, up to which there are `below`, on to the level of what has this rank."""
+    """The level of the value with this rank, searched from `level`, up to which `below` values lie."""
     while below <= rank:
         level += 1
         below += bins[level]
@@ -166,14 +166,14 @@ def seek(bins: Any, rank: int, level: int, below: int) -> Any:
 
 @device
 def angle_of(place: Any) -> Any:
-    """The angle of a bin, from the mean's direction."""
+    """The angle of a bin from the direction of the mean."""
     y = (place - HALF_BINS) / HALF_BINS
     return atan2(y, 1 - abs(y))
 
 
 @device
 def find_vectors(bins: Any, floats: Any) -> bool:
-    """The vectors at the ends of the angles, or whether they are too near or far apart."""
+    """Compute the vectors at the extreme angles; returns whether their separation is valid."""
     total = int(floats[TISSUE_SUMS, 0])
     for k in range(2):
         position = ANGLES[k] * (total - 1)
@@ -194,7 +194,8 @@ def find_vectors(bins: Any, floats: Any) -> bool:
 
 @device
 def prepare_solution(floats: Any, fixed: Any) -> None:
-    """The least-squares rows of both stains, and the normal of their plane, in fixed point."""
+    """The rows of the least-squares solution for both stains, and the normal of their plane, in fixed
+    point."""
     hematoxylin, eosin, normal = floats[VECTORS], floats[VECTORS + 1], floats[NORMAL]
     row = floats[ALONG]
     together = dot(hematoxylin, eosin)
@@ -219,9 +220,9 @@ def fall_back(floats: Any) -> None:
 
 @device
 def find_stains(planes: Any, table: Any, work: Any, bins: Any, fixed: Any, floats: Any) -> None:
-    """Fill the rows of `floats`, and `fixed` with what solves for concentrations and residual.
+    """Fill the rows of `floats`, and `fixed` with the solution for concentrations and residual.
 
-    `work` keeps optical density; `bins` and the rows of sums begin as zeros.
+    `work` receives the optical density. `bins` and the rows of sums must be zero at the start.
     """
     measure_density(planes, table, work, floats)
     barrier()

@@ -1,18 +1,17 @@
-"""Strata: what the darkest pixels of a region are like, and the next, up to the palest.
+"""Strata: statistics of the planes among the darkest pixels of a region, the next, up to the palest.
 
-The pixels of a region are ranked by how dark they are, in `hematoxylin` or in `gray`, and cut into
-strata at set shares of the region: the darkest tenth is nuclei, the palest is lumen or glass, and
-each is described by itself, whatever its shape. Ranked so, a stain that is darker in all of a slide
-changes nothing about who stands in a stratum.
+The pixels of a region are ranked by darkness in `hematoxylin` or in `gray`, and divided into strata at
+fixed shares of the region. The darkest tenth is nuclei, the palest stratum is lumen or glass. Each
+stratum is described separately, whatever its shape. A stain that is darker in a whole slide does not
+change which pixels are in a stratum.
 
-A plane is smoothed by the binomial (1, 4, 6, 4, 1) / 16 both ways (B1, a Gaussian of σ = 1), again
-(B2, σ = 1.4), and with holes of one pixel between the taps twice more (B3, σ = 2.4; B4, σ = 3.2),
-its edge pixels repeated. Darkness is B1 in quarters of a level. Pixels that are equally dark stay
-together, in the stratum where the middle of their ranks lies. A stratum that gets no pixel has the
-region's values.
+A plane is smoothed by the binomial filter (1, 4, 6, 4, 1) / 16 along both axes (B1, a Gaussian of σ =
+1), then again (B2, σ = 1.4), and twice more with taps two pixels apart (B3, σ = 2.4; B4, σ = 3.2). Edge
+pixels are repeated. Darkness is B1 in 1/4 level. Pixels of equal darkness stay together, in the stratum
+that contains the middle of their ranks. A stratum without pixels has the values of the region.
 
-Columns `strata__<feature>__<region>_<plane>_by_<ranked plane>_p<from>to<to>`, with shares of the
-region in percent, from the darkest.
+Columns are named `strata__<feature>__<region>_<plane>_by_<ranked plane>_p<from>to<to>`, with shares of
+the region in percent, from the darkest.
 
 Sources: the smoothing is P. J. Burt, "Fast filter transforms for image processing", Comput. Graph.
 Image Process. 16, 1981; ranks are `scipy.stats.rankdata(method="average")`, the statistics
@@ -53,13 +52,13 @@ N_PLANES = len(DESCRIBED)
 N_MAPS = N_PLANES + 2 * N_RANKED
 START, STOP = CENTER
 
-SIXTEENTHS, EIGHTHS = 4, 3  # bits behind the point of a smoothed level, and of a detail
-WEIGHT_BITS = 8  # of the binomial, both ways
+SIXTEENTHS, EIGHTHS = 4, 3  # fractional bits of a smoothed level and of a detail
+WEIGHT_BITS = 8  # of the binomial filter along both axes
 KEYS = 1024  # levels of darkness
 LARGEST_DETAIL = 255  # eighths of a level: squares of a patch's details then fit 31 bits
 
-# Images of `work`, each flat: smoothed planes; for each ranked plane its darkness and two details,
-# and where its pixels are added; then each lane's row or the maps of a strip.
+# Images in `work`, each flat: smoothed planes; for each ranked plane its darkness, two details, and the
+# place of each pixel; then the row of each lane, or the maps of a strip.
 SIDE = PATCH_SIZE
 CELLS = SIDE * SIDE
 MARGIN = 4
@@ -67,17 +66,17 @@ SMOOTHED, DARKNESS = 0, 2
 DETAILS = DARKNESS + N_RANKED
 PLACES = DETAILS + 2 * N_RANKED
 OWN = PLACES + N_RANKED
-STRIP = SIDE // LANES  # rows that are added up in one go
+STRIP = SIDE // LANES  # rows that are summed together
 IMAGES = OWN + 1
 assert STRIP * SIDE >= SIDE + 2 * MARGIN
-# A pixel is added to one place for each ranked plane: that of its stratum in the patch and its
-# stratum in the center or the ring. A place holds the sums of all maps, and of ones, then of squares.
-# With 16 values for each pixel LLVM writes them out one by one; from 24 on it adds eight at a time.
+# For each ranked plane, a pixel is added to one place: that of its stratum in the patch together with
+# its stratum in the center or the ring. A place holds the sums of all maps and of ones, then of
+# squares. With 16 values per pixel LLVM adds them one by one; from 24 on it adds eight at a time.
 ONES, VALUES = N_MAPS, 24
 EACH = 2 * VALUES
-PER_RANKED = 2 * N_STRATA * N_STRATA  # places: the center's, then the ring's
-# Parts of `ints`: histograms of center and ring; the strata's limits; the places; each region's
-# strata, summed up like places.
+PER_RANKED = 2 * N_STRATA * N_STRATA  # places of the center, then of the ring
+# Parts of `ints`: histograms of center and ring; limits of the strata; places; and the strata of each
+# region, summed like places.
 STARTS = 2 * KEYS
 SUMS = STARTS + N_RANKED * N_REGIONS * N_CUTS
 TOTALS = SUMS + N_RANKED * PER_RANKED * EACH
@@ -88,10 +87,10 @@ assert STRIP * SIDE * VALUES <= CELLS
 
 @device
 def smooth(source: Any, step: int, shift: int, own: Any, target: Any) -> None:
-    """The binomial with its taps `step` pixels apart, rounded by `shift` bits once at the end."""
+    """Apply the binomial filter with taps `step` pixels apart, and round by `shift` bits at the end."""
     half = 1 << (shift - 1)
     for y in range(lane(), SIDE, lanes()):
-        # Rows as slices: a device function cannot return one on CUDA.
+        # Slices are created here, because a device function cannot return one on CUDA.
         a, b = source[max(y - 2 * step, 0) * SIDE :], source[max(y - step, 0) * SIDE :]
         c, d = source[y * SIDE :], source[min(y + step, SIDE - 1) * SIDE :]
         e = source[min(y + 2 * step, SIDE - 1) * SIDE :]
@@ -111,7 +110,7 @@ def smooth(source: Any, step: int, shift: int, own: Any, target: Any) -> None:
 
 @device
 def find_detail(finer: Any, coarser: Any, detail: Any) -> None:
-    """How far apart two smoothings are, in eighths of a level."""
+    """The absolute difference of two smoothed planes, in 1/8 level."""
     for y in range(lane(), SIDE, lanes()):
         a, b, row = (
             finer[y * SIDE : (y + 1) * SIDE],
@@ -126,7 +125,7 @@ def find_detail(finer: Any, coarser: Any, detail: Any) -> None:
 
 @device
 def find_maps(plane: Any, flip: int, own: Any, work: Any, darkness: Any, details: Any) -> None:
-    """Darkness and both details of a ranked plane; `flip` is 1 where low levels are dark."""
+    """Darkness and both details of a ranked plane; `flip` is 1 if low levels are dark."""
     one, two = work[SMOOTHED], work[SMOOTHED + 1]
     for y in range(lane(), SIDE, lanes()):
         row = two[y * SIDE : (y + 1) * SIDE]
@@ -161,7 +160,7 @@ def count_darkness(darkness: Any, histograms: Any) -> None:
 
 @device
 def find_starts(histograms: Any, region: int, starts: Any) -> None:
-    """The least darkness of each stratum but the palest."""
+    """The smallest darkness of each stratum except the palest."""
     pixels = CELLS if region == 0 else (STOP - START) ** 2
     if region == 2:
         pixels = CELLS - pixels
@@ -185,7 +184,7 @@ def find_starts(histograms: Any, region: int, starts: Any) -> None:
 
 @device
 def strata_of(dark: Any, starts: Any, first: int, last: int, step: int, row: Any) -> None:
-    """Add `step` to a row's places for each stratum, from the darkest, that a pixel is beyond."""
+    """Add `step` to each pixel's place, for every stratum that is darker than the pixel's."""
     s0, s1, s2, s3 = starts[0], starts[1], starts[2], starts[3]
     for x in range(first, last):
         k = dark[x]
@@ -195,7 +194,7 @@ def strata_of(dark: Any, starts: Any, first: int, last: int, step: int, row: Any
 
 @device
 def place(darkness: Any, starts: Any, places: Any) -> None:
-    """Where each pixel is added."""
+    """Compute the place of each pixel."""
     center, ring = starts[N_CUTS:], starts[2 * N_CUTS :]
     for y in range(lane(), SIDE, lanes()):
         dark, row = darkness[y * SIDE : (y + 1) * SIDE], places[y * SIDE : (y + 1) * SIDE]
@@ -212,7 +211,7 @@ def place(darkness: Any, starts: Any, places: Any) -> None:
 
 @device
 def gather(planes: Any, details: Any, top: int, maps: Any) -> None:
-    """All maps of a strip's pixels, side by side for each pixel."""
+    """Gather all maps of a strip, side by side for each pixel."""
     for y in range(lane(), STRIP, lanes()):
         for x in range(SIDE):
             at = (y * SIDE + x) * VALUES
@@ -226,7 +225,7 @@ def gather(planes: Any, details: Any, top: int, maps: Any) -> None:
 
 @device
 def add_maps(maps: Any, places: Any, top: int, sums: Any) -> None:
-    """Add up a strip's maps and their squares; a lane has a map, and no other adds to it."""
+    """Add the maps of a strip and their squares to the places. Each lane has its own map."""
     other = sums[PER_RANKED * EACH :]
     for i in range(STRIP * SIDE):
         a, b = np.uint32(places[0, top * SIDE + i]), np.uint32(places[1, top * SIDE + i])
@@ -241,7 +240,7 @@ def add_maps(maps: Any, places: Any, top: int, sums: Any) -> None:
 
 @device
 def add_places(sums: Any, totals: Any) -> None:
-    """From places to the strata of patch, center and ring."""
+    """Sum the places to the strata of patch, center and ring."""
     for k in range(lane(), EACH, lanes()):
         for n in range(N_RANKED * N_REGIONS * N_STRATA):
             totals[n * EACH + k] = 0
@@ -260,7 +259,7 @@ def add_places(sums: Any, totals: Any) -> None:
 
 @device
 def describe(totals: Any, which: int, unit: float, out: Any) -> None:
-    """Mean and deviation of one map in each stratum of one region."""
+    """Mean and standard deviation of one map in each stratum of one region."""
     pixels, total, squares = 0, 0, 0
     for k in range(N_STRATA):
         pixels += int(totals[k * EACH + ONES])
@@ -292,7 +291,7 @@ def measure(planes: Any, table: Any, ints: Any, floats: Any, work: Any, out: Any
         ints[SUMS + k] = 0
     maps, sums, totals = work[SMOOTHED], ints[SUMS:TOTALS], ints[TOTALS:]
     for k in range(lane(), CELLS, lanes()):
-        maps[k] = 0  # those of the values that are no maps stay so
+        maps[k] = 0  # values that are not maps stay 0
     barrier()
     for top in range(0, SIDE, STRIP):
         gather(planes, work[DETAILS:PLACES], top, maps)
@@ -312,7 +311,7 @@ FEATURES = (
     Feature("mean", "mean of the plane", "levels", 0, 255, "its level", SOURCE),
     Feature("deviation", "standard deviation of the plane", "levels", 0, 127.5, "0", SOURCE),
     Feature("fine_mean", "mean of |B1 - B2|", "levels", 0, DETAIL, "0", SOURCE),
-    Feature("fine_deviation", "deviation of |B1 - B2|", "levels", 0, DETAIL / 2, "0", SOURCE),
+    Feature("fine_deviation", "standard deviation of |B1 - B2|", "levels", 0, DETAIL / 2, "0", SOURCE),
     Feature("coarse_mean", "mean of |B3 - B4|", "levels", 0, DETAIL, "0", SOURCE),
     Feature(
         "coarse_deviation", "standard deviation of |B3 - B4|", "levels", 0, DETAIL / 2, "0", SOURCE

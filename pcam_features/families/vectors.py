@@ -1,4 +1,4 @@
-"""Vectors and symmetric matrices in three dimensions, for one lane, in double precision."""
+"""Vectors and symmetric 3×3 matrices in double precision, processed by one lane."""
 
 from __future__ import annotations
 
@@ -29,21 +29,24 @@ def normalize(v: Any) -> None:
 
 @device
 def angle_between(u: Any, v: Any, scratch: Any) -> Any:
-    """In degrees; unlike the arc cosine, exact for small angles too."""
+    """The angle between two vectors in degrees. Small angles are accurate, unlike by arc cosine."""
     cross(u, v, scratch)
     return degrees(atan2(sqrt(dot(scratch, scratch)), dot(u, v)))
 
 
 @device
 def to_fixed(v: Any, bits: int, out: Any) -> None:
-    """Whole numbers, with `bits` behind the point."""
+    """Convert a vector to fixed point with `bits` fractional bits."""
     for k in range(3):
         out[k] = floor(v[k] * (1 << bits) + 0.5)
 
 
 @device
 def diagonalize(m: Any, v: Any) -> None:
-    """Jacobi's method: symmetric `m` becomes its eigenvalues, `v` has the eigenvectors in columns."""
+    """Diagonalize a symmetric matrix by Jacobi's method.
+
+    The diagonal of `m` becomes the eigenvalues; the columns of `v` are the eigenvectors.
+    """
     trace = m[0, 0] + m[1, 1] + m[2, 2]
     for i in range(3):
         for j in range(3):

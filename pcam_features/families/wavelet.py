@@ -1,17 +1,17 @@
-"""Wavelets: how much of the contrast stands at which scale, how directed and how peaked it is.
+"""Wavelets: energy, kurtosis and entropy of the contrast at four scales.
 
-The Haar transform without decimation (a wavelet frame) on `gray` and `hematoxylin`. At level k a
-square of 2^k pixels stands at every place where it fits, and its details are the difference of the
-means of its right and left half, of its lower and upper half, and of its two pairs of opposite
-quarters, in levels of the plane, rounded to 1/8. A quarter turn exchanges the first two, so they
-are pooled as `straight` (`energy` has their mean and range); the third is `diagonal`. Summed over
-levels, a quarter of all energies is the variance the details explain.
+The undecimated Haar transform (a wavelet frame) of `gray` and `hematoxylin`. At level k, a square 2^k
+pixels wide is placed at every position where it fits. Its details are the differences of the means of
+its right and left half, of its lower and upper half, and of its two pairs of opposite quarters, in
+levels of the plane, rounded to 1/8. A rotation by 90° exchanges the first two, so they are pooled as
+`straight` (`energy` has their mean and range); the third is `diagonal`. Summed over levels, a quarter
+of all energies is the variance that the details explain.
 
-A square belongs to `center` if its middle lies inside the center, else to `ring`; a square of
-level 4 then reaches 7 pixels beyond. Columns are `wavelet__<feature>__<region>_<plane>` with
-`_level<k>` and `_straight|_diagonal` where they apply.
+A square belongs to `center` if its middle lies inside the center, and otherwise to `ring`. A square of
+level 4 then extends 7 pixels beyond the center. Columns are named
+`wavelet__<feature>__<region>_<plane>`, with `_level<k>` and `_straight|_diagonal` where they apply.
 
-In the formulas d is a detail, E an energy, n the number of details.
+In the formulas, d is a detail, E an energy, and n the number of details.
 
 Sources: S. G. Mallat, "A theory for multiresolution signal decomposition", IEEE TPAMI 11, 1989;
 M. Unser, "Texture classification and segmentation using wavelet frames", IEEE Trans. Image
@@ -36,26 +36,26 @@ from .planes import PLANES
 
 MEASURED = ("gray", "hematoxylin")
 PLANE_INDEX = tuple(PLANES.index(plane) for plane in MEASURED)
-LEVELS = 4  # a fifth would leave 16 bits
-# A detail of level k is a sum of pixels, in 1/2^(2k - 1) of a level. Shifted so far it is in UNITS
-# of a level; the largest is 255 × 8.
+LEVELS = 4  # a fifth would exceed 16 bits
+# A detail of level k is a sum of pixels, in units of 1/2^(2k - 1) level. After these shifts it is in
+# UNITS of a level; the largest is 255 × 8.
 SHIFTS, UNITS = (0, 0, 2, 4), (2, 8, 8, 8)
 LARGEST = 255 * 8
-LOG_BITS = 14  # behind the point of e log2 e: all of a band's sum to less than 2^53
+LOG_BITS = 14  # fractional bits of e log2 e: the sum over a band stays below 2^53
 N_REGIONS, N_BANDS = len(REGIONS), 3
 START, STOP = CENTER
 
-# Sums over one band and part (whole patch, center). Fourth powers need 58 bits: they are in two words.
+# Sums over one band and part (whole patch, center). Fourth powers need 58 bits, in two words.
 ABSOLUTE, SQUARES, FOURTH_HIGH, FOURTH_LOW, BASIS_SQUARES, BASIS_LOGS, N_SUMS = 0, 1, 2, 3, 4, 5, 6
 WORD = 32
-# Rows that each lane needs. Loops run over whole rows, a length the compiler knows, and the mask
-# blots out what lies past the last square.
+# Rows that each lane needs. Loops run over whole rows, whose length the compiler knows, and the mask
+# clears values after the last square.
 TOTAL, CHANGE, BAND, MIDDLE, MASK, N_ROWS = 0, 1, 2, 3, 4, 5
 WIDTH = PATCH_SIZE + 2 ** (LEVELS - 1)
 
-FLOOR = 1 / 12  # the variance that rounding to whole levels brings
+FLOOR = 1 / 12  # the variance caused by rounding to whole levels
 FRAME, DWT = "pywt.swt2; Unser 1995", "pywt.dwt2; Coifman and Wickerhauser 1992"
-LITTLE = 1e-6  # what rounding may add to a bound
+LITTLE = 1e-6  # tolerance for rounding at a bound
 FEATURES = (
     Feature("energy", "mean d²", "levels²", 0, 255**2, "0", FRAME),
     Feature("magnitude", "mean |d|", "levels", 0, 255, "0", FRAME),
@@ -73,7 +73,7 @@ FEATURES = (
     ),
     Feature(
         "slope",
-        "of log2(E of the level's three bands + 1/12) against the level",
+        "slope of log2(E of the level's three bands + 1/12) over the level",
         "octaves / octave",
         -10,
         10,
@@ -84,7 +84,7 @@ FEATURES = (
 
 
 def _e_log2_e() -> np.ndarray:
-    """e log2 e in fixed point, for the square e of every detail."""
+    """e log2 e in fixed point, for the square e of every possible detail."""
     e = np.arange(LARGEST + 1, dtype=np.float64) ** 2
     return np.asarray(np.rint(e * np.log2(np.maximum(e, 1)) * 2**LOG_BITS), np.int64)
 
@@ -106,24 +106,24 @@ def smooth(work: Any, source: int, step: int, to: int) -> None:
 
 @device
 def magnitudes(work: Any, source: int, step: int, sign: int, shift: Any, mask: int, to: int) -> None:
-    """|right + sign × left|, rounded: halves go up, whichever sign the detail had."""
+    """|right + sign × left|, rounded half up, whatever the sign of the detail."""
     left, right = work[source, :PATCH_SIZE], work[source, step : step + PATCH_SIZE]
     factor, half = np.int16(sign), np.int16((1 << shift) >> 1)
     for x in range(PATCH_SIZE):
         detail = np.int16(right[x] + np.int16(factor * left[x]))
-        # The mask, which changes nothing, says that a shift of 16 bits will do: twice the SIMD.
+        # The mask does not change the shift. It tells LLVM that 16 bits suffice: twice the SIMD width.
         magnitude = np.int16(np.int16(np.int16(abs(detail)) + half) >> (shift & np.int16(15)))
         work[to, x] = np.int16(magnitude & work[mask, x])
 
 
 @device
 def add_band(row: Any, n: int, band: int, sums: Any) -> None:
-    """Add up a row of magnitudes, their squares and fourth powers, exactly."""
+    """Exact sums of a row of magnitudes, of their squares and of their fourth powers."""
     absolute, squares, fourth = np.int32(0), np.int32(0), np.int64(0)
     for x in range(n):
         absolute = np.int32(absolute + np.int32(row[x]))
         squares = np.int32(squares + np.int32(np.int32(row[x]) * np.int32(row[x])))
-    for x in range(n):  # apart: 64 bits would halve the SIMD of the sums above
+    for x in range(n):  # a separate loop: its 64-bit sums would halve the SIMD width above
         square = np.int64(np.int32(np.int32(row[x]) * np.int32(row[x])))
         fourth += square * square
     sums[band, ABSOLUTE] += absolute
@@ -134,7 +134,7 @@ def add_band(row: Any, n: int, band: int, sums: Any) -> None:
 
 @device
 def add_basis(row: Any, start: int, stop: int, size: int, e_log2_e: Any, band: int, sums: Any) -> None:
-    """Add up the squares of a row's decimated details, and their logarithms."""
+    """Sums of the squares e of a row's decimated details, and of e log2 e."""
     squares, logs = np.int64(0), np.int64(0)
     for x in range(start, stop, size):
         magnitude = np.int64(np.uint16(row[x]))  # an index that cannot be negative
@@ -146,7 +146,7 @@ def add_basis(row: Any, start: int, stop: int, size: int, e_log2_e: Any, band: i
 
 @device
 def add_row(work: Any, top: int, y: int, level: int, rows: int, e_log2_e: Any, sums: Any) -> None:
-    """Add up the details of the squares of `level` whose first row is `y`; leave their row totals."""
+    """Add the details of the squares of `level` whose first row is `y`, and keep their row totals."""
     step, size = 1 << (level - 1), 1 << level
     n = PATCH_SIZE - size + 1
     first = START + 1 - step  # the first square whose middle is inside the center, of THIRD - 1
@@ -170,7 +170,7 @@ def add_row(work: Any, top: int, y: int, level: int, rows: int, e_log2_e: Any, s
 
 @device
 def total(sums: Any, region: int, band: int, what: int) -> Any:
-    """A band's sum over a region, all lanes together: whole numbers below 2^53, so exact."""
+    """The sum of a band over a region and all lanes: exact, because integers stay below 2^53."""
     whole, center = 0.0, 0.0
     for k in range(lanes()):
         whole += sums[k, band, what]
@@ -180,8 +180,10 @@ def total(sums: Any, region: int, band: int, what: int) -> Any:
 
 @device
 def count(region: int, size: int, every: int) -> int:
-    """Squares of a region, one of `every` both ways; with 1 those whose middle is on the center's
-    edge are not in the center."""
+    """The number of squares of a region, with a step of `every` along both axes.
+
+    With step 1, squares whose middle is on the edge of the center are not in the center.
+    """
     whole = ((PATCH_SIZE - size) // every + 1) ** 2
     center = ((STOP - START) // every - (1 if every == 1 else 0)) ** 2
     return whole if region == 0 else center if region == 1 else whole - center
@@ -189,7 +191,7 @@ def count(region: int, size: int, every: int) -> int:
 
 @device
 def describe_bands(sums: Any, region: int, level: int, first: int, last: int, out: Any) -> None:
-    """Magnitude, kurtosis and entropy of bands `first` to `last`, pooled, at every second place."""
+    """Pooled magnitude, kurtosis and entropy of bands `first` to `last`, at every second position."""
     bands, size = last - first, 1 << level
     n = bands * count(region, size, 1)
     absolute, squares, high, low = 0.0, 0.0, 0.0, 0.0
@@ -212,7 +214,7 @@ def describe_bands(sums: Any, region: int, level: int, first: int, last: int, ou
 
 @device
 def describe_level(sums: Any, region: int, level: int, energies: Any, out: Any) -> None:
-    """All columns of one level but its share; its energies, straight and diagonal, are kept."""
+    """All columns of one level except its share; keeps its straight and diagonal energies."""
     scale = count(region, 1 << level, 1) * UNITS[level - 1] * UNITS[level - 1]
     across = total(sums, region, 0, SQUARES) / scale
     along = total(sums, region, 1, SQUARES) / scale
@@ -225,7 +227,7 @@ def describe_level(sums: Any, region: int, level: int, energies: Any, out: Any) 
 
 @device
 def compare_levels(energies: Any, out: Any) -> None:
-    """Each level's share of the energy, the entropy of the shares, and the slope."""
+    """The share of the energy of each level, the entropy of the shares, and the slope."""
     whole, logs, slope, divisor = 0.0, 0.0, 0.0, 0.0
     for level in range(LEVELS):
         for kind in range(2):
@@ -245,8 +247,8 @@ def compare_levels(energies: Any, out: Any) -> None:
 
 @device
 def measure_level(work: Any, level: int, rows: int, e_log2_e: Any, sums: Any) -> None:
-    """Add up the details of a level, this lane's rows, and leave the squares for the next one."""
-    # Two images take turns: one level's squares, and what they are made of.
+    """Add the details of this lane's rows of a level, and keep the squares for the next level."""
+    # Two images alternate: the squares of one level, and those of the next.
     image, following = (level - 1) % 2 * PATCH_SIZE, level % 2 * PATCH_SIZE
     n = PATCH_SIZE - (1 << level) + 1
     for x in range(PATCH_SIZE):
