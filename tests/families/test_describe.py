@@ -23,7 +23,7 @@ def test_mechanics_docs_are_as_the_code_is() -> None:
 def test_mechanics_docs_spell_every_column(family: str) -> None:
     section = describe.family_markdown(FAMILIES[family])
     spelled = set()
-    for block in re.findall(r"Of (.*): (.*)\n", section):
+    for block in re.findall(r"^For (.*): (.*)\n", section, flags=re.MULTILINE):
         features = [name.strip("`") for name in block[0].split(", ")]
         if features == ["every feature"]:
             features = [feature.name for feature in FAMILIES[family].features]
