@@ -1,4 +1,4 @@
-"""Whether one set of patches looks like another."""
+"""Drift: whether one set of patches has the distribution of another."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ import numpy as np
 
 from .look import Look
 
-FAR = 0.2  # a Kolmogorov-Smirnov distance that is told of, if chance does not bring as much:
-BY_CHANCE = 1.95  # times the root of 1/n + 1/m is passed once in a thousand by patches of one kind
-LEAST = 20  # patches of each
+FAR = 0.2  # a Kolmogorov-Smirnov distance that is reported, unless chance explains it
+BY_CHANCE = 1.95  # times the root of 1/n + 1/m: chance exceeds it once in a thousand
+LEAST = 20  # patches of each set
 
 
 @dataclass(frozen=True)
 class Drift:
-    """How far apart two sets are, in each quantity: the Kolmogorov-Smirnov statistic, 0 … 1; and the
-    median of each in both. Beyond `bound` they are called different."""
+    """The difference between two sets of patches in each quantity.
+
+    `apart` has the Kolmogorov-Smirnov statistic, 0 … 1, and `medians` the medians in both sets. A
+    statistic above `bound` counts as a difference.
+    """
 
     base: str
     other: str
@@ -26,16 +29,16 @@ class Drift:
 
 
 def quantities(look: Look) -> dict[str, np.ndarray]:
-    """What is compared, for each patch that is there."""
+    """The quantities compared, for each readable patch."""
     planes = ("red", "green", "blue", "saturation", "hematoxylin", "eosin")
     values = {name: look.mean(name) for name in planes}
     values = {"brightness": look.gray, "contrast": look.deviation} | values
     values["sharpness"] = look.sharpness
-    return {name: one[look.there] for name, one in values.items()}
+    return {name: own[look.there] for name, own in values.items()}
 
 
 def between(base: str, look: Look, other: str, beside: Look) -> Drift | None:
-    """None where there are too few patches."""
+    """The drift between two looks, or None if one has too few patches."""
     from scipy.stats import ks_2samp
 
     if min(look.there.sum(), beside.there.sum()) < LEAST:
@@ -53,6 +56,6 @@ def between(base: str, look: Look, other: str, beside: Look) -> Drift | None:
 
 
 def marked(drift: Drift) -> list[str]:
-    """The quantities that are far apart, the farthest first."""
+    """The quantities that differ, the largest difference first."""
     far = [name for name, apart in drift.apart.items() if apart > drift.bound]
     return sorted(far, key=lambda name: -drift.apart[name])

@@ -1,8 +1,8 @@
-"""Patches that are there more than once: the same pixels, or nearly so, flipped and turned ones too.
+"""Duplicate patches: with the same pixels or nearly so, also if flipped or rotated.
 
-Near-duplicates are found by what stays the same when a patch in small is flipped or turned: the mean
-and the deviation of its gray levels over the cells that change places. Candidates are then laid over
-each other. JPEG leaves both nearly as they are, colors it does not.
+Near-duplicates are searched for by quantities of a gray thumbnail that flips and rotations do not
+change: the mean and standard deviation over the cells that change places. Candidates are then compared
+cell by cell. JPEG compression hardly changes these quantities; it does change colors.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from scipy.spatial import cKDTree
 from .look import SMALL, Look
 from .quality import black, blank
 
-REACH = 1.5  # gray levels that candidates differ by, root mean square of means and deviations
-ALIKE, ALIKE_SHARE = 2.0, 0.1  # gray levels that copies differ by in the mean, and of the deviation
-MOST_PAIRS = 20_000_000  # that are looked at: more look alike only where much is the same
+REACH = 1.5  # gray levels: largest root mean square difference of candidates
+ALIKE, ALIKE_SHARE = 2.0, 0.1  # mean difference of copies: gray levels, and of the deviation
+MOST_PAIRS = 20_000_000  # candidates; there are more only in sets of very similar patches
 AT_ONCE = 1 << 18  # pairs
 
 
 @dataclass(frozen=True)
 class Copies:
-    """A group for each patch of all looks, one after the other (rows,): -1 where it is alone.
+    """The group of duplicates of each patch of all looks, one look after the other, (rows,); -1: none.
 
-    `exact` joins the same pixels; `near` joins those and what looks alike, blank and black patches left
-    out. `too_many` says that so many pairs look alike that near-duplicates were not looked for.
+    `exact` joins patches with the same pixels; `near` joins these and near-duplicates, except blank and
+    black patches. `too_many`: near-duplicates were not searched for, because too many pairs look alike.
     """
 
     exact: np.ndarray
@@ -38,7 +38,7 @@ class Copies:
 
 
 def grouped(codes: np.ndarray, there: np.ndarray) -> np.ndarray:
-    """Codes of groups as 0 …, and -1 for what is alone or not there."""
+    """Codes of groups as 0 …, and -1 for patches that are alone or unreadable."""
     sizes = np.bincount(codes[there], minlength=int(codes.max(initial=0)) + 1)
     kept = there & (sizes[codes] > 1)
     groups = np.full(len(codes), -1, np.int64)
@@ -47,13 +47,13 @@ def grouped(codes: np.ndarray, there: np.ndarray) -> np.ndarray:
 
 
 def symmetries(small: np.ndarray) -> np.ndarray:
-    """Small pictures (rows, side, side) flipped and turned (8, rows, side, side)."""
+    """Thumbnails (rows, side, side) in all flips and rotations, (8, rows, side, side)."""
     both = (small, small[:, :, ::-1])
-    return np.stack([np.rot90(one, k, axes=(1, 2)) for one in both for k in range(4)])
+    return np.stack([np.rot90(side, k, axes=(1, 2)) for side in both for k in range(4)])
 
 
 def orbits() -> np.ndarray:
-    """For each cell of a small picture, which cells it changes places with: 0 … 9 (side * side,)."""
+    """The set of cells, 0 … 9, that each cell of a thumbnail changes places with, (side * side,)."""
     near_edge = np.minimum(np.arange(SMALL), np.arange(SMALL)[::-1])
     y, x = np.meshgrid(near_edge, near_edge, indexing="ij")
     codes = np.minimum(y, x) * SMALL + np.maximum(y, x)
@@ -61,14 +61,15 @@ def orbits() -> np.ndarray:
 
 
 def fingerprints(small: np.ndarray) -> np.ndarray:
-    """Of small pictures (rows, side, side), the same if flipped or turned: float32 (rows, 20)."""
+    """Quantities of thumbnails (rows, side, side) that flips and rotations keep, float32 (rows, 20)."""
     cells, orbit = small.reshape(len(small), -1).astype(np.float32), orbits()
     own = [cells[:, orbit == k] for k in range(orbit.max() + 1)]
-    return np.stack([one.mean(axis=1) for one in own] + [one.std(axis=1) for one in own], axis=1)
+    means, deviations = [cell.mean(axis=1) for cell in own], [cell.std(axis=1) for cell in own]
+    return np.stack(means + deviations, axis=1)
 
 
 def alike(small: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Which pairs (n, 2) of rows show the same in small, if one is flipped or turned (n,)."""
+    """Which pairs (n, 2) of rows have the same thumbnail up to a flip or rotation, bool (n,)."""
     kept = [np.zeros(0, bool)]
     for start in range(0, len(pairs), AT_ONCE):
         part = pairs[start : start + AT_ONCE]
@@ -81,12 +82,13 @@ def alike(small: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 
 
 def find(looks: Sequence[Look]) -> Copies:
+    """The duplicates among all patches of some looks."""
     there = np.concatenate([look.there for look in looks])
     sha1 = np.concatenate([look.sha1 for look in looks])
     codes = np.unique(sha1.view([("", np.void, sha1.shape[1])]).ravel(), return_inverse=True)[1]
     exact = grouped(codes, there)
     shows = there & ~np.concatenate([blank(look) | black(look) for look in looks])
-    first = np.unique(codes[shows], return_index=True)[1]  # one of each that are the same
+    first = np.unique(codes[shows], return_index=True)[1]  # one row of each set with the same pixels
     rows = np.flatnonzero(shows)[first]
     if len(rows) < 2:
         return Copies(exact, exact, too_many=False)

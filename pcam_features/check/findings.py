@@ -1,4 +1,4 @@
-"""What a check has found, in sentences: faults first, then what is odd, then what is worth knowing."""
+"""The findings of a check, in sentences: faults first, then oddities, then notes."""
 
 from __future__ import annotations
 
@@ -18,15 +18,20 @@ from .quality import black, blank, out_of_focus, pen_marked
 
 
 class Grade(StrEnum):
-    fault = "fault"  # to be mended before the data are used
-    odd = "odd"  # to be looked at
+    """How serious a finding is."""
+
+    fault = "fault"  # must be corrected before the data are used
+    odd = "odd"  # should be inspected
     note = "note"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found, in how many patches (or slides, or groups), some of them, a sentence, and in
-    which split, if it is about one."""
+    """A finding.
+
+    `what` is its kind, `count` the number of patches (or slides, or groups) concerned, `examples` some
+    of them, `says` the finding in a sentence, `split` the split concerned, empty if it is several.
+    """
 
     grade: Grade
     what: str
@@ -38,7 +43,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Part:
-    """A split that was looked at, what it is called, and whether it is of the source checked."""
+    """A split that was looked at, its name, and whether it belongs to the source checked."""
 
     name: str
     look: Look
@@ -47,8 +52,8 @@ class Part:
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of all parts, one after the other: of which part each is, its place there, its label (-1
-    if it has none), and whether it is of the source that is checked."""
+    """The rows of all parts, one part after the other: the part of each, its row there, its label (-1:
+    none), and whether it belongs to the source checked."""
 
     part: np.ndarray
     place: np.ndarray
@@ -57,6 +62,7 @@ class Rows:
 
 
 def rows_of(parts: Sequence[Part]) -> Rows:
+    """The rows of all parts."""
     sizes = [len(part.look.split) for part in parts]
     labels = [
         np.full(size, -1, np.int8) if part.look.split.labels is None else part.look.split.labels
@@ -71,38 +77,43 @@ def rows_of(parts: Sequence[Part]) -> Rows:
 
 
 def ids_of(part: Part, rows: np.ndarray | Sequence[int]) -> list[str]:
-    """The ids of some rows of a part."""
+    """The ids of the first few rows given, of a part."""
     return [part.look.split.ids[row] for row in rows[:EXAMPLES]]
 
 
 def named(parts: Sequence[Part], rows: Rows, chosen: np.ndarray) -> list[str]:
-    """Some of the rows `chosen` of all parts, by part and id."""
-    return [f"{parts[rows.part[k]].name}/{parts[rows.part[k]].look.split.ids[rows.place[k]]}"
-            for k in chosen[:EXAMPLES]]  # fmt: skip
+    """The names of some of the rows `chosen`, as part and id."""
+    names = []
+    for k in chosen[:EXAMPLES]:
+        part = parts[rows.part[k]]
+        names.append(f"{part.name}/{part.look.split.ids[rows.place[k]]}")
+    return names
 
 
 def some(examples: Sequence[str]) -> str:
+    """A few examples."""
     return ", ".join(examples[:3])
 
 
 def in_source(source: Source) -> Iterator[Finding]:
-    for one in source.problems:
-        yield Finding(Grade.fault, one.kind, one.count, one.examples, one.says)
+    """Problems that the source itself reports."""
+    for problem in source.problems:
+        yield Finding(Grade.fault, problem.kind, problem.count, problem.examples, problem.says)
 
 
 def unreadable(parts: Sequence[Part]) -> Iterator[Finding]:
+    """Patches that cannot be read."""
     for part in parts:
-        found = sorted(part.look.unreadable)
-        if found:
-            names = ids_of(part, found)
-            says = f"{len(found):,} patch(es) of {part.name} cannot be read, the first: "
-            says += part.look.unreadable[found[0]]
+        rows = sorted(part.look.unreadable)
+        if rows:
+            reason = part.look.unreadable[rows[0]]
+            says = f"{len(rows):,} patch(es) of {part.name} cannot be read, the first: {reason}"
             grade = Grade.fault if part.own else Grade.odd
-            yield Finding(grade, "unreadable", len(found), names, says, part.name)
+            yield Finding(grade, "unreadable", len(rows), ids_of(part, rows), says, part.name)
 
 
 def not_their_sum(look: Look) -> np.ndarray:
-    """The rows whose id is a SHA-1 but not that of their pixels; none unless most ids are SHA-1s."""
+    """The rows whose id is a SHA-1, but not of their pixels; none unless most ids are SHA-1s."""
     sums = [re.fullmatch("[0-9a-f]{40}", i) is not None for i in look.split.ids]
     if 2 * sum(sums) <= len(sums):
         return np.zeros(0, np.int64)
@@ -112,49 +123,51 @@ def not_their_sum(look: Look) -> np.ndarray:
 
 
 def damaged(parts: Sequence[Part]) -> Iterator[Finding]:
-    for part in (one for one in parts if one.own):
-        found = not_their_sum(part.look)
-        if len(found):
-            names = ids_of(part, found)
+    """Patches whose pixels do not match the checksum in their id."""
+    for part in parts:
+        rows = not_their_sum(part.look) if part.own else np.zeros(0, np.int64)
+        if len(rows):
+            names = ids_of(part, rows)
             says = (
-                f"{len(found):,} patch(es) of {part.name} are not what their id says, the SHA-1 of a "
-                f"patch's pixels: {some(names)}; they are damaged or changed, fetch them anew."
+                f"{len(rows):,} patch(es) of {part.name} do not match their id, which is the SHA-1 of "
+                f"the pixels: {some(names)}; they are damaged or altered, download them again."
             )
-            yield Finding(Grade.fault, "wrong checksum", len(found), names, says, part.name)
+            yield Finding(Grade.fault, "wrong checksum", len(rows), names, says, part.name)
 
 
-def groups_by(group: np.ndarray, tell: Callable[[np.ndarray], bool]) -> list[np.ndarray]:
-    """The groups, as rows, of which `tell` says so."""
+def groups_by(group: np.ndarray, wanted: Callable[[np.ndarray], bool]) -> list[np.ndarray]:
+    """The groups, each as its rows, for which `wanted` is true."""
     order = np.argsort(group, kind="stable")
     order = order[group[order] >= 0]
     if not len(order):
         return []
     starts = np.flatnonzero(np.diff(group[order], prepend=-1))
-    return [one for one in np.split(order, starts[1:]) if tell(one)]
+    return [rows for rows in np.split(order, starts[1:]) if wanted(rows)]
 
 
 def conflicts(group: np.ndarray, rows: Rows) -> list[np.ndarray]:
-    """Groups of copies, as rows, that are labeled both ways; not those of the other source alone."""
+    """Groups of copies, as rows, with conflicting labels; not those of the other source alone."""
     known = rows.own & (rows.label >= 0)
 
-    def both_ways(one: np.ndarray) -> bool:
-        return {0, 1} <= set(rows.label[one].tolist()) and bool(known[one].any())
+    def both_ways(group: np.ndarray) -> bool:
+        return {0, 1} <= set(rows.label[group].tolist()) and bool(known[group].any())
 
     return groups_by(group, both_ways)
 
 
 def conflicting(parts: Sequence[Part], rows: Rows, copies: Copies) -> Iterator[Finding]:
+    """Copies with conflicting labels."""
     exact = conflicts(copies.exact, rows)
-    told = {int(row) for one in exact for row in one}
-    near = [one for one in conflicts(copies.near, rows) if not told & set(one.tolist())]
-    for what, found in (("the same pixels", exact), ("nearly the same pixels", near)):
-        if found:
-            names = named(parts, rows, np.concatenate(found))
+    reported = {int(row) for group in exact for row in group}
+    near = [group for group in conflicts(copies.near, rows) if not reported & set(group.tolist())]
+    for what, groups in (("the same pixels", exact), ("nearly the same pixels", near)):
+        if groups:
+            names = named(parts, rows, np.concatenate(groups))
             says = (
-                f"{len(found):,} group(s) of patches with {what} are labeled both ways: "
-                f"{some(names)}; at least one label of each is wrong."
+                f"{len(groups):,} group(s) of patches with {what} have conflicting labels: "
+                f"{some(names)}; at least one label in each group is wrong."
             )
-            yield Finding(Grade.fault, f"labels of {what}", len(found), names, says)
+            yield Finding(Grade.fault, f"labels of {what}", len(groups), names, says)
 
 
 def overlap(parts: Sequence[Part], rows: Rows, group: np.ndarray, a: int, b: int) -> np.ndarray:
@@ -164,6 +177,7 @@ def overlap(parts: Sequence[Part], rows: Rows, group: np.ndarray, a: int, b: int
 
 
 def overlapping(parts: Sequence[Part], rows: Rows, copies: Copies) -> Iterator[Finding]:
+    """Patches of one split that are in another."""
     for a, b in combinations(range(len(parts)), 2):
         if not parts[a].own:
             continue
@@ -173,36 +187,39 @@ def overlapping(parts: Sequence[Part], rows: Rows, copies: Copies) -> Iterator[F
             back = len(overlap(parts, rows, copies.near, b, a))
             names = ids_of(parts[b], rows.place[near])
             says = (
-                f"{len(near):,} of {len(parts[b].look.split):,} patches of {parts[b].name} are also in "
-                f"{parts[a].name}, {exact:,} with the same pixels, where they are {back:,}: "
-                f"{some(names)}; do not train on one and test on the other."
+                f"{len(near):,} of {len(parts[b].look.split):,} patches of {parts[b].name} are "
+                f"duplicates of {back:,} patches of {parts[a].name}, {exact:,} of them with the same "
+                f"pixels: {some(names)}; do not train on one split and test on the other."
             )
             yield Finding(Grade.fault, "overlap", len(near), names, says, parts[b].name)
 
 
 def shared_slides(parts: Sequence[Part]) -> Iterator[Finding]:
+    """Slides that are in two splits."""
     known = [{slide for slide in part.look.split.slides if slide} for part in parts]
     for a, b in combinations(range(len(parts)), 2):
         both = sorted(known[a] & known[b])
         if parts[a].own and both:
             says = (
-                f"{len(both):,} slide(s) are in {parts[a].name} and in {parts[b].name}: {some(both)}; "
-                "what is scored on one after training on the other is not of new slides."
+                f"{len(both):,} slide(s) are both in {parts[a].name} and in {parts[b].name}: "
+                f"{some(both)}; scores on one split after training on the other do not hold for new "
+                "slides."
             )
             yield Finding(Grade.fault, "slides in two splits", len(both), both[:EXAMPLES], says)
 
 
 def further(exact: np.ndarray, group: np.ndarray, own: np.ndarray, *, near: bool) -> np.ndarray:
-    """The rows of `own` that repeat an earlier one of their group: pictures that are not the same
-    pixels as another of them, if `near`."""
+    """The rows of `own` that repeat an earlier row of their group. With `near`, rows with the same
+    pixels count once."""
     held = np.flatnonzero(own & (group >= 0))
-    if near:  # one of each that are the same
+    if near:  # one row of each set with the same pixels
         pixels = np.where(exact[held] >= 0, exact[held], -1 - held)
         held = held[np.sort(np.unique(pixels, return_index=True)[1])]
     return np.delete(held, np.unique(group[held], return_index=True)[1])
 
 
 def repeated(parts: Sequence[Part], rows: Rows, copies: Copies) -> Iterator[Finding]:
+    """Copies within a split."""
     for k, part in enumerate(parts):
         own = (rows.part == k) & part.own
         for what, group in (("the same pixels", copies.exact), ("nearly the same pixels", copies.near)):
@@ -210,56 +227,66 @@ def repeated(parts: Sequence[Part], rows: Rows, copies: Copies) -> Iterator[Find
             if len(extra):
                 names = ids_of(part, rows.place[extra])
                 says = (
-                    f"{len(extra):,} patch(es) of {part.name} have {what} as another: {some(names)}; "
-                    "keep copies in one fold."
+                    f"{len(extra):,} patch(es) of {part.name} have {what} as another patch: "
+                    f"{some(names)}; keep copies in one fold."
                 )
                 yield Finding(Grade.odd, f"copies with {what}", len(extra), names, says, part.name)
     if copies.too_many:
-        says = f"more than {MOST_PAIRS:,} pairs look alike, so near-duplicates were not looked for."
+        says = f"more than {MOST_PAIRS:,} pairs look alike: near-duplicates were not searched for."
         yield Finding(Grade.odd, "too many alike", 0, [], says)
 
 
+@dataclass(frozen=True)
+class Defect:
+    """A defect of image quality: which patches of a look show it, and how a finding says so."""
+
+    shown_by: Callable[[Look], np.ndarray]
+    says: str
+
+
 QUALITY = {
-    "blank": (blank, "are blank"),
-    "black": (black, "are black, or for the greater part"),
-    "out of focus": (out_of_focus, "seem out of focus"),
-    "pen-marked": (pen_marked, "have blue or green ink on them"),
+    "blank": Defect(blank, "are blank"),
+    "black": Defect(black, "are black, entirely or for the most part"),
+    "out of focus": Defect(out_of_focus, "seem out of focus"),
+    "pen-marked": Defect(pen_marked, "have blue or green ink on them"),
 }
 
 
 def poor(parts: Sequence[Part]) -> Iterator[Finding]:
-    for what, (tell, says) in QUALITY.items():
-        for part in (one for one in parts if one.own):
-            found = np.flatnonzero(tell(part.look))
-            if len(found):
-                names = ids_of(part, found)
+    """Patches of poor image quality."""
+    for what, defect in QUALITY.items():
+        for part in parts:
+            rows = np.flatnonzero(defect.shown_by(part.look)) if part.own else np.zeros(0, np.int64)
+            if len(rows):
+                names = ids_of(part, rows)
                 labels = part.look.split.labels
                 tumor = ""
-                if labels is not None and labels[found].any():
-                    tumor = f", {int(labels[found].sum()):,} of them labeled tumor"
-                sentence = f"{len(found):,} patch(es) of {part.name} {says}{tumor}: {some(names)}."
-                yield Finding(Grade.odd, what, len(found), names, sentence, part.name)
+                if labels is not None and labels[rows].any():
+                    tumor = f", {int(labels[rows].sum()):,} of them labeled tumor"
+                says = f"{len(rows):,} patch(es) of {part.name} {defect.says}{tumor}: {some(names)}."
+                yield Finding(Grade.odd, what, len(rows), names, says, part.name)
 
 
 def drifting(drifts: Sequence[Drift]) -> Iterator[Finding]:
-    for one in drifts:
-        far = marked(one)
+    """Splits whose distribution differs from that of the first."""
+    for drift in drifts:
+        far = marked(drift)
         if far:
-            how = ", ".join(f"{name} (KS {one.apart[name]:.2f})" for name in far)
-            says = f"{one.other} does not look like {one.base}: {how}; expect other scores there."
-            yield Finding(Grade.note, "drift", len(far), far, says, one.other)
+            distances = ", ".join(f"{name} (KS {drift.apart[name]:.2f})" for name in far)
+            says = f"{drift.other} differs from {drift.base} in {distances}; expect other scores there."
+            yield Finding(Grade.note, "drift", len(far), far, says, drift.other)
 
 
 def slides_known(parts: Sequence[Part]) -> Iterator[Finding]:
+    """Splits whose slides are unknown."""
     for part in parts:
         unknown = sum(slide is None for slide in part.look.split.slides)
         if unknown and part.own:
-            which = (
-                "no slide" if unknown == len(part.look.split) else f"no slide of {unknown:,} patches"
-            )
+            every = unknown == len(part.look.split)
+            which = "all patches" if every else f"{unknown:,} patches"
             says = (
-                f"{which} is known in {part.name}: give --slides if you have them, which scores across "
-                "slides need."
+                f"the slides of {which} of {part.name} are unknown; give them with --slides, because "
+                "cross-validation across slides needs them."
             )
             yield Finding(Grade.note, "slides unknown", unknown, [], says, part.name)
 
@@ -267,9 +294,9 @@ def slides_known(parts: Sequence[Part]) -> Iterator[Finding]:
 def find(
     source: Source, parts: Sequence[Part], copies: Copies, drifts: Sequence[Drift]
 ) -> list[Finding]:
-    """All findings, the worst first."""
+    """All findings, the most serious first."""
     rows = rows_of(parts)
-    found = [
+    findings = [
         *in_source(source),
         *unreadable(parts),
         *damaged(parts),
@@ -281,4 +308,4 @@ def find(
         *drifting(drifts),
         *slides_known(parts),
     ]
-    return sorted(found, key=lambda one: list(Grade).index(one.grade))
+    return sorted(findings, key=lambda finding: list(Grade).index(finding.grade))

@@ -1,34 +1,31 @@
-"""What a look at each patch of a source finds: its sum, colors, sharpness, ink, and itself in small.
+"""Measurements of each patch of a source: checksum, colors, sharpness, ink, and a thumbnail.
 
-Gray is OpenCV's 0.299 R + 0.587 G + 0.114 B; levels are 0 … 255, shares 0 … 1.
+Gray is OpenCV's 0.299 R + 0.587 G + 0.114 B; levels are 0 … 255, proportions 0 … 1.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import cv2
-import joblib
 import numpy as np
 
 from ..engine import cpu
 from ..engine.kernel import Kernel
 from ..errors import InputError
+from ..execution.executor import Threads
 from ..families.registry import FAMILIES, kernels_of, measurer
 from ..geometry import PATCH_SIZE
 from ..sources.images import SHAPE
 from ..sources.source import Split
 
-ROWS = 128  # patches a thread looks at together
-SMALL = 8  # pixels a side of a patch in small
-DARK = 60  # the brightest channel of a pixel that is no more stain
-INK = (
-    (38, 71, 31),
-    (117, 255, 255),
-)  # OpenCV's hue, saturation, value: 75 to 235 degrees, as no stain is
+ROWS = 128  # patches of a unit of work
+SMALL = 8  # pixels of a side of a thumbnail
+DARK = 60  # a pixel whose channels are all below is too dark to be stain
+# OpenCV's hue, saturation and value of ink: 75 to 235 degrees, which no stain has.
+INK_FROM, INK_TO = np.array((38, 71, 31), np.uint8), np.array((117, 255, 255), np.uint8)
 LABELS = (0, 1, None)
 FAMILY, MEAN = "color", "color__mean__patch_"
 COLUMNS = [k for k, name in enumerate(FAMILIES[FAMILY].columns) if name.startswith(MEAN)]
@@ -38,12 +35,13 @@ Measure = Callable[[np.ndarray], np.ndarray]
 
 @dataclass
 class Look:
-    """What is known of a split's patches, a row each; rows that cannot be read are not `there`.
+    """Measurements of the patches of a split, a row each; `there` is false for unreadable patches.
 
-    `sha1` uint8 (rows, 20), of the pixels; `color` float32 (rows, columns NAMES); `gray`, `deviation`
-    levels; `sharpness` the variance of the Laplacian; `dark`, `ink` shares of pixels; `small` uint8
-    (rows, 8, 8). By label (0, 1, none): `histogram` pixels (3, 3, 256) of red, green and blue, `total`
-    the sum of patches, and `count`.
+    `sha1` uint8 (rows, 20): of the pixels. `color` float32 (rows, columns NAMES). `gray`, `deviation`:
+    mean and standard deviation of gray levels. `sharpness`: variance of the Laplacian. `dark`, `ink`:
+    proportions of pixels. `small` uint8 (rows, 8, 8): thumbnails. `unreadable`: the error message of
+    each unreadable row. By label (0, 1, none): `histogram` (3, 3, 256) of the pixels' red, green and
+    blue; `total`, the sum of patches; `count`, their number.
     """
 
     split: Split
@@ -62,12 +60,13 @@ class Look:
     count: np.ndarray = field(default_factory=lambda: np.zeros(3, np.int64))
 
     def mean(self, plane: str) -> np.ndarray:
-        """The mean of a plane over each patch, in its levels (rows,)."""
+        """The mean of a color plane over each patch, in levels (rows,)."""
         values: np.ndarray = self.color[:, NAMES.index(MEAN + plane)]
         return values
 
 
 def empty(split: Split) -> Look:
+    """A look with nothing measured yet."""
     rows = len(split)
     gray, deviation, sharpness, dark, ink = np.zeros((5, rows), np.float32)
     return Look(
@@ -85,32 +84,32 @@ def empty(split: Split) -> Look:
 
 
 def read_what_can_be(split: Split, start: int, stop: int) -> tuple[np.ndarray, dict[int, str]]:
-    """The patches of a span that can be read, and why the others cannot, by row."""
+    """The readable patches from `start` to `stop`, and the error message of each other row."""
     try:
         return split.read(start, stop), {}
     except InputError:
         pass
-    found, unreadable = [], {}
+    patches, unreadable = [], {}
     for row in range(start, stop):
         try:
-            found.append(split.read(row, row + 1))
+            patches.append(split.read(row, row + 1))
         except InputError as error:
             unreadable[row] = str(error)
-    return np.concatenate([np.zeros((0, *SHAPE), np.uint8), *found]), unreadable
+    return np.concatenate([np.zeros((0, *SHAPE), np.uint8), *patches]), unreadable
 
 
 def see(batch: np.ndarray, measure: Measure) -> dict[str, np.ndarray]:
-    """The fields of `Look` for a batch of patches that are there."""
+    """The fields of `Look` for a batch of readable patches."""
     strip = batch.reshape(-1, PATCH_SIZE, 3)
     gray = cv2.cvtColor(strip, cv2.COLOR_RGB2GRAY).reshape(-1, PATCH_SIZE, PATCH_SIZE)
     hsv = cv2.cvtColor(strip, cv2.COLOR_RGB2HSV)
-    ink = cv2.inRange(hsv, *(np.array(bound, np.uint8) for bound in INK)).reshape(len(batch), -1)
+    ink = cv2.inRange(hsv, INK_FROM, INK_TO).reshape(len(batch), -1)
     cell = PATCH_SIZE // SMALL
-    moments = [cv2.meanStdDev(one) for one in gray]
-    laplacians = [cv2.meanStdDev(cv2.Laplacian(one, cv2.CV_32F)) for one in gray]
-    digests = [hashlib.sha1(one.tobytes(), usedforsecurity=False).digest() for one in batch]
+    moments = [cv2.meanStdDev(patch) for patch in gray]
+    laplacians = [cv2.meanStdDev(cv2.Laplacian(patch, cv2.CV_32F)) for patch in gray]
+    digests = [hashlib.sha1(patch.tobytes(), usedforsecurity=False).digest() for patch in batch]
     return {
-        "sha1": np.array([np.frombuffer(one, np.uint8) for one in digests]),
+        "sha1": np.array([np.frombuffer(digest, np.uint8) for digest in digests]),
         "color": measure(batch),
         "gray": np.array([mean[0, 0] for mean, _ in moments]),
         "deviation": np.array([deviation[0, 0] for _, deviation in moments]),
@@ -138,39 +137,64 @@ def by_label(batch: np.ndarray, labels: np.ndarray | None) -> dict[str, np.ndarr
 
 
 def kernels() -> list[Kernel]:
-    """What is compiled for `color_measure`."""
+    """The kernels that `color_measure` compiles."""
     return kernels_of([FAMILIES[FAMILY]])
 
 
 def color_measure() -> Measure:
-    """What measures the color columns of a batch, compiled the first time on a machine."""
+    """A function that measures the color columns NAMES of a batch; compiled once per machine."""
     measured = measurer([FAMILIES[FAMILY]], cpu)
     return lambda batch: measured(batch, [FAMILY])[FAMILY][:, COLUMNS]
 
 
-def look_at(split: Split, measure: Measure, threads: int, progress: Callable[[int], None]) -> Look:
-    """A look at every patch of a split; `progress` is told of rows as they are done."""
-    found = empty(split)
+@dataclass(frozen=True)
+class SpanLook:
+    """What was measured of some rows: fields of `Look` by row, and sums over the rows by label."""
 
-    def work(
-        start: int, stop: int
-    ) -> tuple[np.ndarray, dict[str, Any], dict[str, Any], dict[int, str]]:
-        batch, unreadable = read_what_can_be(split, start, stop)
-        rows = np.array([row for row in range(start, stop) if row not in unreadable], np.int64)
-        if not len(rows):
-            return rows, {}, {}, unreadable
-        labels = None if split.labels is None else split.labels[rows]
-        return rows, see(batch, measure), by_label(batch, labels), unreadable
+    rows: np.ndarray
+    unreadable: dict[int, str]
+    by_row: dict[str, np.ndarray] = field(default_factory=dict)
+    sums: dict[str, np.ndarray] = field(default_factory=dict)
 
-    spans = [(k, min(k + ROWS, len(split))) for k in range(0, len(split), ROWS)]
-    parallel = joblib.Parallel(threads, backend="threading", return_as="generator_unordered")
-    results: Iterator[Any] = parallel(joblib.delayed(work)(*span) for span in spans)
-    for rows, seen, sums, unreadable in results:
-        found.there[rows] = True
-        found.unreadable |= unreadable
-        for name, values in seen.items():
-            getattr(found, name)[rows] = values
-        for name, values in sums.items():
-            getattr(found, name)[...] += values
-        progress(len(rows) + len(unreadable))
-    return found
+
+def look_at_span(split: Split, measure: Measure, start: int, stop: int) -> SpanLook:
+    """Measure the rows from `start` to `stop`."""
+    batch, unreadable = read_what_can_be(split, start, stop)
+    rows = np.array([row for row in range(start, stop) if row not in unreadable], np.int64)
+    if not len(rows):
+        return SpanLook(rows, unreadable)
+    labels = None if split.labels is None else split.labels[rows]
+    return SpanLook(rows, unreadable, see(batch, measure), by_label(batch, labels))
+
+
+def look_at(
+    split: Split, measure: Measure, threads: int, progress: Callable[[int], None] = lambda done: None
+) -> Look:
+    """Measure every patch of a split.
+
+    Parameters
+    ----------
+    split
+        The patches.
+    measure
+        Measures colors, from `color_measure`.
+    threads
+        Number of threads.
+    progress
+        Called with the number of patches done.
+    """
+    look = empty(split)
+    starts = range(0, len(split), ROWS)
+
+    def work(start: int) -> SpanLook:
+        return look_at_span(split, measure, start, min(start + ROWS, len(split)))
+
+    for span in Threads(threads).map(work, starts):
+        look.there[span.rows] = True
+        look.unreadable |= span.unreadable
+        for name, values in span.by_row.items():
+            getattr(look, name)[span.rows] = values
+        for name, values in span.sums.items():
+            getattr(look, name)[...] += values
+        progress(len(span.rows) + len(span.unreadable))
+    return look

@@ -112,7 +112,6 @@ def check(
 ) -> None:
     """Check the data before use: faults, duplicates, image quality, class balance, drift, overlap."""
     from ..check.check import check as run
-    from ..check.check import faults, patch_table, summary, verdict
     from ..check.look import kernels
     from ..engine import cpu
     from ..sources.detect import open_source
@@ -138,21 +137,22 @@ def check(
     if not cpu.compiled_before(kernels()):
         console.say("compiling the kernels of family color; this takes a few seconds, once")
     with console.progress("check", total, "patches") as advance:
-        checked = run(opened, splits, other, cores(threads), advance)
+        result = run(opened, splits, other, cores(threads), advance)
     if patches is not None:
         with whole_file(patches) as temporary:
-            patch_table(checked).to_csv(temporary, index=False)
+            result.to_frame().to_csv(temporary, index=False)
     if report is not None:
+        from ..check.pictures import gather
         from ..report.check_page import write
 
-        write(report, checked)
+        write(report, result, gather(result))
         console.say(f"report: {report}")
     if json:
-        console.as_json(summary(checked))
+        console.as_json(result.to_dict())
     else:
-        show.checked(summary(checked), verdict(checked))
-    if strict and (count := faults(checked)):
-        raise PcamError(f"{source} has {count} fault(s); fix them, or leave out --strict.")
+        show.checked(result)
+    if strict and result.faults:
+        raise PcamError(f"{source} has {result.faults} fault(s); fix them, or leave out --strict.")
 
 
 def convert(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from . import console
 
 if TYPE_CHECKING:
+    from ..check.result import CheckResult
     from ..diagnostics.bench_families import FamilyBenchmark
     from ..diagnostics.bench_reading import ReadingBenchmark
     from ..evaluate.result import Comparison
@@ -142,15 +143,16 @@ def comparison(result: Comparison, *, published: bool) -> None:
         console.say(note)
 
 
-def checked(found: dict[str, Any], verdict: str) -> None:
+def checked(result: CheckResult) -> None:
     """Print the results of a check as tables, then its verdict."""
     from ..report.check_page import split_table
 
-    console.table(*split_table(found))
-    said = [(one["grade"], one["says"]) for one in found["findings"]]
-    if said:
-        console.table(("grade", "finding"), said, text=True)
-    console.data(verdict)
+    columns, rows = split_table(result)
+    console.table(columns, rows)
+    if result.findings:
+        findings = [(finding.grade, finding.says) for finding in result.findings]
+        console.table(("grade", "finding"), findings, text=True)
+    console.data(result.verdict)
 
 
 def timings(result: FamilyBenchmark) -> None:

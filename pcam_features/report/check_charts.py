@@ -3,67 +3,83 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
 import numpy as np
 
-from ..check.check import BINS, CHANNELS, CLASSES, of_label
 from ..check.drift import FAR, Drift
 from ..check.findings import Part
 from ..check.look import LABELS, Look
+from ..check.result import BINS, CHANNELS, CLASSES, SplitSummary, of_label
 from .charts import COLORS, FAINT, Chart, Figure, color, layout, plain
 
-POINTS = 1500  # patches of a class in a scatter
-SLIDES = 500  # of a split, the largest
+POINTS = 1500  # patches of a class in a scatter plot
+SLIDES = 500  # largest slides of a split that are shown
 LEVELS = [256 / BINS * (k + 0.5) for k in range(BINS)]
 CHANNEL_COLORS = ("#D0342C", "#2E8B57", "#2F6FDE")
 CLASS_COLORS = dict(zip(CLASSES.values(), (COLORS[0], COLORS[1], COLORS[7]), strict=True))
 
 
-def shares(counts: list[int]) -> list[float]:
+def shares(counts: Sequence[int]) -> list[float]:
+    """Counts as proportions of their sum."""
     total = sum(counts)
-    return [round(one / total, 5) for one in counts]
+    return [round(count / total, 5) for count in counts]
 
 
 def lines(name: str, y: list[float], **style: Any) -> Figure:
+    """A histogram as a line; `style` is of the line."""
     hover = "%{x:.0f}: %{y:.1%}<extra>" + escape(name) + "</extra>"
     own = {"type": "scatter", "mode": "lines", "name": escape(name), "x": LEVELS, "y": y}
     return own | {"line": {"width": 2.5} | style, "hovertemplate": hover}
 
 
-def histogram(key: str, title: str, says: str, figure: Figure, series: dict[str, list[float]]) -> Chart:
-    rows = [(f"{LEVELS[k]:.0f}", *(f"{one[k]:.1%}" for one in series.values())) for k in range(BINS)]
-    return Chart(key, title, says, figure, ("level", *series), rows)
+def histogram_rows(series: dict[str, list[float]]) -> list[tuple[str, ...]]:
+    """Histograms as cells, a row for each level."""
+    return [(f"{LEVELS[k]:.0f}", *(f"{own[k]:.1%}" for own in series.values())) for k in range(BINS)]
 
 
-def brightness(name: str, found: dict[str, Any], place: int) -> Chart:
-    series = {label: shares(counts) for label, counts in found["brightness"].items()}
+def brightness(split: SplitSummary, place: int) -> Chart:
+    """The mean gray level of patches, by class, of split number `place`."""
+    series = {label: shares(counts) for label, counts in split.brightness.items()}
     data = [lines(label, y, color=CLASS_COLORS[label]) for label, y in series.items()]
-    figure = {"data": data, "layout": layout(340, "mean gray level of a patch", "share of patches")}
-    says = "A class that is brighter than the other may be told apart by its light alone."
-    return histogram(f"brightness-{place}", f"Brightness, {name}", says, figure, series)
+    return Chart(
+        key=f"brightness-{place}",
+        title=f"Brightness, {split.name}",
+        caption="If one class is brighter than the other, brightness alone may tell them apart.",
+        figure={"data": data, "layout": layout(340, "mean gray level of a patch", "share of patches")},
+        columns=("level", *series),
+        rows=histogram_rows(series),
+    )
 
 
-def channels(name: str, found: dict[str, Any], place: int) -> Chart:
+def channels(split: SplitSummary, place: int) -> Chart:
+    """The levels of pixels, by channel and class, of split number `place`."""
     series: dict[str, list[float]] = {}
     data = []
-    for label, own in found["channels"].items():
+    for label, own in split.channels.items():
         for channel, hue in zip(CHANNELS, CHANNEL_COLORS, strict=True):
             series[f"{channel}, {label}"] = y = shares(own[channel])
             dash = "dot" if label == CLASSES[1] else "solid"
             data.append(lines(f"{channel}, {label}", y, color=hue, dash=dash))
-    figure = {"data": data, "layout": layout(380, "level of a pixel", "share of pixels")}
-    says = "Levels of all pixels by channel and class; tumor dotted."
-    return histogram(f"channels-{place}", f"Channels, {name}", says, figure, series)
+    return Chart(
+        key=f"channels-{place}",
+        title=f"Channels, {split.name}",
+        caption="Levels of all pixels by channel and class; tumor dotted.",
+        figure={"data": data, "layout": layout(380, "level of a pixel", "share of pixels")},
+        columns=("level", *series),
+        rows=histogram_rows(series),
+    )
 
 
 def stains(look: Look) -> np.ndarray:
-    """The mean of hematoxylin and of eosin over each patch (rows, 2), in levels of their planes."""
+    """The mean hematoxylin and eosin level of each patch, (rows, 2)."""
     return np.stack([look.mean("hematoxylin"), look.mean("eosin")], axis=1)
 
 
 def dots(name: str, at: np.ndarray, k: int, text: list[str], size: list[float] | int) -> Figure:
+    """Points `at` hematoxylin and eosin (points, 2) in color number `k`."""
     return {
         "type": "scatter",
         "mode": "markers",
@@ -76,8 +92,8 @@ def dots(name: str, at: np.ndarray, k: int, text: list[str], size: list[float] |
     }
 
 
-def slide_stain(parts: list[Part]) -> Chart | None:
-    """Slides by their stain, or None where none is known."""
+def slide_stain(parts: Sequence[Part]) -> Chart | None:
+    """The stain of each slide, or None if no slide is known."""
     data, rows = [], []
     for k, part in enumerate(parts):
         slides = np.array([slide or "" for slide in part.look.split.slides])
@@ -100,15 +116,16 @@ def slide_stain(parts: list[Part]) -> Chart | None:
     if not data:
         return None
     figure = {"data": data, "layout": layout(460, "mean hematoxylin", "mean eosin")}
-    says = (
-        "A point is a slide, larger for more patches; slides far apart were stained or scanned apart."
+    caption = (
+        "Each point is a slide, larger for more patches. Slides far apart were stained or scanned "
+        "differently."
     )
     columns = ("slide", "patches", "hematoxylin", "eosin")
-    return Chart("stain", "Stain by slide", says, figure, columns, rows)
+    return Chart("stain", "Stain by slide", caption, figure, columns, rows)
 
 
-def patch_stain(parts: list[Part]) -> Chart:
-    """Patches by their stain, where slides are unknown."""
+def patch_stain(parts: Sequence[Part]) -> Chart:
+    """The stain of patches, for data without slides."""
     data: list[Figure] = []
     rows = []
     for part in parts:
@@ -124,13 +141,16 @@ def patch_stain(parts: list[Part]) -> Chart:
             middle = np.median(at[own], axis=0)
             rows.append((name, f"{len(own):,}", *(f"{one:.1f}" for one in middle)))
     figure = {"data": data, "layout": layout(460, "mean hematoxylin", "mean eosin")}
-    says = f"A point is a patch, at most {POINTS:,} of a class: slides are unknown. Numbers: medians."
+    caption = (
+        f"Each point is a patch, at most {POINTS:,} of a class, because slides are unknown. The table "
+        "has medians."
+    )
     columns = ("class", "patches", "hematoxylin", "eosin")
-    return Chart("stain", "Stain", says, figure, columns, rows)
+    return Chart("stain", "Stain", caption, figure, columns, rows)
 
 
-def slide_sizes(parts: list[Part]) -> Chart | None:
-    """How many patches slides have, or None where none is known."""
+def slide_sizes(parts: Sequence[Part]) -> Chart | None:
+    """The number of patches of each slide, or None if no slide is known."""
     data, rows = [], []
     for k, part in enumerate(parts):
         sizes = Counter(slide for slide in part.look.split.slides if slide)
@@ -154,11 +174,12 @@ def slide_sizes(parts: list[Part]) -> Chart | None:
     if not data:
         return None
     figure = {"data": data, "layout": layout(340, "slides, the largest first", "patches")}
-    says = f"A few large slides weigh more in a score than many small ones; at most {SLIDES} are shown."
-    return Chart("sizes", "Patches of each slide", says, figure, ("slide", "patches"), rows)
+    caption = f"Large slides weigh more in a score than small ones. At most {SLIDES} are shown."
+    return Chart("sizes", "Patches of each slide", caption, figure, ("slide", "patches"), rows)
 
 
-def drifts(found: list[Drift]) -> Chart:
+def drifts(found: Sequence[Drift]) -> Chart:
+    """How far splits are from the first."""
     names = list(found[0].apart)
     data: list[Figure] = [
         {
@@ -186,9 +207,11 @@ def drifts(found: list[Drift]) -> Chart:
     ]
     axis = {"range": [0, 1]}
     figure = {"data": data, "layout": layout(height, "distance", "", xaxis=axis, shapes=shapes)}
-    says = (
-        "The Kolmogorov-Smirnov distance of each quantity, 0 where both are alike and 1 where they "
-        f"share nothing; beyond {FAR:g}, dotted, it is told of, unless chance explains it."
+    caption = (
+        "The Kolmogorov-Smirnov distance of each quantity: 0 for equal distributions, 1 for disjoint "
+        f"ones. A distance above {FAR:g} (dotted) is reported, unless chance explains it."
     )
     columns = ("quantity", "distance", f"median of {found[0].base}", "median of the other")
-    return Chart("drift", f"How far the others are from {found[0].base}", says, figure, columns, rows)
+    return Chart(
+        "drift", f"Distance of the other splits from {found[0].base}", caption, figure, columns, rows
+    )

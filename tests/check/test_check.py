@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,11 @@ from scipy import ndimage
 from scipy.special import kolmogorov
 
 from pcam_features.check import duplicates, quality
-from pcam_features.check.check import Checked, check, patch_table, summary
+from pcam_features.check.check import check
 from pcam_features.check.drift import BY_CHANCE, between
 from pcam_features.check.look import Look, by_label, color_measure, look_at, see
+from pcam_features.check.pictures import gather
+from pcam_features.check.result import CheckResult
 from pcam_features.report.check_page import write
 from pcam_features.sources.detect import open_source
 from pcam_features.sources.images import one_by_one
@@ -41,13 +44,13 @@ def looked(pixels: np.ndarray, labels: np.ndarray | None = None) -> Look:
     return look_at(split_of(pixels, labels), color_measure(), 2, lambda rows: None)
 
 
-def checked(path: Path | str, against: Path | None = None, **how: Any) -> Checked:
+def checked(path: Path | str, against: Path | None = None, **how: Any) -> CheckResult:
     source, _ = open_source(str(path), strict=False, **how)
     other = None if against is None else open_source(str(against))[0]
     return check(source, source.only(None), other, 2, lambda rows: None)
 
 
-def kinds(found: Checked) -> dict[tuple[str, str], int]:
+def kinds(found: CheckResult) -> dict[tuple[str, str], int]:
     return {(one.what, one.split): one.count for one in found.findings}
 
 
@@ -128,7 +131,7 @@ def test_mechanics_planted_faults_are_all_found(planted: Path, pcam: Run) -> Non
 
 def test_oracle_duplicates_and_blanks_are_those_of_the_real_table(pcam_folder: Path) -> None:
     found = checked(pcam_folder / "labels.csv")
-    table = patch_table(found)
+    table = found.to_frame()
     known = pd.read_csv(pcam_folder / "labels.csv").set_index("id").loc[table["id"]]
     sizes = known.groupby("dup_group")["dup_group"].transform("size").to_numpy()
     group = np.where(sizes > 1, known["dup_group"], -1)
@@ -339,7 +342,8 @@ def page(synthetic_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def test_mechanics_the_page_stands_in_a_browser(page: Path, browser: Any) -> None:
-    write(page / "check.html", checked(page / "data.csv"))
+    result = checked(page / "data.csv")
+    write(page / "check.html", result, gather(result))
     browser.set_window_size(1200, 900)
     browser.get((page / "check.html").as_uri())
     wait_for(browser, "return document.querySelectorAll('.plot .main-svg').length > 0")
@@ -353,7 +357,7 @@ def test_mechanics_the_page_stands_in_a_browser(page: Path, browser: Any) -> Non
     assert set(drawn) == set(charts)
     assert {"brightness-0", "channels-1", "stain", "sizes", "drift"} <= set(charts)
     headings = [one.text for one in browser.find_elements("css selector", "h3")]
-    assert headings[0] == "Copies that are labeled both ways"
+    assert headings[0] == "Duplicates with conflicting labels"
     assert [one.split(":")[0] for one in headings[1:]] == [
         "Blank",
         "Black",
@@ -367,12 +371,55 @@ def test_mechanics_the_page_stands_in_a_browser(page: Path, browser: Any) -> Non
 
 
 def test_mechanics_a_summary_is_plain_json(synthetic_folder: Path) -> None:
-    found = summary(checked(synthetic_folder))
+    found = checked(synthetic_folder).to_dict()
     assert json.loads(json.dumps(found, allow_nan=False))["kind"] == "kaggle"
     train = found["splits"]["train"]
     assert train["patches"] == train["positive"] + train["negative"] == 240
     assert sum(train["brightness"]["tumor"]) == train["positive"]
     assert sum(train["channels"]["normal"]["red"]) == train["negative"] * 96 * 96
+
+
+SUMMARY = {
+    "": "pcam_version source kind protocol verdict faults findings splits drift",
+    "findings": "grade what count examples says split",
+    "splits": "patches unreadable positive negative unlabeled slides slide_unknown brightness channels",
+    "drift": "base other apart bound medians",
+}
+COLUMNS = "id split label slide readable blank black out_of_focus pen_marked exact near"  # of --patches
+
+
+def test_invariant_the_json_and_the_table_have_their_keys(page: Path, pcam: Run) -> None:
+    """Scripts read them: keys and their order are part of the interface."""
+    found = checked(page / "data.csv")
+    said = json.loads(json.dumps(found.to_dict()))
+    assert list(said) == SUMMARY[""].split()
+    for name in ("findings", "drift"):
+        assert len(said[name]) > 0
+        for one in said[name]:
+            assert list(one) == SUMMARY[name].split()
+    assert list(said["splits"]) == ["train", "valid"]
+    for one in said["splits"].values():
+        assert list(one) == SUMMARY["splits"].split()
+        assert list(one["channels"]["tumor"]) == ["red", "green", "blue"]
+        assert len(one["channels"]["tumor"]["red"]) == len(one["brightness"]["normal"]) == 32
+    assert said["faults"] == sum(one["grade"] == "fault" for one in said["findings"]) > 0
+    table = found.to_frame()
+    assert list(table.columns) == COLUMNS.split()
+    assert table["split"].value_counts().to_dict() == {"train": 80, "valid": 40}
+    printed = json.loads(pcam("check", page / "data.csv", "--json").out)
+    assert printed == said
+
+
+def test_mechanics_a_check_shows_itself_in_a_notebook(page: Path) -> None:
+    found = checked(page / "data.csv")
+    html = found._repr_html_()
+    assert "</script>" not in html  # which is in the ids
+    assert html.count("<tr>") == len(found.findings)
+    assert all(finding.what in html for finding in found.findings)
+    clean = replace(found, findings=())
+    assert clean._repr_html_() == (
+        "<p><strong>120 patches checked: no faults, nothing unusual</strong></p>"
+    )
 
 
 def sources_of(folder: Path, real: np.ndarray) -> tuple[Path, Path]:
