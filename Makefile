@@ -1,9 +1,9 @@
-# make demo   set up and run the whole road on synthetic patches
-# make test   set up and run the tests
-# make lint   ruff and mypy
-# make bench  time the families beside the usual libraries
-# make docs  write docs/features.md and docs/kernels.md anew
-# make clean  remove what these made
+# make demo   install pcam in .venv and run the whole workflow on synthetic patches
+# make test   install the test dependencies and run the tests
+# make lint   run ruff and mypy
+# make bench  measure the speed of the families beside common libraries
+# make docs   regenerate docs/features.md and docs/kernels.md
+# make clean  remove everything that these targets created
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -12,14 +12,14 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 .PHONY: demo test lint bench docs clean
 
 .venv/made: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pcam needs Python 3.11 or newer; name one: make PYTHON=python3.12 …")'
-	@echo "Setting up .venv: the first time takes a minute or two" >&2
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pcam needs Python 3.11 or newer; choose one with make PYTHON=python3.12")'
+	@echo "Setting up .venv; this takes a minute or two, once" >&2
 	$(PYTHON) -m venv .venv
 	$(INSTALL) --editable .
 	@touch $@
 
 .venv/made-dev: .venv/made
-	@echo "Adding what the tests need" >&2
+	@echo "Installing the test dependencies" >&2
 	$(INSTALL) --editable '.[dev]'
 	@touch $@
 

@@ -1,10 +1,11 @@
-"""What each family is worth on unseen slides: one booster for each choice of columns.
+"""AUC of each family alone and of all families without it, on unseen slides.
 
     python benchmarks/ablation.py STORE > ablation.json
     python benchmarks/ablation.py STORE --draw ablation.json
 
-The first trains on split `train` of a feature store and scores split `valid`, whose slides must be
-others; the second writes docs/ablation.svg and prints the table of the README.
+The first command trains one booster for each selection of columns on split `train` of a feature store,
+and scores it on split `valid`, whose slides must be different. The second command writes
+docs/ablation.svg and prints the table of docs/results.md.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ REGIONS = ("center", "ring", "patch")
 
 
 def choices(columns: list[str]) -> dict[str, np.ndarray]:
-    """Which columns stand in each experiment."""
+    """The columns of each experiment."""
     family = np.array([column.split("__")[0] for column in columns])
     where = np.array([column.split("__")[2] for column in columns])
     region = np.array([name.split("_")[0] if "_minus_" not in name else "both" for name in where])
@@ -59,7 +60,7 @@ def run(store: Store, threads: int) -> list[dict[str, object]]:
 
 
 def table(found: dict[str, dict[str, object]]) -> str:
-    """The families in the order of what they reach alone, as Markdown."""
+    """The results as a Markdown table, sorted by the AUC of the family alone."""
     whole = found["all"]["auc"]
     lines = ["| family | columns | AUC alone | AUC of all without it |", "| --- | ---: | ---: | ---: |"]
     for name in sorted(FAMILIES, key=lambda name: -float(str(found[f"only {name}"]["auc"]))):
@@ -73,7 +74,7 @@ def table(found: dict[str, dict[str, object]]) -> str:
 
 
 def figure(found: dict[str, dict[str, object]]) -> str:
-    """A bar for each family alone, the line of all, and a tick where all without it end."""
+    """A chart: bars for each family alone, ticks for all without it, a line for all."""
     left, right, low, high, step = 110, 620, 0.80, 0.94, 24
     names = sorted(FAMILIES, key=lambda name: -float(str(found[f"only {name}"]["auc"])))
 
@@ -109,7 +110,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("store", type=Path)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--draw", type=Path, help="what the first run printed")
+    parser.add_argument("--draw", type=Path, help="JSON printed by the first command")
     options = parser.parse_args()
     if options.draw is None:
         print(json.dumps(run(open_store(options.store), options.threads), indent=1))

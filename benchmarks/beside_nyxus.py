@@ -1,10 +1,11 @@
-"""Intensity and co-occurrence features beside Nyxus's own, on the same patches, one thread, in turn.
+"""Speed of intensity and co-occurrence features beside Nyxus: same patches, one thread, interleaved.
 
     python -m venv nyxus-venv && nyxus-venv/bin/pip install nyxus
     python benchmarks/beside_nyxus.py data/kaggle nyxus-venv/bin/python
 
-Nyxus measures the gray plane with the whole patch as its region; pcam's families measure what they
-always do (`color` thirteen planes, `glcm` two, both in three regions), making the planes included.
+Nyxus measures the gray plane with the whole patch as its region. pcam's families measure what they
+always do (`color` thirteen planes, `glcm` two, both in three regions), and the time includes the
+planes.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def main() -> None:
             widths = len(FAMILIES[name].columns), columns
             for what, width, each in zip((name, f"Nyxus {group}"), widths, ms, strict=True):
                 print(
-                    f"{what}: {width} columns in {each:.2f} ms, {1000 * each / width:.1f} µs a column"
+                    f"{what}: {width} columns in {each:.2f} ms, {1000 * each / width:.1f} µs per column"
                 )
 
 

@@ -1,4 +1,4 @@
-"""Time and memory of `pcam compare` on as many predictions as Kaggle's test set has.
+"""Time and memory of `pcam compare` on as many predictions as Kaggle's test set has patches.
 
 python benchmarks/comparison_size.py [--patches 57458] [--models 10] [--slides 200]
 """
@@ -43,7 +43,7 @@ def main() -> None:
         seconds = time.monotonic() - began
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     print(
-        f"{given.patches:,} patches, {given.models} models, {given.resamples:,} draws: "
+        f"{given.patches:,} patches, {given.models} models, {given.resamples:,} resamples: "
         f"{seconds:.1f} s, {used.ru_utime + used.ru_stime:.1f} s of processor time, "
         f"{used.ru_maxrss / 1024:.0f} MiB"
     )

@@ -1,10 +1,10 @@
-"""How fast embeddings are: `extract` beside the bare runtime, and that beside PyTorch eager.
+"""Speed of embeddings: `extract` beside the bare runtime, and both beside PyTorch eager.
 
     python benchmarks/embedding_speed.py SOURCE [--size 96] [--views 1]
 
-All are run in turn on the same patches of split `train`, on every core. Ratios are of medians of the
-time that passed, and of the least processor time, which other work on the machine hardly changes.
-PyTorch is measured where it is installed, with the plain model of tests/encoders/make_golden.py.
+All are run interleaved on the same patches of split `train`, on all cores. Ratios use the median
+elapsed time, and the least processor time, which depends little on other load. PyTorch is measured if
+it is installed, with the plain model of tests/encoders/make_golden.py.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ TESTS = Path(__file__).parents[1] / "tests" / "encoders"
 
 
 class Stopwatch:
-    """The time that passed, and the processor's, since it was made."""
+    """The elapsed time and the processor time since it was created."""
 
     def __init__(self) -> None:
         self.start, self.start_cpu = time.perf_counter(), time.process_time()
@@ -53,7 +53,7 @@ def seconds(work: Callable[[], Any]) -> tuple[float, float]:
 
 
 def pytorch(batch: np.ndarray, size: int) -> Callable[[], Any] | None:
-    """The plain model up to the head, on a batch; None where there is no PyTorch."""
+    """A function that runs the plain model up to the head on a batch; None without PyTorch."""
     if importlib.util.find_spec("torch") is None:
         return None
     sys.path.insert(0, str(TESTS))
@@ -88,12 +88,12 @@ def run(source: str, size: int, views: int, patches: int, repeats: int) -> dict[
     chunks = [batch[k : k + head.chunk] for k in range(0, count - head.chunk + 1, head.chunk)]
 
     def bare() -> None:
-        """The runtime alone, on tensors that are there."""
+        """The runtime alone, on prepared tensors."""
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(infer, chunks * views))
 
     def whole_road() -> tuple[float, float]:
-        """From the first patch read to the last part written, without compiling."""
+        """From reading the first patch to writing the last part, without compilation."""
         begun: list[Stopwatch] = []
 
         def progress(rows: int) -> None:

@@ -1,11 +1,11 @@
-"""What embeddings are worth on unseen slides: depths, sizes, views and pools, with two heads.
+"""AUC of embeddings on unseen slides for several depths, sizes, views and pools, with two classifiers.
 
     python benchmarks/embeddings.py SOURCE KEPT > embeddings.json
     python benchmarks/embeddings.py SOURCE KEPT --draw embeddings.json
 
-SOURCE has splits train and valid, with slides that are not in both. The folder KEPT gets every depth's
-embeddings, so that a second run only fits; a feature store given as --store adds the hand-made
-families. The second command writes docs/embeddings.svg and prints the tables of the README.
+SOURCE has splits train and valid without common slides. The folder KEPT receives the embeddings of
+every depth, so that a second run only fits. A feature store given as --store adds the handcrafted
+families. The second command writes docs/embeddings.svg and prints the table of docs/embeddings.md.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ NETWORK = "efficientnet_lite0"
 FIGURE = Path(__file__).parents[1] / "docs" / "embeddings.svg"
 SPLITS = ("train", "valid")
 MIDDLE = tuple(f"block{k:02d}" for k in range(2, 11))
-# What is compared: depths, pools, views, size; the first is the default.
+# The settings compared: depths, pools, views, size. The first is the default.
 GRID: dict[str, list[tuple[tuple[str, ...], tuple[str, ...], int, int]]] = {
     "views": [(MIDDLE, ("mean", "deviation"), n, 96) for n in (4, 1, 8)],
     "size": [(MIDDLE, ("mean", "deviation"), n, s) for s, n in ((192, 1), (192, 4), (224, 1))],
@@ -57,12 +57,12 @@ GRID: dict[str, list[tuple[tuple[str, ...], tuple[str, ...], int, int]]] = {
 
 
 def kept_depths(size: int) -> list[str]:
-    """What is kept at a size: every depth at the least, only the middle ones where time counts."""
+    """The depths kept at a size: all at the smallest size, only the middle ones at larger sizes."""
     return list(lite.depths(NETWORK)) if size == 96 else list(MIDDLE)
 
 
 def keep(split: Split, folder: Path, size: int, count: int, threads: int) -> Path:
-    """Embeddings with every pool, the mean of 1, 4 or 8 views, in half precision."""
+    """Save embeddings with every pool, averaged over 1, 4 or 8 views, in half precision."""
     path = folder / f"{NETWORK}_{size}_{count}_{split.name}.npy"
     if path.exists():
         return path
@@ -86,14 +86,14 @@ def keep(split: Split, folder: Path, size: int, count: int, threads: int) -> Pat
 
 
 def columns(depths: tuple[str, ...], pools: tuple[str, ...], size: int) -> np.ndarray:
-    """Where these depths and pools stand among what `keep` kept."""
+    """The positions of these depths and pools among the columns that `keep` saved."""
     every = open_encoder(NETWORK, depths=kept_depths(size), pools=list(POOLS)).features
     wanted = {f"{POOLS[pool]}_{depth}" for depth in depths for pool in pools}
     return np.array([k for k, name in enumerate(every) if name.rpartition("_")[0] in wanted])
 
 
 def milliseconds(choices: list[tuple[tuple[str, ...], tuple[str, ...], int, int]]) -> list[float]:
-    """Processor time of a patch for each choice: the least of runs in turn, one thread."""
+    """Processor time per patch for each setting: the least of interleaved runs in one thread."""
     batch = np.random.default_rng(0).integers(0, 256, (16, 96, 96, 3), np.uint8)
     measures = [
         open_encoder(NETWORK, depths=d, pools=p, views=n, size=s).measurer((96, 96), 1)
@@ -111,7 +111,7 @@ def milliseconds(choices: list[tuple[tuple[str, ...], tuple[str, ...], int, int]
 def heads(
     values: list[np.ndarray], labels: list[np.ndarray], threads: int, boosted: bool = True
 ) -> dict[str, float]:
-    """AUC on valid of a linear head, of XGBoost, and of the sum of their log-odds."""
+    """AUC on valid of a linear classifier, of XGBoost, and of the sum of their log-odds."""
     mean, spread = values[0].mean(axis=0), values[0].std(axis=0) + 1e-6
     scaled = [(one - mean) / spread for one in values]
     linear = LogisticRegression(C=1e-2, max_iter=300).fit(scaled[0], labels[0])
@@ -146,20 +146,20 @@ def run(source: str, kept: Path, store: Path | None, threads: int) -> list[dict[
     if store is not None:
         hand = open_store(store)
         made = [np.concatenate([hand.features(s, name) for name in FAMILIES], axis=1) for s in SPLITS]
-        add({"group": "together", "what": "hand-made"}, made)
+        add({"group": "together", "what": "handcrafted"}, made)
         both = [np.concatenate(pair, axis=1) for pair in zip(made, default, strict=True)]
-        add({"group": "together", "what": "hand-made and embedding"}, both)
+        add({"group": "together", "what": "handcrafted and embedding"}, both)
     return found
 
 
 def name_of(depths: list[str]) -> str:
-    """They run from the first to the last."""
+    """The name of a range of depths."""
     return depths[0] if len(depths) == 1 else f"{depths[0]} … {depths[-1]}"
 
 
 def table(found: list[dict[str, Any]]) -> str:
     lines = [
-        "| depths | pools | pixels | views | columns | ms | linear | XGBoost | both |",
+        "| depths | pools | pixels | views | columns | ms per patch | linear | XGBoost | both |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in found:
@@ -175,7 +175,7 @@ def table(found: list[dict[str, Any]]) -> str:
 
 
 def figure(found: list[dict[str, Any]]) -> str:
-    """AUC of the linear head over the time a patch takes, logarithmic."""
+    """A chart: AUC of the linear classifier over the time per patch, on a logarithmic scale."""
     rows = [row for row in found if "ms" in row]
     left, right, top, bottom, low, high = 60, 620, 20, 300, 0.90, 0.945
     first, last = (np.log(limit) for limit in (1.0, 40.0))
@@ -188,7 +188,7 @@ def figure(found: list[dict[str, Any]]) -> str:
 
     parts = [
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 660 350" font-family="sans-serif" '
-        'font-size="12" role="img" aria-label="AUC over the time a patch takes">',
+        'font-size="12" role="img" aria-label="AUC over the time per patch">',
         '<rect width="100%" height="100%" fill="white"/>',
     ]
     parts += [
@@ -209,7 +209,8 @@ def figure(found: list[dict[str, Any]]) -> str:
             at = f'x="{x(row["ms"]) + 8:.1f}" y="{y(row["linear"]) + 4:.1f}"'
             parts.append(f"<text {at}>{label}</text>")
     legend = (
-        "milliseconds a patch, one core; AUC on valid of a linear head. Red: blocks 2 to 10 at 96 px; "
+        "milliseconds per patch, one core; AUC on valid, linear classifier. "
+        "Red: blocks 2 to 10 at 96 px; "
     )
     parts.append(f'<text x="{left}" y="{bottom + 36}">{legend}green: larger;</text>')
     parts.append(f'<text x="{left}" y="{bottom + 50}">violet: other depths; yellow: other pools</text>')
@@ -220,9 +221,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("source")
     parser.add_argument("kept", type=Path)
-    parser.add_argument("--store", type=Path, help="hand-made features of the same patches")
+    parser.add_argument("--store", type=Path, help="handcrafted features of the same patches")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--draw", type=Path, help="what the first run printed")
+    parser.add_argument("--draw", type=Path, help="JSON printed by the first command")
     options = parser.parse_args()
     if options.draw is None:
         found = run(options.source, options.kept, options.store, options.threads)

@@ -1,10 +1,10 @@
-"""How often a nominal 95% interval of an AUC holds the truth, where slides shift all of their scores.
+"""Coverage of nominal 95% intervals of AUC in simulated data where slides shift all of their scores.
 
     python benchmarks/interval_coverage.py --runs 1000 > coverage.json
     python benchmarks/interval_coverage.py --draw coverage.json    # docs/coverage.svg, and a table
 
-Half of the slides have tumor, in a share of their patches between 0.3 and 0.9; a slide has 10 to 30
-patches. A score is the slide's shift, standard normal, and as much noise, and 1.5 more for tumor.
+Half of the slides have tumor, in 30% to 90% of their patches. A slide has 10 to 30 patches. A score is
+the sum of the slide's shift (standard normal), standard normal noise, and 1.5 for tumor.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ COLORS = {"pcam": "#0072B2", "percentiles": "#009E73", "patches": "#D55E00", "de
 
 
 def simulated(rng: np.random.Generator, slides: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels, scores and slides."""
+    """Simulated labels, scores and slides."""
     slide = np.repeat(np.arange(slides), rng.integers(10, 31, slides))
     tumor = rng.random(slides) < 0.5
     tumor[:4] = True, True, False, False
@@ -46,7 +46,7 @@ def simulated(rng: np.random.Generator, slides: int) -> tuple[np.ndarray, np.nda
 def intervals(
     labels: np.ndarray, scores: np.ndarray, slide: np.ndarray, seed: int
 ) -> dict[str, tuple[float, float]]:
-    """The interval of each of METHODS."""
+    """The interval by each of METHODS."""
     ranking, value = metrics.rank(labels, scores[None]), auc(labels, scores)
     found = {}
     for name, groups in (("pcam", slide), ("patches", np.arange(len(labels)))):
@@ -69,7 +69,7 @@ def intervals(
 
 
 def run(runs: int) -> dict[str, dict[str, float]]:
-    """Of each number of slides the share of runs in which each interval held the truth."""
+    """For each number of slides, the share of runs in which each interval covered the true AUC."""
     found = {}
     for slides in SLIDES:
         rng = np.random.default_rng(slides)
@@ -95,7 +95,7 @@ def figure(found: dict[str, dict[str, float]]) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 660 {bottom + 130}" '
         'font-family="sans-serif" font-size="13" fill="#555" role="img" '
-        'aria-label="Share of intervals that hold the truth, by number of slides">',
+        'aria-label="Share of intervals that cover the true AUC, by number of slides">',
         f'<rect x="{left}" y="{y(0.97):.1f}" width="{right - left}" height="{y(0.93) - y(0.97):.1f}" '
         'fill="#0072B2" opacity="0.15"/>',
     ]

@@ -1,9 +1,10 @@
-"""How long `pcam fit` takes, and how much memory, on as many patches as the competition has.
+"""Time and memory of `pcam fit` on as many patches as Kaggle's competition has.
 
-    python benchmarks/scale.py store 220025 1000              make a store of generated features
-    python benchmarks/scale.py fit store model [OPTION …]     time `pcam fit` and watch its memory
+    python benchmarks/scale.py store 220025 1000              create a store of generated features
+    python benchmarks/scale.py fit store model [OPTION …]     measure time and memory of `pcam fit`
 
-Features are normal, with a part that belongs to the slide; a few of them tell of the label.
+Features are normally distributed, with a component common to each slide. A few of them depend on the
+label.
 """
 
 from __future__ import annotations

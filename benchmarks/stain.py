@@ -1,13 +1,13 @@
-"""What a change of stain does to features, and whether patches normalized by their own serve better.
+"""The effect of stain on features, and whether stain normalization of patches improves AUC.
 
     python benchmarks/stain.py move SOURCE [--split valid] > moved.json
     python benchmarks/stain.py normalize SOURCE FOLDER --by macenko
     python benchmarks/stain.py score STORE [STORE ...]
 
-`move` stains patches anew, darker by a fifth, and says how far each family's columns go, in their
-standard deviation over patches. `normalize` writes a source again with every patch brought to the
-same stain, for `pcam extract`. `score` trains on split `train` of each store and scores `valid`; the
-first store's scores are also added to each other's.
+`move` makes the stain of patches darker by a fifth, and prints how much the columns of each family
+change, in units of their standard deviation over patches. `normalize` writes a source whose patches all
+have the same stain, for `pcam extract`. `score` trains on split `train` of each store and scores
+`valid`; it also scores the sums of the first store's scores and those of each other store.
 
 Sources: M. Macenko et al., "A method for normalizing histology slides for quantitative analysis",
 ISBI 2009; E. Reinhard et al., "Color transfer between images", IEEE CG&A 21, 2001 (in CIELAB).
@@ -35,7 +35,7 @@ from pcam_features.sources.source import Split
 
 DARKER = 1.2
 SHIFTS = {"hematoxylin": (DARKER, 1, 1), "eosin": (1, DARKER, 1), "both": (DARKER, DARKER, DARKER)}
-LEARNED_FROM = 512  # patches that say what the usual stain is
+LEARNED_FROM = 512  # patches that define the target stain
 Normalize = Callable[[np.ndarray], np.ndarray]
 
 
@@ -48,19 +48,22 @@ def colors_of(density: np.ndarray) -> np.ndarray:
 
 
 def restain(patches: np.ndarray, factors: tuple[float, ...]) -> np.ndarray:
-    """Patches with so many times as much of hematoxylin, eosin and the rest (Ruifrok's vectors)."""
+    """Multiply the amounts of hematoxylin, eosin and residual (Ruifrok's vectors) by factors."""
     return colors_of(density_of(patches) @ np.linalg.inv(RGB_FROM_HED) * factors @ RGB_FROM_HED)
 
 
 def some(split: Split, count: int) -> np.ndarray:
-    """Patches from all over a split."""
+    """A sample of patches, evenly spaced in a split."""
     rows = np.linspace(0, len(split) - 1, count).astype(int)
     return np.concatenate([split.read(int(k), int(k) + 1) for k in rows])
 
 
 def move(split: Split, patches: int) -> dict[str, Any]:
-    """For each shift and family, how far its columns go: the median over columns, and the 90th
-    percentile, of the median over patches, in standard deviations."""
+    """How much the columns of each family change for each shift of stain.
+
+    The median change over patches, in standard deviations, summarized by its median and 90th percentile
+    over columns.
+    """
     batch = some(split, patches)
     measure = measurer(list(FAMILIES.values()), cpu)
     before, found = measure(batch, list(FAMILIES)), {}
@@ -75,7 +78,7 @@ def move(split: Split, patches: int) -> dict[str, Any]:
 
 
 def macenko(sample: np.ndarray) -> Normalize:
-    """Bring patches to the sample's mean stain vectors and mean 99th percentiles of concentration."""
+    """Normalize patches to the sample's mean stain vectors and 99th percentiles of concentration."""
 
     def stains(patch: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
         density = density_of(patch.reshape(-1, 3))
@@ -91,7 +94,7 @@ def macenko(sample: np.ndarray) -> Normalize:
 
     def normalize(patch: np.ndarray) -> np.ndarray:
         found = stains(patch)
-        if found is None:  # no stain to speak of: as it is
+        if found is None:  # too little stain: leave the patch unchanged
             return patch
         density = (found[1] * (tops / found[2])[:, None]).T @ vectors
         return colors_of(density).reshape(patch.shape)
@@ -100,7 +103,7 @@ def macenko(sample: np.ndarray) -> Normalize:
 
 
 def reinhard(sample: np.ndarray) -> Normalize:
-    """Bring patches to the sample's mean color and mean deviation of color."""
+    """Normalize patches to the sample's mean color and mean standard deviation of color."""
 
     def lab(patch: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         values = cv2.cvtColor(patch.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)

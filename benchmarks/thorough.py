@@ -1,5 +1,8 @@
-"""The booster that the tables of AUC were made with: smaller steps and finer bins than those of `fit`,
-for twice the time, since there it stands alone."""
+"""The XGBoost model of the AUC tables.
+
+It has smaller steps and finer bins than the models of `fit`, and takes twice their time, because the
+tables use it alone and not in a stack.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ PARAMETERS = boosting.PARAMETERS | {"eta": 0.06, "subsample": 0.7, "max_bin": 64
 
 
 def train(values: np.ndarray, labels: np.ndarray, *, threads: int, seed: int = 0) -> xgboost.Booster:
-    """A booster for float32 values (rows, columns) and labels of 0 and 1."""
+    """Train a booster on float32 values (rows, columns) and labels of 0 and 1."""
     how: dict[str, Any] = {"rounds": ROUNDS, "parameters": PARAMETERS}
     matrix = xgboost.QuantileDMatrix(values, labels, max_bin=PARAMETERS["max_bin"], nthread=threads)
     return boosting.train(matrix, device="cpu", threads=threads, seed=seed, **how)
