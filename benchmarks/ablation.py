@@ -44,7 +44,7 @@ def run(store: Store, threads: int) -> list[dict[str, object]]:
     from thorough import train
 
     from pcam_features.evaluate.intervals import auc as area
-    from pcam_features.learn.boosting import logit
+    from pcam_features.learn.boosting import BoostedTrees
 
     columns = [column for family in FAMILIES.values() for column in family.columns]
     (values, labels), (other, truth) = read(store, "train"), read(store, "valid")
@@ -52,7 +52,7 @@ def run(store: Store, threads: int) -> list[dict[str, object]]:
     for name, chosen in choices(columns).items():
         some = np.ascontiguousarray(values[:, chosen])
         booster = train(some, labels, threads=threads, seed=0)
-        scores = logit(booster, np.ascontiguousarray(other[:, chosen]), threads=threads)
+        scores = BoostedTrees(booster).margin(np.ascontiguousarray(other[:, chosen]), threads)
         auc = area(truth, scores)
         found.append({"what": name, "columns": int(chosen.sum()), "auc": auc})
         print(found[-1], file=sys.stderr, flush=True)

@@ -28,7 +28,7 @@ from pcam_features.encoders.pooling import POOLS
 from pcam_features.encoders.registry import open_encoder
 from pcam_features.evaluate.intervals import auc
 from pcam_features.families.registry import FAMILIES
-from pcam_features.learn.boosting import logit
+from pcam_features.learn.boosting import BoostedTrees
 from pcam_features.sources.detect import open_source
 from pcam_features.sources.source import Split
 from pcam_features.store.store import open_store
@@ -118,7 +118,7 @@ def heads(
     scores = {"linear": linear.decision_function(scaled[1])}
     if boosted:
         booster = train(values[0], labels[0], threads=threads, seed=0)
-        scores["xgboost"] = logit(booster, values[1], threads=threads)
+        scores["xgboost"] = BoostedTrees(booster).margin(values[1], threads)
         scores["sum"] = scores["linear"] + scores["xgboost"]
     return {name: auc(labels[1], score) for name, score in scores.items()}
 

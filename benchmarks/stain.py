@@ -136,7 +136,8 @@ def score(stores: list[Path], threads: int) -> list[dict[str, Any]]:
 
     from pcam_features.evaluate.intervals import auc
     from pcam_features.learn import kernel_ridge
-    from pcam_features.learn.base_models import KERNEL, TREES, logit
+    from pcam_features.learn.base_models import KERNEL, TREES
+    from pcam_features.learn.boosting import BoostedTrees
     from pcam_features.store.store import open_store
     from pcam_features.store.values import of_arrays
 
@@ -153,9 +154,9 @@ def score(stores: list[Path], threads: int) -> list[dict[str, Any]]:
         whole = of_arrays({"all": values["train"]})
         one_fold = np.zeros(len(labels), np.int16)
         kernel = kernel_ridge.train(kernel_ridge.prepare(whole, ["all"], labels, one_fold, seed=0))
-        trees = train(values["train"], labels, threads=threads)
+        trees = BoostedTrees(train(values["train"], labels, threads=threads))
         for name, model in ((TREES, trees), (KERNEL, kernel)):
-            scores[name] = logit(model, values["valid"], threads)
+            scores[name] = model.margin(values["valid"], threads)
         scores["both"] = sum(each / each.std() for each in scores.values())
         first = first or scores
         row = {name: auc(truth, each) for name, each in scores.items()}

@@ -130,8 +130,8 @@ def store_folder(synthetic_folder: Path, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="session")
 def model_folder(store_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small model fitted on `store_folder`."""
-    from pcam_features.learn.fit import deal, fit
-    from pcam_features.learn.training import How
+    from pcam_features.learn.fit import FitOptions, deal, fit
+    from pcam_features.learn.settings import Compute
     from pcam_features.store.store import open_store
 
     folder = tmp_path_factory.mktemp("models") / "model"
@@ -142,7 +142,7 @@ def model_folder(store_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
         split="train",
         families=list(FITTED),
         folds=deal(store, "train", 3, 0),
-        how=How("cpu", threads=2, seed=0),
+        options=FitOptions(Compute("cpu", threads=2, seed=0)),
     )
     return folder
 

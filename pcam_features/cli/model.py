@@ -82,8 +82,9 @@ def fit(
     from ..grouping.folds import read_folds
     from ..learn import fit as learning
     from ..learn.bundle import check_free
+    from ..learn.settings import Compute
     from ..learn.steps import kept_steps
-    from ..learn.training import How, steps
+    from ..learn.training import steps
     from ..sources.slides import read_slides
     from ..storage.resumable import unfinished
     from ..store.store import open_store
@@ -105,6 +106,12 @@ def fit(
     console.say(f"folds: {dealt.count}, {dealt.protocol}")
     if kept := kept_steps(model):
         console.say(f"continuing {unfinished(model)}: {kept} steps of an earlier run are reused")
+    options = learning.FitOptions(
+        Compute(target.NAME, cores(threads), seed),
+        trials=trials,
+        memory_bytes=None if max_memory is None else int(max_memory * 2**30),
+        overwrite=overwrite,
+    )
     with (
         console.stops_at_once("stopped; run the same command again to continue"),
         console.progress("fit", steps(names, dealt.count, trials), "steps") as advance,
@@ -115,10 +122,7 @@ def fit(
             split=split,
             families=names,
             folds=dealt,
-            how=How(target.NAME, cores(threads), seed),
-            limit=None if max_memory is None else int(max_memory * 2**30),
-            trials=trials,
-            overwrite=overwrite,
+            options=options,
             progress=advance,
         )
     show.scores(bundle, model, json)
@@ -350,11 +354,9 @@ def write_report(
 ) -> None:
     """Gather what the report of a comparison shows, and write it."""
     from ..learn import exhibits
-    from ..report.comparison_page import check_shown, write
+    from ..report.comparison_page import write
 
     bundle = None if model is None else exhibits.open_model(model, data)
-    if bundle is not None and model is not None:
-        check_shown(bundle, model)
     shown = exhibits.gather(data, model=bundle, source=source, seed=result.seed, threads=threads)
     write(report, result, shown, published=published)
 
@@ -416,15 +418,9 @@ def model(
 
     manifest = read(path).manifest
     if json:
-        console.as_json(show.public(manifest))
+        console.as_json(show.public(manifest.to_dict()))
         return
-    try:
-        text = card(manifest)
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
-        raise InputError(
-            f"model {path} is damaged: its card needs {error}, which is missing; fit the model again."
-        ) from None
-    console.data(console.printable(text))
+    console.data(console.printable(card(manifest)))
 
 
 COMMANDS: dict[Callable[..., None], str] = {

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..evaluate.result import Comparison
     from ..extraction.extract import ExtractionPlan
     from ..learn.bundle import Bundle
+    from ..learn.manifest import ModelManifest
 
 
 def extraction(plan: ExtractionPlan, features: Path, dry_run: bool) -> None:
@@ -80,7 +81,7 @@ def scores(bundle: Bundle, model: Path, json: bool) -> None:
 
     manifest = bundle.manifest
     if json:
-        console.as_json({"model": str(model)} | public(manifest))
+        console.as_json({"model": str(model)} | public(manifest.to_dict()))
         return
     score_table(manifest)
     for sentence in findings(manifest):
@@ -93,7 +94,8 @@ def public(manifest: dict[str, Any]) -> dict[str, Any]:
     return {name: manifest[name] for name in PUBLIC if name in manifest}
 
 
-def score_table(manifest: dict[str, Any]) -> None:
+def score_table(manifest: ModelManifest) -> None:
+    """Print the out-of-fold AUC and the weight of each base model."""
     from ..evaluate.intervals import LEVEL
     from ..report.sentences import score_rows
 

@@ -22,6 +22,7 @@ from ..grouping.appearance import FAMILY, Looks, looked_at, looks_of
 from ..grouping.folds import Folds, make_folds
 from ..store.values import of_arrays
 from . import kernel_ridge
+from .settings import PENALTY, WIDTH
 
 COLOR_COLUMNS = tuple(FAMILIES[FAMILY].columns)
 APPEARANCE_COLUMNS = tuple(COLOR_COLUMNS[k] for k in looked_at(COLOR_COLUMNS))
@@ -72,7 +73,7 @@ class NystroemRidgeClassifier(ClassifierMixin, BaseEstimator):
     ----------
     classes_ : ndarray of shape (2,)
         The two classes. The second one is the positive class.
-    model_ : pcam_features.learn.kernel_ridge.Rbf
+    model_ : pcam_features.learn.kernel_ridge.NystroemRidge
         Means, scales, landmarks and weights.
     n_features_in_ : int
         Number of columns in `fit`.
@@ -95,8 +96,8 @@ class NystroemRidgeClassifier(ClassifierMixin, BaseEstimator):
     def __init__(
         self,
         n_landmarks: int = kernel_ridge.LANDMARKS,
-        width: float = kernel_ridge.WIDTH,
-        penalty: float = kernel_ridge.PENALTY,
+        width: float = WIDTH,
+        penalty: float = PENALTY,
         random_state: Any = 0,
     ) -> None:
         self.n_landmarks = n_landmarks
@@ -174,7 +175,7 @@ class NystroemRidgeClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float32, order="C", reset=False)
         exact = replace(self.model_, landmarks=self.model_.landmarks.astype(np.float64))
-        return kernel_ridge.logit(exact, X.astype(np.float64))
+        return exact.margin(X.astype(np.float64))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probability of each class.

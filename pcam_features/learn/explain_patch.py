@@ -1,4 +1,4 @@
-"""One patch explained: its picture, its probability, and the columns that moved it."""
+"""One patch explained: its probability, and the columns that moved it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from ..store.store import Store
 from ..store.values import stored
 from .attribution import contributions
 from .bundle import Bundle
-from .kernel_ridge import Rbf
 from .predict import check_features, fitted_on, out_of_fold
 
 SHOWN = 10  # columns
@@ -30,23 +29,38 @@ def find(store: Store, patch: str, split: str | None) -> tuple[str, int]:
 
 
 def explain(bundle: Bundle, path: Path, store: Store, patch: str, split: str | None) -> dict[str, Any]:
-    """What the model at `path` says of a patch and why: log-odds add up, from `start` by `columns` and
-    `others` to `sum`, which calibration turns into `probability`.
+    """Explain the prediction of a stored patch.
 
-    Raises InputError if the patch is not in the store, or its features are not the model's.
+    Parameters
+    ----------
+    bundle, path
+        The model and its folder.
+    store, patch, split
+        The id of a patch in the store, and its split; None looks in all splits.
+
+    Returns
+    -------
+    dict
+        Log-odds add up: `start`, plus the contributions of `columns` and of `others`, is `sum`, which
+        calibration turns into `probability`.
+
+    Raises
+    ------
+    InputError
+        If the patch is not in the store, its features are not the model's, or the model produces
+        non-finite values.
     """
     check_features(bundle, store)
     split, row = find(store, patch, split)
-    families = list(bundle.manifest["families"])
-    store.check_finished(split, families)
-    values = stored(store, split, families, keep=True)
+    store.check_finished(split, bundle.families)
+    values = stored(store, split, bundle.families, keep=True)
     moved, start = contributions(bundle.models, bundle.stack, values, np.array([row]))
-    of_patch = values.take(families, np.array([row]))[0]
+    of_patch = values.take(bundle.families, np.array([row]))[0]
     columns = moving(bundle, moved[0], of_patch, SHOWN)
     total = start + moved[0].sum()
     probability = bundle.stack.calibrated(np.array([total]))[0]
     if not np.isfinite([start, total, probability]).all():
-        raise InputError("the model's numbers have no end; it is damaged, fit it anew.")
+        raise InputError(f"model {path} produced non-finite values; it is damaged, fit it anew.")
     label = store.patches(split)["label"][row]
     seen = fitted_on(bundle, store, split)
     return {
@@ -60,22 +74,40 @@ def explain(bundle: Bundle, path: Path, store: Store, patch: str, split: str | N
         "sum": float(total),
         "families": {family: float(moved[0, own].sum()) for family, own in values.places().items()},
         "columns": columns,
-        "others": float(moved[0].sum() - sum(one["contribution"] for one in columns)),
+        "others": float(moved[0].sum() - sum(column["contribution"] for column in columns)),
     }
 
 
+def training_moments(bundle: Bundle) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of each column over the training patches, (columns of all families,)."""
+    width = sum(len(record.columns) for record in bundle.manifest.families.values())
+    known = [model.moments() for model in bundle.models.values() if model.width == width]
+    return next(moments for moments in known if moments is not None)
+
+
 def moving(bundle: Bundle, moved: np.ndarray, values: np.ndarray, shown: int) -> list[dict[str, Any]]:
-    """The columns that moved a patch most, from what each moved it by and its values, (columns,)."""
-    last = list(bundle.models.values())[-1]
-    assert isinstance(last, Rbf)  # of all families: it knows what is usual
-    names = [c for one in bundle.manifest["families"].values() for c in one["columns"]]
+    """The columns that moved a patch most.
+
+    Parameters
+    ----------
+    bundle
+        The model.
+    moved
+        Each column's contribution, (columns,).
+    values
+        Each column's value, (columns,).
+    shown
+        How many columns to return.
+    """
+    mean, deviation = training_moments(bundle)
+    names = [name for record in bundle.manifest.families.values() for name in record.columns]
     return [
         {
             "column": names[k],
             "contribution": float(moved[k]),
             "value": float(values[k]),
-            "training_mean": float(last.mean[k]),
-            "deviations": float((values[k] - last.mean[k]) / last.scale[k]),
+            "training_mean": float(mean[k]),
+            "deviations": float((values[k] - mean[k]) / deviation[k]),
             **plainly(names[k]),
         }
         for k in np.argsort(-np.abs(moved), kind="stable")[:shown]
@@ -85,29 +117,45 @@ def moving(bundle: Bundle, moved: np.ndarray, values: np.ndarray, shown: int) ->
 def reasons(
     bundle: Bundle, store: Store, split: str, rows: np.ndarray, shown: int
 ) -> dict[int, dict[str, Any]]:
-    """Of some rows what moved each most: `families`, from the one that did most, and `columns` as
-    `explain` has them, hand-made ones if there are any, since those can be told in words.
+    """What moved the predictions of some patches.
 
-    Raises InputError if the features are not the model's.
+    Parameters
+    ----------
+    bundle
+        The model.
+    store, split, rows
+        The patches.
+    shown
+        How many columns to name for each.
+
+    Returns
+    -------
+    dict
+        For each row, `families` (the contribution of each, the largest first) and `columns` as
+        `explain` has them: hand-crafted ones if there are any, since their meaning can be told.
+
+    Raises
+    ------
+    InputError
+        If the features are not the model's.
     """
     check_features(bundle, store)
-    families = list(bundle.manifest["families"])
-    store.check_finished(split, families)
-    values = stored(store, split, families, keep=True)
+    store.check_finished(split, bundle.families)
+    values = stored(store, split, bundle.families, keep=True)
     ordered = np.sort(rows)
     moved, _ = contributions(bundle.models, bundle.stack, values, ordered)
-    taken = values.take(families, ordered)
+    taken = values.take(bundle.families, ordered)
     places = values.places()
     by_hand = [own for name, own in places.items() if name in FAMILIES] or list(places.values())
-    told = np.isin(np.arange(moved.shape[1]), np.concatenate(by_hand))
-    found = {}
+    shown_columns = np.isin(np.arange(moved.shape[1]), np.concatenate(by_hand))
+    explained = {}
     for k, row in enumerate(ordered.tolist()):
         shares = {name: float(moved[k, own].sum()) for name, own in places.items()}
-        found[row] = {
-            "families": dict(sorted(shares.items(), key=lambda one: -abs(one[1]))),
-            "columns": moving(bundle, np.where(told, moved[k], 0), taken[k], shown),
+        explained[row] = {
+            "families": dict(sorted(shares.items(), key=lambda share: -abs(share[1]))),
+            "columns": moving(bundle, np.where(shown_columns, moved[k], 0), taken[k], shown),
         }
-    return found
+    return explained
 
 
 def plainly(column: str) -> dict[str, str]:

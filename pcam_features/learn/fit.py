@@ -1,20 +1,18 @@
-"""Fitting: models out of fold across slides, what they say together, and the scores that earned."""
+"""Fitting: train base models out of fold across slides, combine them, and score the combination."""
 
 from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from .. import __version__
 from ..errors import InputError
 from ..evaluate.intervals import auc, resampled_intervals
 from ..evaluate.metrics import metrics
@@ -23,24 +21,90 @@ from ..grouping.appearance import looks_in
 from ..grouping.folds import TABLE as FOLD_TABLE
 from ..grouping.folds import Folds, make_folds, torn_slides
 from ..storage import costs
-from ..storage.resumable import KEY as PLAN_KEY
 from ..store.store import Store
 from ..store.values import Values, stored
 from . import bundle, memory, stack
 from .attribution import importance
-from .base_models import Model, parameters
-from .leakage import gap
-from .steps import Work, kept_steps, open_work
-from .training import How, Settings, at_random, train_models
+from .context import FitContext
+from .manifest import (
+    CalibrationRecord,
+    FitOutcome,
+    FitPlan,
+    FoldsRecord,
+    Leakage,
+    ModelManifest,
+    ProbabilityScores,
+    SearchRecord,
+    TrainingData,
+)
+from .names import IMPORTANCE, OUT_OF_FOLD
+from .protocol import BaseModel
+from .settings import Compute, Settings
+from .steps import kept_steps, open_work
+from .training import at_random, train_models
 
 LIBRARIES = ("numpy", "scipy", "xgboost", "scikit-learn", "numba")
-PLAN_VERSION = 1
-CALIBRATION = ("brier", "log_loss", "ece")  # metrics of what probabilities mean
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How a model is fitted.
+
+    Parameters
+    ----------
+    compute
+        Where the fit is computed, and its seed.
+    trials
+        Trials of a search for better settings, for each kind of base model; 0 uses the defaults.
+    memory_bytes
+        The memory for features; None uses half of the machine's.
+    overwrite
+        Whether a model that exists is replaced.
+    """
+
+    compute: Compute
+    trials: int = 0
+    memory_bytes: int | None = None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The result of `learn`.
+
+    Parameters
+    ----------
+    models
+        The base models by name.
+    outcome
+        The stack, the scores and the importance of families.
+    predicted
+        The out-of-fold probabilities of each base model and of all combined, float64 (rows,) each.
+    importance
+        The importance of each column.
+    """
+
+    models: dict[str, BaseModel]
+    outcome: FitOutcome
+    predicted: dict[str, np.ndarray]
+    importance: pd.DataFrame
 
 
 def families_to_use(store: Store, split: str, names: str | None) -> list[str]:
-    """The families in a comma-separated list, `all` for the hand-made and `cnn` for the embeddings
-    that are finished; for None both. Raises InputError if the store has none, or not those asked for.
+    """The families to learn from.
+
+    Parameters
+    ----------
+    store, split
+        The features.
+    names
+        Comma-separated names; `all` stands for the hand-crafted families and `cnn` for the embeddings
+        that are complete. None stands for both.
+
+    Raises
+    ------
+    InputError
+        If the store has no complete families, or not those asked for.
     """
     finished = store.families(split)
     groups = {
@@ -56,14 +120,34 @@ def families_to_use(store: Store, split: str, names: str | None) -> list[str]:
                 f"(finished: {', '.join(finished) or 'none'}); run pcam extract first."
             )
     if not finished:
-        raise InputError(f"no family is finished in split {split!r} of {store.path}; extract first.")
+        raise InputError(
+            f"feature store {store.path} has no finished features in split {split!r}; run pcam extract "
+            "first."
+        )
     return [name for name in finished if name in wanted or not wanted]
 
 
 def deal(
     store: Store, split: str, count: int, seed: int, groups: tuple[str, dict[str, str]] | None = None
 ) -> Folds:
-    """Folds of a split by slide, or by `groups`: what these are, and the group of each id."""
+    """Deal the patches of a split into folds.
+
+    Parameters
+    ----------
+    store, split
+        The patches.
+    count
+        The number of folds.
+    seed
+        Seed of the dealing.
+    groups
+        What groups are called, and the group of each id, to use instead of slides.
+
+    Raises
+    ------
+    InputError
+        If the groups do not name all patches, or cannot be dealt into so many folds.
+    """
     patches = store.patches(split)
     given, unit = patches, "slide"
     if groups is not None:
@@ -71,16 +155,49 @@ def deal(
         missing = sum(i not in known for i in patches["id"])
         if missing:
             raise InputError(
-                f"{missing:,} of {len(patches):,} patches are not in the table of --groups; it has to "
-                "know all of them."
+                f"the table of --groups lacks {missing:,} of {len(patches):,} patches; it has to name "
+                "a group for each."
             )
         patches = patches.assign(slide=pd.Series([known[i] for i in patches["id"]], dtype=object))
-    found = make_folds(patches, count, seed, looks_in(store, split), unit)
-    return replace(found, protocol=found.protocol + torn_slides(given, found.fold))
+    folds = make_folds(patches, count, seed, looks_in(store, split), unit)
+    return replace(folds, protocol=folds.protocol + torn_slides(given, folds.fold))
 
 
 def versions(*others: str) -> dict[str, str]:
+    """The versions of Python and of the libraries that decide a fit, and of others."""
     return {"python": platform.python_version()} | {n: version(n) for n in (*LIBRARIES, *others)}
+
+
+def plan_of(
+    store: Store, split: str, families: Sequence[str], folds: Folds, options: FitOptions
+) -> FitPlan:
+    """What decides a fit."""
+    record, compute = store.split(split), options.compute
+    labels = store.patches(split)["label"].to_numpy()
+    return FitPlan(
+        source=TrainingData(
+            store.manifest.source, split, record.rows, record.fingerprint, int((labels == 1).sum())
+        ),
+        families={name: store.manifest.families[name] for name in families},
+        folds=FoldsRecord(folds.count, int(folds.group.max()) + 1, folds.protocol, folds.fingerprint()),
+        features=store.digest(split, families),
+        seed=compute.seed,
+        trials=options.trials,
+        device=compute.device,
+        threads=compute.threads,
+        versions=versions(*(["optuna"] if options.trials else [])),
+    )
+
+
+def features_to_fit(
+    store: Store, split: str, families: Sequence[str], limit: int | None
+) -> tuple[Values, bool]:
+    """The features, in memory as far as the limit in bytes allows, and whether bins go on disk."""
+    rows = store.split(split).rows
+    columns = sum(len(store.manifest.families[name].columns) for name in families)
+    limit = limit or int(memory.SHARE * memory.machine_bytes())
+    keep, bins = memory.fits(rows, columns, limit)
+    return stored(store, split, families, keep=keep), not bins
 
 
 def fit(
@@ -88,125 +205,126 @@ def fit(
     path: Path,
     *,
     split: str,
-    families: list[str],
+    families: Sequence[str],
     folds: Folds,
-    how: How,
-    limit: int | None = None,
-    trials: int = 0,
-    overwrite: bool = False,
+    options: FitOptions,
     progress: Callable[[int], None] = lambda done: None,
 ) -> bundle.Bundle:
-    """Fit a model on a split's features in `path`, whole or not at all; what a fit with the same
-    arguments has finished before it was stopped is not done again.
+    """Fit a model on the features of a split.
 
-    `limit` is the memory for features, in bytes: half of the machine's unless it is given.
+    A fit that was stopped goes on with the steps it has kept, if it is run again with the same
+    arguments.
+
+    Parameters
+    ----------
+    store, split, families
+        The features.
+    path
+        The model's folder, which is written whole or not at all.
+    folds
+        The folds of the split's patches.
+    options
+        How the model is fitted.
+    progress
+        Told how many of `training.steps` have been done since the last call.
+
+    Returns
+    -------
+    bundle.Bundle
+        The fitted model.
+
+    Raises
+    ------
+    InputError
+        If `path` cannot be written, or an unfinished fit there has another plan.
+    PcamError
+        If another process fits this model.
     """
-    entry = store.manifest.splits[split]
-    known = {name: store.manifest.families[name].to_dict() for name in families}
-    columns = sum(len(one["columns"]) for one in known.values())
-    keep, bins = memory.fits(entry.rows, columns, limit or int(memory.SHARE * memory.machine_bytes()))
-    values = stored(store, split, families, keep=keep)
-    how = replace(how, on_disk=not bins)
+    values, on_disk = features_to_fit(store, split, families, options.memory_bytes)
+    compute = replace(options.compute, on_disk=on_disk)
     store.check_finished(split, families)
-    plan: dict[str, Any] = {
-        PLAN_KEY: PLAN_VERSION,
-        "pcam_version": __version__,
-        "source": store.manifest.source.to_dict()
-        | {"split": split, "rows": entry.rows, "fingerprint": entry.fingerprint.to_dict()},
-        "families": known,
-        "folds": {"count": folds.count, "groups": int(folds.group.max()) + 1}
-        | {"protocol": folds.protocol, "fingerprint": folds.fingerprint()},
-        "features": store.digest(split, families),
-        "seed": how.seed,
-        "trials": trials,
-        "device": how.device,
-        "threads": how.threads,
-        "versions": versions(*(["optuna"] if trials else [])),
-    }
+    plan = plan_of(store, split, families, folds, options)
+    patches = store.patches(split)
+    labels = patches["label"].to_numpy(np.int8)
     began = time.monotonic()
-    with open_work(path, plan, overwrite=overwrite) as work:
+    with open_work(path, plan.to_dict(), overwrite=options.overwrite) as work:
         kept = kept_steps(path)
-        patches = store.patches(split)
-        labels = patches["label"].to_numpy(np.int8)
-        settings, searched = Settings(), None
-        if trials:
-            from .search import search
-
-            settings, searched = search(
-                work, values, labels, folds, how, trials, lambda: progress(len(families))
-            )
-        names = {name: one["columns"] for name, one in known.items()}
-        manifest, made = learn(work, values, labels, folds, how, settings, names, progress)
+        context = FitContext(work, values, labels, folds, compute, progress=progress)
+        settings, searched = searched_settings(context, options.trials)
+        columns = {name: record.columns for name, record in plan.families.items()}
+        learned = learn(replace(context, settings=settings), columns)
+        outcome = replace(learned.outcome, search=searched)
         bundle.write_table(
-            work.folder,
-            FOLD_TABLE,
-            patches.assign(label=labels, group=folds.group, fold=folds.fold),
+            work.folder, FOLD_TABLE, patches.assign(label=labels, group=folds.group, fold=folds.fold)
         )
-        bundle.write_table(
-            work.folder, bundle.OUT_OF_FOLD, pd.DataFrame({"id": patches["id"]} | made["predicted"])
-        )
-        bundle.write_table(work.folder, bundle.IMPORTANCE, made["importance"])
-        plan.pop(PLAN_KEY)
-        plan["source"]["positive"] = int(labels.sum())
-        whole = {bundle.KEY: bundle.VERSION} | plan | manifest
-        if searched:
-            whole["search"] = searched
-        bundle.write_manifest(work.folder, whole)
+        predicted = pd.DataFrame({"id": patches["id"]} | learned.predicted)
+        bundle.write_table(work.folder, OUT_OF_FOLD, predicted)
+        bundle.write_table(work.folder, IMPORTANCE, learned.importance)
+        manifest = bundle.write_manifest(work.folder, ModelManifest.of(plan, outcome))
         seconds = None if kept else time.monotonic() - began
-        costs.write(work.folder / costs.FILE, cost(made["models"], entry.rows, seconds, how))
-    return bundle.Bundle(whole, made["models"], made["stack"])
+        costs.write(work.folder / costs.FILE, cost(learned.models, plan.source.rows, seconds, compute))
+    return bundle.Bundle(manifest, learned.models)
 
 
-def cost(models: dict[str, Model], rows: int, seconds: float | None, how: How) -> dict[str, Any]:
-    """What a fit has cost; how fast it was is not known of one that went on with steps of another."""
+def searched_settings(context: FitContext, trials: int) -> tuple[Settings, dict[str, SearchRecord]]:
+    """The settings to fit with, after a search of `trials` of each kind if there are any."""
+    if not trials:
+        return context.settings, {}
+    from .search import search
+
+    return search(context, trials)
+
+
+def cost(
+    models: Mapping[str, BaseModel], rows: int, seconds: float | None, compute: Compute
+) -> dict[str, object]:
+    """What a fit has cost; its speed is unknown if it went on with kept steps."""
+    on_card = compute.device == "cuda"
     return {
-        "parameters": sum(parameters(one) for one in models.values()),
+        "parameters": sum(model.parameters for model in models.values()),
         "train_patches_per_second": None if seconds is None else round(rows / seconds, 2),
         "train_memory_mib": costs.peak_memory_mib(),
-        "train_device": "cuda" if how.device == "cuda" else costs.cpu_name(how.threads),
+        "train_device": "cuda" if on_card else costs.cpu_name(compute.threads),
     }
 
 
-def learn(
-    work: Work,
-    values: Values,
-    labels: np.ndarray,
-    folds: Folds,
-    how: How,
-    settings: Settings,
-    names_of: dict[str, list[str]],
-    progress: Callable[[int], None],
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a manifest says of models with these settings, and the models, their stack, their
-    out-of-fold predictions and the importance of columns."""
-    trained, logits = train_models(work, values, labels, folds.fold, how, settings, progress)
-    models = tuple(trained)
-    random_auc = at_random(work, values, labels, folds.count, how, settings)
-    progress(len(values.families))
-    together, candidates = stack.fit_stack(models, logits, labels, folds.fold)
-    before, after = stack.out_of_fold(logits, labels, folds.fold)
+def learn(context: FitContext, columns: Mapping[str, Sequence[str]]) -> Learned:
+    """Train base models, combine them, and score the combination out of fold.
+
+    Parameters
+    ----------
+    context
+        The data, folds and settings.
+    columns
+        The names of each family's columns.
+    """
+    labels, fold = context.labels, context.fold
+    models, logits = train_models(context)
+    random_auc = at_random(context)
+    context.progress(len(context.values.families))
+    combined, candidates = stack.fit_stack(tuple(models), logits, labels, fold)
+    before, after = stack.out_of_fold(logits, labels, fold)
     probabilities = np.column_stack([expit(logits), after])
     names = (*models, stack.COMBINED)
-    scores = resampled_intervals(labels, probabilities.T, folds.group, seed=how.seed)
-    table, of_families = importance(trained, together, values, names_of)
-    manifest = {
-        "settings": {
-            "trees": settings.trees | {"rounds": settings.rounds},
-            "kernel": {"width": settings.width, "penalty": settings.penalty},
-        },
-        "stack": together.as_dict(),
-        "candidates": candidates,
-        "out_of_fold_auc": dict(zip(names, (s.as_dict() for s in scores), strict=True)),
-        "calibration": {
-            when: {name: found[name] for name in CALIBRATION}
-            for when, found in (("before", metrics(labels, before)), ("after", metrics(labels, after)))
-        },
-        "leakage": gap(auc(labels, logits[:, -1]), random_auc, models[-1]),  # the kernel on all
-        "importance": of_families,
-    }
-    return manifest, {
-        "models": trained,
-        "stack": together,
-        "predicted": dict(zip(names, probabilities.T, strict=True)),
-        "importance": table,
-    }
+    scores = resampled_intervals(
+        labels, probabilities.T, context.folds.group, seed=context.compute.seed
+    )
+    table, families = importance(models, combined, context.values, columns)
+    outcome = FitOutcome(
+        settings=context.settings,
+        stack=combined,
+        candidates=candidates,
+        out_of_fold_auc=dict(zip(names, scores, strict=True)),
+        calibration=CalibrationRecord(
+            probability_scores(labels, before), probability_scores(labels, after)
+        ),
+        leakage=Leakage.of(names[-2], auc(labels, logits[:, -1]), random_auc),  # the kernel on all
+        importance=families,
+    )
+    return Learned(models, outcome, dict(zip(names, probabilities.T, strict=True)), table)
+
+
+def probability_scores(labels: np.ndarray, probabilities: np.ndarray) -> ProbabilityScores:
+    """Scores of probabilities (rows,)."""
+    known = metrics(labels, probabilities)
+    return ProbabilityScores(known["brier"], known["log_loss"], known["ece"])

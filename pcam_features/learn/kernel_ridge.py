@@ -12,51 +12,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
+from ..storage.files import whole_file
 from ..store.values import Values
+from .context import FitContext
+from .safe_files import parse_array, read_content
+from .settings import PENALTY, WIDTH
 
+KIND = "kernel"
 LANDMARKS = 3000
-WIDTH = 1 / 3  # exp(-WIDTH d²), d² being the mean over columns of squared differences
-PENALTY = 0.05
 CLIP = 4.0  # deviations: one wild column shall not make a patch unlike all others
 BLOCK = 4096  # rows at a time
-JITTER = 1e-12  # of all squares, added to each: landmarks may be copies, or lie on a line
-
-
-@dataclass(frozen=True)
-class Rbf:
-    """`mean`, `scale`: float32 (columns,); `landmarks`: float32 (n, columns), standardized;
-    `weights`: float64 (n,) of the likeness to each; `intercept`; `width` as WIDTH."""
-
-    mean: np.ndarray
-    scale: np.ndarray
-    landmarks: np.ndarray
-    weights: np.ndarray
-    intercept: float
-    width: float
-
-    def as_arrays(self) -> dict[str, np.ndarray]:
-        """What is kept of it: mean, scale and landmarks as rows; intercept, width and weights."""
-        return {
-            "landmarks": np.vstack([self.mean, self.scale, self.landmarks]),
-            "weights": np.append([self.intercept, self.width], self.weights),
-        }
-
-    @classmethod
-    def from_arrays(cls, landmarks: np.ndarray, weights: np.ndarray) -> Rbf:
-        """Raises ValueError if the arrays are no such model's."""
-        if landmarks.ndim != 2 or weights.shape != (len(landmarks),) or len(weights) < 3:
-            raise ValueError("landmarks and weights do not go together")
-        if not (np.isfinite(landmarks).all() and np.isfinite(weights).all()):
-            raise ValueError("a number of the kernel model is not finite")
-        if (landmarks[1] <= 0).any() or (np.abs(landmarks[2:]) > CLIP).any() or weights[1] <= 0:
-            raise ValueError("a scale or a landmark of the kernel model is out of range")
-        intercept, width = map(float, weights[:2])
-        return cls(landmarks[0], landmarks[1], landmarks[2:], weights[2:], intercept, width)
+JITTER = 1e-12  # share of the trace added to the diagonal: landmarks may be copies or collinear
+NODES = 16  # Gauss-Legendre nodes on the path from the mean patch to a patch
+ARRAYS = {"landmarks": "<f4", "weights": "<f8"}
 
 
 def moments(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -198,12 +173,6 @@ def solve(ready: Prepared, penalty: float, without: int | None = None) -> tuple[
     return weights, float(share - (sums / rows + ready.usual[kept]) @ weights[kept])
 
 
-def train(ready: Prepared, penalty: float = PENALTY) -> Rbf:
-    """The model of all patches."""
-    weights, intercept = solve(ready, penalty)
-    return Rbf(ready.mean, ready.scale, ready.landmarks, weights, intercept, ready.width)
-
-
 def across(
     ready: Prepared,
     values: Values,
@@ -231,11 +200,170 @@ def log_odds(probability: np.ndarray) -> np.ndarray:
     return 4 * probability - 2
 
 
-def logit(model: Rbf, values: np.ndarray) -> np.ndarray:
-    """Log-odds of label 1 for each row of float32 values, float64."""
-    scores = np.empty(len(values))
-    for start in range(0, len(values), BLOCK):
-        rows = standardize(values[start : start + BLOCK], model.mean, model.scale)
-        like = likeness(rows, model.landmarks, model.width)
-        scores[start : start + BLOCK] = like @ model.weights
-    return log_odds(scores + model.intercept)
+@dataclass(frozen=True)
+class NystroemRidge:
+    """Kernel ridge regression on landmarks as a base model.
+
+    Parameters
+    ----------
+    mean, scale
+        Of the training columns, float32 (columns,).
+    landmarks
+        Standardized patches, float32 (landmarks, columns).
+    weights
+        Of the likeness to each landmark, float64 (landmarks,).
+    intercept
+        Added to the weighted likenesses.
+    kernel_width
+        The width of the kernel; see WIDTH.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+    landmarks: np.ndarray
+    weights: np.ndarray
+    intercept: float
+    kernel_width: float
+
+    @property
+    def width(self) -> int:
+        """Number of columns that the model takes."""
+        return len(self.mean)
+
+    @property
+    def parameters(self) -> int:
+        """Number of learned numbers: means, scales, landmarks, weights, intercept and width."""
+        return sum(array.size for array in self.as_arrays().values())
+
+    def as_arrays(self) -> dict[str, np.ndarray]:
+        """The arrays that are stored.
+
+        `landmarks` has the mean, the scale and the landmarks as rows; `weights` the intercept, the
+        kernel's width and the weights.
+        """
+        return {
+            "landmarks": np.vstack([self.mean, self.scale, self.landmarks]),
+            "weights": np.append([self.intercept, self.kernel_width], self.weights),
+        }
+
+    @classmethod
+    def from_arrays(cls, landmarks: np.ndarray, weights: np.ndarray) -> NystroemRidge:
+        """The model of stored arrays. Raises ValueError if they are not those of such a model."""
+        if landmarks.ndim != 2 or weights.shape != (len(landmarks),) or len(weights) < 3:
+            raise ValueError("landmarks and weights of the kernel model do not match")
+        if not (np.isfinite(landmarks).all() and np.isfinite(weights).all()):
+            raise ValueError("a number of the kernel model is not finite")
+        if (landmarks[1] <= 0).any() or (np.abs(landmarks[2:]) > CLIP).any() or weights[1] <= 0:
+            raise ValueError("a scale or a landmark of the kernel model is out of range")
+        intercept, width = map(float, weights[:2])
+        return cls(landmarks[0], landmarks[1], landmarks[2:], weights[2:], intercept, width)
+
+    def margin(self, values: np.ndarray, threads: int = 1) -> np.ndarray:
+        """Log-odds of label 1, float64 (rows,), from float32 (rows, width)."""
+        scores = np.empty(len(values))
+        for start in range(0, len(values), BLOCK):
+            rows = standardize(values[start : start + BLOCK], self.mean, self.scale)
+            like = likeness(rows, self.landmarks, self.kernel_width)
+            scores[start : start + BLOCK] = like @ self.weights
+        return log_odds(scores + self.intercept)
+
+    def contributions(self, values: np.ndarray) -> tuple[np.ndarray, float]:
+        """Integrated gradients of the log-odds, float64 (rows, width), and the mean patch's log-odds.
+
+        M. Sundararajan, A. Taly and Q. Yan, "Axiomatic attribution for deep networks", ICML 2017. The
+        integral needs only the likenesses at points of the path from the mean patch, and these follow
+        from one product of patches and landmarks.
+        """
+        rows = standardize(values, self.mean, self.scale).astype(np.float64)
+        landmarks = self.landmarks.astype(np.float64)
+        slope = self.kernel_width / rows.shape[1]
+        products = rows @ landmarks.T
+        squares = np.einsum("ij,ij->i", rows, rows)[:, None]
+        lengths = np.einsum("ij,ij->i", landmarks, landmarks)
+        pulls, spread = np.zeros_like(products), np.zeros(len(rows))
+        for at, share in zip(*_nodes(), strict=True):
+            like = np.exp(-slope * (at**2 * squares - 2 * at * products + lengths)) * self.weights
+            pulls += share * like
+            spread += share * at * like.sum(axis=1)
+        gradients = -2 * slope * (rows * spread[:, None] - pulls @ landmarks)
+        mean_patch = np.exp(-slope * lengths) @ self.weights + self.intercept
+        return 4 * rows * gradients, float(log_odds(mean_patch))
+
+    def gains(self) -> None:
+        """None: a kernel model has no splits."""
+
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and deviation of the training columns, float32 (width,) each."""
+        return self.mean, self.scale
+
+    @staticmethod
+    def files(folder: Path, group: str) -> list[Path]:
+        """The files of a group's landmarks and weights."""
+        return [array_path(folder, group, name) for name in ARRAYS]
+
+    def save(self, folder: Path, group: str) -> None:
+        """Write the arrays, each file whole or not at all."""
+        for name, array in self.as_arrays().items():
+            file = array_path(folder, group, name)
+            with whole_file(file) as temporary, temporary.open("wb") as stream:
+                np.save(stream, array, allow_pickle=False)
+
+    @classmethod
+    def load(cls, folder: Path, group: str) -> NystroemRidge:
+        """Read the arrays of a group. Raises InputError or ValueError if files hold anything else."""
+        landmarks, weights = (
+            parse_array(read_content(folder, array_path(folder, group, name)), dtype)
+            for name, dtype in ARRAYS.items()
+        )
+        return cls.from_arrays(landmarks, weights)
+
+    @classmethod
+    def fit(
+        cls, context: FitContext, group: str, families: Sequence[str]
+    ) -> tuple[NystroemRidge, np.ndarray]:
+        """Fit to all rows; returns the model and its out-of-fold log-odds, (rows,)."""
+        settings, compute = context.settings, context.compute
+
+        @cache
+        def ready() -> Prepared:
+            return prepare(
+                context.values,
+                families,
+                context.labels,
+                context.fold,
+                seed=compute.seed,
+                width=settings.width,
+                xp=compute.xp,
+            )
+
+        def out_of_fold() -> np.ndarray:
+            return across(
+                ready(),
+                context.values,
+                families,
+                context.fold,
+                penalty=settings.penalty,
+                xp=compute.xp,
+            )
+
+        model = context.work.model(cls, group, lambda: train(ready(), settings.penalty))
+        scores = context.work.array(f"{group}_{KIND}", out_of_fold)
+        context.progress(len(families))
+        return model, scores
+
+
+@cache
+def _nodes() -> tuple[np.ndarray, np.ndarray]:
+    points, weights = np.polynomial.legendre.leggauss(NODES)
+    return (points + 1) / 2, weights / 2
+
+
+def train(ready: Prepared, penalty: float = PENALTY) -> NystroemRidge:
+    """Fit the model of all patches."""
+    weights, intercept = solve(ready, penalty)
+    return NystroemRidge(ready.mean, ready.scale, ready.landmarks, weights, intercept, ready.width)
+
+
+def array_path(folder: Path, group: str, name: str) -> Path:
+    """The file of one of a group's arrays."""
+    return folder / group / f"{name}.npy"

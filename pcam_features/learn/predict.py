@@ -1,4 +1,4 @@
-"""Predicting with a bundle, on features that are of the kind it was fitted on."""
+"""Predicting with a model, from the features it was fitted on."""
 
 from __future__ import annotations
 
@@ -11,51 +11,55 @@ import pyarrow as pa
 
 from ..constants import ENCODERS
 from ..errors import InputError
-from ..families.registry import FAMILIES
 from ..grouping.folds import TABLE, read_fold_table
 from ..storage import costs, parquet
-from ..storage.fields import Fields
-from ..storage.files import read_json
-from ..store.manifest import FamilyRecord
 from ..store.store import Store
 from ..store.values import stored
 from .base_models import logits
-from .bundle import MANIFEST, OUT_OF_FOLD, Bundle
+from .bundle import Bundle, read_manifest
+from .names import OUT_OF_FOLD
 from .stack import COMBINED
 
-# Of `pcam extract`, for an encoder of ours: what its facts in a manifest are called.
+# Options of `pcam extract` that an encoder's facts in a manifest tell.
 OPTIONS = ("encoder", "size", "depths", "pools", "views", "precision", "runtime")
+SAFE = re.compile("[a-z0-9_,]+")  # what is repeated from a manifest in advice
 
 
 def check_features(bundle: Bundle, store: Store) -> None:
-    """Raises InputError, naming the family, if the store's features are not what the model takes."""
-    for name, known in bundle.manifest["families"].items():
-        wanted = FamilyRecord.from_fields(name, Fields(known))
-        found = store.manifest.families.get(name)
-        if found is None:
+    """Check that a store's features are those the model was fitted on.
+
+    Raises
+    ------
+    InputError
+        Naming the family that is missing or differs.
+    """
+    for name, wanted in bundle.manifest.families.items():
+        known = store.manifest.families.get(name)
+        if known is None:
             raise InputError(
                 f"the model was fitted on {name} features and {store.path} has none; "
                 f"extract them with {how_to_extract(name, bundle)}."
             )
-        if found != wanted:
+        if known != wanted:
             raise InputError(
                 f"the model was fitted on {name} features of version {wanted.version} and "
-                f"{store.path} has others ({wanted.differences(found)}); extract or fit anew, so "
-                "that they agree."
+                f"{store.path} has others ({wanted.differences(known)}); extract the features or fit "
+                "the model again, so that they agree."
             )
 
 
 def how_to_extract(name: str, bundle: Bundle) -> str:
     """The options of `pcam extract` that give a family, and the others of its kind."""
-    if name in FAMILIES:
-        return f"--families {','.join(n for n in bundle.manifest['families'] if n in FAMILIES)}"
-    facts = bundle.manifest["families"][name]["encoder"]
-    said = {}
+    facts = bundle.manifest.families[name].encoder
+    if facts is None:
+        by_hand = [n for n, record in bundle.manifest.families.items() if not record.is_embedding]
+        return f"--families {','.join(by_hand)}"
+    options = {}
     for option in OPTIONS:
         value = facts.get("network" if option == "encoder" else option)
-        said[option] = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-    if said["encoder"] in ENCODERS and all(re.fullmatch("[a-z0-9_,]+", one) for one in said.values()):
-        return " ".join(["--families cnn", *(f"--{option} {one}" for option, one in said.items())])
+        options[option] = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    if options["encoder"] in ENCODERS and all(SAFE.fullmatch(text) for text in options.values()):
+        return " ".join(["--families cnn", *(f"--{name} {text}" for name, text in options.items())])
     weights = str(facts.get("weights_sha256"))
     known = f"of SHA-256 {weights}" if re.fullmatch("[0-9a-f]{64}", weights) else "it was fitted with"
     return f"--families cnn and the --encoder whose weights are those {known}"
@@ -63,25 +67,41 @@ def how_to_extract(name: str, bundle: Bundle) -> str:
 
 def fitted_on(bundle: Bundle, store: Store, split: str) -> bool:
     """Whether a split's patches are those the model was fitted on."""
-    entry = store.manifest.splits.get(split)
-    ids = bundle.manifest["source"]["fingerprint"]["ids"]
-    return entry is not None and entry.fingerprint.ids == ids
+    record = store.manifest.splits.get(split)
+    return record is not None and record.fingerprint.ids == bundle.manifest.source.fingerprint.ids
 
 
 def out_of_fold(path: Path, store: Store, split: str) -> tuple[list[str], np.ndarray]:
-    """What a model's folds predicted for the patches it was fitted on, each by those without it.
+    """The out-of-fold predictions for the patches that a model was fitted on.
 
-    Raises InputError if the bundle's table does not hold them.
+    Parameters
+    ----------
+    path
+        The model's folder.
+    store, split
+        The patches.
+
+    Returns
+    -------
+    ids, probabilities
+        In the store's order; float64 (rows,).
+
+    Raises
+    ------
+    InputError
+        If the model's table of these predictions is damaged or of other patches.
     """
     ids = store.patches(split)["id"].tolist()
     try:
         table = parquet.read(parquet.open_file(path / OUT_OF_FOLD)[0], ["id", COMBINED])
-        found = table["id"].to_pylist()
+        known = table["id"].to_pylist()
         probabilities = np.asarray(table[COMBINED].to_numpy(), np.float64)
     except (OSError, TypeError, ValueError, KeyError, pa.ArrowException):
-        found = []
-    if found != ids:
-        raise InputError(f"model {path} is damaged: {OUT_OF_FOLD} is not of its patches; fit anew.")
+        known = []
+    if known != ids:
+        raise InputError(
+            f"model {path} is damaged: {OUT_OF_FOLD} does not hold its patches; fit it anew."
+        )
     return ids, probabilities
 
 
@@ -92,9 +112,21 @@ def seen_before(path: Path, store: Store, split: str) -> int:
 
 
 def cost(path: Path, store: Path, seconds: float | None, threads: int) -> dict[str, Any]:
-    """What the predictions of the model at `path` cost, which took `seconds` a patch once its features
-    were there; measuring those is part of it, and where either is not known, so is not the whole."""
-    measuring = costs.measuring_seconds(store, read_json(path / MANIFEST, "manifest")["families"])
+    """The cost of a model and of its predictions.
+
+    Parameters
+    ----------
+    path
+        The model's folder.
+    store
+        The store's folder, which tells how long its features took to compute.
+    seconds
+        How long predicting a patch from its features took; None if it is not known. If either time is
+        unknown, so is the speed.
+    threads
+        Number of threads.
+    """
+    measuring = costs.measuring_seconds(store, read_manifest(path).families)
     rate = None if measuring is None or seconds is None else round(1 / (measuring + seconds), 2)
     return costs.read(path / costs.FILE) | {
         "predict_patches_per_second": rate,
@@ -104,9 +136,29 @@ def cost(path: Path, store: Path, seconds: float | None, threads: int) -> dict[s
 
 
 def predict(bundle: Bundle, store: Store, split: str, threads: int) -> tuple[list[str], np.ndarray]:
-    """The ids of a split and their probabilities of tumor, in the store's order."""
+    """Predict the probability of tumor for each patch of a split.
+
+    Parameters
+    ----------
+    bundle
+        The model.
+    store, split
+        The patches' features.
+    threads
+        Number of threads.
+
+    Returns
+    -------
+    ids, probabilities
+        In the store's order; float64 (rows,).
+
+    Raises
+    ------
+    InputError
+        If the features are not the model's, or not complete.
+    """
     check_features(bundle, store)
-    store.check_finished(split, bundle.manifest["families"])
-    values = stored(store, split, list(bundle.manifest["families"]), keep=False)
+    store.check_finished(split, bundle.families)
+    values = stored(store, split, bundle.families, keep=False)
     probabilities = bundle.stack.probability(logits(bundle.models, values, threads))
     return store.patches(split)["id"].tolist(), probabilities

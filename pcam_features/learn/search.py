@@ -1,8 +1,8 @@
 """A search for better settings: Optuna's tree-structured Parzen estimator on the folds of a fit.
 
-Trees and the kernel model are searched apart, on the columns of all families. The first trial is the
-settings that need no search. What a search found is taken only if it helps where it was not chosen:
-for each fold, the best trial of the other folds must on the whole beat the default there.
+Trees and the kernel model are searched separately, on the columns of all families. The first trial is
+the default settings. The best trial is used only if the search helps on folds it was not chosen on: for
+each fold, take the best trial of the other folds; the mean AUC of these must beat that of the default.
 
 Source: T. Akiba et al., "Optuna: a next-generation hyperparameter optimization framework", KDD 2019.
 """
@@ -23,16 +23,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ..errors import InputError, PcamError
 from ..evaluate.intervals import auc
-from ..grouping.folds import Folds
-from ..store.values import Values
 from . import boosting, kernel_ridge
 from .base_models import KERNEL, KINDS, TREES
-from .steps import Work
-from .training import How, Settings, binned, boost
+from .context import FitContext
+from .manifest import SearchRecord
+from .settings import Settings
 
 FILE = "search.sqlite"
-STARTED = 10  # trials at random, before what they tell is used; none of them is pruned
-OF_FOLDS = "auc_of_folds"  # what a trial has beside its value
+STARTED = 10  # random trials before the sampler learns from them; none of these is pruned
+OF_FOLDS = "auc_of_folds"  # an attribute of each trial
 DISTRIBUTIONS: dict[str, dict[str, optuna.distributions.BaseDistribution]] = {
     TREES: {
         "max_depth": optuna.distributions.IntDistribution(3, 8),
@@ -51,57 +50,63 @@ DISTRIBUTIONS: dict[str, dict[str, optuna.distributions.BaseDistribution]] = {
 Score = Callable[[Settings, int], float]  # the AUC of a fold
 
 
-def with_parameters(settings: Settings, kind: str, found: dict[str, Any]) -> Settings:
+def with_parameters(settings: Settings, kind: str, given: dict[str, Any]) -> Settings:
+    """The settings with the parameters of a trial of a kind of base model."""
     if kind == KERNEL:
-        return replace(settings, **found)
-    trees = settings.trees | {name: value for name, value in found.items() if name != "rounds"}
-    return replace(settings, trees=trees, rounds=found["rounds"])
+        return replace(settings, **given)
+    trees = settings.trees | {name: value for name, value in given.items() if name != "rounds"}
+    return replace(settings, trees=trees, rounds=given["rounds"])
 
 
 def parameters(settings: Settings, kind: str) -> dict[str, Any]:
+    """The parameters of a kind of base model, as a trial has them."""
     known = settings.trees | {"rounds": settings.rounds}
     known |= {"width": settings.width, "penalty": settings.penalty}
     return {name: known[name] for name in DISTRIBUTIONS[kind]}
 
 
-def tree_score(values: Values, labels: np.ndarray, folds: Folds, how: How, work: Work) -> Score:
-    """The AUC that a booster of all families has on a fold."""
+def tree_score(context: FitContext) -> Score:
+    """Returns a function that gives the AUC of boosted trees of all families on a fold."""
+    values, fold = context.values, context.fold
 
     def matrix(k: int) -> xgboost.DMatrix:
-        return binned(work, values, values.families, labels, folds.fold != k, how, f"search-{k}")
+        return boosting.bin_rows(context, values.families, fold != k, f"search-{k}")
 
-    matrices = matrix if how.on_disk else cache(matrix)
+    matrices = matrix if context.compute.on_disk else cache(matrix)
 
     def score(settings: Settings, k: int) -> float:
-        booster = boost(matrices(k), how, settings, settings.rounds)
-        own = folds.fold == k
-        after = boosting.margins(booster, values, values.families, own, threads=how.threads)
-        return auc(labels[own], after[:, -1])
+        booster = boosting.boost(context, matrices(k), settings.rounds, settings.trees)
+        own, threads = fold == k, context.compute.threads
+        after = boosting.margins(booster, values, values.families, own, threads=threads)
+        return auc(context.labels[own], after[:, -1])
 
     return score
 
 
-def kernel_score(values: Values, labels: np.ndarray, folds: Folds, how: How) -> Score:
-    """The AUC that a kernel model of all families has on a fold."""
+def kernel_score(context: FitContext) -> Score:
+    """Returns a function that gives the AUC of a kernel model of all families on a fold."""
+    values, fold, xp = context.values, context.fold, context.compute.xp
 
     @lru_cache(1)
     def logits(width: float, penalty: float) -> np.ndarray:
+        seed = context.compute.seed
         ready = kernel_ridge.prepare(
-            values, values.families, labels, folds.fold, seed=how.seed, width=width, xp=how.xp
+            values, values.families, context.labels, fold, seed=seed, width=width, xp=xp
         )
-        return kernel_ridge.across(
-            ready, values, values.families, folds.fold, penalty=penalty, xp=how.xp
-        )
+        return kernel_ridge.across(ready, values, values.families, fold, penalty=penalty, xp=xp)
 
     def score(settings: Settings, k: int) -> float:
-        own = folds.fold == k
-        return auc(labels[own], logits(settings.width, settings.penalty)[own])
+        own = fold == k
+        return auc(context.labels[own], logits(settings.width, settings.penalty)[own])
 
     return score
 
 
+SCORES: dict[str, Callable[[FitContext], Score]] = {TREES: tree_score, KERNEL: kernel_score}
+
+
 def finish_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    """The trials that came to an end; one that was stopped halfway is given up."""
+    """The finished trials; a trial that was interrupted is marked as failed."""
     for trial in study.get_trials(states=[optuna.trial.TrialState.RUNNING]):
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
     ended = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
@@ -111,10 +116,11 @@ def finish_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
 def run(
     study: optuna.Study, kind: str, score: Score, folds: list[int], trials: int, seed: int
 ) -> optuna.trial.FrozenTrial | None:
-    """One more trial; None if there have been enough.
+    """Run one more trial; returns None if there have been enough.
 
-    The sampler is made anew with a seed of its own for each, so that a search that was stopped goes on
-    as if it had not been."""
+    Each trial has a sampler with a seed of its own, so that an interrupted search goes on as if it had
+    not been interrupted.
+    """
     ended = len(finish_trials(study))
     if ended >= trials:
         return None
@@ -137,11 +143,8 @@ def run(
     return study.tell(trial, float(np.mean(scores)))
 
 
-def verdict(study: optuna.Study, kind: str) -> tuple[Settings, dict[str, Any]]:
-    """What the search has found, and whether it is taken.
-
-    `nested` is the mean over folds of the AUC there of the trial that is best on the other folds.
-    """
+def verdict(study: optuna.Study, kind: str) -> tuple[Settings, SearchRecord]:
+    """The settings to use after a search, and what a manifest says of it."""
     trials = study.get_trials(states=[optuna.trial.TrialState.COMPLETE])
     scores = np.array([trial.user_attrs[OF_FOLDS] for trial in trials])
     others = (scores.sum(axis=1, keepdims=True) - scores) / (scores.shape[1] - 1)
@@ -149,60 +152,77 @@ def verdict(study: optuna.Study, kind: str) -> tuple[Settings, dict[str, Any]]:
     default, best = float(scores[0].mean()), int(scores.mean(axis=1).argmax())
     taken = nested > default
     settings = with_parameters(Settings(), kind, trials[best].params if taken else trials[0].params)
-    return settings, {
-        "trials": len(finish_trials(study)),
-        "complete": len(trials),
-        "default": default,
-        "best": float(scores[best].mean()),
-        "nested": nested,
-        "taken": taken,
-        "parameters": trials[best].params,
-    }
+    return settings, SearchRecord(
+        trials=len(finish_trials(study)),
+        complete=len(trials),
+        default=default,
+        best=float(scores[best].mean()),
+        nested=nested,
+        taken=taken,
+        parameters=trials[best].params,
+    )
 
 
-def search(
-    work: Work,
-    values: Values,
-    labels: np.ndarray,
-    folds: Folds,
-    how: How,
-    trials: int,
-    progress: Callable[[], None],
-) -> tuple[Settings, dict[str, Any]]:
-    """The settings to fit with, and what a manifest says of the search; `progress` hears of trials.
+def search(context: FitContext, trials: int) -> tuple[Settings, dict[str, SearchRecord]]:
+    """Search for better settings, trials of each kind of base model.
 
-    Raises InputError if fewer than two folds hold both classes, as no other has an AUC.
+    Parameters
+    ----------
+    context
+        The data and folds. `progress` is told of each trial as the steps of one model of all families.
+    trials
+        Number of trials for each kind.
+
+    Returns
+    -------
+    settings
+        The settings to fit with.
+    records
+        What a manifest says of the search, for each kind.
+
+    Raises
+    ------
+    InputError
+        If fewer than two folds hold both classes: a fold of one class has no AUC.
+    PcamError
+        If the file of trials cannot be used.
     """
-    scored = [k for k in range(folds.count) if np.unique(labels[folds.fold == k]).size == 2]
+    fold, labels = context.fold, context.labels
+    scored = [k for k in range(context.folds.count) if np.unique(labels[fold == k]).size == 2]
     if len(scored) < 2:
         raise InputError("a search needs two folds with both classes; leave out --trials.")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    url = URL.create("sqlite", database=str(work.folder / FILE))
+    file = context.work.folder / FILE
+    url = URL.create("sqlite", database=str(file))
+    settings, records = Settings(), {}
     try:
         storage = optuna.storages.RDBStorage(url.render_as_string())
-        settings, found = Settings(), {}
         for kind in KINDS:
-            score = (
-                tree_score(values, labels, folds, how, work)
-                if kind == TREES
-                else kernel_score(values, labels, folds, how)
-            )
             study = open_study(storage, kind)
-            for _ in range(len(finish_trials(study))):
-                progress()
-            while run(study, kind, score, scored, trials, how.seed) is not None:
-                progress()
-            best, found[kind] = verdict(study, kind)
+            run_trials(study, kind, context, scored, trials)
+            best, records[kind] = verdict(study, kind)
             settings = with_parameters(settings, kind, parameters(best, kind))
         storage.remove_session()
         storage.engine.dispose()
     except (optuna.exceptions.OptunaError, SQLAlchemyError) as error:
         reason = str(error).split("\n")[0]
-        raise PcamError(f"the search cannot use {work.folder / FILE}: {reason}") from None
-    return settings, found
+        raise PcamError(f"the search cannot use {file}: {reason}") from None
+    return settings, records
+
+
+def run_trials(
+    study: optuna.Study, kind: str, context: FitContext, folds: list[int], trials: int
+) -> None:
+    """Run the trials that a study still lacks."""
+    score, steps = SCORES[kind](context), len(context.values.families)
+    for _ in range(len(finish_trials(study))):
+        context.progress(steps)
+    while run(study, kind, score, folds, trials, context.compute.seed) is not None:
+        context.progress(steps)
 
 
 def open_study(storage: optuna.storages.RDBStorage, kind: str) -> optuna.Study:
+    """Open or create the study of a kind of base model."""
     return optuna.create_study(
         storage=storage,
         study_name=kind,

@@ -1,6 +1,6 @@
-"""What the base models say together: their mean, the best of them alone, or a stack, whichever ranks
-patches of other slides best. A stack is a logistic regression on the models' log-odds with no weight
-below zero. Then a calibration turns log-odds into probabilities.
+"""Combining the base models: their mean, the best single one, or a stack, whichever has the highest AUC
+across folds. A stack is a logistic regression on the models' log-odds with non-negative weights. Then a
+calibration turns log-odds into probabilities.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from ..evaluate.intervals import auc
+from ..storage.fields import Fields
 
-COMBINED = "combined"  # what the models together are called beside them
+COMBINED = "combined"  # the name of all models together
 MEAN, BEST, STACK = CHOICES = "mean", "best", "stack"  # from the simplest on
 Weights = tuple[np.ndarray, float]  # one a model, and an intercept
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Log-odds are intercept + weights · logits; `low`, `high` and `shift` calibrate them."""
+    """Combined log-odds are intercept + weights · logits; `low`, `high` and `shift` calibrate them."""
 
     models: tuple[str, ...]
     choice: str
@@ -33,17 +34,24 @@ class Stack:
     shift: float
 
     def together(self, logits: np.ndarray) -> np.ndarray:
-        """The models' log-odds (rows,) together, before calibration, from each one's (rows, models)."""
+        """The combined log-odds before calibration, (rows,), from the models' (rows, models)."""
         return np.asarray(logits @ np.array(self.weights) + self.intercept)
 
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether the calibration changes probabilities."""
+        return (self.low, self.high, self.shift) != PLAIN
+
     def calibrated(self, together: np.ndarray) -> np.ndarray:
+        """Probabilities, float64 (rows,), from the models' log-odds together (rows,)."""
         return calibrated(together, self.low, self.high, self.shift)
 
     def probability(self, logits: np.ndarray) -> np.ndarray:
         """Probabilities, float64 (rows,), from log-odds (rows, models)."""
         return self.calibrated(self.together(logits))
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object of a model's manifest."""
         return {
             "choice": self.choice,
             "weights": dict(zip(self.models, self.weights, strict=True)),
@@ -52,19 +60,26 @@ class Stack:
         }
 
     @classmethod
-    def from_dict(cls, found: dict[str, Any], models: tuple[str, ...]) -> Stack:
-        """Raises KeyError, TypeError or ValueError if it is not one for these models."""
-        curve = found["calibration"]
-        weights = tuple(float(found["weights"][name]) for name in models)
-        numbers = [float(n) for n in (found["intercept"], curve["low"], curve["high"], curve["shift"])]
-        if not np.isfinite([*weights, *numbers]).all() or found["choice"] not in CHOICES:
-            raise ValueError("a weight of the stack is not finite")
-        return cls(models, found["choice"], weights, *numbers)
+    def from_fields(cls, known: Fields, models: tuple[str, ...]) -> Stack:
+        """Raises ValueError if it is not a combination of these models."""
+        choice = known.text("choice")
+        if choice not in CHOICES:
+            raise ValueError(f"there is no combination called {choice!r}")
+        each, curve = known.child("weights"), known.child("calibration")
+        return cls(
+            models,
+            choice,
+            tuple(each.number(name) for name in models),
+            known.number("intercept"),
+            curve.number("low"),
+            curve.number("high"),
+            curve.number("shift"),
+        )
 
 
 def logistic(values: np.ndarray, labels: np.ndarray) -> Weights:
-    """Logistic regression on (rows, columns) with an L2 penalty of half the weights' squares and no
-    weight below zero: a model may not count against itself."""
+    """Logistic regression on (rows, columns) with an L2 penalty of half the squared weights and
+    non-negative weights: no model counts against itself."""
     columns = values.shape[1]
 
     def loss(point: np.ndarray) -> tuple[float, np.ndarray]:
@@ -83,13 +98,14 @@ def logistic(values: np.ndarray, labels: np.ndarray) -> Weights:
 
 
 def best(logits: np.ndarray, labels: np.ndarray) -> Weights:
-    """The model of the highest AUC alone."""
+    """All weight on the model of the highest AUC."""
     weights = np.zeros(logits.shape[1])
     weights[np.argmax([auc(labels, column) for column in logits.T])] = 1
     return weights, 0.0
 
 
 def mean(logits: np.ndarray, labels: np.ndarray) -> Weights:
+    """The same weight on each model."""
     return np.full(logits.shape[1], 1 / logits.shape[1]), 0.0
 
 
@@ -115,7 +131,7 @@ def across(
 
 
 def choose(logits: np.ndarray, labels: np.ndarray, fold: np.ndarray) -> tuple[str, dict[str, float]]:
-    """The candidate of the highest AUC out of fold, the simplest of several; and each one's AUC."""
+    """The candidate of the highest out-of-fold AUC, the simplest if several tie; and each one's AUC."""
     aucs = {
         name: auc(labels, across(candidate, logits, labels, fold))
         for name, candidate in CANDIDATES.items()
@@ -124,7 +140,7 @@ def choose(logits: np.ndarray, labels: np.ndarray, fold: np.ndarray) -> tuple[st
 
 
 def curve(together: np.ndarray) -> np.ndarray:
-    """Of log-odds (rows,), what a calibration is linear in (rows, 2): ln p and -ln(1 - p).
+    """The two terms of a beta calibration, ln p and -ln(1 - p), from log-odds: (rows, 2).
 
     Source: M. Kull, T. Silva Filho and P. Flach, "Beta calibration", AISTATS 2017.
     """
@@ -132,7 +148,7 @@ def curve(together: np.ndarray) -> np.ndarray:
 
 
 def calibrated(together: np.ndarray, low: float, high: float, shift: float) -> np.ndarray:
-    """Probabilities (rows,) of log-odds: beta calibration, which never changes their order."""
+    """Probabilities (rows,) of log-odds by beta calibration, which keeps their order."""
     return np.asarray(expit(curve(together) @ np.array([low, high]) + shift), np.float64)
 
 
@@ -142,11 +158,11 @@ def calibrate(together: np.ndarray, labels: np.ndarray) -> tuple[float, float, f
     return float(low), float(high), shift
 
 
-PLAIN = (1.0, 1.0, 0.0)  # log-odds are taken as they are
+PLAIN = (1.0, 1.0, 0.0)  # no calibration
 
 
 def needs_calibration(together: np.ndarray, labels: np.ndarray, fold: np.ndarray) -> bool:
-    """Whether log-odds (rows,) calibrated by the other folds have a lower log loss."""
+    """Whether calibration fitted on the other folds lowers the log loss."""
     found = np.empty((2, len(labels)))
     for k in np.unique(fold):
         own = fold == k
@@ -163,8 +179,26 @@ def fit_stack(
     labels: np.ndarray,
     fold: np.ndarray,
 ) -> tuple[Stack, dict[str, float]]:
-    """The combination of out-of-fold log-odds (rows, models) and its calibration; and the AUC of
-    each candidate out of fold."""
+    """Choose and fit the combination of base models and its calibration.
+
+    Parameters
+    ----------
+    models
+        Names of the base models.
+    logits
+        Their out-of-fold log-odds, (rows, models).
+    labels
+        0 or 1, (rows,).
+    fold
+        The fold of each row, (rows,).
+
+    Returns
+    -------
+    stack
+        The combination.
+    aucs
+        The out-of-fold AUC of each candidate.
+    """
     choice, aucs = choose(logits, labels, fold)
     weights, intercept = CANDIDATES[choice](logits, labels)
     together = across(CANDIDATES[choice], logits, labels, fold)
@@ -175,9 +209,12 @@ def fit_stack(
 def out_of_fold(
     logits: np.ndarray, labels: np.ndarray, fold: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Each fold's probabilities (rows,) without calibration, and with it, by all of `fit_stack`
-    (choice, weights and calibration) done on the other folds. These folds' log-odds are of models that
-    have learned from this one: without that, there would be a model for each two folds."""
+    """Out-of-fold probabilities (rows,) of the combination, without and with calibration.
+
+    For each fold, all of `fit_stack` (choice, weights and calibration) is done on the other folds. The
+    base models of those folds have seen this fold's patches; avoiding that would take a model for each
+    pair of folds.
+    """
     before, after = np.empty(len(labels)), np.empty(len(labels))
     models = tuple(str(k) for k in range(logits.shape[1]))
     for k in np.unique(fold):

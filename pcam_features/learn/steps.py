@@ -1,66 +1,79 @@
-"""A model in the making: its steps are kept, whole or not at all."""
+"""An unfinished model: finished steps are kept, so that a stopped fit goes on where it was."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 
 from ..errors import InputError
 from ..storage.files import whole_file
 from ..storage.resumable import STEPS, in_the_making, unfinished
-from . import bundle
-from .base_models import Model
+from .names import KEY, MANIFEST, WHAT
+
+
+class SavedModel(Protocol):
+    """A base model that can be written and read again."""
+
+    @staticmethod
+    def files(folder: Path, group: str) -> Sequence[Path]: ...
+    @classmethod
+    def load(cls, folder: Path, group: str) -> Self: ...
+    def save(self, folder: Path, group: str) -> None: ...
+
+
+Saved = TypeVar("Saved", bound=SavedModel)
 
 
 @dataclass(frozen=True)
 class Work:
+    """The folder of an unfinished model."""
+
     folder: Path
 
     def array(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
-        """The array of a step, made only if it is not there."""
+        """Return the array of a step; `make` is called only if it is not kept yet."""
         file = self.folder / STEPS / f"{name}.npy"
         if file.is_file():
             try:
                 kept: np.ndarray = np.load(file, allow_pickle=False)
                 return kept
             except (ValueError, EOFError):
-                pass  # damaged: made anew
-        found = make()
+                pass  # damaged: made again
+        array = make()
         with whole_file(file) as temporary, temporary.open("wb") as stream:
-            np.save(stream, found, allow_pickle=False)
-        return found
+            np.save(stream, array, allow_pickle=False)
+        return array
 
-    def model(self, group: str, kind: str, make: Callable[[], Model]) -> Model:
-        """The base model of a group, made only if it is not there."""
-        if all(file.is_file() for file in bundle.model_files(self.folder, group, kind)):
+    def model(self, kind: type[Saved], group: str, make: Callable[[], Saved]) -> Saved:
+        """Return the base model of a group; `make` is called only if it is not kept yet."""
+        if all(file.is_file() for file in kind.files(self.folder, group)):
             try:
-                return bundle.read_model(self.folder, group, kind)
+                return kind.load(self.folder, group)
             except (ValueError, InputError):
-                pass  # damaged: made anew
-        found = make()
-        bundle.write_model(self.folder, group, found)
-        return found
+                pass  # damaged: made again
+        model = make()
+        model.save(self.folder, group)
+        return model
 
     def pages(self, name: str) -> Path:
-        """Where XGBoost may keep bins: the beginning of files' names."""
+        """Return the beginning of the names of files in which XGBoost may keep bins."""
         folder = self.folder / STEPS / "pages"
         folder.mkdir(parents=True, exist_ok=True)
         return folder / name
 
 
 def kept_steps(path: Path) -> int:
-    """How many steps an unfinished fit of a model has kept."""
+    """Return how many steps an unfinished fit of the model `path` has kept."""
     return len(list((unfinished(path) / STEPS).glob("*.npy")))
 
 
 @contextmanager
 def open_work(path: Path, plan: dict[str, Any], *, overwrite: bool) -> Iterator[Work]:
-    """The model `path` in the making, as `in_the_making` has it."""
-    known = {"what": bundle.WHAT, "mark": bundle.MANIFEST, "key": bundle.KEY}
-    with in_the_making(path, plan, overwrite=overwrite, **known) as folder:
+    """Open the unfinished model that becomes `path` when the block ends; see `in_the_making`."""
+    with in_the_making(path, plan, overwrite=overwrite, what=WHAT, mark=MANIFEST, key=KEY) as folder:
         yield Work(folder)

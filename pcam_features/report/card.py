@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..evaluate.intervals import LEVEL
 from ..families.describe import table
 from ..learn.attribution import SAMPLE
+from ..learn.manifest import ModelManifest
 from .sentences import findings, score_rows
 
 NOT_FOR = (
@@ -16,24 +15,24 @@ NOT_FOR = (
 )
 
 
-def card(manifest: dict[str, Any]) -> str:
-    """A manifest's card, in Markdown; raises KeyError, TypeError or ValueError if it lacks something.
+def card(manifest: ModelManifest) -> str:
+    """A model's card, in Markdown.
 
     After M. Mitchell et al., "Model cards for model reporting", FAT* 2019.
     """
-    source, folds = manifest["source"], manifest["folds"]
+    source, folds = manifest.source, manifest.folds
     scores = score_rows(manifest)
-    trees = any(one["gain"] for one in manifest["importance"].values())
+    trees = any(record.gain for record in manifest.importance.values())
     families = [
         (
             name,
-            f"{len(known['columns']):,}",
-            f"{manifest['importance'][name]['contribution']:.3f}",
-            f"{manifest['importance'][name]['gain']:.1%}" if trees else "no trees in use",
+            f"{len(known.columns):,}",
+            f"{manifest.importance[name].contribution:.3f}",
+            f"{manifest.importance[name].gain:.1%}" if trees else "no trees in use",
         )
-        for name, known in manifest["families"].items()
+        for name, known in manifest.families.items()
     ]
-    versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
     return "\n".join(
         [
             "# A classical model of pcam",
@@ -44,9 +43,9 @@ def card(manifest: dict[str, Any]) -> str:
             "",
             "## Data and protocol",
             "",
-            f"- {source['rows']:,} patches, {source['positive']:,} of them positive: split "
-            f"{source['split']} of {source['path']} ({source['kind']}). {source['protocol']}",
-            f"- {folds['count']} folds: {folds['protocol']}.",
+            f"- {source.rows:,} patches, {source.positive:,} of them positive: split "
+            f"{source.split} of {source.path} ({source.kind}). {source.protocol}",
+            f"- {folds.count} folds: {folds.protocol}.",
             "",
             "## Scores out of fold",
             "",
@@ -65,8 +64,8 @@ def card(manifest: dict[str, Any]) -> str:
             "",
             "## Made with",
             "",
-            f"- pcam {manifest['pcam_version']} on {manifest['device']}, {manifest['threads']} "
-            f"threads, seed {manifest['seed']}; {versions}",
+            f"- pcam {manifest.pcam_version} on {manifest.device}, {manifest.threads} "
+            f"threads, seed {manifest.seed}; {versions}",
             "- The same features, seed, versions, device and number of threads give the same bytes; "
             "other processors or numbers of threads add up in another order, so that last digits may "
             "differ.",

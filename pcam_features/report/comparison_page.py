@@ -7,9 +7,7 @@ from datetime import date
 from html import escape
 from pathlib import Path
 
-from ..errors import InputError
 from ..evaluate.curves import BAND_DRAWS, GRID, CurveBand, ModelCurves
-from ..evaluate.intervals import Estimate
 from ..evaluate.paired import PLAIN_THRESHOLD
 from ..evaluate.published import NOTE
 from ..evaluate.result import Comparison
@@ -41,16 +39,6 @@ def write(path: Path, result: Comparison, exhibits: Exhibits, *, published: bool
         Whether to show scores that others have published.
     """
     write_text(path, page(result, exhibits, published=published))
-
-
-def check_shown(model: Bundle, path: Path) -> None:
-    """Raises InputError if the manifest of the model at `path` lacks what a report shows."""
-    try:
-        model_charts(model)
-        findings(model.manifest)
-        made_with(model)
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
-        raise InputError(f"model {path} is damaged ({error}, for the report); fit it anew.") from None
 
 
 def page(result: Comparison, exhibits: Exhibits, *, published: bool) -> str:
@@ -241,13 +229,8 @@ def parts(result: Comparison, show: Show) -> list[str]:
 
 def model_charts(model: Bundle) -> list[Chart]:
     """The base models of the classical model, and what it relies on."""
-    scores = {
-        name: Estimate(score["value"], score["low"], score["high"])
-        for name, score in model.manifest["out_of_fold_auc"].items()
-    }
-    contributions = {
-        name: family["contribution"] for name, family in model.manifest["importance"].items()
-    }
+    scores = model.manifest.out_of_fold_auc
+    contributions = {name: record.contribution for name, record in model.manifest.importance.items()}
     return [
         Chart(
             "ablation",
@@ -271,10 +254,10 @@ def model_charts(model: Bundle) -> list[Chart]:
 def made_with(model: Bundle) -> str:
     """What the classical model was made from."""
     manifest = model.manifest
-    versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
     return (
-        f"The classical model was fitted on {manifest['source']['rows']:,} patches of "
-        f"{manifest['source']['path']}; folds: {manifest['folds']['protocol']}; versions: {versions}."
+        f"The classical model was fitted on {manifest.source.rows:,} patches of "
+        f"{manifest.source.path}; folds: {manifest.folds.protocol}; versions: {versions}."
     )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import asdict
 
 from ..evaluate.intervals import Estimate
+from ..learn.manifest import ModelManifest, SearchRecord
 
 CHOICES = {
     "mean": "the mean of all",
@@ -13,34 +14,31 @@ CHOICES = {
 }
 
 
-def score_rows(manifest: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+def score_rows(manifest: ModelManifest) -> list[tuple[str, str, str, str]]:
     """Of each model and of all together: name, AUC, its interval, weight."""
-    weights = manifest["stack"]["weights"]
-    scores = {
-        name: Estimate(score["value"], score["low"], score["high"])
-        for name, score in manifest["out_of_fold_auc"].items()
-    }
+    weights = dict(zip(manifest.stack.models, manifest.stack.weights, strict=True))
     return [
         (name, f"{score.value:.4f}", span(score), f"{weights[name]:.3f}" if name in weights else "")
-        for name, score in scores.items()
+        for name, score in manifest.out_of_fold_auc.items()
     ]
 
 
-def findings(manifest: dict[str, Any]) -> list[str]:
+def findings(manifest: ModelManifest) -> list[str]:
     """In sentences: what the models are combined by, calibration, the search, the leakage gap."""
-    leak = manifest["leakage"]
+    leak = manifest.leakage
     return [
         *combination(manifest),
         calibrating(manifest),
-        *searched(manifest.get("search", {})),
-        f"leakage gap, measured on {leak['model']}: AUC {leak['auc']:.4f} in these folds, "
-        f"{leak['auc_at_random']:.4f} in folds dealt at random ({leak['gap']:+.4f})",
+        *searched(manifest.search),
+        f"leakage gap, measured on {leak.model}: AUC {leak.auc:.4f} in these folds, "
+        f"{leak.auc_at_random:.4f} in folds dealt at random ({leak.gap:+.4f})",
     ]
 
 
-def combination(manifest: dict[str, Any]) -> list[str]:
-    aucs, choice = manifest["candidates"], manifest["stack"]["choice"]
-    weights: dict[str, float] = manifest["stack"]["weights"]
+def combination(manifest: ModelManifest) -> list[str]:
+    """How the base models are combined."""
+    aucs, choice = manifest.candidates, manifest.stack.choice
+    weights = dict(zip(manifest.stack.models, manifest.stack.weights, strict=True))
     taken = max(weights, key=lambda name: weights[name]) if choice == "best" else CHOICES[choice]
     each = ", ".join(f"{CHOICES[name]} {auc:.4f}" for name, auc in aucs.items())
     simpler = "" if choice == "stack" else "; stacking does not help"
@@ -51,23 +49,25 @@ def combination(manifest: dict[str, Any]) -> list[str]:
     ]
 
 
-def calibrating(manifest: dict[str, Any]) -> str:
-    before, after = manifest["calibration"]["before"], manifest["calibration"]["after"]
+def calibrating(manifest: ModelManifest) -> str:
+    """What calibration changed."""
+    before, after = asdict(manifest.calibration.before), asdict(manifest.calibration.after)
     names = {"brier": "Brier score", "log_loss": "log loss", "ece": "calibration error"}
     each = ", ".join(f"{name} {before[k]:.4f} → {after[k]:.4f}" for k, name in names.items())
-    plain = manifest["stack"]["calibration"] == {"low": 1, "high": 1, "shift": 0}
-    without = "; fitted on all folds it does not help, so the model has none" if plain else ""
+    without = "; fitted on all folds it does not help, so the model has none"
+    without = "" if manifest.stack.is_calibrated else without
     return f"calibration across folds, lower is better, before → after: {each}{without}"
 
 
-def searched(search: dict[str, Any]) -> list[str]:
+def searched(search: dict[str, SearchRecord]) -> list[str]:
+    """What a search for settings found, and whether it is used."""
     said = [
-        f"search for {kind} ({one['trials']} trials, mean AUC of folds, all families): defaults "
-        f"{one['default']:.4f}, best {one['best']:.4f}, best of the other folds {one['nested']:.4f}: "
-        + ("taken" if one["taken"] else "not taken")
+        f"search for {kind} ({one.trials} trials, mean AUC of folds, all families): defaults "
+        f"{one.default:.4f}, best {one.best:.4f}, best of the other folds {one.nested:.4f}: "
+        + ("taken" if one.taken else "not taken")
         for kind, one in search.items()
     ]
-    if any(one["taken"] for one in search.values()):
+    if any(one.taken for one in search.values()):
         said.append("the scores are of settings chosen on these folds: expect a little less elsewhere")
     return said
 

@@ -47,13 +47,14 @@ def store(synthetic_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.fixture(scope="module")
 def model(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from pcam_features.learn.fit import deal, families_to_use, fit
-    from pcam_features.learn.training import How
+    from pcam_features.learn.fit import FitOptions, deal, families_to_use, fit
+    from pcam_features.learn.settings import Compute
 
     folder, opened = tmp_path_factory.mktemp("models") / "model", open_store(store)
     names = families_to_use(opened, "train", "color,cnn")
     folds = deal(opened, "train", 3, 0)
-    fit(opened, folder, split="train", families=names, folds=folds, how=How("cpu", 2, 0))
+    options = FitOptions(Compute("cpu", 2, 0))
+    fit(opened, folder, split="train", families=names, folds=folds, options=options)
     return folder
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import xgboost
 
 from pcam_features.errors import InputError
 from pcam_features.families.registry import FAMILIES
-from pcam_features.learn import bundle, ubjson
+from pcam_features.learn import boosting, bundle, kernel_ridge, ubjson
 from pcam_features.learn.predict import how_to_extract
 from pcam_features.storage.files import sha256
+from pcam_features.store.manifest import FamilyRecord
 from pcam_features.store.store import open_store
 
 
@@ -55,7 +57,7 @@ def test_mechanics_hostile_boosters_are_refused(
     content: bytes | None, model_folder: Path, tmp_path: Path
 ) -> None:
     hostile = Path(shutil.copytree(model_folder, tmp_path / "model"))
-    booster = bundle.booster_path(hostile, "color")
+    booster = boosting.booster_path(hostile, "color")
     content = booster.read_bytes()[:2000] if content is None else content
     booster.write_bytes(content)
     with pytest.raises(InputError, match="checksum"):
@@ -95,13 +97,13 @@ TREES: dict[str, Callable[[dict[str, Any]], None]] = {
 
 @pytest.mark.parametrize("change", TREES)
 def test_mechanics_trees_that_lead_astray_are_refused(change: str, model_folder: Path) -> None:
-    file = bundle.booster_path(model_folder, "color")
+    file = boosting.booster_path(model_folder, "color")
     booster = xgboost.Booster(model_file=bytearray(file.read_bytes()))
     model = json.loads(booster.save_raw("json"))
-    bundle.check_trees(model, booster.num_features())
+    boosting.check_trees(model, booster.num_features())
     TREES[change](model["learner"]["gradient_booster"]["model"]["trees"][-1])
     with pytest.raises(ValueError, match="a tree"):
-        bundle.check_trees(model, booster.num_features())
+        boosting.check_trees(model, booster.num_features())
 
 
 def deep(content: bytes) -> bytes:
@@ -126,7 +128,7 @@ HOSTILE: dict[str, Callable[[bytes], bytes]] = {
 def test_mechanics_files_that_xgboost_would_follow_anywhere_are_refused(
     change: str, model_folder: Path
 ) -> None:
-    content = bundle.booster_path(model_folder, "color").read_bytes()
+    content = boosting.booster_path(model_folder, "color").read_bytes()
     ubjson.check(content)
     hostile = HOSTILE[change](content)
     assert hostile != content
@@ -170,12 +172,12 @@ def test_mechanics_numbers_that_are_none_are_refused(
 
 @pytest.mark.parametrize("key", ["num_class", "num_target"])
 def test_mechanics_boosters_of_many_outputs_are_refused(key: str, model_folder: Path) -> None:
-    file = bundle.booster_path(model_folder, "color")
+    file = boosting.booster_path(model_folder, "color")
     booster = xgboost.Booster(model_file=bytearray(file.read_bytes()))
     model = json.loads(booster.save_raw("json"))
     model["learner"]["learner_model_param"][key] = "1000000"
     with pytest.raises(ValueError, match="one output"):
-        bundle.check_trees(model, booster.num_features())
+        boosting.check_trees(model, booster.num_features())
 
 
 @pytest.mark.parametrize("change", ["loop", "far child", "far column"])
@@ -183,7 +185,7 @@ def test_mechanics_a_bundle_with_such_trees_is_refused(
     change: str, model_folder: Path, tmp_path: Path
 ) -> None:
     hostile = Path(shutil.copytree(model_folder, tmp_path / "model"))
-    file = bundle.booster_path(hostile, "color")
+    file = boosting.booster_path(hostile, "color")
     model = json.loads(xgboost.Booster(model_file=bytearray(file.read_bytes())).save_raw("json"))
     TREES[change](model["learner"]["gradient_booster"]["model"]["trees"][0])
     changed = xgboost.Booster(model_file=bytearray(json.dumps(model).encode()))
@@ -208,7 +210,9 @@ def test_mechanics_advice_repeats_nothing_of_a_strangers(fact: str, model_folder
         "runtime": "openvino",
         "weights_sha256": "ab" * 32,
     }
-    opened.manifest["families"]["net_96px"] = {"encoder": facts}
+    net = FamilyRecord(1, ("net_96px__mean__patch_head_0",), facts)
+    families = opened.manifest.families | {"net_96px": net}
+    opened = replace(opened, manifest=replace(opened.manifest, families=families))
     assert how_to_extract("net_96px", opened) == (
         "--families cnn --encoder efficientnet_lite0 --size 96 --depths block02,head --pools mean "
         "--views 4 --precision f32 --runtime openvino"
@@ -237,7 +241,7 @@ def test_mechanics_hostile_arrays_are_refused(
     name: str, change: str, model_folder: Path, tmp_path: Path
 ) -> None:
     hostile = Path(shutil.copytree(model_folder, tmp_path / "model"))
-    file = bundle.array_path(hostile, "texture", name)
+    file = kernel_ridge.array_path(hostile, "texture", name)
     array = np.load(file)
     if change == "empty":
         file.write_bytes(b"")

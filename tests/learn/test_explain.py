@@ -14,7 +14,7 @@ from conftest import FITTED, Result
 from scipy.integrate import simpson
 from scipy.optimize import approx_fprime
 
-from pcam_features.learn import attribution, bundle, kernel_ridge
+from pcam_features.learn import attribution, boosting, bundle, kernel_ridge
 from pcam_features.learn.base_models import logits
 from pcam_features.store.pictures import open_pictures
 from pcam_features.store.store import open_store
@@ -23,7 +23,7 @@ from pcam_features.store.values import of_arrays, stored
 Run = Callable[..., Result]
 
 
-def kernel_model(columns: int = 5) -> tuple[kernel_ridge.Rbf, np.ndarray]:
+def kernel_model(columns: int = 5) -> tuple[kernel_ridge.NystroemRidge, np.ndarray]:
     rng = np.random.default_rng(0)
     values = rng.normal(2, 3, (300, columns)).astype(np.float32)
     labels = (np.sin(values[:, 0]) + values[:, 1] / 3 > 0.5).astype(np.int8)
@@ -35,13 +35,13 @@ def kernel_model(columns: int = 5) -> tuple[kernel_ridge.Rbf, np.ndarray]:
 
 def test_oracle_integrated_gradients_are_scipys_integral_of_numerical_gradients() -> None:
     model, values = kernel_model()
-    found, start = attribution.of_kernel(model, values[:3])
+    found, start = model.contributions(values[:3])
     mean, scale = model.mean.astype(float), model.scale.astype(float)
     landmarks = model.landmarks.astype(float)
 
     def log_odds(z: np.ndarray) -> float:
         apart = ((z - landmarks) ** 2).mean(axis=1)
-        return float(4 * (np.exp(-model.width * apart) @ model.weights + model.intercept) - 2)
+        return float(4 * (np.exp(-model.kernel_width * apart) @ model.weights + model.intercept) - 2)
 
     path = np.linspace(0, 1, 101)
     for row, shares in zip(values[:3], found, strict=True):
@@ -54,8 +54,8 @@ def test_oracle_integrated_gradients_are_scipys_integral_of_numerical_gradients(
 
 def test_invariant_shares_add_up_to_the_kernel_models_log_odds() -> None:
     model, values = kernel_model()
-    found, start = attribution.of_kernel(model, values)
-    np.testing.assert_allclose(found.sum(axis=1) + start, kernel_ridge.logit(model, values), atol=2e-4)
+    found, start = model.contributions(values)
+    np.testing.assert_allclose(found.sum(axis=1) + start, model.margin(values), atol=2e-4)
 
 
 def test_oracle_tree_shares_are_shapley_values_by_every_order_of_two_columns() -> None:
@@ -79,7 +79,7 @@ def test_oracle_tree_shares_are_shapley_values_by_every_order_of_two_columns() -
             hessians[child] / hessians[node] * expected(child, row, known) for child in (left, right)
         )
 
-    found, start = attribution.of_trees(booster, values[:5])
+    found, start = boosting.BoostedTrees(booster).contributions(values[:5])
     for row, shares in zip(values[:5], found, strict=True):
         none, first, second, both = (expected(0, row, known) for known in (set(), {0}, {1}, {0, 1}))
         by_order = [(first - none, both - first), (both - second, second - none)]

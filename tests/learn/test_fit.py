@@ -21,12 +21,14 @@ from sklearn.metrics.pairwise import rbf_kernel
 from pcam_features.engine import cpu
 from pcam_features.families.registry import FAMILIES, chosen, measurer
 from pcam_features.grouping.appearance import Looks, looks_of, near_duplicates
-from pcam_features.grouping.folds import make_folds
+from pcam_features.grouping.folds import Folds, make_folds
 from pcam_features.grouping.groups import PSEUDO_SLIDES
 from pcam_features.learn.base_models import GROUPS, groups_of
+from pcam_features.learn.context import FitContext
 from pcam_features.learn.leakage import random_split_auc
+from pcam_features.learn.settings import Compute
 from pcam_features.learn.steps import Work
-from pcam_features.learn.training import How, Settings, train_models
+from pcam_features.learn.training import train_models
 from pcam_features.sources.detect import open_source
 from pcam_features.storage.costs import FILE as COST
 from pcam_features.store.store import open_store
@@ -45,10 +47,10 @@ def patches(slides: list[str | None], labels: np.ndarray) -> pd.DataFrame:
 def out_of_fold_auc(values: np.ndarray, table: pd.DataFrame, folder: Path) -> float:
     """Of trees and kernel model, the one that is farther from a half."""
     labels = table["label"].to_numpy(np.int8)
-    fold = make_folds(table, 5, 0).fold
+    folds = make_folds(table, 5, 0)
     known = of_arrays({"lbp": values})
-    how = How("cpu", threads=2, seed=0)
-    _, logits = train_models(Work(folder), known, labels, fold, how, Settings(), lambda done: None)
+    compute = Compute("cpu", threads=2, seed=0)
+    _, logits = train_models(FitContext(Work(folder), known, labels, folds, compute))
     aucs = [float(roc_auc_score(labels, column)) for column in logits.T]
     return max(aucs, key=lambda auc: abs(auc - 0.5))
 
@@ -66,7 +68,15 @@ def test_oracle_features_that_only_name_the_slide_score_a_half(tmp_path: Path) -
     assert out_of_fold_auc(values, alone, tmp_path / "alone") > 0.65
 
 
-def test_oracle_the_leakage_gap_is_what_the_names_of_slides_are_worth() -> None:
+def at_random(values: np.ndarray, labels: np.ndarray, folder: Path) -> float:
+    rows = np.arange(len(labels))
+    folds = Folds(rows, (rows % 5).astype(np.int16), 5, "each alone")
+    compute = Compute("cpu", threads=1, seed=0)
+    context = FitContext(Work(folder), of_arrays({"lbp": values}), labels, folds, compute)
+    return random_split_auc(context)
+
+
+def test_oracle_the_leakage_gap_is_what_the_names_of_slides_are_worth(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     slides = rng.integers(0, 40, 1200)
     prevalence = rng.uniform(0.1, 0.9, 40)
@@ -74,11 +84,10 @@ def test_oracle_the_leakage_gap_is_what_the_names_of_slides_are_worth() -> None:
     names = rng.normal(size=(40, 12))[slides].astype(np.float32)
     # The best that can be known of a patch by its slide is the slide's share of tumor.
     best = float(roc_auc_score(labels, prevalence[slides]))
-    known = of_arrays({"lbp": names})
-    assert abs(random_split_auc(known, ["lbp"], labels, folds=5, seed=0) - best) < 0.05
+    assert abs(at_random(names, labels, tmp_path) - best) < 0.05
     assert best > 0.65
-    nothing = of_arrays({"lbp": rng.normal(size=(1200, 12)).astype(np.float32)})
-    assert abs(random_split_auc(nothing, ["lbp"], labels, folds=5, seed=0) - 0.5) < 0.06
+    nothing = rng.normal(size=(1200, 12)).astype(np.float32)
+    assert abs(at_random(nothing, labels, tmp_path) - 0.5) < 0.06
 
 
 def test_mechanics_the_leakage_gap_is_told(model_folder: Path) -> None:

@@ -24,15 +24,15 @@ def by_scikit_learn(values: np.ndarray) -> np.ndarray:
     return np.clip(scaled, -kernel_ridge.CLIP, kernel_ridge.CLIP)
 
 
-def trained(values: np.ndarray, labels: np.ndarray, seed: int = 0) -> kernel_ridge.Rbf:
+def trained(values: np.ndarray, labels: np.ndarray, seed: int = 0) -> kernel_ridge.NystroemRidge:
     one_fold = np.zeros(len(labels), np.int16)
     return kernel_ridge.train(
         kernel_ridge.prepare(of_arrays({"x": values}), ["x"], labels, one_fold, seed=seed)
     )
 
 
-def probability(model: kernel_ridge.Rbf, values: np.ndarray) -> np.ndarray:
-    return (kernel_ridge.logit(model, values) + 2) / 4
+def probability(model: kernel_ridge.NystroemRidge, values: np.ndarray) -> np.ndarray:
+    return (model.margin(values) + 2) / 4
 
 
 def test_oracle_likeness_is_scikit_learns() -> None:
@@ -80,7 +80,7 @@ def test_invariant_constant_and_repeated_columns_and_rows_do_no_harm() -> None:
     values, labels = data(200)
     twice = np.concatenate([values, values])
     wide = np.column_stack([twice, twice, np.full(400, 0.1, np.float32), np.zeros(400, np.float32)])
-    found = kernel_ridge.logit(trained(wide, np.concatenate([labels, labels])), wide)
+    found = trained(wide, np.concatenate([labels, labels])).margin(wide)
     assert np.isfinite(found).all()
     np.testing.assert_allclose(found[:200], found[200:], atol=1e-3)
     assert ((found[:200] > 0) == labels).mean() > 0.8
@@ -101,7 +101,7 @@ def test_invariant_landmarks_on_a_line_or_almost_copies_do_no_harm(what: str) ->
         values = np.repeat(values[: rows // 35], 35, axis=0) + rng.normal(0, 1e-3, (rows, 100))
         labels = (values[:, 0] > 0).astype(np.int8)
     table = values.astype(np.float32)
-    found = kernel_ridge.logit(trained(table, labels), table)
+    found = trained(table, labels).margin(table)
     assert ((found > 0) == labels).mean() > 0.8
 
 
@@ -116,6 +116,6 @@ def test_oracle_mean_and_scale_are_numpys() -> None:
 def test_mechanics_arrays_give_the_same_model() -> None:
     values, labels = data(100)
     model = trained(values, labels, seed=3)
-    again = kernel_ridge.Rbf.from_arrays(**model.as_arrays())
-    np.testing.assert_array_equal(kernel_ridge.logit(again, values), kernel_ridge.logit(model, values))
-    assert kernel_ridge.logit(model, values[:0]).shape == (0,)
+    again = kernel_ridge.NystroemRidge.from_arrays(**model.as_arrays())
+    np.testing.assert_array_equal(again.margin(values), model.margin(values))
+    assert model.margin(values[:0]).shape == (0,)

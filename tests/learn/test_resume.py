@@ -19,8 +19,8 @@ from conftest import FITTED, Result
 from filelock import FileLock
 
 from pcam_features.errors import InputError, PcamError
-from pcam_features.learn.fit import deal, fit
-from pcam_features.learn.training import How
+from pcam_features.learn.fit import FitOptions, deal, fit
+from pcam_features.learn.settings import Compute
 from pcam_features.storage import resumable as making
 from pcam_features.storage.costs import FILE as COST
 from pcam_features.storage.files import LOCK
@@ -141,7 +141,7 @@ def test_mechanics_what_appears_under_its_name_meanwhile_is_left(
             split="train",
             families=["lbp"],
             folds=folds,
-            how=How("cpu", 2, 0),
+            options=FitOptions(Compute("cpu", 2, 0)),
             progress=appears,
         )
     assert (model / "thesis.txt").read_text() == "precious"

@@ -16,15 +16,17 @@ from pcam_features.errors import InputError, PcamError
 from pcam_features.grouping.folds import Folds
 from pcam_features.learn import search
 from pcam_features.learn.base_models import KERNEL, TREES
+from pcam_features.learn.context import FitContext
+from pcam_features.learn.manifest import SearchRecord
+from pcam_features.learn.settings import Compute, Settings
 from pcam_features.learn.steps import Work
-from pcam_features.learn.training import How, Settings
 from pcam_features.store.values import of_arrays
 
 Run = Callable[..., Result]
 ROWS = 400
 
 
-def find(folder: Path, trials: int) -> tuple[Settings, dict[str, dict[str, object]], int]:
+def find(folder: Path, trials: int) -> tuple[Settings, dict[str, SearchRecord], int]:
     """What a search finds in a folder, and how often it spoke of progress."""
     rng = np.random.default_rng(0)
     values = rng.normal(size=(ROWS, 8)).astype(np.float32)
@@ -33,12 +35,16 @@ def find(folder: Path, trials: int) -> tuple[Settings, dict[str, dict[str, objec
     folds = Folds(np.arange(ROWS), fold, 3, "each alone")
     folder.mkdir(exist_ok=True)
     told: list[int] = []
-    known = of_arrays({"x": values})
-    how = How("cpu", 1, 0)
-    settings, found = search.search(
-        Work(folder), known, labels, folds, how, trials, lambda: told.append(1)
+    context = FitContext(
+        Work(folder),
+        of_arrays({"x": values}),
+        labels,
+        folds,
+        Compute("cpu", 1, 0),
+        progress=told.append,
     )
-    return settings, found, len(told)
+    settings, found = search.search(context, trials)
+    return settings, found, sum(told)
 
 
 def trials_of(folder: Path, kind: str) -> list[optuna.trial.FrozenTrial]:
@@ -60,8 +66,8 @@ def test_mechanics_a_stopped_search_goes_on_as_if_it_had_not_been(
 
     scored = search.tree_score
 
-    def stops(*arguments: object) -> search.Score:
-        score, calls = scored(*arguments), [0]  # type: ignore[arg-type]
+    def stops(context: FitContext) -> search.Score:
+        score, calls = scored(context), [0]
 
         def once(settings: Settings, k: int) -> float:
             calls[0] += 1
@@ -72,7 +78,7 @@ def test_mechanics_a_stopped_search_goes_on_as_if_it_had_not_been(
         return once
 
     with monkeypatch.context() as patch:
-        patch.setattr(search, "tree_score", stops)
+        patch.setitem(search.SCORES, TREES, stops)
         with pytest.raises(Stopped):
             find(tmp_path / "stopped", 6)
     ended = len(trials_of(tmp_path / "stopped", TREES))
@@ -83,7 +89,7 @@ def test_mechanics_a_stopped_search_goes_on_as_if_it_had_not_been(
         known, resumed = (trials_of(tmp_path / name, kind) for name in ("whole", "stopped"))
         assert [trial.params for trial in known] == [trial.params for trial in resumed]
         assert [trial.values for trial in known] == [trial.values for trial in resumed]
-        assert said[kind]["best"] == said_again[kind]["best"]
+        assert said[kind].best == said_again[kind].best
     before = (tmp_path / "whole" / search.FILE).stat().st_mtime_ns
     assert find(tmp_path / "whole", 6)[0] == whole
     assert (tmp_path / "whole" / search.FILE).stat().st_mtime_ns == before
@@ -95,7 +101,7 @@ def test_mechanics_the_first_trial_is_what_needs_no_search(tmp_path: Path) -> No
     for kind in (TREES, KERNEL):
         (trial,) = trials_of(tmp_path / "one", kind)
         assert trial.params == search.parameters(Settings(), kind)
-        assert said[kind]["taken"] is False
+        assert said[kind].taken is False
 
 
 def study(scores: list[list[float]]) -> optuna.Study:
@@ -118,13 +124,13 @@ def test_oracle_what_is_best_by_luck_in_one_fold_is_not_taken() -> None:
     lucky = [[0.80, 0.80, 0.80], [0.95, 0.78, 0.78], [0.78, 0.95, 0.78]]
     settings, said = search.verdict(study(lucky), KERNEL)
     # Without the first fold the third is best, which has 0.78 there, and so on; by hand:
-    np.testing.assert_allclose(said["nested"], np.mean([0.78, 0.78, 0.78]))
-    assert said["taken"] is False
+    np.testing.assert_allclose(said.nested, np.mean([0.78, 0.78, 0.78]))
+    assert said.taken is False
     np.testing.assert_allclose(settings.width, 0.1)
     better = [[0.80, 0.80, 0.80], [0.83, 0.82, 0.84], [0.81, 0.80, 0.82]]
     settings, said = search.verdict(study(better), KERNEL)
-    np.testing.assert_allclose(said["nested"], np.mean(better[1]))
-    assert said["taken"] is True
+    np.testing.assert_allclose(said.nested, np.mean(better[1]))
+    assert said.taken is True
     np.testing.assert_allclose(settings.width, 0.2)
 
 
@@ -133,11 +139,8 @@ def test_oracle_a_trial_is_worth_its_mean_auc_over_folds(tmp_path: Path) -> None
     values = of_arrays({"x": rng.normal(size=(ROWS, 4)).astype(np.float32)})
     labels, fold = rng.integers(0, 2, ROWS).astype(np.int8), np.arange(ROWS) % 3
     folds = Folds(np.arange(ROWS), fold.astype(np.int16), 3, "each alone")
-    how, work = How("cpu", 1, 0), Work(tmp_path)
-    for score in (
-        search.tree_score(values, labels, folds, how, work),
-        search.kernel_score(values, labels, folds, how),
-    ):
+    context = FitContext(Work(tmp_path), values, labels, folds, Compute("cpu", 1, 0))
+    for score in (search.tree_score(context), search.kernel_score(context)):
         assert 0.3 < score(Settings(), 0) < 0.7
         assert score(Settings(), 1) != score(Settings(), 2)
     from pcam_features.learn import kernel_ridge
@@ -146,7 +149,7 @@ def test_oracle_a_trial_is_worth_its_mean_auc_over_folds(tmp_path: Path) -> None
     expected = roc_auc_score(
         labels[fold == 1], kernel_ridge.across(ready, values, ["x"], folds.fold)[fold == 1]
     )
-    np.testing.assert_allclose(search.kernel_score(values, labels, folds, how)(Settings(), 1), expected)
+    np.testing.assert_allclose(search.kernel_score(context)(Settings(), 1), expected)
 
 
 def test_mechanics_a_fold_of_one_class_is_left_out_of_a_search(tmp_path: Path) -> None:
@@ -154,24 +157,24 @@ def test_mechanics_a_fold_of_one_class_is_left_out_of_a_search(tmp_path: Path) -
     known = of_arrays({"x": rng.normal(size=(ROWS, 4)).astype(np.float32)})
     labels, fold = rng.integers(0, 2, ROWS).astype(np.int8), (np.arange(ROWS) % 4).astype(np.int16)
     labels[fold == 3] = 0
-    folds, how = Folds(np.arange(ROWS), fold, 4, "each alone"), How("cpu", 1, 0)
-    _, found = search.search(Work(tmp_path), known, labels, folds, how, 1, lambda: None)
+    folds, compute = Folds(np.arange(ROWS), fold, 4, "each alone"), Compute("cpu", 1, 0)
+    _, found = search.search(FitContext(Work(tmp_path), known, labels, folds, compute), 1)
     for kind in (TREES, KERNEL):
         (trial,) = trials_of(tmp_path, kind)
         assert len(trial.user_attrs[search.OF_FOLDS]) == 3
-        assert np.isfinite(found[kind]["nested"])
+        assert np.isfinite(found[kind].nested)
     labels[fold > 0] = 0
     with pytest.raises(InputError, match="two folds with both classes"):
-        search.search(Work(tmp_path), known, labels, folds, how, 1, lambda: None)
+        search.search(FitContext(Work(tmp_path), known, labels, folds, compute), 1)
 
 
 def test_mechanics_a_damaged_search_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / search.FILE).write_bytes(b"not a database" * 100)
     known = of_arrays({"x": np.zeros((30, 2), np.float32)})
     labels, fold = np.tile([0, 1], 15).astype(np.int8), (np.arange(30) % 3).astype(np.int16)
-    folds, how = Folds(np.arange(30), fold, 3, "each alone"), How("cpu", 1, 0)
+    folds, compute = Folds(np.arange(30), fold, 3, "each alone"), Compute("cpu", 1, 0)
     with pytest.raises(PcamError, match="search cannot use"):
-        search.search(Work(tmp_path), known, labels, folds, how, 1, lambda: None)
+        search.search(FitContext(Work(tmp_path), known, labels, folds, compute), 1)
 
 
 def test_mechanics_fit_searches_and_says_what_it_found(

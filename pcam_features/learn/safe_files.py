@@ -1,0 +1,41 @@
+"""Reading a model's files from anybody: sizes are limited and no header is evaluated."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+
+LARGEST_FILE = 1 << 28  # bytes; landmarks of 5,000 columns take a quarter
+
+
+def read_content(folder: Path, file: Path) -> bytes:
+    """The content of a file of the model at `folder`. Raises InputError if it is too large or cannot
+    be read."""
+    try:
+        if file.stat().st_size > LARGEST_FILE:
+            raise InputError(f"model {folder}: {file.name} is too large to be part of a model.")
+        return file.read_bytes()
+    except OSError as error:
+        raise InputError(f"model {folder}: {file.name} cannot be read: {error.strerror}.") from None
+
+
+def parse_array(content: bytes, dtype: str) -> np.ndarray:
+    """The array that `numpy.save` wrote.
+
+    `numpy.load` opens a zip or a pickle if the file says so, and evaluates the header. Here only a
+    header exactly as ours is read. Raises ValueError for anything else.
+    """
+    header = re.match(
+        rb"\x93NUMPY\x01\x00..\{'descr': '%s', 'fortran_order': False, "
+        rb"'shape': \((\d{1,8}),(?: (\d{1,8}))?\), \} *\n" % dtype.encode(),
+        content,
+        re.DOTALL,
+    )
+    if header is None:
+        raise ValueError("a file of the kernel model is not an array")
+    shape = [int(length) for length in header.groups() if length is not None]
+    return np.frombuffer(content, dtype, offset=header.end()).reshape(shape)
