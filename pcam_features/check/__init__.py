@@ -1,1 +1,1 @@
-"""Data before it is trusted: fetched, checked, converted."""
+"""Checking data before use: faults, duplicates, image quality, drift."""

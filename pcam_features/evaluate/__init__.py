@@ -1,1 +1,1 @@
-"""How good predictions are: knows only tables of ids and numbers."""
+"""Scoring and comparing predictions; works on tables of ids and numbers only."""

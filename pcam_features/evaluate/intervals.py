@@ -1,4 +1,4 @@
-"""The area under the ROC curve, and how far to trust it."""
+"""The area under the ROC curve, confidence intervals, and p-values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from . import metrics
 from .resampling import resampled, stratify
 
 LEVEL = 0.95
-ROUNDING = 1e-9  # of means over seeds
+ROUNDING = 1e-9  # rounding error of means over seeds
 
 
 @dataclass(frozen=True)
@@ -30,17 +30,17 @@ class Estimate:
 
 
 def auc(labels: np.ndarray, scores: np.ndarray) -> float:
-    """The area under the ROC curve: the chance that a positive scores above a negative."""
+    """The area under the ROC curve: the probability that a positive scores above a negative."""
     return float(aucs(labels, scores[None])[0])
 
 
 def aucs(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """AUC of each row of `scores` (k, n), (k,)."""
+    """The AUC of each row of `scores` (k, n), (k,)."""
     return metrics.ranked(metrics.rank(labels, scores), np.ones((1, len(labels))))[:, 0, 0]
 
 
 def delong(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """AUC of each row of `scores` (k, n), and their covariance (k, k), patches independent.
+    """The AUC of each row of `scores` (k, n), and their covariance (k, k) for independent patches.
 
     Sources: E. R. DeLong, D. M. DeLong and D. L. Clarke-Pearson, "Comparing the areas under two
     or more correlated receiver operating characteristic curves", Biometrics 44, 1988; computed
@@ -59,17 +59,27 @@ def delong(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def normal_interval(value: float, variance: float, bounds: tuple[float, float]) -> Estimate:
-    """The interval of a normal estimate, kept within the bounds of what is estimated."""
+    """The interval of a normally distributed estimate, clipped to `bounds`."""
     reach = norm.ppf((1 + LEVEL) / 2) * np.sqrt(max(variance, 0.0))
     return Estimate(value, max(value - reach, bounds[0]), min(value + reach, bounds[1]))
 
 
 def share_interval(value: float, drawn: np.ndarray, freedom: int) -> Estimate:
-    """The interval of a share, 0 to 1, from its value on draws of slides: Student's t with the spread
-    of the draws, on the scale of log-odds, where it is nearer to normal.
+    """The interval of a proportion, from its values on resamples.
 
-    It covers more truly than percentiles do where slides are few: benchmarks/interval_coverage.py.
-    A share of 0 or 1 has no log-odds, and percentiles of the draws instead.
+    It is Student's t with the spread of the resamples, on the log-odds scale, where proportions are
+    closer to normal. With few slides its coverage is closer to nominal than that of percentiles: see
+    benchmarks/interval_coverage.py. A proportion of 0 or 1 has no log-odds; its interval is the
+    percentiles of the resamples.
+
+    Parameters
+    ----------
+    value
+        The proportion, 0 to 1.
+    drawn
+        The proportion on each resample, (resamples,).
+    freedom
+        Degrees of freedom of the spread between groups.
     """
     deviation = float(np.std(drawn, ddof=1))
     if not 0 < value < 1:
@@ -82,19 +92,19 @@ def share_interval(value: float, drawn: np.ndarray, freedom: int) -> Estimate:
 def plain_interval(
     value: float, drawn: np.ndarray, freedom: int, bounds: tuple[float, float]
 ) -> Estimate:
-    """As `share_interval`, on a scale of its own, and kept within the bounds of what is estimated."""
+    """As `share_interval`, for values that are not proportions; clipped to `bounds`."""
     reach = quantile(freedom) * float(np.std(drawn, ddof=1))
     return Estimate(value, max(value - reach, bounds[0]), min(value + reach, bounds[1]))
 
 
 def quantile(freedom: int) -> float:
-    """Student's t beyond which lies half of what LEVEL leaves."""
+    """The quantile of Student's t for a two-sided interval at LEVEL."""
     return float(t.ppf((1 + LEVEL) / 2, freedom))
 
 
 def two_sided(value: float, deviation: float, freedom: int) -> float:
-    """The p-value of a difference from zero, by Student's t."""
-    if deviation <= ROUNDING:  # no spread to divide by: the same ranking, or one without exception
+    """The two-sided p-value of a difference from zero, by Student's t."""
+    if deviation <= ROUNDING:  # no spread: both models rank alike, or one is always better
         return float(abs(value) <= ROUNDING)
     return float(2 * t.sf(abs(value) / deviation, freedom))
 
@@ -107,14 +117,35 @@ def resampled_intervals(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> list[Estimate]:
-    """AUC of each row of `scores` (k, n), with intervals from `resamples` draws of whole groups;
-    `groups` is any label a patch, (n,). Raises InputError if groups cannot be drawn."""
-    dealt = stratify(labels, groups)
+    """The AUC of each row of scores, with bootstrap intervals.
+
+    Parameters
+    ----------
+    labels
+        0 or 1 for each patch, (n,).
+    scores
+        Rows of scores, (k, n).
+    groups
+        Any label of the group of each patch, (n,). Whole groups are resampled.
+    resamples
+        Number of resamples.
+    seed
+        Seed of the resampling.
+
+    Raises
+    ------
+    InputError
+        If the groups cannot be resampled.
+    """
+    stratified = stratify(labels, groups)
     ranking = metrics.rank(labels, scores)
 
     def on(weights: np.ndarray) -> np.ndarray:
         return metrics.ranked(ranking, weights)[:, 0]
 
-    drawn = resampled(on, labels, dealt, resamples=resamples, seed=seed)
+    drawn = resampled(on, labels, stratified, resamples=resamples, seed=seed)
     values = aucs(labels, scores).tolist()
-    return [share_interval(v, one, dealt.freedom) for v, one in zip(values, drawn, strict=True)]
+    return [
+        share_interval(value, on_draws, stratified.freedom)
+        for value, on_draws in zip(values, drawn, strict=True)
+    ]

@@ -1,7 +1,7 @@
-"""What predictions are scored by, on all patches and on any draw of them.
+"""The metrics of predictions, on all patches and on resamples of them.
 
-Every metric takes weights, (b, n): how often each patch is in each of b draws. With weights of 1 it is
-the metric itself, so that an estimate and its interval come from the same lines.
+Every metric takes weights, (b, n): how often each patch is in each of b resamples. With weights of 1 it
+is the metric itself, so that the same code gives an estimate and its interval.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ BINS = 15  # of the calibration error, as in Guo et al. 2017
 
 @dataclass(frozen=True)
 class Metric:
-    """What a metric is called, and whether higher is better."""
+    """The title of a metric, whether higher is better, and whether it is a proportion, 0 to 1."""
 
     title: str
     higher: bool
-    share: bool = True  # from 0 to 1
+    share: bool = True
 
 
 METRICS = {
@@ -42,8 +42,11 @@ RANKED = ("auc", "average_precision", "sensitivity")  # the metrics that `walk` 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Rows of scores (rows, n), each from high to low: the order of patches, whether each is the last
-    of a run of equal scores, and whether it is positive."""
+    """Rankings of patches by rows of scores (rows, n), each from high to low.
+
+    `order` has the patches in order, `last` whether each is the last of a run of equal scores,
+    `positive` whether it is positive.
+    """
 
     order: np.ndarray
     last: np.ndarray
@@ -51,6 +54,7 @@ class Ranking:
 
 
 def rank(labels: np.ndarray, scores: np.ndarray) -> Ranking:
+    """The rankings of patches by rows of scores (rows, n)."""
     order = np.argsort(-scores, axis=1, kind="stable")
     ordered = np.take_along_axis(scores, order, axis=1)
     last = np.ones(scores.shape, np.bool_)
@@ -60,7 +64,7 @@ def rank(labels: np.ndarray, scores: np.ndarray) -> Ranking:
 
 @cache
 def compiled() -> Any:
-    """`walk`, compiled: it is the part that takes the time."""
+    """`walk`, compiled: it takes most of the time."""
     import numba
 
     return numba.njit(nogil=True)(walk)
@@ -74,8 +78,10 @@ def walk(  # noqa: C901
     specificity: float,
     out: np.ndarray,
 ) -> None:
-    """Down a ranking (rows, n) under whole weights (b, n), to `out` (rows, 3, b): AUC, average
-    precision and sensitivity at a specificity; NaN where a class has no weight."""
+    """Write AUC, average precision and sensitivity at a specificity to `out` (rows, 3, b).
+
+    The rankings are (rows, n), the integer weights (b, n). Results are NaN where a class has no weight.
+    """
     for draw in range(weights.shape[0]):
         weight = weights[draw]
         for row in range(order.shape[0]):
@@ -110,10 +116,26 @@ def walk(  # noqa: C901
 
 
 def ranked(ranking: Ranking, weights: np.ndarray, specificity: float = SPECIFICITY) -> np.ndarray:
-    """Of each row under whole weights (b, n): AUC, the share of pairs ranked rightly, ties counting
-    half, as `sklearn.metrics.roc_auc_score`; average precision as
-    `sklearn.metrics.average_precision_score`; and the highest sensitivity of a threshold with at least
-    that specificity: (rows, 3, b). NaN where a class has no weight."""
+    """AUC, average precision, and sensitivity at a specificity, of rankings.
+
+    AUC is that of `sklearn.metrics.roc_auc_score`, average precision that of
+    `sklearn.metrics.average_precision_score`. Sensitivity is the highest of all thresholds with at
+    least the specificity.
+
+    Parameters
+    ----------
+    ranking
+        The rankings, (rows, n).
+    weights
+        Integer weights, (b, n).
+    specificity
+        The least specificity, 0 to 1.
+
+    Returns
+    -------
+    numpy.ndarray
+        The metrics RANKED, (rows, 3, b); NaN where a class has no weight.
+    """
     out = np.empty((len(ranking.order), len(RANKED), len(weights)))
     held = np.ascontiguousarray(weights, np.uint16)
     compiled()(ranking.order, ranking.last, ranking.positive, held, float(specificity), out)
@@ -123,8 +145,8 @@ def ranked(ranking: Ranking, weights: np.ndarray, specificity: float = SPECIFICI
 def counts(
     labels: np.ndarray, scores: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Down one row of scores (n,) under weights (n,): each score there is, and the true and false
-    positives if all from it up are called positive."""
+    """The distinct scores of one row (n,), from high to low, and the weight (n,) of true and of false
+    positives if all patches with at least that score are classified as positive."""
     order = np.argsort(-scores, kind="stable")
     ends = np.flatnonzero(np.r_[np.diff(scores[order]) != 0, True])
     true = np.cumsum((weights * labels)[order])[ends]
@@ -133,13 +155,13 @@ def counts(
 
 
 def calibration_bins(probabilities: np.ndarray) -> np.ndarray:
-    """The bin of each probability: BINS of equal width, each with its upper edge."""
+    """The bin of each probability, of BINS bins of equal width; an upper edge belongs to its bin."""
     return np.asarray(np.clip(np.ceil(probabilities * BINS).astype(int) - 1, 0, BINS - 1))
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Rows of probabilities (rows, n), ready to be scored under any weights."""
+    """Rows of probabilities (rows, n), prepared for scoring under any weights."""
 
     ranking: Ranking
     sums: np.ndarray  # (4 rows, n): squared error, log loss, right among positives, among negatives
@@ -148,7 +170,7 @@ class Scored:
     specificity: float
 
     def metrics(self, weights: np.ndarray) -> np.ndarray:
-        """METRICS in their order, under whole weights (b, n): (rows, metrics, b)."""
+        """METRICS in their order, under integer weights (b, n): (rows, metrics, b)."""
         columns = weights.T.astype(np.float64)
         every, positives = columns.sum(axis=0), self.positive @ columns
         squares, logs, right, spared = (self.sums @ columns).reshape(4, -1, len(weights))
@@ -165,11 +187,11 @@ def prepare(
     thresholds: Sequence[float],
     specificity: float = SPECIFICITY,
 ) -> Scored:
-    """Rows of probabilities (rows, n) ready to score: a patch is called positive if its probability is
-    at least its row's threshold.
+    """Prepare rows of probabilities (rows, n) for scoring.
 
-    Brier score and log loss as scikit-learn's; calibration error after C. Guo et al., "On calibration
-    of modern neural networks", ICML 2017.
+    A patch is classified as positive if its probability is at least its row's threshold. Brier score
+    and log loss are scikit-learn's; the calibration error is that of C. Guo et al., "On calibration of
+    modern neural networks", ICML 2017.
     """
     least = np.finfo(probabilities.dtype).eps  # as sklearn.metrics.log_loss
     clipped = np.clip(probabilities, least, 1 - least)
@@ -196,11 +218,11 @@ def prepare(
 def metrics(labels: np.ndarray, probabilities: np.ndarray, threshold: float = 0.5) -> dict[str, float]:
     """METRICS of one row of probabilities (n,)."""
     scored = prepare(labels, probabilities[None], [threshold])
-    found = scored.metrics(np.ones((1, len(labels)), np.int64))[0, :, 0]
-    return dict(zip(METRICS, found.tolist(), strict=True))
+    values = scored.metrics(np.ones((1, len(labels)), np.int64))[0, :, 0]
+    return dict(zip(METRICS, values.tolist(), strict=True))
 
 
 def best_threshold(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """The threshold of the highest balanced accuracy; the highest of several."""
+    """The threshold with the highest balanced accuracy; the highest threshold if there are several."""
     scores, true, false = counts(labels, probabilities, np.ones(len(labels)))
     return float(scores[np.argmax(true / true[-1] - false / false[-1])])

@@ -193,9 +193,14 @@ def probabilities(table: IdTable, column: str) -> np.ndarray:
 
 
 def write_predictions(path: Path, ids: Sequence[str], probabilities: np.ndarray) -> None:
-    """Write `id,label`. Raises InputError if a probability is not finite or not one."""
+    """Write predictions as a CSV of `id` and `label`.
+
+    Raises InputError if a value is not a probability from 0 to 1.
+    """
     inside = (probabilities >= 0) & (probabilities <= 1)  # false for NaN as well
     if not inside.all():
-        raise InputError(f"{int((~inside).sum())} predictions are no probabilities; nothing written.")
+        raise InputError(
+            f"{int((~inside).sum())} predictions are not probabilities; nothing was written."
+        )
     with whole_file(path) as temporary:
         pd.DataFrame({"id": list(ids), "label": probabilities}).to_csv(temporary, index=False)

@@ -1,4 +1,4 @@
-"""A submission: exactly the sample's ids, in the sample's order."""
+"""Kaggle submissions: exactly the ids of the sample, in its order."""
 
 from __future__ import annotations
 
@@ -14,10 +14,28 @@ from .predictions import write_predictions
 def submit(
     path: Path, ids: list[str], probabilities: np.ndarray, sample: Path | None
 ) -> tuple[int, int]:
-    """Write the submission; returns how many rows it has and how many predictions it leaves out.
+    """Write a submission.
 
-    Without a sample it has all ids in their order. Raises InputError if an id of the sample has
-    no prediction.
+    Parameters
+    ----------
+    path
+        The CSV to write.
+    ids
+        The ids of the patches predicted.
+    probabilities
+        The probability of tumor of each, (n,).
+    sample
+        Kaggle's sample submission, whose ids are written in its order. None: all ids.
+
+    Returns
+    -------
+    tuple of int
+        How many rows were written, and how many predictions were left out.
+
+    Raises
+    ------
+    InputError
+        If an id of the sample has no prediction.
     """
     wanted = ids if sample is None else read_table(sample, ("id", "label"), "sample")["id"].tolist()
     if not wanted:

@@ -1,1 +1,1 @@
-"""A comparison to look at: one HTML file that needs nothing else, or Markdown."""
+"""Reports: self-contained HTML pages, Markdown, and model cards, rendered from records."""

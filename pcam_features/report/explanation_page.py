@@ -1,7 +1,8 @@
-"""One patch explained, as a page: its picture and the columns that moved it."""
+"""The page that explains the prediction of one patch: its picture and the columns that moved it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
@@ -10,30 +11,34 @@ import numpy as np
 from .html import document
 from .pictures import framed
 
+LABELS = {None: "of unknown label", 0: "labeled normal", 1: "labeled tumor"}
 
-def sentence(found: dict[str, Any]) -> str:
-    truth = {None: "of unknown label", 0: "labeled normal", 1: "labeled tumor"}[found["label"]]
-    said, apart = f"probability of tumor {found['probability']:.3f}", found["out_of_fold_probability"]
-    if apart is not None:
-        said = (
-            f"probability of tumor {apart:.3f} out of fold; the model, which has learned from it, says "
-            f"{found['probability']:.3f}, and that is what is explained"
+
+def sentence(record: Mapping[str, Any]) -> str:
+    """The patch and its probability, in a sentence."""
+    prediction = f"probability of tumor {record['probability']:.3f}"
+    out_of_fold = record["out_of_fold_probability"]
+    if out_of_fold is not None:
+        prediction = (
+            f"probability of tumor {out_of_fold:.3f} out of fold; explained is the final model, which "
+            f"was fitted on this patch and predicts {record['probability']:.3f}"
         )
-    return f"{found['id']} ({found['split']}, {truth}): {said}"
+    return f"{record['id']} ({record['split']}, {LABELS[record['label']]}): {prediction}"
 
 
-def adding_up(found: dict[str, Any]) -> str:
-    """How the columns come to the probability, in a sentence."""
-    shown = sum(one["contribution"] for one in found["columns"])
+def adding_up(record: Mapping[str, Any]) -> str:
+    """How the columns add up to the probability, in a sentence."""
+    shown = sum(column["contribution"] for column in record["columns"])
     return (
-        f"log-odds: {found['start']:+.3f} for the mean patch, {shown:+.3f} by these columns, "
-        f"{found['others']:+.3f} by all others: {found['sum']:+.3f}, calibrated to a probability of "
-        f"{found['probability']:.3f}"
+        f"log-odds: {record['start']:+.3f} baseline, {shown:+.3f} from these columns, "
+        f"{record['others']:+.3f} from all others, {record['sum']:+.3f} in total; calibrated to a "
+        f"probability of {record['probability']:.3f}"
     )
 
 
-def by_family(found: dict[str, Any]) -> str:
-    ordered = sorted(found["families"].items(), key=lambda one: -abs(one[1]))
+def by_family(record: Mapping[str, Any]) -> str:
+    """The contribution of each family, largest first."""
+    ordered = sorted(record["families"].items(), key=lambda family: -abs(family[1]))
     return "by family: " + ", ".join(f"{name} {share:+.3f}" for name, share in ordered)
 
 
@@ -46,34 +51,45 @@ td.bar div { height: 1rem; }
 """
 
 
-def page(found: dict[str, Any], patch: np.ndarray | None) -> str:
-    """The explanation as an HTML file that needs nothing else."""
-    largest = max(abs(one["contribution"]) for one in found["columns"]) or 1.0
-    rows = []
-    for one in found["columns"]:
-        share = 50 * abs(one["contribution"]) / largest
-        style = "up" if one["contribution"] > 0 else "down"
-        rows.append(
-            f"<tr><td><code>{escape(one['column'])}</code><br>{escape(one['meaning'])}</td>"
-            f"<td>{one['value']:.4g} {escape(one['unit'])}</td>"
-            f"<td>{one['training_mean']:.4g} ({one['deviations']:+.1f} deviations from it)</td>"
-            f"<td>{one['contribution']:+.3f}</td>"
-            f'<td class="bar"><div class="{style}" style="width:{share:.1f}%"></div></td></tr>'
-        )
+def row(column: Mapping[str, Any], largest: float) -> str:
+    """A column as a row of the table; `largest` is the largest contribution of any."""
+    share = 50 * abs(column["contribution"]) / largest
+    style = "up" if column["contribution"] > 0 else "down"
+    return (
+        f"<tr><td><code>{escape(column['column'])}</code><br>{escape(column['meaning'])}</td>"
+        f"<td>{column['value']:.4g} {escape(column['unit'])}</td>"
+        f"<td>{column['training_mean']:.4g} ({column['deviations']:+.1f} SD)</td>"
+        f"<td>{column['contribution']:+.3f}</td>"
+        f'<td class="bar"><div class="{style}" style="width:{share:.1f}%"></div></td></tr>'
+    )
+
+
+def page(record: Mapping[str, Any], patch: np.ndarray | None) -> str:
+    """The explanation as a self-contained HTML file.
+
+    Parameters
+    ----------
+    record
+        The explanation, as `pcam explain --json` prints it.
+    patch
+        Its pixels, uint8 (96, 96, 3), or None.
+    """
+    largest = max(abs(column["contribution"]) for column in record["columns"]) or 1.0
+    rows = [row(column, largest) for column in record["columns"]]
     figure = "<p>(No picture.)</p>"
     if patch is not None:
         figure = (
             f"<figure>{framed(patch, 'The patch')}"
-            "<figcaption>The square is the center, where the label is decided.</figcaption></figure>"
+            "<figcaption>The square marks the center, which decides the label.</figcaption></figure>"
         )
-    columns = ("column", "value", "training mean", "log-odds")
-    head = "".join(f'<th scope="col">{one}</th>' for one in columns)
+    columns = ("column", "value", "training mean (distance)", "contribution")
+    head = "".join(f'<th scope="col">{column}</th>' for column in columns)
     body = (
-        f"<main><h1>What moved this patch</h1><p>{escape(sentence(found))}.</p>{figure}"
-        f"<table><caption>The {len(rows)} columns that moved it most, in log-odds. To the right: "
-        f"toward tumor.</caption><thead><tr>{head}"
+        f"<main><h1>Explanation of one patch</h1><p>{escape(sentence(record))}.</p>{figure}"
+        f"<table><caption>The {len(rows)} columns with the largest contribution to log-odds. Bars to "
+        f"the right: toward tumor.</caption><thead><tr>{head}"
         '<th scope="col"><span aria-hidden="true">− 0 +</span></th></tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table><p>{escape(adding_up(found))}.</p>"
-        f"<p>{escape(by_family(found))}.</p><p>Not a medical device.</p></main>"
+        f"<tbody>{''.join(rows)}</tbody></table><p>{escape(adding_up(record))}.</p>"
+        f"<p>{escape(by_family(record))}.</p><p>Not a medical device.</p></main>"
     )
-    return document(f"pcam explain: {found['id']}", body, head=STYLE)
+    return document(f"pcam explain: {record['id']}", body, head=STYLE)

@@ -1,4 +1,4 @@
-"""Patches in an HTML page."""
+"""Patches as pictures in an HTML page."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def png(picture: np.ndarray) -> str:
 
 
 def framed(patch: np.ndarray, name: str) -> str:
-    """A picture with the center's square drawn, as HTML."""
+    """A patch with a square around its center, as HTML."""
     start, stop = CENTER
     near, side = (f"{100 * length / PATCH_SIZE:.3f}%" for length in (start, stop - start))
     return (
@@ -34,7 +34,7 @@ def framed(patch: np.ndarray, name: str) -> str:
 
 
 def sheet(patches: Sequence[np.ndarray], columns: int) -> np.ndarray:
-    """Patches side by side, a pixel of white around each and its center's square drawn in."""
+    """Patches side by side, each with a white border and a square around its center."""
     rows = -(-len(patches) // columns)
     side = PATCH_SIZE + 2
     cells = np.full((rows * columns, side, side, 3), 255, np.uint8)
