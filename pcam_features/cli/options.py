@@ -95,4 +95,6 @@ def cores(threads: int) -> int:
 def check_one_image(fit: Fitting | None) -> None:
     """Raise InputError for a command that needs one image of each patch, not several tiles."""
     if fit == Fitting.tile:
-        raise InputError("--fit tile is for features, which are averaged; use --fit resize or crop.")
+        raise InputError(
+            "--fit tile applies only to extract, which averages features over tiles; use resize or crop."
+        )
