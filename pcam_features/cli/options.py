@@ -96,5 +96,5 @@ def check_one_image(fit: Fitting | None) -> None:
     """Raise InputError for a command that needs one image of each patch, not several tiles."""
     if fit == Fitting.tile:
         raise InputError(
-            "--fit tile applies only to extract, which averages features over tiles; use resize or crop."
+            "--fit tile applies only to extract, which averages features over tiles; use another --fit."
         )
