@@ -19,6 +19,7 @@ from ..evaluate.subsets import disagreement
 from ..store.pictures import open_pictures
 from .bundle import Bundle, read
 from .explain_patch import reasons
+from .manifest import ModelManifest
 from .predict import check_features
 
 SHOWN = 12  # patches
@@ -80,12 +81,14 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Exhibits:
-    """What a report shows beside the scores; `gallery` is None without a feature store, `model` None
-    without a classical model."""
+    """What a report shows beside the scores.
+
+    `gallery` is None without a feature store, `model`, the classical model's manifest, without a model.
+    """
 
     curves: tuple[ModelCurves, ...]
     gallery: Gallery | None
-    model: Bundle | None
+    model: ModelManifest | None
 
 
 def open_model(path: Path, data: ComparisonData) -> Bundle:
@@ -127,7 +130,7 @@ def gather(
     return Exhibits(
         curves=curves(data.labels, data.entries, data.groups, seed=seed, threads=threads),
         gallery=None if data.features is None else gallery(data, data.features, model, source),
-        model=model,
+        model=None if model is None else model.manifest,
     )
 
 

@@ -1,4 +1,4 @@
-"""A model's card: what it was made from, how it was scored, and what it is not for."""
+"""Model cards: training data, protocol, scores, and what the model must not be used for."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from ..learn.manifest import ModelManifest
 from .sentences import findings, score_rows
 
 NOT_FOR = (
-    "diagnosis, or any decision about a patient: this is no medical device, but made to compare "
-    "methods on research data. Of other scanners, stains, tissues or patch sizes than those it was "
-    "fitted on these scores say nothing."
+    "diagnosis, or any decision about a patient. This is no medical device; it serves to compare "
+    "methods on research data. The scores do not hold for scanners, stains, tissues or patch sizes "
+    "other than those of the training data."
 )
 
 
 def card(manifest: ModelManifest) -> str:
-    """A model's card, in Markdown.
+    """The card of a model, in Markdown.
 
-    After M. Mitchell et al., "Model cards for model reporting", FAT* 2019.
+    The format is that of M. Mitchell et al., "Model cards for model reporting", FAT* 2019.
     """
     source, folds = manifest.source, manifest.folds
     scores = score_rows(manifest)
@@ -28,7 +28,7 @@ def card(manifest: ModelManifest) -> str:
             name,
             f"{len(known.columns):,}",
             f"{manifest.importance[name].contribution:.3f}",
-            f"{manifest.importance[name].gain:.1%}" if trees else "no trees in use",
+            f"{manifest.importance[name].gain:.1%}" if trees else "no trees used",
         )
         for name, known in manifest.families.items()
     ]
@@ -37,7 +37,7 @@ def card(manifest: ModelManifest) -> str:
         [
             "# A classical model of pcam",
             "",
-            "The probability that the center 32×32 of a 96×96 H&E patch holds tumor.",
+            "The probability that the center 32×32 of a 96×96 H&E patch contains tumor.",
             "",
             f"**Not for**: {NOT_FOR}",
             "",
@@ -47,27 +47,27 @@ def card(manifest: ModelManifest) -> str:
             f"{source.split} of {source.path} ({source.kind}). {source.protocol}",
             f"- {folds.count} folds: {folds.protocol}.",
             "",
-            "## Scores out of fold",
+            "## Out-of-fold scores",
             "",
             table(("model", "AUC", f"{LEVEL:.0%} interval, groups resampled", "weight"), scores),
             "",
             *(f"- {sentence}" for sentence in findings(manifest)),
             "",
-            "## What it goes by",
+            "## Contribution of each family",
             "",
-            table(("family", "columns", "moves log-odds by", "gain of trees"), families),
+            table(("family", "columns", "contribution", "gain of trees"), families),
             "",
-            "By how much a family moves the log-odds of a patch, up or down, is the mean over "
-            f"{SAMPLE:,} patches, or all if there are fewer. "
-            "`importance.parquet` has the same of each column, `folds.parquet` the folds, "
-            "`out_of_fold.parquet` what each model said.",
+            "The contribution is how much a family changes the log-odds of a patch, up or down, "
+            f"averaged over {SAMPLE:,} patches, or all if there are fewer. `importance.parquet` has "
+            "the same for each column, `folds.parquet` the folds, and `out_of_fold.parquet` the "
+            "predictions of each model.",
             "",
             "## Made with",
             "",
             f"- pcam {manifest.pcam_version} on {manifest.device}, {manifest.threads} "
             f"threads, seed {manifest.seed}; {versions}",
-            "- The same features, seed, versions, device and number of threads give the same bytes; "
-            "other processors or numbers of threads add up in another order, so that last digits may "
-            "differ.",
+            "- The same features, seed, versions, device and number of threads reproduce the model "
+            "byte by byte. Other processors or numbers of threads sum in another order, so that the "
+            "last digits may differ.",
         ]
     )

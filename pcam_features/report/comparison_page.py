@@ -12,8 +12,8 @@ from ..evaluate.paired import PLAIN_THRESHOLD
 from ..evaluate.published import NOTE
 from ..evaluate.result import Comparison
 from ..evaluate.subsets import LEAST
-from ..learn.bundle import Bundle
 from ..learn.exhibits import Exhibits, Gallery
+from ..learn.manifest import ModelManifest
 from ..storage.files import write_text
 from . import charts, tables
 from .charts import Chart
@@ -61,7 +61,7 @@ def page(result: Comparison, exhibits: Exhibits, *, published: bool) -> str:
         section("patches", patches_title(result), *patches(exhibits.gallery, result))
     if exhibits.model is not None:
         model = [show(chart) for chart in model_charts(exhibits.model)]
-        model += [f"<p>{escape(sentence)}.</p>" for sentence in findings(exhibits.model.manifest)]
+        model += [f"<p>{escape(sentence)}.</p>" for sentence in findings(exhibits.model)]
         section("families", "The classical model", *model)
     if published:
         columns, rows = tables.published()
@@ -227,10 +227,10 @@ def parts(result: Comparison, show: Show) -> list[str]:
     return shown
 
 
-def model_charts(model: Bundle) -> list[Chart]:
+def model_charts(model: ModelManifest) -> list[Chart]:
     """The base models of the classical model, and what it relies on."""
-    scores = model.manifest.out_of_fold_auc
-    contributions = {name: record.contribution for name, record in model.manifest.importance.items()}
+    scores = model.out_of_fold_auc
+    contributions = {name: record.contribution for name, record in model.importance.items()}
     return [
         Chart(
             "ablation",
@@ -251,17 +251,16 @@ def model_charts(model: Bundle) -> list[Chart]:
     ]
 
 
-def made_with(model: Bundle) -> str:
+def made_with(model: ModelManifest) -> str:
     """What the classical model was made from."""
-    manifest = model.manifest
-    versions = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
+    versions = ", ".join(f"{name} {version}" for name, version in model.versions.items())
     return (
-        f"The classical model was fitted on {manifest.source.rows:,} patches of "
-        f"{manifest.source.path}; folds: {manifest.folds.protocol}; versions: {versions}."
+        f"The classical model was fitted on {model.source.rows:,} patches of "
+        f"{model.source.path}; folds: {model.folds.protocol}; versions: {versions}."
     )
 
 
-def protocol(result: Comparison, model: Bundle | None) -> str:
+def protocol(result: Comparison, model: ModelManifest | None) -> str:
     """How the comparison was made, as HTML."""
     thresholds = f"{PLAIN_THRESHOLD:g} for all models"
     if result.thresholds_chosen_on:

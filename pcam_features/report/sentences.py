@@ -1,22 +1,25 @@
-"""What a fit has come to, in sentences and cells of text."""
+"""The result of a fit, in sentences and cells of text."""
 
 from __future__ import annotations
-
-from dataclasses import asdict
 
 from ..evaluate.intervals import Estimate
 from ..learn.manifest import ModelManifest, SearchRecord
 
 CHOICES = {
-    "mean": "the mean of all",
-    "best": "the best single model, picked anew for each fold",
+    "mean": "the mean of all models",
+    "best": "the best single model, chosen within each fold",
     "stack": "a stack",
 }
 
 
+def weights_of(manifest: ModelManifest) -> dict[str, float]:
+    """The weight of each base model."""
+    return dict(zip(manifest.stack.models, manifest.stack.weights, strict=True))
+
+
 def score_rows(manifest: ModelManifest) -> list[tuple[str, str, str, str]]:
-    """Of each model and of all together: name, AUC, its interval, weight."""
-    weights = dict(zip(manifest.stack.models, manifest.stack.weights, strict=True))
+    """Name, AUC, its interval and the weight of each base model and of all combined."""
+    weights = weights_of(manifest)
     return [
         (name, f"{score.value:.4f}", span(score), f"{weights[name]:.3f}" if name in weights else "")
         for name, score in manifest.out_of_fold_auc.items()
@@ -24,52 +27,57 @@ def score_rows(manifest: ModelManifest) -> list[tuple[str, str, str, str]]:
 
 
 def findings(manifest: ModelManifest) -> list[str]:
-    """In sentences: what the models are combined by, calibration, the search, the leakage gap."""
+    """Sentences on how models are combined, on calibration, the search, and the leakage gap."""
     leak = manifest.leakage
     return [
         *combination(manifest),
         calibrating(manifest),
         *searched(manifest.search),
-        f"leakage gap, measured on {leak.model}: AUC {leak.auc:.4f} in these folds, "
-        f"{leak.auc_at_random:.4f} in folds dealt at random ({leak.gap:+.4f})",
+        f"leakage gap of {leak.model}: AUC {leak.auc:.4f} in these folds, {leak.auc_at_random:.4f} in "
+        f"random folds ({leak.gap:+.4f})",
     ]
 
 
 def combination(manifest: ModelManifest) -> list[str]:
     """How the base models are combined."""
-    aucs, choice = manifest.candidates, manifest.stack.choice
-    weights = dict(zip(manifest.stack.models, manifest.stack.weights, strict=True))
-    taken = max(weights, key=lambda name: weights[name]) if choice == "best" else CHOICES[choice]
-    each = ", ".join(f"{CHOICES[name]} {auc:.4f}" for name, auc in aucs.items())
-    simpler = "" if choice == "stack" else "; stacking does not help"
+    weights, choice = weights_of(manifest), manifest.stack.choice
+    used = max(weights, key=lambda name: weights[name]) if choice == "best" else CHOICES[choice]
+    aucs = ", ".join(f"{CHOICES[name]} {auc:.4f}" for name, auc in manifest.candidates.items())
+    simpler = "" if choice == "stack" else "; stacking does not improve on it"
     return [
-        f"combined is {taken}: AUC across folds of {each}{simpler}",
-        "combined's AUC in the table is with that choice and the calibration made anew for each fold: "
-        "the one to report",
+        f"combined is {used}; cross-validated AUC: {aucs}{simpler}",
+        "the AUC of combined in the table repeats this choice and the calibration within each fold: it "
+        "is the one to report",
     ]
 
 
 def calibrating(manifest: ModelManifest) -> str:
     """What calibration changed."""
-    before, after = asdict(manifest.calibration.before), asdict(manifest.calibration.after)
-    names = {"brier": "Brier score", "log_loss": "log loss", "ece": "calibration error"}
-    each = ", ".join(f"{name} {before[k]:.4f} → {after[k]:.4f}" for k, name in names.items())
-    without = "; fitted on all folds it does not help, so the model has none"
-    without = "" if manifest.stack.is_calibrated else without
-    return f"calibration across folds, lower is better, before → after: {each}{without}"
+    before, after = manifest.calibration.before, manifest.calibration.after
+    changes = (
+        f"Brier score {before.brier:.4f} → {after.brier:.4f}, "
+        f"log loss {before.log_loss:.4f} → {after.log_loss:.4f}, "
+        f"calibration error {before.ece:.4f} → {after.ece:.4f}"
+    )
+    unused = (
+        "" if manifest.stack.is_calibrated else "; it does not help, so the model is not calibrated"
+    )
+    return f"cross-validated calibration, before → after, lower is better: {changes}{unused}"
 
 
 def searched(search: dict[str, SearchRecord]) -> list[str]:
-    """What a search for settings found, and whether it is used."""
-    said = [
-        f"search for {kind} ({one.trials} trials, mean AUC of folds, all families): defaults "
-        f"{one.default:.4f}, best {one.best:.4f}, best of the other folds {one.nested:.4f}: "
-        + ("taken" if one.taken else "not taken")
-        for kind, one in search.items()
+    """What a search for settings found, and whether its result is used."""
+    sentences = [
+        f"settings search for {kind} ({record.trials} trials, mean AUC over folds, all families): "
+        f"defaults {record.default:.4f}, best {record.best:.4f}, nested {record.nested:.4f}: "
+        + ("used" if record.taken else "not used")
+        for kind, record in search.items()
     ]
-    if any(one.taken for one in search.values()):
-        said.append("the scores are of settings chosen on these folds: expect a little less elsewhere")
-    return said
+    if any(record.taken for record in search.values()):
+        sentences.append(
+            "the settings were chosen on these folds, so the scores are slightly optimistic"
+        )
+    return sentences
 
 
 def span(estimate: Estimate, sign: str = "") -> str:
