@@ -1,1 +1,1 @@
-"""What belongs together: slides, pseudo-slides, near-duplicates, and folds of them."""
+"""Groups of patches (slides, pseudo-slides, near-duplicates) and cross-validation folds of groups."""

@@ -1,4 +1,4 @@
-"""What patches look like: how copies are known, and which patches may be of one slide."""
+"""The appearance of patches, from which near-duplicates and pseudo-slides are derived."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ LOOKED_AT = (
     "color__p05__patch_",
     "color__p95__patch_",
 )
-NEAR = 0.02  # a column's spread: all of the copies in PCam's training set, and next to no others
+NEAR = 0.02  # in units of a column's spread; finds all duplicates in PCam's training set
 
 
 def looked_at(columns: Sequence[str]) -> list[int]:
-    """The places of the columns that looks are made of."""
+    """The positions of the columns that describe appearance."""
     return [k for k, name in enumerate(columns) if name.startswith(LOOKED_AT)]
 
 
 @dataclass(frozen=True)
 class Looks:
-    """What patches look like, in units of each column's spread, float64 (rows, columns).
+    """The appearance of patches, in units of each column's spread, float64 (rows, columns).
 
-    `copies` is what near-duplicates share: the mean and deviation of each plane over the patch.
-    `slide` tells rather which slide a patch is from than what it shows: the 5th and 95th
-    percentiles, which are the stain at its darkest and the light of the lamp.
-    Turned and flipped copies look the same.
+    `copies` has the columns that near-duplicates share: mean and standard deviation of each plane.
+    `slide` has columns that depend more on the slide than on the content: the 5th and 95th percentiles,
+    which measure the darkest stain and the brightness of the lamp. Both are the same for rotated and
+    flipped patches.
     """
 
     copies: np.ndarray
@@ -43,7 +43,7 @@ class Looks:
 
 
 def looks_of(color: np.ndarray, columns: Sequence[str]) -> Looks:
-    """The looks of patches from their color features (rows, columns)."""
+    """The appearance of patches from their color features (rows, columns)."""
 
     def scaled(*starts: str) -> np.ndarray:
         values = color[:, [k for k, name in enumerate(columns) if name.startswith(starts)]]
@@ -58,7 +58,7 @@ def looks_of(color: np.ndarray, columns: Sequence[str]) -> Looks:
 
 
 def near_duplicates(fingerprints: np.ndarray) -> np.ndarray:
-    """A cluster for each row (rows,): rows that differ by less than NEAR a column, and theirs."""
+    """The cluster of each row (rows,): rows that differ by less than NEAR per column, transitively."""
     different, codes = np.unique(fingerprints, axis=0, return_inverse=True)
     reach = NEAR * np.sqrt(fingerprints.shape[1])
     pairs = cKDTree(different).query_pairs(reach, output_type="ndarray")
@@ -68,7 +68,7 @@ def near_duplicates(fingerprints: np.ndarray) -> np.ndarray:
 
 
 def looks_in(store: Store, split: str) -> Looks | None:
-    """The looks of a split's patches, or None where their color features are not finished."""
+    """The appearance of a split's patches, or None if their color features are not complete."""
     if FAMILY not in store.families(split):
         return None
     columns = store.manifest.families[FAMILY].columns

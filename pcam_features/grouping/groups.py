@@ -1,4 +1,4 @@
-"""A group for each patch: its slide or, where slides are unknown, a pseudo-slide."""
+"""The group of each patch: its slide or, where slides are unknown, a pseudo-slide."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .appearance import Looks, near_duplicates
 
 
 def group_codes(ids: list[str], slides: list[Any]) -> tuple[np.ndarray, int]:
-    """A group for each patch: its slide, or itself where that is unknown; and how many are known."""
+    """The group of each patch, its slide or else itself, and the number of patches of known slide."""
     known = [isinstance(slide, str) and slide != "" for slide in slides]
     names = [
         f"slide:{slide}" if is_known else f"patch:{i}"
@@ -23,11 +23,11 @@ def group_codes(ids: list[str], slides: list[Any]) -> tuple[np.ndarray, int]:
     return np.unique(np.array(names), return_inverse=True)[1], sum(known)
 
 
-SMALL = 4  # patches a slide: with fewer on average, what is called a slide is hardly one
-PSEUDO_SLIDES = 15  # by what they foretell of new slides: see DECISIONS.md
-LEAST = 20  # patches, or clusters of near-duplicates, that a pseudo-slide has on average
+SMALL = 4  # patches per slide: with fewer on average, the column is hardly that of slides
+PSEUDO_SLIDES = 15  # the number that predicts the AUC on new slides best; see DECISIONS.md
+LEAST = 20  # minimum average number of patches, or clusters of near-duplicates, per pseudo-slide
 COMPONENTS = 8
-CLIP = 4.0  # deviations
+CLIP = 4.0  # standard deviations
 
 
 def join(group: np.ndarray, cluster: np.ndarray) -> np.ndarray:
@@ -38,12 +38,12 @@ def join(group: np.ndarray, cluster: np.ndarray) -> np.ndarray:
 
 
 def pseudo_slides(look: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """A pseudo-slide (rows,) for each row of looks (rows, columns): a cluster of what looks alike."""
+    """The pseudo-slide (rows,) of each row of appearance (rows, columns): a k-means cluster."""
     from sklearn.cluster import KMeans
     from sklearn.decomposition import PCA
 
     clipped = np.clip(look, -CLIP, CLIP)
-    with threadpool_limits(1):  # several threads add up in any order
+    with threadpool_limits(1):  # several threads would add in varying order
         components = PCA(min(COMPONENTS, *look.shape), random_state=seed).fit_transform(clipped)
         found: np.ndarray = KMeans(count, n_init=1, random_state=seed).fit_predict(components)
     return found
@@ -52,10 +52,13 @@ def pseudo_slides(look: np.ndarray, count: int, seed: int) -> np.ndarray:
 def group_unknown(
     group: np.ndarray, unknown: np.ndarray, looks: Looks, folds: int, seed: int
 ) -> tuple[np.ndarray, int]:
-    """Groups (rows,) with near-duplicates joined and those without a slide in pseudo-slides, and how
-    many pseudo-slides there are: none where there are too few patches for `folds` of them."""
+    """Join near-duplicates, and assign groups without a slide to pseudo-slides.
+
+    Returns the groups (rows,) and the number of pseudo-slides, which is 0 if there are too few patches
+    for `folds` of them.
+    """
     group = join(group, near_duplicates(looks.copies))
-    slideless = np.bincount(group, ~unknown) == 0  # groups, each of near-duplicates alone
+    slideless = np.bincount(group, ~unknown) == 0  # groups without a patch of known slide
     count = min(max(PSEUDO_SLIDES, folds), int(slideless.sum()) // LEAST)
     if count < folds:
         return group, 0
@@ -69,29 +72,32 @@ def group_unknown(
 def make_groups(
     patches: pd.DataFrame, looks: Looks | None, folds: int, seed: int, unit: str
 ) -> tuple[np.ndarray, str]:
-    """A group for each patch, its slide (or what else `unit` says that the column holds) or else a
-    pseudo-slide; and in words what stands between training and scored patches, and what that means.
+    """The group of each patch, and a description of the grouping and its consequences.
 
-    A copy of a patch of known slide joins that slide. Without looks a patch of unknown slide is alone.
+    The group is the slide, or another `unit` that the column has, or else a pseudo-slide. A
+    near-duplicate of a patch of known slide joins that slide. Without `looks`, a patch of unknown slide
+    is its own group.
     """
     group, known = group_codes(patches["id"].tolist(), patches["slide"].tolist())
     groups = int(group.max()) + 1
     unknown = len(patches) - known
     if not unknown:
         small = groups > len(patches) / SMALL
-        hardly = ": hardly more than a patch each, so expect less on new slides" if small else ""
+        hardly = (
+            "; there are few patches per group, so scores on new slides will be lower" if small else ""
+        )
         return group, f"grouped by {unit}: {groups:,} {unit}s, none in two folds{hardly}"
     some = f"{known:,} patches grouped by {unit}, " if known else ""
-    how = "each taken alone (no color features to find near-duplicates by)"
+    how = "not grouped (no color features to detect near-duplicates with)"
     if looks is not None:
         missing = patches["slide"].fillna("").to_numpy() == ""
         group, count = group_unknown(group, missing, looks, folds, seed)
         how = (
-            f"grouped into {count} pseudo-slides by stain and light"
+            f"grouped into {count} pseudo-slides by stain and brightness"
             if count
             else "grouped by near-duplicates"
         )
     return group, (
-        f"{some}{unknown:,} patches of unknown {unit} {how}: patches of one {unit} may be in "
-        f"two folds, so expect less on new {unit}s, and true intervals wider"
+        f"{some}{unknown:,} patches of unknown {unit} {how}; patches of one {unit} may be in two "
+        f"folds, so scores on new {unit}s may be lower, and the true intervals wider"
     )

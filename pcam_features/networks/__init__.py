@@ -1,1 +1,1 @@
-"""Reference networks, in PyTorch (the extra `deep`): nothing else in the package needs it."""
+"""Reference networks in PyTorch (the extra `deep`), which only this folder needs."""

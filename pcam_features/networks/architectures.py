@@ -1,12 +1,12 @@
-"""The reference networks: four small CNNs of a Kaggle mini-project, a compact residual one, timm's.
+"""The reference networks: four small CNNs of a Kaggle mini-project, a compact ResNet, timm models.
 
-All take patches as float32 (N, 3, 96, 96), 0 to 1, and give two outputs: normal and tumor.
+All take patches as float32 (N, 3, 96, 96) from 0 to 1, and return two outputs: normal and tumor.
 
 `cnn_one` to `cnn_four` are the Keras networks of the mini-project's notebook, with Keras' initial
 weights: 3×3 'same' convolutions with ReLU, global max pooling, Adam at 1e-4. (The notebook resized its
-training images to 96×3 pixels by mistake; here they see the whole patch.)
-`residual` is a ResNet (K. He et al., CVPR 2016) of 0.7 million weights, which looks at the mean over
-the patch and over its center, and averages its prediction over the eight flips and turns.
+training images to 96×3 pixels by mistake; here they see the whole patch.) `residual` is a ResNet (K. He
+et al., CVPR 2016) with 0.7 million weights. It pools over the patch and over its center, and averages
+its prediction over the eight flips and rotations.
 """
 
 from __future__ import annotations
@@ -24,20 +24,23 @@ from ..geometry import CENTER, PATCH_SIZE
 from .timm_models import network, pixels
 
 DROPOUT = 0.3
-WIDTHS = (32, 64, 128)  # of the residual network's three stages
+WIDTHS = (32, 64, 128)  # channels of the three stages of `residual`
 OUTPUTS = 2
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A network, and how it is trained: `decay` pulls the weights of kernels (not biases, nor what
-    normalizes) to zero, as L2 in the loss with Adam, decoupled with AdamW."""
+    """A network and its training settings.
+
+    `decay` is the weight decay of kernels, not of biases and normalization: an L2 term of the loss with
+    Adam, and decoupled with AdamW.
+    """
 
     build: Callable[[], nn.Module]
     optimizer: type[torch.optim.Optimizer]
     rate: float
     decay: float = 0.0
-    views: int = 1  # flips and turns that a prediction is the mean of
+    views: int = 1  # number of flips and rotations that a prediction averages
     mean: Sequence[float] = (0.0, 0.0, 0.0)
     deviation: Sequence[float] = (1.0, 1.0, 1.0)
 
@@ -104,7 +107,7 @@ def dense(inputs: int, outputs: int) -> list[nn.Module]:
 
 
 def with_kerass_weights(*layers: nn.Module) -> nn.Module:
-    """In sequence, begun as Keras begins: Glorot's uniform weights, biases of zero."""
+    """A sequence of layers, initialized as in Keras: Glorot uniform weights, zero biases."""
     for layer in layers:
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.xavier_uniform_(layer.weight)
@@ -165,7 +168,7 @@ def cnn_four() -> nn.Module:
     )
 
 
-L2 = 1e-4  # times the squared weight in the loss, as Keras has it: its gradient is twice that
+L2 = 1e-4  # factor of the squared weights in the loss, as in Keras; the gradient has twice this factor
 RECIPES = {
     Network.cnn_one: Recipe(cnn_one, torch.optim.Adam, 1e-4),
     Network.cnn_two: Recipe(cnn_two, torch.optim.Adam, 1e-4),
@@ -184,15 +187,17 @@ RECIPES = {
 
 
 def recipe(name: str, *, pretrained: bool) -> Recipe:
-    """The network of that name, one of `constants.Network` or `timm:NAME[:WEIGHTS]`; without
-    `pretrained` a network of timm's begins with random weights, for others to take their place.
+    """The network with this name: one of `constants.Network`, or `timm:NAME[:WEIGHTS]`.
 
-    Raises InputError for a name that is not known, or weights that cannot be used.
+    Without `pretrained`, a timm model starts with random weights, to be replaced by others. Raises
+    InputError for an unknown name, or weights that cannot be used.
     """
     if name.startswith(TIMM):
         return of_timm(name.removeprefix(TIMM), pretrained=pretrained)
     if name not in RECIPES:
-        raise InputError(f"no network called {name}; there are: {', '.join(RECIPES)} and {TIMM}NAME.")
+        raise InputError(
+            f"there is no network {name}; choose one of: {', '.join(RECIPES)}, or {TIMM}NAME."
+        )
     return RECIPES[Network(name)]
 
 
@@ -212,5 +217,5 @@ def of_timm(name: str, *, pretrained: bool) -> Recipe:
 
 
 def weights(network: nn.Module) -> int:
-    """How many numbers a network has learned."""
+    """The number of trainable parameters of a network."""
     return sum(one.numel() for one in network.parameters())

@@ -1,4 +1,4 @@
-"""Patches as they might as well have been: flipped, turned, and stained a little otherwise."""
+"""Data augmentation: flips, rotations and stain jitter."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import torch
 
 from ..families.planes import RGB_FROM_HED
 
-JITTER = 0.05  # of each stain, times and plus
-LEAST = 1 / 255  # of light, so that its logarithm ends
+JITTER = 0.05  # maximum relative and absolute change of each stain
+LEAST = 1 / 255  # minimum brightness, so that its logarithm is finite
 
 
 def turned(patches: torch.Tensor, view: int) -> torch.Tensor:
-    """One of the eight flips and turns of (N, 3, H, H); 0 leaves patches as they are."""
+    """One of the eight flips and rotations of patches (N, 3, H, H). 0 leaves them unchanged."""
     flipped = patches.flip(3) if view >= 4 else patches
     return torch.rot90(flipped, view % 4, (2, 3))
 
 
 def at_random(patches: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Each of (N, 3, H, H) in one of its eight views and with its own shade of stain, 0 to 1."""
+    """Augment patches (N, 3, H, H) from 0 to 1: each in a random view and with random stain jitter."""
     views = rng.integers(0, 8, len(patches))
     out = torch.empty_like(patches)
     for view in np.unique(views):
@@ -28,7 +28,7 @@ def at_random(patches: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
 
 
 def stained(patches: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Hematoxylin, eosin and DAB of each patch scaled and shifted by up to JITTER.
+    """Scale and shift hematoxylin, eosin and DAB of each patch by up to JITTER.
 
     The patch becomes s·(1 + a) + b in each stain s, uniform a and b. Source: D. Tellez et al.,
     "Whole-slide mitosis detection in H&E breast histology using PHH3 as a reference to train distilled
@@ -37,7 +37,7 @@ def stained(patches: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     a, b = rng.uniform(-JITTER, JITTER, (2, len(patches), 3)).astype(np.float32)
     to_density = torch.from_numpy(RGB_FROM_HED.astype(np.float32)).to(patches.device)
     scale, shift = (torch.from_numpy(one).to(patches.device) for one in (1 + a, b))
-    # Scaling in the space of stains is one matrix for each patch in that of optical density.
+    # Scaling in stain space is one matrix per patch in the space of optical density.
     mix = torch.linalg.inv(to_density) @ (scale[:, :, None] * to_density)
     move = shift @ to_density
     density = -torch.log(patches.clamp(min=LEAST)).flatten(2)  # (N, 3, pixels)

@@ -1,4 +1,4 @@
-"""Patches for a network: read by other threads while it computes, whatever their order."""
+"""Feeds patches to a network: threads read them in any order while the network computes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import torch
 from ..sources.source import Split
 from .architectures import Recipe
 
-AHEAD = 2  # batches read before they are asked for
+AHEAD = 2  # batches read in advance
 
 
 def read_rows(split: Split, rows: np.ndarray) -> np.ndarray:
-    """Patches in the order of `rows`, uint8 (n, 96, 96, 3)."""
+    """Read the patches of `rows`, in their order, uint8 (n, 96, 96, 3)."""
     return np.concatenate([split.read(row, row + 1) for row in rows.tolist()])
 
 
@@ -36,13 +36,13 @@ def chunks(rows: np.ndarray, size: int) -> list[np.ndarray]:
 
 
 def to_light(pixels: np.ndarray, device: str) -> torch.Tensor:
-    """uint8 (n, 96, 96, 3) as float32 (n, 3, 96, 96), 0 to 1."""
+    """Convert uint8 (n, 96, 96, 3) to float32 (n, 3, 96, 96) from 0 to 1."""
     light: torch.Tensor = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() / 255
     return light
 
 
 def normalized(light: torch.Tensor, recipe: Recipe) -> torch.Tensor:
-    """What a network takes, in the layout of memory that convolutions are fastest in."""
+    """Normalize patches for a network, in the memory layout in which convolutions are fastest."""
 
     def of_channels(values: Sequence[float]) -> torch.Tensor:
         column: torch.Tensor = torch.tensor(values, device=light.device).view(1, 3, 1, 1)

@@ -1,4 +1,4 @@
-"""Fitting a reference network on the patches of a source, with the folds of `pcam fit`."""
+"""Fits a reference network on the patches of a source, with the folds of `pcam fit`."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ from .training import CHECKPOINT, How, State, Trainer, train
 
 PLAN_VERSION = 1
 LIBRARIES = ("numpy", "torch")
-LOOKED_AT_ROWS = 256  # patches that a thread measures at a time
+LOOKED_AT_ROWS = 256  # patches that a thread processes at a time
 
 
 def choose(device: Device) -> tuple[str, str]:
-    """Where PyTorch computes, and a sentence on why. Raises InputError if it cannot on `cuda`."""
+    """The device of PyTorch, and a message with the reason. Raises InputError without CUDA for `cuda`."""
     there = torch.cuda.is_available()
     if device == Device.cuda and not there:
         raise InputError("--device cuda cannot be used: PyTorch finds no CUDA device. Use cpu or auto.")
@@ -51,9 +51,9 @@ def choose(device: Device) -> tuple[str, str]:
 
 
 def labeled(split: Split) -> pd.DataFrame:
-    """A split's patches as tables of folds have them. Raises InputError if it has no labels."""
+    """The patches of a split as a table of id, label and slide. Raises InputError without labels."""
     if split.labels is None:
-        raise InputError(f"split {split.name!r} has no labels to learn from; choose another --split.")
+        raise InputError(f"split {split.name!r} has no labels to train on; choose another --split.")
     return pd.DataFrame(
         {
             "id": split.ids,
@@ -64,8 +64,10 @@ def labeled(split: Split) -> pd.DataFrame:
 
 
 def deal(split: Split, count: int, seed: int, threads: int) -> Folds:
-    """The folds that `pcam fit` makes of the same patches: where slides are unknown, their color
-    features are measured for it."""
+    """The same folds that `pcam fit` creates for these patches.
+
+    Where slides are unknown, color features are computed for this.
+    """
     patches = labeled(split)
     if all(split.slides):
         return make_folds(patches, count, seed)
@@ -97,19 +99,20 @@ def fit(
     progress: Callable[[int], None] = lambda done: None,
     say: Callable[[str], None] = lambda message: None,
 ) -> dict[str, Any]:
-    """Train `network` on all folds but `fold`, by which the best epoch is taken; at `path`, whole or
-    not at all, is then what `network_file` says. Returns its manifest.
+    """Train `network` on all folds except `fold`, which chooses the best epoch.
+
+    The network is written to the folder `path`, which is complete or absent. Returns its manifest.
 
     Raises InputError for what cannot be trained on, PcamError if training fails.
     """
     patches = labeled(split)
     if not 0 <= fold < folds.count:
-        raise InputError(f"there is no fold {fold}; there are 0 to {folds.count - 1}.")
+        raise InputError(f"there is no fold {fold}; choose one from 0 to {folds.count - 1}.")
     labels = patches["label"].to_numpy(np.int8)
     learned, held = np.flatnonzero(folds.fold != fold), np.flatnonzero(folds.fold == fold)
-    for rows, what in ((learned, "the other folds"), (held, f"fold {fold}")):
+    for rows, what in ((learned, "the set of the other folds"), (held, f"fold {fold}")):
         if np.unique(labels[rows]).size < 2:
-            raise InputError(f"{what} holds one class only; hold out another --fold.")
+            raise InputError(f"{what} has only one class; choose another --fold to hold out.")
     known = {
         "what": bundle.WHAT,
         "mark": bundle.MANIFEST,
@@ -149,16 +152,18 @@ def fit(
 
 
 def unseen(path: Path, manifest: dict[str, Any], split: Split) -> tuple[np.ndarray, int, int]:
-    """The rows of a split that a network at `path` has not learned from, how many of them are of its
-    held-out fold, and how many others it has learned from.
+    """The rows of a split on which a network was not trained.
 
-    Raises InputError if its table of folds is not the one it was trained with.
+    Returns these rows, the number of them in its held-out fold, and the number of rows on which it was
+    trained. Raises InputError if its table of folds is not that of its training.
     """
     table = read_fold_table(path / FOLD_TABLE)
     held = manifest["folds"]["held_out"]
     known = sha256((path / FOLD_TABLE).read_bytes()) == manifest["folds"]["sha256"]
     if not known or type(held) is not int or held not in set(table["fold"]):
-        raise InputError(f"network {path} is damaged: its folds are others; train it anew.")
+        raise InputError(
+            f"network {path} is damaged: its folds do not match its manifest; train it again."
+        )
     fold_of = dict(zip(table["id"], table["fold"], strict=True))
     folds = [fold_of.get(name) for name in split.ids]
     rows = np.array([k for k, fold in enumerate(folds) if fold in (None, held)], int)
@@ -167,7 +172,7 @@ def unseen(path: Path, manifest: dict[str, Any], split: Split) -> tuple[np.ndarr
 
 
 def plain_name(network: str) -> str:
-    """A network's name without the file it was started from."""
+    """The name of a network without the file of its initial weights."""
     return TIMM + network.split(":")[1] if network.startswith(TIMM) else network
 
 
@@ -188,7 +193,9 @@ def write(
     with whole_file(weight_file) as temporary:
         tensors = trainer.network.state_dict().items()
         whole = {name: one.detach().cpu().contiguous() for name, one in tensors}
-        temporary.write_bytes(save(whole))  # safetensors' own files are for their owner's eyes alone
+        temporary.write_bytes(
+            save(whole)
+        )  # safetensors would create a file that only its owner may read
     with whole_file(folder / FOLD_TABLE) as temporary:
         patches.assign(group=folds.group, fold=folds.fold).to_parquet(temporary, index=False)
     manifest["folds"]["sha256"] = sha256((folder / FOLD_TABLE).read_bytes())

@@ -1,4 +1,4 @@
-"""What a trained network says of patches."""
+"""Predictions of a trained network."""
 
 from __future__ import annotations
 
@@ -25,8 +25,10 @@ def probabilities(
     views: int,
     progress: Callable[[int], None] = lambda done: None,
 ) -> np.ndarray:
-    """The probability of tumor of each of `rows`, float64: the mean over the first `views` of the
-    eight flips and turns."""
+    """The probability of tumor for each of `rows`, float64.
+
+    It is the mean over the first `views` of the eight flips and rotations.
+    """
     network.eval()
     found = []
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""Networks of timm, with weights from a file or from timm's own source."""
+"""timm models, with weights from a file or from timm's own source."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import InputError
 
 SAFE, TORCH = ".safetensors", (".pth", ".pt", ".bin")
-CLASSIFIERS = ("head.", "fc.", "classifier.", "head_drop.")  # which an embedding does without
+CLASSIFIERS = ("head.", "fc.", "classifier.", "head_drop.")  # not needed for an embedding
 
 
 def _split(name: str) -> tuple[str, Path | None]:
@@ -19,11 +19,14 @@ def _split(name: str) -> tuple[str, Path | None]:
 
 
 def network(name: str, *, classes: int = 0, pretrained: bool = True) -> Any:
-    """A network of timm's that gives `classes` outputs, or a vector if there are none; without
-    `pretrained` its weights are random and no file is looked for. Raises InputError."""
+    """A timm model with `classes` outputs, or with a vector as output if `classes` is 0.
+
+    Without `pretrained`, its weights are random and no file is read. Raises InputError if the model
+    cannot be created.
+    """
     for module in ("torch", "timm"):
         if find_spec(module) is None:
-            raise InputError(f"{module} is not installed; pip install 'pcam-features[deep]' brings it.")
+            raise InputError(f"{module} is not installed; run pip install 'pcam-features[deep]'.")
     import timm
 
     architecture, file = _split(name)
@@ -32,9 +35,9 @@ def network(name: str, *, classes: int = 0, pretrained: bool = True) -> Any:
         model = timm.create_model(
             architecture, pretrained=pretrained and state is None, num_classes=classes
         )
-    except Exception as error:  # unknown names, no network, a hub that refuses
+    except Exception as error:  # for example unknown names, no connection, or a refusing server
         reason = " ".join(str(error).split())[:300].rstrip(".")
-        raise InputError(f"timm:{name} cannot be made: {reason}.") from None
+        raise InputError(f"timm:{name} cannot be created: {reason}.") from None
     if state is not None:
         try:
             own = model.state_dict()
@@ -46,21 +49,22 @@ def network(name: str, *, classes: int = 0, pretrained: bool = True) -> Any:
             missing, more = model.load_state_dict(fitting, strict=False)
         except RuntimeError as error:
             raise InputError(
-                f"{file} is not of {architecture}: {str(error).split(chr(10))[-1].strip()}"
+                f"the weights in {file} do not fit {architecture}: "
+                f"{str(error).split(chr(10))[-1].strip()}"
             ) from None
         missing, more = (
             [key for key in keys if not key.startswith(CLASSIFIERS)] for keys in (missing, more)
         )
         if missing or more:
             raise InputError(
-                f"{file} is not of {architecture}: {len(missing)} tensors are missing and {len(more)} "
-                f"are not its own, the first {(missing + more)[0]}."
+                f"the weights in {file} do not fit {architecture}: {len(missing)} tensors are missing "
+                f"and {len(more)} are unknown, the first {(missing + more)[0]}."
             )
     return model.eval()
 
 
 def _weights(file: Path) -> dict[str, Any]:
-    """Tensors by name; from a pickle only what `weights_only` lets through."""
+    """Read tensors by name. From a pickle, only what PyTorch's `weights_only` allows."""
     import torch
 
     try:
@@ -75,7 +79,7 @@ def _weights(file: Path) -> dict[str, Any]:
 
 
 def pixels(model: Any) -> dict[str, Any]:
-    """The size, mean and deviation that a network of timm's was trained with."""
+    """The input size, mean and standard deviation with which a timm model was trained."""
     import timm
 
     return dict(timm.data.resolve_model_data_config(model))

@@ -1,8 +1,8 @@
-"""Training a network as people do it: flips, turns and stain jitter, a cosine schedule, mixed precision
-on CUDA, the best epoch by the held-out fold, and checkpoints from which a stopped run goes on.
+"""Training of a network: augmentation, cosine schedule, early stopping and checkpoints.
 
-All that is random comes from the seed and the number of the step, so that a run that was stopped and
-goes on ends in the same weights.
+Augmentation is flips, rotations and stain jitter. On CUDA, precision is mixed. The held-out fold
+chooses the best epoch. All randomness comes from the seed and the number of the step, so that a run
+that continues from a checkpoint ends with the same weights.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from .predict import probabilities
 
 CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINT_SECONDS = 120
-WARM_UP = 0.05  # of all steps: the rate grows from nothing
-STEP_STREAM, EPOCH_STREAM = 1, 2  # of random numbers
+WARM_UP = 0.05  # share of the steps in which the learning rate rises from zero
+STEP_STREAM, EPOCH_STREAM = 1, 2  # streams of random numbers
 
 
 @dataclass(frozen=True)
 class How:
-    """How long and where a network is trained; without `rate`, at its recipe's."""
+    """Training settings. Without `rate`, the learning rate is that of the recipe."""
 
     epochs: int
     batch: int
-    patience: int  # epochs without a better one after which training ends
+    patience: int  # epochs without improvement after which training stops
     seed: int
     device: str
     threads: int
@@ -52,7 +52,7 @@ class How:
 
 @dataclass
 class State:
-    """Where training is: steps done, the loss of this epoch so far, the curve, the best epoch."""
+    """The state of training: steps, loss of the current epoch, learning curve, best epoch."""
 
     step: int = 0
     loss: float = 0.0
@@ -66,7 +66,7 @@ class State:
 
 
 class Trainer:
-    """A network with its optimizer, kept together as a checkpoint keeps them."""
+    """A network with its optimizer, as saved in a checkpoint."""
 
     def __init__(self, network: nn.Module, recipe: Recipe, how: How) -> None:
         self.network, self.recipe, self.how = network, recipe, how
@@ -82,7 +82,7 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(how.device, enabled=half)
 
     def step(self, pixels: np.ndarray, labels: np.ndarray, number: int, total: int) -> float:
-        """Learn from a batch; returns its mean loss."""
+        """Train on one batch; returns its mean loss."""
         self.network.train()
         how = self.how
         torch.manual_seed(int(np.random.SeedSequence([how.seed, number]).generate_state(1)[0]))
@@ -115,13 +115,13 @@ class Trainer:
             save_file(whole, temporary, metadata={"state": json.dumps(said)})
 
     def load(self, file: Path, per_epoch: int) -> State:
-        """Go on where a checkpoint was made. Raises InputError if it is damaged."""
+        """Continue from a checkpoint. Raises InputError if it is damaged."""
         try:
             return self._load(file, per_epoch)
         except (InputError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200].rstrip(".")
             raise InputError(
-                f"{file} is damaged ({reason}); remove {file.parent.parent} to begin anew."
+                f"{file} is damaged ({reason}); remove {file.parent.parent} to start again."
             ) from None
 
     def _load(self, file: Path, per_epoch: int) -> State:
@@ -143,39 +143,39 @@ class Trainer:
             held.setdefault(int(number), {})[key] = one.cpu() if key == "step" else one
         shapes = [one.shape for group in self.optimizer.param_groups for one in group["params"]]
         if [len(held.get(k, {})) for k in range(len(shapes))] != [3] * len(shapes):
-            raise ValueError("its optimizer is not whole")
+            raise ValueError("its optimizer is incomplete")
         if any(
             held[k]["exp_avg"].shape != s or held[k]["exp_avg_sq"].shape != s
             for k, s in enumerate(shapes)
         ):
-            raise ValueError("its optimizer is another's")
+            raise ValueError("its optimizer belongs to another network")
         self.optimizer.load_state_dict({"state": held, "param_groups": fresh["param_groups"]})
         self.scaler.load_state_dict(state.scaler)
         return state
 
 
 def check_state(state: State, per_epoch: int, how: How, names: set[str]) -> None:
-    """Raises KeyError, TypeError or ValueError for a state that no training comes to."""
+    """Raise KeyError, TypeError or ValueError for a state that training cannot reach."""
     epochs = len(state.curve)
     aucs = [float(one["auc"]) + float(one["loss"]) for one in state.curve]
     steps = type(state.step) is int and epochs * per_epoch <= state.step < (epochs + 1) * per_epoch
     if not steps or epochs > how.epochs or not np.isfinite([*aucs, float(state.loss)]).all():
-        raise ValueError("its curve and its steps do not go together")
+        raise ValueError("its learning curve does not match its steps")
     if set(state.best) != (names if epochs else set()):
-        raise ValueError("its best epoch is not whole")
+        raise ValueError("its best epoch is incomplete")
 
 
 def schedule(step: int, total: int) -> float:
-    """The share of the learning rate at a step: up in a line, then down as a cosine."""
+    """The factor of the learning rate at a step: linear warm-up, then cosine decay."""
     warm = max(1.0, WARM_UP * total)
     return min(1.0, (step + 1) / warm) * (1 + cos(pi * step / total)) / 2
 
 
 def rows_of_steps(rows: np.ndarray, how: How, first: int, per_epoch: int) -> Iterator[np.ndarray]:
-    """The rows of each step from `first` on: shuffled anew for each epoch."""
+    """The rows of each step from `first` on, shuffled for each epoch."""
     for epoch in range(first // per_epoch, how.epochs):
         order = np.random.default_rng([how.seed, EPOCH_STREAM, epoch]).permutation(rows)
-        steps = np.array_split(order, per_epoch)  # none much smaller than the others
+        steps = np.array_split(order, per_epoch)  # all of nearly the same size
         yield from steps[first - epoch * per_epoch :] if epoch == first // per_epoch else steps
 
 
@@ -189,10 +189,11 @@ def train(
     progress: Callable[[int], None] = lambda done: None,
     say: Callable[[str], None] = lambda message: None,
 ) -> tuple[State, float]:
-    """Train on the rows `learned`, each epoch scored on the rows `held`; returns the state at the end,
-    the network having the best epoch's weights, and the patches a second that training came to.
+    """Train on the rows `learned`, and score each epoch on the rows `held`.
 
-    `progress` is told of steps. Raises PcamError if the loss is no longer finite.
+    The network then has the weights of the best epoch. Returns the final state and the training
+    throughput in patches per second. `progress` is called with numbers of steps. Raises PcamError if
+    the loss becomes non-finite.
     """
     how, network = trainer.how, trainer.network
     per_epoch = -(-len(learned) // how.batch)
@@ -208,7 +209,7 @@ def train(
         began = time.monotonic()
         loss = trainer.step(pixels, labels[rows], state.step, total)
         if not isfinite(loss):
-            raise PcamError(f"the loss is {loss} at step {state.step:,}; try a lower --rate.")
+            raise PcamError(f"the loss became {loss} at step {state.step:,}; use a lower --rate.")
         patches, seconds = patches + len(rows), seconds + time.monotonic() - began
         state.step += 1
         state.loss += loss * len(rows)
@@ -234,7 +235,7 @@ def train(
 
 
 def is_over(state: State, how: How) -> bool:
-    """Whether training has had all its epochs, or too many without a better one."""
+    """Whether all epochs are done, or too many epochs had no improvement."""
     epochs = len(state.curve)
     return epochs >= how.epochs or epochs - 1 - state.best_epoch() >= how.patience
 
@@ -242,11 +243,11 @@ def is_over(state: State, how: How) -> bool:
 def score_epoch(
     state: State, trainer: Trainer, split: Split, labels: np.ndarray, held: np.ndarray, count: int
 ) -> None:
-    """Add the epoch that has just ended to the curve; keep its weights if it is the best."""
+    """Add the finished epoch to the learning curve, and keep its weights if it is the best."""
     network, how = trainer.network, trainer.how
     found = probabilities(network, trainer.recipe, split, held, how.device, views=1)
     if not np.isfinite(found).all():
-        raise PcamError("the network's predictions are no longer finite; try a lower --rate.")
+        raise PcamError("the network's predictions became non-finite; use a lower --rate.")
     state.curve.append({"loss": state.loss / count, "auc": auc(labels[held], found)})
     state.loss = 0.0
     if state.best_epoch() == len(state.curve) - 1:

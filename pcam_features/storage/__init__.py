@@ -1,1 +1,1 @@
-"""Files and folders that are whole or absent."""
+"""Reading and writing files and folders, which are always either complete or absent."""

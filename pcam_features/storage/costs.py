@@ -1,6 +1,7 @@
-"""What a model costs: a small JSON file in its folder, and beside its predictions for `pcam compare`.
+"""The cost of a model, as a small JSON file in its folder and beside its predictions.
 
-`NAME.cost.json` beside `NAME.csv` may hold any of FIELDS; for models of others it is written by hand.
+`pcam compare` reads `NAME.cost.json` beside `NAME.csv`. It may have any of FIELDS. For models that pcam
+did not train, it can be written by hand.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ LARGEST_FILE = 1 << 16  # bytes
 LONGEST = 200  # letters of a device's name
 NUMBERS = {
     "parameters": "parameters",
-    "train_patches_per_second": "patches trained on, by second of the whole training",
-    "train_memory_mib": "MiB to train",
-    "predict_patches_per_second": "patches predicted a second, from pixels",
-    "predict_memory_mib": "MiB to predict",
+    "train_patches_per_second": "training throughput (patches per second)",
+    "train_memory_mib": "training memory (MiB)",
+    "predict_patches_per_second": "prediction throughput from pixels (patches per second)",
+    "predict_memory_mib": "prediction memory (MiB)",
 }
-TEXTS = {"train_device": "trained on", "predict_device": "predicted on"}
+TEXTS = {"train_device": "training device", "predict_device": "prediction device"}
 FIELDS = NUMBERS | TEXTS
 
 
@@ -34,35 +35,37 @@ def beside(predictions: Path) -> Path:
 
 
 def read(file: Path) -> dict[str, Any]:
-    """The costs in a file, or none if there is no file. Raises InputError for a file that holds
-    anything but FIELDS."""
+    """The costs in a file, or an empty record if there is no file.
+
+    Raises InputError for a file with anything except FIELDS.
+    """
     if not file.is_file():
         return {}
     if file.stat().st_size > LARGEST_FILE:
-        raise InputError(f"{file} is too large to be a table of costs.")
+        raise InputError(f"{file} is too large to be a cost file; remove or rename it.")
     found = read_json(file, "costs")
     for name, value in found.items():
         if name in NUMBERS:
             number = isinstance(value, int | float) and not isinstance(value, bool)
-            good = number and 0 < value < 1e18  # which NaN is not
+            good = number and 0 < value < 1e18  # false for NaN
         else:
             text = isinstance(value, str) and value.isprintable() and len(value) <= LONGEST
             good = name in TEXTS and text
         if not good:
             raise InputError(
-                f"costs {file}: {name[:100]!r} is not to be used; there may be positive numbers "
-                f"({', '.join(NUMBERS)}) and texts ({', '.join(TEXTS)})."
+                f"cost file {file}: the entry {name[:100]!r} is not valid; allowed are positive "
+                f"numbers ({', '.join(NUMBERS)}) and texts ({', '.join(TEXTS)})."
             )
     return found
 
 
 def write(file: Path, cost: dict[str, Any]) -> None:
-    """Write what is known of a cost: values of None are left out."""
+    """Write a cost file. Values of None are left out."""
     write_json(file, {name: value for name, value in cost.items() if value is not None})
 
 
 def record_measuring(store: Path, families: Sequence[str], patches: int, seconds: float) -> None:
-    """Remember how long a run took to measure families; runs of the same families are added up."""
+    """Record how long a run took to compute families. Runs of the same families are added up."""
     file, key = store / MEASURED, ",".join(families)
     runs = measured(store)
     before = runs.get(key, {"patches": 0, "seconds": 0.0})
@@ -74,7 +77,7 @@ def record_measuring(store: Path, families: Sequence[str], patches: int, seconds
 
 
 def measured(store: Path) -> dict[str, dict[str, float]]:
-    """What `record_measuring` has written, as far as it can be used."""
+    """The valid records that `record_measuring` has written."""
     try:
         runs = read_json(store / MEASURED, "timings")["runs"]
         found = {
@@ -82,13 +85,15 @@ def measured(store: Path) -> dict[str, dict[str, float]]:
             for key, one in runs.items()
         }
     except (InputError, KeyError, TypeError, ValueError, AttributeError, OverflowError):
-        return {}  # a store of before, or of others: then it is not known
+        return {}  # a store written by an older version or another tool: timing unknown
     return {key: one for key, one in found.items() if one["patches"] > 0 and 0 < one["seconds"] < 1e12}
 
 
 def measuring_seconds(store: Path, families: Iterable[str]) -> float | None:
-    """Seconds a patch that measuring some families took, or None if that is not known of each; runs
-    that measured others as well count whole."""
+    """Seconds per patch to compute some families, or None if it is unknown for one of them.
+
+    A run that also computed other families counts with its whole time.
+    """
     seconds, missing = 0.0, set(families)
     for key, one in measured(store).items():
         own = set(key.split(",")) & missing
@@ -98,7 +103,7 @@ def measuring_seconds(store: Path, families: Iterable[str]) -> float | None:
 
 
 def peak_memory_mib() -> float | None:
-    """The most memory this process has held, or None where the system does not tell."""
+    """The peak memory of this process in MiB, or None if the system does not report it."""
     try:
         import resource
     except ImportError:

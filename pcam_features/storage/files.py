@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and tables of text that are what they should be."""
+"""Files and folders that are either complete or absent, and JSON files."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from ..errors import InputError, PcamError
 if TYPE_CHECKING:
     pass
 
-TEMPORARY = ".part-written"  # the ending of what is not whole yet
-LOCK = "lock"  # of a folder that one process at a time may write to
+TEMPORARY = ".part-written"  # suffix of incomplete files and folders
+LOCK = "lock"  # the lock file of a folder that only one process may write to at a time
 LARGEST_JSON = 1 << 28  # bytes
 
 
 def cache_root() -> Path:
-    """Where what can be made again is kept."""
+    """The user's cache folder, for files that can be created again."""
     chosen = os.environ.get("PCAM_CACHE_DIR")
     return Path(chosen) if chosen else user_cache_path("pcam-features", appauthor=False)
 
 
 def flush(path: Path) -> None:
-    """Have the system write a file to the disk, so that it outlives a power cut."""
+    """Flush a file to the disk, so that it survives a power failure."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -40,13 +40,13 @@ def flush(path: Path) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path to write to; it becomes `path` once the block ends, and never otherwise.
+    """Yield a temporary path to write to. It becomes `path` only if the block ends without an error.
 
     Raises InputError if `path` is a folder or a device.
     """
     if path.exists() and not path.is_file():
-        raise InputError(f"{path} is not a file that can be replaced; name another one to write.")
-    path = path.resolve()  # a link stays a link
+        raise InputError(f"{path} is not a regular file; choose another file name.")
+    path = path.resolve()  # replace the target of a link, not the link
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
     try:
@@ -58,14 +58,14 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def check_file(path: Path) -> None:
-    """Raises InputError if `path` cannot be written as a file: best known before the work."""
+    """Raise InputError if `path` cannot be written as a file. Call this before long work."""
     parent = next(folder for folder in path.absolute().parents if folder.exists())
     if path.is_dir() or not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise InputError(f"{path} cannot be written as a file; name another one.")
+        raise InputError(f"{path} cannot be written as a file; choose another file name.")
 
 
 def is_marked(path: Path, mark: str, key: str) -> bool:
-    """Whether a folder holds the JSON file `mark` with `key` in it: that it is ours, and what it is."""
+    """Whether a folder has the JSON file `mark` with the entry `key`, and so was written by pcam."""
     try:
         return key in read_json(path / mark, mark)
     except InputError:
@@ -73,28 +73,35 @@ def is_marked(path: Path, mark: str, key: str) -> bool:
 
 
 def check_free(path: Path, *, overwrite: bool, what: str, mark: str, key: str) -> None:
-    """Raises InputError if `path` cannot be made: it exists and `overwrite` does not say to replace
-    it, or it is not empty and not marked as ours, or its parent is no folder."""
+    """Raise InputError if the folder `path` cannot be created.
+
+    It cannot be created if it exists and `overwrite` is false, if it is not empty and not marked as
+    pcam's, or if its parent is not a folder.
+    """
     parent = next(folder for folder in path.absolute().parents if folder.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise InputError(f"{what} {path} cannot be made: {parent} is not a folder one can write to.")
+        raise InputError(
+            f"{what} {path} cannot be created: {parent} is not a writable folder; choose another path."
+        )
     if not path.name:
-        raise InputError(f"{path} is no name for a {what}; give a new folder.")
+        raise InputError(f"{path} cannot be the name of a {what}; choose the name of a new folder.")
     if path.exists() or path.is_symlink():
         if not overwrite:
-            raise InputError(f"{what} {path} exists already; give another name or --overwrite.")
+            raise InputError(f"{what} {path} exists already; choose another name or use --overwrite.")
         if path.is_symlink() or not path.is_dir():
-            raise InputError(f"{path} is not a folder of its own, so it is left as it is.")
+            raise InputError(
+                f"{path} is a link or a file, so it is left as it is; choose another name."
+            )
         if any(path.iterdir()) and not is_marked(path, mark, key):
             raise InputError(
-                f"{path} is not a {what} of pcam's ({mark} does not say so), so it is left as it is; "
-                "give another folder."
+                f"{path} was not created by pcam as a {what} (no valid {mark}), so it is left as it "
+                "is; choose another folder."
             )
 
 
 @contextmanager
 def whole_folder(path: Path, *, overwrite: bool, what: str, mark: str, key: str) -> Iterator[Path]:
-    """A temporary folder to fill; it becomes `path` once the block ends, and never otherwise.
+    """Yield a temporary folder to fill. It becomes `path` only if the block ends without an error.
 
     Raises InputError as `check_free` does.
     """
@@ -105,14 +112,14 @@ def whole_folder(path: Path, *, overwrite: bool, what: str, mark: str, key: str)
         yield temporary
         check_free(
             path, overwrite=overwrite, what=what, mark=mark, key=key
-        )  # once more: it took a while
+        )  # check again, because filling the folder took time
         replace_folder(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def replace_folder(whole: Path, path: Path) -> None:
-    """Give a folder the name `path`, in the place of what is there."""
+    """Rename a folder to `path`, replacing an existing folder."""
     old = path.with_name(f"{path.name}.{os.getpid()}.old")
     if path.exists():
         os.replace(path, old)
@@ -121,13 +128,13 @@ def replace_folder(whole: Path, path: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what an interrupted run left half-written."""
+    """Remove incomplete files of an interrupted run."""
     for leftover in folder.rglob(f"*{TEMPORARY}"):
         leftover.unlink()
 
 
 def clear_folder(folder: Path, *kept: str) -> None:
-    """Remove all that a folder holds but the files `kept`."""
+    """Remove the content of a folder except the files `kept`."""
     for entry in folder.iterdir():
         if entry.is_dir():
             shutil.rmtree(entry)
@@ -137,14 +144,14 @@ def clear_folder(folder: Path, *kept: str) -> None:
 
 @contextmanager
 def one_process(folder: Path, doing: str) -> Iterator[None]:
-    """Raises PcamError, naming what it is `doing`, while another process is in such a block."""
+    """Raise PcamError if another process is in such a block for this folder."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise PcamError(f"another process is {doing}; wait for it to end.") from None
+        raise PcamError(f"another process is {doing}; wait until it has finished.") from None
     with lock:
         yield
 
@@ -163,9 +170,9 @@ def _no_number(name: str) -> float:
 
 
 def read_json(path: Path, what: str) -> dict[str, Any]:
-    """A JSON object. Raises InputError, naming `what` it should be, if there is none."""
+    """Read a JSON object. `what` names the file in errors. Raises InputError if it is invalid."""
     if path.exists() and (not path.is_file() or path.stat().st_size > LARGEST_JSON):
-        raise InputError(f"{what} {path} is no file, or too large.")
+        raise InputError(f"{what} {path} is missing or too large.")
     try:
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except (OSError, ValueError, RecursionError) as error:
@@ -180,7 +187,7 @@ def sha256(content: bytes) -> str:
 
 
 def readable(size: int) -> str:
-    """Bytes as people read them, rounded up."""
+    """A number of bytes with a unit, rounded up."""
     for shift, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
         if size >= 1 << shift:
             return f"{-(-size * 10 // (1 << shift)) / 10:,.1f} {unit}"

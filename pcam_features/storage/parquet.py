@@ -1,4 +1,4 @@
-"""Parquet files of strangers: a text that stands in every row is stored once, and may be long."""
+"""Reading untrusted Parquet files: a text that is stored once can fill memory in every row."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-LONGEST = 1000  # letters of an id or a slide
+LONGEST = 1000  # maximum number of characters of an id or a slide
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Whether values are texts, written out or as a dictionary."""
+    """Whether values are strings, plain or dictionary-encoded."""
     plain = kind.value_type if pa.types.is_dictionary(kind) else kind
     return bool(pa.types.is_string(plain) or pa.types.is_large_string(plain))
 
 
 def open_file(path: Path) -> tuple[pq.ParquetFile, pa.Schema]:
-    """A Parquet file, to be read with `read`, and its schema."""
+    """Open a Parquet file for `read`; returns it with its schema."""
     with pq.ParquetFile(path) as file:
         schema = file.schema_arrow
     text = [name for name, kind in zip(schema.names, schema.types, strict=True) if is_text(kind)]
@@ -26,7 +26,7 @@ def open_file(path: Path) -> tuple[pq.ParquetFile, pa.Schema]:
 
 
 def read(file: pq.ParquetFile, columns: Sequence[str] | None = None) -> pa.Table:
-    """Its columns, texts written out. Raises ValueError if one is longer than LONGEST."""
+    """Read columns, with strings decoded. Raises ValueError if a string is longer than LONGEST."""
     table = file.read(None if columns is None else list(columns))
     for k, field in enumerate(table.schema):
         if not pa.types.is_dictionary(field.type):

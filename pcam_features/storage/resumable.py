@@ -1,6 +1,6 @@
-"""A folder in the making: what is finished is kept, so that work that was stopped goes on.
+"""Resumable folders: completed steps are kept, so that interrupted work can continue.
 
-The folder, NAME.unfinished, becomes NAME once all is there.
+The folder is called NAME.unfinished, and is renamed to NAME when it is complete.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .files import (
 
 ENDING = ".unfinished"
 PLAN, KEY = "plan.json", "plan_version"
-STEPS = "steps"  # a folder of what the finished one has no need of
+STEPS = "steps"  # a folder of intermediate results, removed at the end
 
 
 def unfinished(path: Path) -> Path:
@@ -43,42 +43,45 @@ def differences(known: dict[str, Any], now: dict[str, Any]) -> str:
 def in_the_making(
     path: Path, plan: dict[str, Any], *, overwrite: bool, what: str, mark: str, key: str
 ) -> Iterator[Path]:
-    """The folder in which `path` is made, with what earlier work of this plan has left.
+    """Yield the unfinished folder of `path`, with the results of earlier work on the same plan.
 
-    It becomes `path` at the end of the block; if that fails, it stays for the next try. Raises
-    InputError if it is of another plan or `path` exists, unless `overwrite`, and PcamError while
-    another process fills it.
+    It becomes `path` at the end of the block. If the block fails, the folder stays for the next
+    attempt. Raises InputError if it belongs to another plan, or if `path` exists, unless `overwrite` is
+    true. Raises PcamError while another process fills it.
     """
     check = partial(check_free, path, overwrite=overwrite, what=what, mark=mark, key=key)
     check()
     folder = unfinished(path)
     if folder.exists() and not is_marked(folder, PLAN, KEY) and not is_bare(folder):
         raise InputError(
-            f"{folder} is not an unfinished {what} of pcam's; move it, or name another {what}."
+            f"{folder} was not created by pcam as an unfinished {what}; move it, or choose another "
+            f"name for the {what}."
         )
     folder.mkdir(parents=True, exist_ok=True)
     with one_process(folder, f"fitting {path}"):
         known = read_json(folder / PLAN, "plan") if (folder / PLAN).exists() else plan
         if known != plan and not overwrite:
             raise InputError(
-                f"{folder} holds an unfinished fit that differs in {differences(known, plan)}; fit as "
-                "before to go on with it, or with --overwrite to begin anew."
+                f"{folder} is an unfinished fit that differs in {differences(known, plan)}; use the "
+                "same settings to continue it, or --overwrite to start again."
             )
         if known != plan:
-            clear_folder(folder, PLAN, LOCK)  # the old plan goes last: until then the folder is ours
+            clear_folder(
+                folder, PLAN, LOCK
+            )  # remove the old plan last, because it marks the folder as pcam's
         sweep(folder)
         write_json(folder / PLAN, plan)
         yield folder
-        check()  # once more: it took a while
+        check()  # check again, because filling the folder took time
         replace_folder(folder, path)
-    # Only now: until it has its name, a fit that is killed goes on from here.
+    # Only after renaming: a fit that is killed before continues from these steps.
     shutil.rmtree(path / STEPS, ignore_errors=True)
     for name in (PLAN, LOCK):
         (path / name).unlink(missing_ok=True)
 
 
 def is_bare(folder: Path) -> bool:
-    """Whether a folder holds no more than a fit that was stopped in its first moment leaves."""
+    """Whether a folder has no more than what a fit leaves that is stopped right at its start."""
     return folder.is_dir() and all(
         entry.name == LOCK or entry.name.endswith(TEMPORARY) for entry in folder.iterdir()
     )

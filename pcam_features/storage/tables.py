@@ -1,4 +1,4 @@
-"""CSV tables of text, checked as they are read."""
+"""Reading and validating CSV tables."""
 
 from __future__ import annotations
 
@@ -18,16 +18,21 @@ LARGEST_TABLE = 1 << 28  # bytes of a CSV that is read into memory
 
 
 def read_table(path: Path, columns: Sequence[str], what: str) -> pd.DataFrame:
-    """A CSV's text, `id` unique and not empty. Raises InputError, naming `what` it should be."""
+    """Read a CSV as strings, with unique and nonempty `id`. `what` names the file in error messages.
+
+    Raises InputError if the file is missing or invalid.
+    """
     if not path.is_file():
-        raise InputError(f"{what} {path} does not exist.")
+        raise InputError(f"{what} {path} does not exist; check the path.")
     if path.stat().st_size > LARGEST_TABLE:
-        raise InputError(f"{what} {path} is larger than {LARGEST_TABLE >> 20} MiB.")
+        raise InputError(
+            f"{what} {path} is larger than {LARGEST_TABLE >> 20} MiB, too large for a table of patches."
+        )
     return parse_table(path, columns, f"{what} {path}")
 
 
 def parse_table(file: Path | IO[bytes], columns: Sequence[str], name: str) -> pd.DataFrame:
-    """As `read_table`, from a file that is there and of a fit size; `name` is what errors call it."""
+    """Like `read_table`, for an existing file of acceptable size, which errors call `name`."""
     import pandas as pd
 
     check_header(file, name)
@@ -43,7 +48,7 @@ def parse_table(file: Path | IO[bytes], columns: Sequence[str], name: str) -> pd
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise InputError(
-            f"{name} has no column {' or '.join(missing)}; it has: {', '.join(table.columns)}."
+            f"{name} has no column {' or '.join(missing)}; its columns are: {', '.join(table.columns)}."
         )
     if "id" in columns:
         check_ids(table["id"].tolist(), name)
@@ -51,7 +56,7 @@ def parse_table(file: Path | IO[bytes], columns: Sequence[str], name: str) -> pd
 
 
 def check_header(file: Path | IO[bytes], name: str) -> None:
-    """Raises InputError for a CSV with a first line out of all measure: each column takes its time."""
+    """Raise InputError for a CSV with an excessive first line, because every column takes time."""
     if isinstance(file, Path):
         with file.open("rb") as opened:
             start = opened.read(LONGEST_HEADER + 1)
@@ -61,14 +66,14 @@ def check_header(file: Path | IO[bytes], name: str) -> None:
     first = start.partition(b"\n")[0]
     if len(first) > LONGEST_HEADER or first.count(b",") > MOST_COLUMNS:
         raise InputError(
-            f"{name} has too long a first line, or too many columns, for a table of patches."
+            f"the first line of {name} is too long, or has too many columns, for a table of patches."
         )
 
 
 def check_ids(ids: list[str], where: str) -> None:
-    """Raises InputError if an id is empty or stands twice."""
+    """Raise InputError if an id is empty or occurs twice."""
     if len(set(ids)) != len(ids):
         ((twice, _),) = Counter(ids).most_common(1)
-        raise InputError(f"{where} has the id {twice[:100]} more than once.")
+        raise InputError(f"{where} has the id {twice[:100]} more than once; keep one row per id.")
     if "" in ids:
-        raise InputError(f"{where} has an empty id in row {ids.index('') + 2}.")
+        raise InputError(f"{where} has an empty id in line {ids.index('') + 2}; fill it in.")

@@ -63,7 +63,7 @@ def test_mechanics_a_fit_with_the_same_folds_is_the_same_fit(
     for name in ("out_of_fold.parquet", "texture/trees.ubj"):
         assert (tmp_path / "dealt" / name).read_bytes() == (tmp_path / "read" / name).read_bytes()
     manifest = json.loads((tmp_path / "read" / "manifest.json").read_text())
-    assert f"as dealt in {model_folder}" in manifest["folds"]["protocol"]
+    assert f"groups, as in {model_folder}" in manifest["folds"]["protocol"]
     refused = pcam("fit", store_folder, tmp_path / "m", "--folds-from", model_folder, "--folds", 4)
     assert refused.code == 2
     assert "leave out --folds" in refused.err
@@ -103,7 +103,7 @@ def test_mechanics_parquet_by_other_hands(
     np.testing.assert_array_equal(read_folds(path, patches).fold, table["fold"])
     arrays = [pa.array(table["id"], pa.string()), pa.array(table["fold"])]
     pq.write_table(pa.table([*arrays, arrays[0]], ["id", "fold", "id"]), path)
-    with pytest.raises(InputError, match="two of them"):
+    with pytest.raises(InputError, match="exactly one column id"):
         read_folds(path, patches)
     table.assign(fold=table["fold"] + 0.5).to_parquet(path)
     with pytest.raises(InputError, match="whole numbers"):

@@ -268,8 +268,8 @@ def test_mechanics_hostile_networks_are_refused(
     other[-1] ^= 0x40
     cases: list[tuple[dict[str, object], bytes, str]] = [
         ({"network": "../../etc"}, whole, "damaged"),
-        ({"network": "cnn_nine"}, whole, "no network called"),
-        ({"network": "cnn_two"}, whole, "not of this network"),
+        ({"network": "cnn_nine"}, whole, "there is no network"),
+        ({"network": "cnn_two"}, whole, "do not fit this network"),
         ({"network_version": 99}, whole, "another version"),
         ({}, bytes(other), "checksum"),
         ({}, whole[:500], "cannot be read"),
@@ -315,7 +315,7 @@ def test_mechanics_a_loss_without_end_stops(
     monkeypatch.setattr(training, "at_random", lambda light, rng: light * float("nan"))
     result = pcam("deep", "fit", synthetic_folder, tmp_path / "n", *SMALL)
     assert (result.code, result.out) == (1, "")
-    assert "try a lower --rate" in result.err
+    assert "use a lower --rate" in result.err
     assert not (tmp_path / "n").exists()
 
 

@@ -295,12 +295,12 @@ def test_mechanics_tables_of_many_columns_are_refused_at_once(tmp_path: Path) ->
     folder = layouts.kaggle_folder(tmp_path / "data")
     wide = b"id,label" + b"," * 3_000_000
     (tmp_path / "wide.csv").write_bytes(wide + b"\n")
-    refused(tmp_path / "wide.csv", "too long a first line")
+    refused(tmp_path / "wide.csv", "is too long, or has too many columns")
     (folder / kaggle.LABELS).write_bytes(wide + b"\n")
     with zipfile.ZipFile(tmp_path / "wide.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.write(folder / kaggle.LABELS, kaggle.LABELS)
         archive.writestr("train/a.tif", b"x")
-    refused(tmp_path / "wide.zip", "too long a first line")
+    refused(tmp_path / "wide.zip", "is too long, or has too many columns")
 
 
 def test_mechanics_a_block_that_cannot_be_made_is_not_made_again() -> None:
