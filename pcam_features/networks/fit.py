@@ -40,7 +40,7 @@ LOOKED_AT_ROWS = 256  # patches that a thread processes at a time
 
 
 def choose(device: Device) -> tuple[str, str]:
-    """The device of PyTorch, and a message with the reason. Raises InputError without CUDA for `cuda`."""
+    """The device of PyTorch, and a message with the reason. Raises InputError if it is unavailable."""
     there = torch.cuda.is_available()
     if device == Device.cuda and not there:
         raise InputError("--device cuda cannot be used: PyTorch finds no CUDA device. Use cpu or auto.")
