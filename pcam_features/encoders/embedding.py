@@ -1,10 +1,11 @@
-"""Embeddings: what a network says of a patch, as a family stored beside the hand-made ones.
+"""Embeddings: pooled activations of a network, stored as a family beside the handcrafted ones.
 
-Columns `<network>_<size>px[_<views>views]__<pool>__<region>_<depth>_<channel>`: the activations of one
-channel after a block or the head, pooled over the patch or over the cells in its middle third.
-`mean`, `deviation` and `maximum` are theirs; `value` is a number of an encoder that gives vectors.
-With several views each is the mean over the patch's turns (4), or over its flips and turns (8).
-Which channels there are depends on the encoder and its settings, which a store's manifest names.
+Columns are named `<network>_<size>px[_<views>views]__<pool>__<region>_<depth>_<channel>`. A column is
+the activations of one channel after a block or the head, pooled over the patch or over the cells in its
+middle third. The pools are `mean`, `deviation` (standard deviation) and `maximum`; `value` is one
+output of an encoder that returns vectors. With several views, a column is the mean over the rotations
+of the patch (4), or over its flips and rotations (8). The channels depend on the encoder and its
+settings, which the manifest of a store records.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ from .options import EncoderFacts
 from .runtimes import CARD, Run
 
 TURNS = (cv2.ROTATE_90_COUNTERCLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE)
-SMALLEST_BATCH = 32  # patches that a thread embeds at a time, at least
-SIZES = (32, 1024)  # pixels, the least and the most that make sense
-VIEWS = (1, 4, 8)  # as it is; its quarter turns; those of its mirror image too
+SMALLEST_BATCH = 32  # minimum number of patches that a thread embeds at a time
+SIZES = (32, 1024)  # the smallest and the largest input size in pixels
+VIEWS = (1, 4, 8)  # unchanged; rotations by 90°; these and those of the mirror image
 
 
 def family_name(network: str, size: int, views: int, precision: str) -> str:
-    """The family's name: what a network is called, in letters that are safe, and how it is fed."""
+    """The name of the family: the name of the network in safe characters, and its input settings."""
     safe = re.sub("[^a-z0-9]+", "_", network.lower()).strip("_")[:48].strip("_")
     safe = safe if safe[:1].isalpha() else f"net_{safe}".strip("_")
     views_part = f"_{views}views" if views > 1 else ""
@@ -39,29 +40,30 @@ def family_name(network: str, size: int, views: int, precision: str) -> str:
 
 
 def check_size(size: object, whose: str) -> int:
-    """The size, if it is one: an activation's memory grows with its square. Raises InputError."""
+    """Validate an input size, with whose square memory grows. Raises InputError if it is invalid."""
     if type(size) is not int or not SIZES[0] <= size <= SIZES[1]:
-        raise InputError(f"{whose} is {SIZES[0]} to {SIZES[1]} pixels, not {size!r}.")
+        raise InputError(f"{whose} must be {SIZES[0]} to {SIZES[1]} pixels, not {size!r}.")
     return size
 
 
 def width_of(run: Run, chunk: int, side: int, whose: str) -> int:
-    """How many numbers a stranger's network gives for each of `chunk` patches of side×side pixels.
+    """The number of outputs of an untrusted network for patches of side×side pixels.
 
-    Raises InputError unless they are finite and each patch's own.
+    Raises InputError unless the outputs are finite, and those of a patch do not depend on other
+    patches.
     """
     noise = np.random.default_rng(0).integers(0, 256, (2, chunk, side, side, 3), np.uint8)
     noise[1, ::2] = noise[0, ::2]
     found, with_others = run(noise[0]), run(noise[1])
     if found.ndim != 2 or len(found) != chunk or not found.size:
         raise InputError(
-            f"{whose} gives {list(found.shape)} for {chunk} patches, not a vector for each."
+            f"{whose} returns {list(found.shape)} for {chunk} patches instead of one vector per patch."
         )
     if not np.isfinite(found).all():
-        raise InputError(f"{whose} gives NaN or infinity for a patch of noise.")
+        raise InputError(f"{whose} returns NaN or infinity for a patch of noise; check its weights.")
     if not np.allclose(found[::2], with_others[::2], rtol=1e-3, atol=1e-3 * np.abs(found).max()):
         raise InputError(
-            f"{whose} sees the other patches of a batch (as batch normalization does in training); "
+            f"{whose} mixes the patches of a batch (as batch normalization does in training); "
             "export it for inference."
         )
     return int(found.shape[1])
@@ -74,11 +76,11 @@ class Embedding:
     Parameters
     ----------
     version
-        Goes up whenever the same facts give other values.
+        Increases whenever the same facts give different values.
     features
         The columns' names without the family's name.
     facts
-        All that decides the values.
+        Everything that determines the values.
     chunk
         How many patches the network takes at a time.
     load
@@ -103,12 +105,12 @@ class Embedding:
 
     @property
     def group(self) -> str:
-        """Networks share nothing with other families."""
+        """The group of the family: its own, because networks share no work with other families."""
         return self.name
 
     @property
     def kernels(self) -> tuple[Kernel, ...]:
-        """None: a network is no kernel."""
+        """Empty: a network has no kernels."""
         return ()
 
     def described(self) -> dict[str, Any]:
@@ -161,16 +163,16 @@ class OpenEmbedding:
     measure: Callable[[np.ndarray], np.ndarray]
 
     def prepare(self) -> None:
-        """Nothing: the network is loaded."""
+        """Do nothing: the network is loaded."""
 
     def __call__(self, batch: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
         return {self.name: self.measure(batch)}
 
 
 def views(batch: np.ndarray, count: int) -> Iterator[np.ndarray]:
-    """The batch, uint8 (N, H, W, 3), turned by quarters, and for 8 views also mirrored and turned.
+    """Yield the batch, uint8 (N, H, W, 3), rotated by 90°, and for 8 views also mirrored and rotated.
 
-    By OpenCV, which takes a tenth of the time of `numpy.rot90` and a copy.
+    OpenCV takes a tenth of the time of `numpy.rot90` with a copy.
     """
     mirrored = [batch] if count < 8 else [batch, _each(batch, cv2.flip, 1)]
     for one in mirrored:
@@ -185,8 +187,10 @@ def _each(batch: np.ndarray, turn: Callable[[np.ndarray, int], np.ndarray], how:
 
 
 def average(seen: list[np.ndarray]) -> np.ndarray:
-    """The mean over views; in the order of their values, so that it is the same bits for a patch
-    that is turned or flipped, whose views come in another order."""
+    """The mean over views, added in the order of their values.
+
+    So it has the same bits for a rotated or flipped patch, whose views come in another order.
+    """
     if len(seen) == 1:
         return seen[0]
     return np.asarray(np.sort(np.stack(seen), axis=0).mean(axis=0, dtype=np.float64), np.float32)

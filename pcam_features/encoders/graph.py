@@ -1,4 +1,4 @@
-"""Writing an ONNX graph, node by node; and how pixels come into it."""
+"""Builds ONNX graphs node by node, including the conversion of pixels to the network's input."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 OPSET = 17
-IR_VERSION = 8  # what runtimes of the last years read
+IR_VERSION = 8  # supported by the runtimes of recent years
 PIXELS, FEATURES = "pcam_pixels", "pcam_features"
 
 
 class Graph:
-    """Nodes and constants so far; each node's one output is named by a number."""
+    """Nodes and constants of a graph. The single output of each node is named by a number."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -47,8 +47,11 @@ class Graph:
 def pixels_in(
     graph: Graph, source: tuple[int, int], size: int, mean: Sequence[float], std: Sequence[float]
 ) -> str:
-    """Pixels as a network takes them: float (N, 3, size, size), bilinear between pixels' centers,
-    (level / 255 - mean) / std."""
+    """Add the conversion of pixels to the input of a network.
+
+    The input is float (N, 3, size, size), resized bilinearly between pixel centers, and normalized to
+    (level / 255 - mean) / std.
+    """
     planes = graph.add("Transpose", PIXELS, perm=[0, 3, 1, 2])
     value = graph.add("Cast", planes, to=TensorProto.FLOAT)
     if source != (size, size):

@@ -1,8 +1,8 @@
-"""Any other network: an ONNX file, with how it wants its pixels in a small TOML file beside it.
+"""Encoders from ONNX files, with the normalization of their pixels in a small TOML file.
 
-`net.onnx` takes one float input (N, 3, height, width) and gives one output, (N, F) or maps (N, C, h, w)
-that are pooled here. `net.toml` says `mean` and `std`, of red, green and blue on a scale of 0 to 1, and
-may say `size` in pixels.
+`net.onnx` takes one float input (N, 3, height, width) and returns one output: vectors (N, F), or
+feature maps (N, C, h, w), which are then pooled. `net.toml` gives `mean` and `std` of red, green and
+blue on a scale of 0 to 1, and optionally `size` in pixels.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from .pooling import POOLS, pool
 from .runtimes import DEFAULT, F32, RUNTIMES, Run, chunk_for
 
 VERSION = 1
-LARGEST = (1 << 31) - 1  # bytes: an ONNX file holds no more
-LARGEST_BATCH = 64  # patches that a network of fixed batch may ask for at once
-DOMAINS = ("", "ai.onnx")  # of operators: those that the ONNX standard defines
+LARGEST = (1 << 31) - 1  # bytes: the limit of an ONNX file
+LARGEST_BATCH = 64  # the largest fixed batch size of a network
+DOMAINS = ("", "ai.onnx")  # the domains of operators that the ONNX standard defines
 LOOPS = ("Loop", "Scan")
-OLDEST_OPSET = 11  # where pooling and resizing began to mean what they mean here
+OLDEST_OPSET = 11  # the first with the current definition of pooling and resizing
 
 
 def open_file(name: str, options: EncoderOptions) -> Embedding:
-    """Raises InputError for a file that is not such a network, or cannot be run."""
+    """Open an ONNX file as an encoder. Raises InputError if it is invalid or cannot be run."""
     path = Path(name)
     content = _read(path)
     model = _parse(content, path)
@@ -47,7 +47,7 @@ def open_file(name: str, options: EncoderOptions) -> Embedding:
     chunk = shape[0] or chunk_for(runtime)
     maps = _output(_fixed(model, chunk, size), path)
     if len(maps) == 2 and options.pools not in (None, ("mean",)):
-        raise InputError(f"{path} gives a vector for a patch, not maps to pool; leave out --pools.")
+        raise InputError(f"{path} returns vectors and not maps to pool; leave out --pools.")
     pools = tuple(POOLS if options.pools is None else options.pools) if len(maps) == 4 else ()
 
     def load(source: tuple[int, int], threads: int) -> Run:
@@ -56,7 +56,7 @@ def open_file(name: str, options: EncoderOptions) -> Embedding:
             return RUNTIMES[runtime](graph, chunk=chunk, threads=threads, precision=precision)
         except InputError:
             raise
-        except Exception as error:  # a stranger's graph can be wrong in too many ways to list
+        except Exception as error:  # an untrusted graph can be wrong in too many ways to list
             raise InputError(f"{path} cannot be run by {runtime}: {_said(error)}.") from None
 
     try:
@@ -90,41 +90,40 @@ def _said(error: Exception) -> str:
 def _read(path: Path) -> bytes:
     try:
         if path.stat().st_size > LARGEST:
-            raise InputError(f"{path} is larger than an ONNX file can be.")
+            raise InputError(f"{path} is larger than an ONNX file can be; check the file.")
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"encoder {path} cannot be read: {error.strerror}.") from None
 
 
 def _parse(content: bytes, path: Path) -> onnx.ModelProto:
-    """The model, if it stands on its own and follows ONNX's rules."""
+    """Parse a model that is self-contained and valid. Raises InputError otherwise."""
     try:
         model = onnx.load_model_from_string(content)
         if not model.graph.node:
-            raise ValueError("it holds no network")
+            raise ValueError("it has no network")
         _check_parts(model)
         onnx.checker.check_model(model)
     except Exception as error:
-        raise InputError(f"{path} is not an ONNX model that can be used: {_said(error)}.") from None
+        raise InputError(f"{path} is not an ONNX model that pcam can use: {_said(error)}.") from None
     opsets = [opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx")]
     if not opsets or opsets[0] < OLDEST_OPSET:
-        raise InputError(f"{path} is of an ONNX opset before {OLDEST_OPSET}; export it anew.")
+        raise InputError(f"{path} has an ONNX opset before {OLDEST_OPSET}; export it with a newer one.")
     return model
 
 
 def _check_parts(message: Message) -> None:
-    """Raises ValueError for what makes a network more than a sum over its own numbers, however deep
-    in the model it lies: weights in any file that it names, code of its own, loops without an end."""
+    """Raise ValueError for unsafe parts, at any depth: external weights, own functions, loops."""
     if isinstance(message, onnx.TensorProto) and (
         message.data_location == TensorProto.EXTERNAL or message.external_data
     ):
-        raise ValueError("its weights lie in another file; save them inside")
+        raise ValueError("its weights are in another file; save them inside the model")
     if isinstance(message, onnx.FunctionProto):
         raise ValueError("it defines functions; inline them")
     if isinstance(message, onnx.NodeProto) and (
         message.domain not in DOMAINS or message.op_type in LOOPS
     ):
-        raise ValueError(f"an encoder has no use for its operator {message.domain}:{message.op_type}")
+        raise ValueError(f"an encoder does not need its operator {message.domain}:{message.op_type}")
     for field, value in message.ListFields():
         if field.type == FieldDescriptor.TYPE_MESSAGE:
             for part in [value] if isinstance(value, Message) else value:
@@ -137,22 +136,24 @@ def _dimensions(value: onnx.ValueInfoProto) -> list[int]:
 
 
 def _input(model: onnx.ModelProto, path: Path) -> tuple[str, list[int]]:
-    """The one input's name and shape."""
+    """The name and the shape of the single input."""
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in weights]
     if len(inputs) != 1:
         names = ", ".join(value.name for value in inputs) or "none"
-        raise InputError(f"{path} takes {len(inputs)} inputs ({names}); an encoder takes one, pixels.")
+        raise InputError(
+            f"{path} has {len(inputs)} inputs ({names}); an encoder must have one, pixels."
+        )
     shape = _dimensions(inputs[0])
     kind = inputs[0].type.tensor_type.elem_type
     if kind != TensorProto.FLOAT or len(shape) != 4 or shape[1] not in (0, 3) or shape[2] != shape[3]:
         raise InputError(
-            f"{path} takes {TensorProto.DataType.Name(kind)} {shape}; an encoder takes "
-            "FLOAT [N, 3, size, size]."
+            f"the input of {path} is {TensorProto.DataType.Name(kind)} {shape}; it must be FLOAT "
+            "[N, 3, size, size]."
         )
     if not 0 <= shape[0] <= LARGEST_BATCH:
         raise InputError(
-            f"{path} takes {shape[0]} patches at a time; export it for a batch of any size."
+            f"{path} has a fixed batch size of {shape[0]}; export it with a dynamic batch size."
         )
     return inputs[0].name, shape
 
@@ -160,14 +161,14 @@ def _input(model: onnx.ModelProto, path: Path) -> tuple[str, list[int]]:
 def _pixels(
     path: Path, size: int | None, shape: list[int]
 ) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
-    """The size of pixels that the network takes, and their mean and deviation."""
+    """The input size of the network in pixels, and the mean and standard deviation of pixels."""
     beside = path.with_suffix(".toml")
     example = "mean = [0.5, 0.5, 0.5] and std = [0.5, 0.5, 0.5]"
     try:
         said: dict[str, Any] = tomllib.loads(beside.read_text(encoding="utf-8"))
     except OSError:
         raise InputError(
-            f"{beside} is missing: say there what pixels {path} takes, as {example}."
+            f"{beside} is missing; create it with the normalization of {path}, such as {example}."
         ) from None
     except ValueError as error:
         raise InputError(f"{beside} cannot be read: {_said(error)}.") from None
@@ -175,19 +176,23 @@ def _pixels(
     for key in ("mean", "std"):
         three = said.pop(key, None)
         if not isinstance(three, list) or len(three) != 3 or not all(map(_is_number, three)):
-            raise InputError(f"{beside} does not give {key} as three numbers; write {example}.")
+            raise InputError(f"{beside} must have {key} as three numbers; write {example}.")
         numbers.append(tuple(float(one) for one in three))
     if min(numbers[1]) <= 0:
-        raise InputError(f"{beside}: std must be above 0.")
+        raise InputError(f"{beside}: std must be above 0; correct it.")
     wanted = said.pop("size", 0)
     if said:
-        raise InputError(f"{beside} says {', '.join(said)}, which means nothing here.")
+        raise InputError(f"{beside} has unknown entries: {', '.join(said)}; remove them.")
     wanted = size or wanted or shape[2]
     if not wanted:
-        raise InputError(f"{path} takes pixels of any size; choose with --size, or size in {beside}.")
-    check_size(wanted, f"the size that {path} takes")
+        raise InputError(
+            f"{path} takes any input size; choose one with --size, or with size in {beside}."
+        )
+    check_size(wanted, f"the input size of {path}")
     if shape[2] not in (0, wanted):
-        raise InputError(f"{path} takes {shape[2]}×{shape[2]} pixels, not {wanted}×{wanted}.")
+        raise InputError(
+            f"{path} takes {shape[2]}×{shape[2]} pixels, not {wanted}×{wanted}; change --size."
+        )
     return wanted, numbers[0], numbers[1]
 
 
@@ -196,7 +201,7 @@ def _is_number(value: object) -> bool:
 
 
 def _fixed(model: onnx.ModelProto, chunk: int, size: int) -> onnx.ModelProto:
-    """The model with the lengths of all axes, as far as they follow from its input's."""
+    """The model with the lengths of all axes that follow from its input."""
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
     weights = {tensor.name for tensor in model.graph.initializer}
@@ -212,14 +217,16 @@ def _fixed(model: onnx.ModelProto, chunk: int, size: int) -> onnx.ModelProto:
 
 
 def _output(model: onnx.ModelProto, path: Path) -> list[int]:
-    """The one output's shape: (N, F), or (N, C, h, w) of known size."""
+    """The shape of the single output: (N, F), or (N, C, h, w) of known size."""
     outputs = list(model.graph.output)
     if len(outputs) != 1:
         names = ", ".join(value.name for value in outputs)
-        raise InputError(f"{path} gives {len(outputs)} outputs ({names}); an encoder gives one.")
+        raise InputError(f"{path} has {len(outputs)} outputs ({names}); an encoder must have one.")
     shape = _dimensions(outputs[0])
     if len(shape) not in (2, 4) or (len(shape) == 4 and not all(shape[2:])):
-        raise InputError(f"{path} gives {shape}; an encoder gives [N, F], or maps [N, C, h, w].")
+        raise InputError(
+            f"the output of {path} has the shape {shape}; it must be [N, F], or maps [N, C, h, w]."
+        )
     return shape
 
 
@@ -234,7 +241,7 @@ def _around(
     pools: tuple[str, ...],
     chunk: int,
 ) -> bytes:
-    """The model between pixels, uint8 (N, *source, 3), and features, serialized."""
+    """The serialized model from pixels, uint8 (N, *source, 3), to features."""
     graph = Graph()
     value = pixels_in(graph, source, size, mean, std)
     graph.nodes.append(helper.make_node("Identity", [value], [given]))

@@ -1,7 +1,7 @@
-"""From a map of activations to one value a channel, inside the graph, for every encoder.
+"""Pools maps of activations to one value per channel, inside the graph.
 
-Written with operators that have meant the same since ONNX opset 11, so that they can also be put
-at the end of a stranger's model.
+It uses only operators that have not changed since ONNX opset 11, so that it can also be appended to
+other models.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ POOLS = {
 
 
 def third(cells: int) -> tuple[int, int]:
-    """The cells of a row whose middles lie in the row's middle third, at least one."""
+    """The range of cells of a row whose centers are in its middle third, at least one."""
     start = min(-(-(2 * cells - 3) // 6), (cells - 1) // 2)
     return start, cells - start
 
 
 def pool(graph: Graph, maps: str, cells: tuple[int, int], pools: tuple[str, ...]) -> list[str]:
-    """A vector (N, channels) for each of `pools`, of maps (N, channels, *cells)."""
+    """Pool maps (N, channels, *cells) to a vector (N, channels) for each of `pools`."""
     return [graph.add("Flatten", _pooled(graph, maps, cells, name), axis=1) for name in pools]
 
 
@@ -37,13 +37,15 @@ def _pooled(graph: Graph, maps: str, cells: tuple[int, int], name: str) -> str:
         places = [graph.constant(values, "int64") for values in (starts, stops, (2, 3))]
         inside = (stops[0] - starts[0], stops[1] - starts[1])
         return _mean(graph, graph.add("Slice", maps, *places), inside)
-    # Not mean of squares minus square of mean: their difference would be lost to rounding.
+    # Not the mean of squares minus the square of the mean, whose difference would be lost to rounding.
     off = graph.add("Sub", maps, _mean(graph, maps, cells))
     return graph.add("Sqrt", _mean(graph, graph.add("Mul", off, off), cells))
 
 
 def _mean(graph: Graph, maps: str, cells: tuple[int, int]) -> str:
-    """Over a row, then over the rows: added up one after the other, the 12,544 cells of a large
-    map would lose their last digits."""
+    """The mean over each row, then over the rows.
+
+    A single sum over the 12,544 cells of a large map would lose the last digits.
+    """
     rows = graph.add("AveragePool", maps, kernel_shape=[1, cells[1]])
     return graph.add("GlobalAveragePool", rows)

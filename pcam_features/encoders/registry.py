@@ -1,4 +1,4 @@
-"""Opening an encoder by its name, and embedding patches with it."""
+"""Opens encoders by name, and embeds patches with them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def open_with(options: EncoderOptions) -> Embedding:
     """Open the encoder that `options` name. Raises InputError as `open_encoder` does."""
     encoder = options.encoder or ENCODER
     if options.views not in (None, *VIEWS):
-        raise InputError(f"an embedding is averaged over 1, 4 or 8 views, not {options.views}.")
+        raise InputError(f"the number of views must be 1, 4 or 8, not {options.views}.")
     if options.size is not None:
         check_size(options.size, "an encoder's size")
     if options.precision is not None:
@@ -80,7 +80,7 @@ def open_with(options: EncoderOptions) -> Embedding:
         return open_model(encoder.removeprefix(TIMM), options)
     known = ", ".join(efficientnet_lite.PUBLISHED)
     raise InputError(
-        f"there is no encoder {encoder!r}; give one of {known}, an ONNX file, or timm:NAME[:WEIGHTS]."
+        f"there is no encoder {encoder!r}; use one of {known}, an ONNX file, or timm:NAME[:WEIGHTS]."
     )
 
 
@@ -121,10 +121,12 @@ def embed(
 
     if batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[3] != 3 or not batch.size:
         raise InputError(
-            f"patches are uint8 (N, height, width, 3), not {batch.dtype} {tuple(batch.shape)}."
+            f"patches must be uint8 (N, height, width, 3), not {batch.dtype} {tuple(batch.shape)}."
         )
     if views != 1 and batch.shape[1] != batch.shape[2]:
-        raise InputError(f"only square patches can be turned; these are {tuple(batch.shape[1:3])}.")
+        raise InputError(
+            f"several views need square patches; these are {tuple(batch.shape[1:3])}; use views=1."
+        )
     opened = open_encoder(
         encoder,
         size=size,

@@ -1,7 +1,7 @@
-"""Running a graph: OpenVINO by default, ONNX Runtime where it is asked for, on the CPU or a card.
+"""Runs graphs with OpenVINO (the default) or ONNX Runtime, on the CPU or a GPU.
 
-A `Run` takes a fixed number of patches and, on the CPU, one core for each call, so that the threads
-which read patches are also those that embed them. Several threads may call it at once.
+A `Run` takes a fixed number of patches. On the CPU each call uses one core, so the threads that read
+patches also embed them. It is thread-safe.
 """
 
 from __future__ import annotations
@@ -18,25 +18,28 @@ import numpy as np
 from ..engine.devices import cuda_problem
 from ..errors import InputError
 
-CHUNK = 8  # patches at a time: their activations still fit in a core's cache
-CHUNK_ON_CARD = 256  # enough to keep a card busy
+CHUNK = 8  # patches per call, whose activations still fit in the cache of a core
+CHUNK_ON_CARD = 256  # patches per call on a GPU
 CAPABILITIES = "OPTIMIZATION_CAPABILITIES"  # OpenVINO's property of a device
 
 Run = Callable[[np.ndarray], np.ndarray]  # uint8 (chunk, H, W, 3) -> float32 (chunk, F)
 
 
 class Runtime(Protocol):
-    """What loads a serialized ONNX graph: for so many patches a call, calls at once, a precision."""
+    """Loads a serialized ONNX graph, for a number of patches per call, a number of threads and a
+    precision."""
 
     def __call__(self, graph: bytes, *, chunk: int, threads: int, precision: str) -> Run: ...
 
 
 def _import_openvino() -> Any:
-    """OpenVINO without the telemetry package it brings along: hidden while OpenVINO is imported, it
-    is never loaded, and OpenVINO takes its own stub instead."""
+    """Import OpenVINO without its telemetry package.
+
+    The package is hidden during the import, so that OpenVINO uses its own stub instead.
+    """
     if find_spec("openvino") is None:
         raise InputError(
-            "OpenVINO is not installed; pip install openvino, or use --runtime onnxruntime."
+            "OpenVINO is not installed; run pip install openvino, or use --runtime onnxruntime."
         )
     hidden = "openvino_telemetry"
     if "openvino" not in sys.modules and hidden not in sys.modules:
@@ -83,8 +86,8 @@ def openvino(graph: bytes, *, chunk: int, threads: int, precision: str) -> Run:
         finally:
             free.put(request)
 
-    # OpenVINO looks NumPy up at the first array it is given. Two threads that give it their first
-    # arrays at once wait for each other for ever, so the first is given here.
+    # OpenVINO imports NumPy at its first array. Two threads that pass their first arrays at the same
+    # time deadlock, so the first array is passed here.
     run(np.zeros(compiled.inputs[0].shape, np.uint8))
     return run
 
@@ -98,9 +101,9 @@ def _options(ort: Any) -> Any:
 
 def onnxruntime(graph: bytes, *, chunk: int, threads: int, precision: str) -> Run:
     if precision != "f32":
-        raise InputError(f"ONNX Runtime computes in f32 here, not {precision}; use --runtime openvino.")
+        raise InputError(f"ONNX Runtime computes only in f32, not {precision}; use --runtime openvino.")
     if find_spec("onnxruntime") is None:
-        raise InputError("ONNX Runtime is not installed; pip install onnxruntime brings it.")
+        raise InputError("ONNX Runtime is not installed; run pip install onnxruntime.")
     import onnxruntime as ort
 
     ort.disable_telemetry_events()
@@ -114,13 +117,15 @@ def onnxruntime(graph: bytes, *, chunk: int, threads: int, precision: str) -> Ru
 
 
 def cuda(graph: bytes, *, chunk: int, threads: int, precision: str) -> Run:
-    """ONNX Runtime on the card, with pixels in CuPy's memory. Raises InputError where it cannot:
-    ONNX Runtime would take the CPU without a word."""
+    """Load a graph with ONNX Runtime on the GPU, with pixels in CuPy's memory.
+
+    Raises InputError if that is not possible, because ONNX Runtime would silently use the CPU.
+    """
     if precision != "f32":
-        raise InputError(f"the runtime cuda computes in f32, not {precision}.")
+        raise InputError(f"the runtime cuda computes only in f32; leave out --precision {precision}.")
     problem = cuda_problem()
     if problem is None and find_spec("onnxruntime") is None:
-        problem = "ONNX Runtime is not installed (the extra cuda12 or cuda13 brings it)"
+        problem = "ONNX Runtime is not installed (install the extra cuda12 or cuda13)"
     if problem:
         raise InputError(f"--runtime cuda cannot be used: {problem}. Leave it out for the CPU.")
     import onnxruntime as ort
@@ -131,12 +136,12 @@ def cuda(graph: bytes, *, chunk: int, threads: int, precision: str) -> Run:
     provider = "CUDAExecutionProvider"
     if provider in ort.get_available_providers():
         ort.preload_dlls()
-        how = [(provider, {"use_tf32": "0"})]  # which would cut f32 to 10 bits
+        how = [(provider, {"use_tf32": "0"})]  # which would reduce f32 to 10 bits
         session = ort.InferenceSession(graph, _options(ort), providers=how)
         if provider in session.get_providers():
             return bound(session, "cuda", to_device, lambda array: int(array.data.ptr))
     raise InputError(
-        "--runtime cuda cannot be used: the ONNX Runtime here has no CUDA, or cannot load it; "
+        "--runtime cuda cannot be used: the installed ONNX Runtime has no CUDA, or cannot load it; run "
         "pip uninstall onnxruntime, then reinstall onnxruntime-gpu (the extra cuda12 or cuda13)."
     )
 
@@ -147,12 +152,17 @@ def bound(
     place: Callable[[np.ndarray], Any],
     address: Callable[[Any], int],
 ) -> Run:
-    """A `Run` whose pixels `place` puts into a device's memory, at an `address`, for the session to
-    take from there; features come back to the host once."""
+    """A `Run` on a device.
+
+    `place` copies pixels to the memory of the device, and `address` gives their address for the
+    session. Features are copied back to the host once.
+    """
     given, wanted = session.get_inputs()[0].name, session.get_outputs()[0].name
 
     def run(pixels: np.ndarray) -> np.ndarray:
-        there = place(pixels)  # which returns when they are: ONNX Runtime has a stream of its own
+        there = place(
+            pixels
+        )  # returns when the copy is complete, because ONNX Runtime has its own stream
         binding = session.io_binding()
         binding.bind_input(given, device, 0, np.uint8, there.shape, address(there))
         binding.bind_output(wanted, device)
@@ -168,5 +178,5 @@ RUNTIMES: dict[str, Runtime] = {"openvino": openvino, "onnxruntime": onnxruntime
 
 
 def chunk_for(runtime: str) -> int:
-    """How many patches a runtime takes at a time."""
+    """The number of patches per call of a runtime."""
     return CHUNK_ON_CARD if runtime == CARD else CHUNK

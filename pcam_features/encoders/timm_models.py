@@ -1,7 +1,7 @@
-"""Networks of timm, run by PyTorch (the extra `deep`): `timm:NAME` or `timm:NAME:WEIGHTS`.
+"""timm models as encoders, run by PyTorch (the extra `deep`): `timm:NAME` or `timm:NAME:WEIGHTS`.
 
-With a weight file, safetensors or a PyTorch file of nothing but tensors, no pretrained weights are
-asked for, so that whoever holds the weights of a pathology model can use it offline.
+With a weight file (safetensors, or a PyTorch file of tensors only) no pretrained weights are
+downloaded, so that a pathology model can be used offline.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ VERSION = 1
 
 
 def open_model(name: str, options: EncoderOptions) -> Embedding:
-    """Raises InputError for a model or a weight file that cannot be used."""
+    """Open a timm model as an encoder. Raises InputError if it or its weight file cannot be used."""
     for what, given in (("pools", options.pools), ("runtime", options.runtime)):
         if given not in (None, ("mean",)):
-            raise InputError(f"timm:{name} gives a vector by PyTorch; leave out --{what}.")
+            raise InputError(f"timm:{name} returns vectors and runs in PyTorch; leave out --{what}.")
     if options.depths is not None:
         check_choices(options.depths, ["head"], f"depth in timm:{name}")
     check_choices([options.precision or F32], [F32], f"precision of timm:{name}")
     model = network(name)
     how = pixels(model)
-    size = check_size(options.size or how["input_size"][1], f"the size that timm:{name} takes")
+    size = check_size(options.size or how["input_size"][1], f"the input size of timm:{name}")
     facts = EncoderFacts(
         network="timm_" + _split(name)[0],
         weights_sha256=_sum(model.state_dict()),
@@ -47,7 +47,7 @@ def open_model(name: str, options: EncoderOptions) -> Embedding:
         width = width_of(run, CHUNK, size, f"timm:{name}")
     except InputError:
         raise
-    except Exception as error:  # a network refuses a size in its own way
+    except Exception as error:  # each network rejects a size in its own way
         reason = " ".join(str(error).split())[:300].rstrip(".")
         raise InputError(f"timm:{name} cannot embed pixels of {size}×{size}: {reason}.") from None
     features = tuple(f"value__patch_{k:04d}" for k in range(width))

@@ -1,8 +1,8 @@
-"""Reading PyTorch's older weight files (before its zip format) without PyTorch and without trust.
+"""Reads untrusted weight files in PyTorch's older format (before zip) without PyTorch.
 
-Such a file is five pickles (a mark, a version, facts of the machine, the dictionary of tensors, the
-keys of their storages) and then each storage's bytes. A pickle may call any function it names, so
-this reader knows three names and gives none of them a way out: what it cannot read, it refuses.
+Such a file is five pickles (magic number, version, system information, dictionary of tensors, keys of
+their storages), followed by the bytes of each storage. A pickle may call any function that it names.
+This reader therefore knows only three names, all of them harmless, and refuses everything else.
 """
 
 from __future__ import annotations

@@ -171,7 +171,7 @@ def test_mechanics_no_card_no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.skipif(cuda_problem() is None, reason="there is a card here: see the test on it")
 def test_mechanics_a_runtime_without_cuda_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtimes, "cuda_problem", lambda: None)  # a card, and ONNX Runtime for CPUs
-    with pytest.raises(InputError, match="the ONNX Runtime here has no CUDA"):
+    with pytest.raises(InputError, match="the installed ONNX Runtime has no CUDA"):
         embed(np.zeros((1, 96, 96, 3), np.uint8), runtime="cuda")
 
 
@@ -264,7 +264,7 @@ def test_mechanics_settings_that_there_are_not(how: dict[str, Any], words: str) 
     ids=["float", "one patch", "none"],
 )
 def test_mechanics_what_are_no_patches(batch: np.ndarray) -> None:
-    with pytest.raises(InputError, match="patches are uint8"):
+    with pytest.raises(InputError, match="patches must be uint8"):
         embed(batch)
 
 

@@ -178,20 +178,20 @@ def node(operator: str, inputs: str, output: str, **how: Any) -> onnx.NodeProto:
 
 BAD: dict[str, tuple[Any, str]] = {
     **{
-        f"another file's weights in {place}": (external_in(place), "weights lie in another file")
+        f"another file's weights in {place}": (external_in(place), "weights are in another file")
         for place in ("a node", "a branch", "a sparse tensor", "without saying so")
     },
     "functions": (with_function(), "My-Net.v2.onnx is not an ONNX model that can be used"),
     "a loop": (with_loop(), "no use for its operator :Loop"),
     "neighbors seen": (
         after(node("ReduceMean", "z", "m", axes=[0]), node("Sub", "z m", "v")),
-        "sees the other patches of a batch",
+        "mixes the patches of a batch",
     ),
     "patches joined": (
         after(node("ReduceMean", "z", "v", axes=[0])),
         "gives [1, 576] for 8 patches",
     ),
-    "NaN": (after(node("Neg", "z", "n"), node("Log", "n", "v")), "gives NaN or infinity"),
+    "NaN": (after(node("Neg", "z", "n"), node("Log", "n", "v")), "returns NaN or infinity"),
     "a huge batch": (network([value("x", [65, 3, 96, 96])]), "takes 65 patches at a time"),
     "two inputs": (network([value("x", [1, 3, 96, 96]), value("v", [1])]), "takes 2 inputs (x, v)"),
     "two outputs": (
@@ -209,7 +209,7 @@ BAD: dict[str, tuple[Any, str]] = {
                 helper.make_node("Reshape", ["y", "s"], ["z"]),
             ],
         ),
-        "an encoder gives [N, F]",
+        "it must be [N, F]",
     ),
     "text": (b"this is no network", "not an ONNX model"),
     "empty": (b"", "not an ONNX model"),
@@ -261,7 +261,7 @@ def test_mechanics_files_that_are_no_encoder(
         ("mean = [0, 0, 0]\nstd = [1, 1, 0]", {}, "std must be above 0"),
         ("mean = [", {}, "cannot be read"),
         (TOML + "layout = 'NHWC'", {}, "says layout"),
-        (TOML, {"size": None}, "choose with --size"),
+        (TOML, {"size": None}, "choose one with --size"),
         (TOML + "size = 5", {"size": None}, "is 32 to 1024 pixels, not 5"),
         (TOML + "size = 20000", {"size": None}, "is 32 to 1024 pixels, not 20000"),
         (TOML + "size = true", {"size": None}, "is 32 to 1024 pixels, not True"),
