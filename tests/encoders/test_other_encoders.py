@@ -181,26 +181,26 @@ BAD: dict[str, tuple[Any, str]] = {
         f"another file's weights in {place}": (external_in(place), "weights are in another file")
         for place in ("a node", "a branch", "a sparse tensor", "without saying so")
     },
-    "functions": (with_function(), "My-Net.v2.onnx is not an ONNX model that can be used"),
-    "a loop": (with_loop(), "no use for its operator :Loop"),
+    "functions": (with_function(), "My-Net.v2.onnx is not an ONNX model that pcam can use"),
+    "a loop": (with_loop(), "does not need its operator :Loop"),
     "neighbors seen": (
         after(node("ReduceMean", "z", "m", axes=[0]), node("Sub", "z m", "v")),
         "mixes the patches of a batch",
     ),
     "patches joined": (
         after(node("ReduceMean", "z", "v", axes=[0])),
-        "gives [1, 576] for 8 patches",
+        "returns [1, 576] for 8 patches",
     ),
     "NaN": (after(node("Neg", "z", "n"), node("Log", "n", "v")), "returns NaN or infinity"),
-    "a huge batch": (network([value("x", [65, 3, 96, 96])]), "takes 65 patches at a time"),
-    "two inputs": (network([value("x", [1, 3, 96, 96]), value("v", [1])]), "takes 2 inputs (x, v)"),
+    "a huge batch": (network([value("x", [65, 3, 96, 96])]), "fixed batch size of 65"),
+    "two inputs": (network([value("x", [1, 3, 96, 96]), value("v", [1])]), "has 2 inputs (x, v)"),
     "two outputs": (
         network(outputs=[value(name, ["N", 4, "h", "w"]) for name in "yc"]),
-        "gives 2 outputs",
+        "has 2 outputs",
     ),
-    "gray": (network([value("x", ["N", 1, 96, 96])]), "takes FLOAT [0, 1, 96, 96]"),
-    "whole numbers": (network([value("x", ["N", 3, 96, 96], TensorProto.UINT8)]), "takes UINT8"),
-    "not square": (network([value("x", ["N", 3, 96, 64])]), "takes FLOAT [0, 3, 96, 64]"),
+    "gray": (network([value("x", ["N", 1, 96, 96])]), "is FLOAT [0, 1, 96, 96]"),
+    "whole numbers": (network([value("x", ["N", 3, 96, 96], TensorProto.UINT8)]), "is UINT8"),
+    "not square": (network([value("x", ["N", 3, 96, 64])]), "is FLOAT [0, 3, 96, 64]"),
     "tokens": (
         network(
             outputs=[value("z", ["N", "T", "F"])],

@@ -295,7 +295,7 @@ def test_mechanics_bad_usage_is_one_sentence(
     new = tmp_path / "new"
     for words, said in (
         ((synthetic_folder, network, "--folds", 3), "exists already"),
-        ((synthetic_folder, new, "--arch", "vgg"), "no network called vgg"),
+        ((synthetic_folder, new, "--arch", "vgg"), "there is no network vgg"),
         ((synthetic_folder, new, "--folds", 3, "--fold", 3), "no fold 3"),
         ((synthetic_folder, new, "--split", "test"), "no labels"),
         ((synthetic_folder, new, "--folds", 3, "--folds-from", network), "leave out --folds"),
