@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -125,7 +126,7 @@ def fit(
     check_installed()
     from ..grouping.folds import read_folds
     from ..networks import fit as deep
-    from ..networks.training import How
+    from ..networks.manifest import TrainingOptions
 
     if folds_from is not None and folds is not None:
         raise InputError("--folds-from already defines the number of folds; leave out --folds.")
@@ -139,22 +140,19 @@ def fit(
         dealt = deep.deal(part, folds or FOLDS, seed, cores(threads))
     console.say(f"folds: {dealt.count}, {dealt.protocol}; fold {fold} is held out")
     learned = int((dealt.fold != fold).sum())
-    how = How(epochs, batch, patience, seed, where, cores(threads), rate)
+    how = TrainingOptions(epochs, batch, patience, seed, where, cores(threads), rate)
+    task = deep.TrainingTask(data, part, arch, dealt, held_out=fold)
     with console.progress(f"train {arch}", -(-learned // batch) * epochs, "steps") as advance:
         manifest = deep.fit(
-            data,
+            task,
             network,
-            split=part,
-            network=arch,
-            folds=dealt,
-            fold=fold,
-            how=how,
+            how,
             overwrite=overwrite,
             progress=advance,
             say=console.say,
         )
     if json:
-        console.as_json({"network_folder": str(network)} | manifest)
+        console.as_json({"network_folder": str(network)} | manifest.public())
         return
     show.learning_curve(manifest)
     console.say(f"network: {network}")
@@ -221,13 +219,11 @@ def predict(
         seconds = time.monotonic() - began
     write_predictions(out, [part.ids[k] for k in rows], found)
     memory = deep.card_memory_mib() if where == "cuda" else costs.peak_memory_mib()
-    costs.write(
-        costs.beside(out),
-        known
-        | {
-            "predict_patches_per_second": round(len(rows) / seconds, 2),
-            "predict_memory_mib": memory,
-            "predict_device": deep.device_name(where, cores(threads)),
-        },
+    cost = replace(
+        known,
+        predict_patches_per_second=round(len(rows) / seconds, 2),
+        predict_memory_mib=memory,
+        predict_device=deep.device_name(where, cores(threads)),
     )
+    costs.write(costs.beside(out), cost)
     console.say(f"{out}: {len(rows):,} predictions; {costs.beside(out).name}: speed and memory")

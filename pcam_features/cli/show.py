@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..extraction.extract import ExtractionPlan
     from ..learn.bundle import Bundle
     from ..learn.manifest import ModelManifest
+    from ..networks.manifest import NetworkManifest
 
 
 def extraction(plan: ExtractionPlan, features: Path, dry_run: bool) -> None:
@@ -103,23 +104,23 @@ def score_table(manifest: ModelManifest) -> None:
     console.table(columns, score_rows(manifest))
 
 
-def learning_curve(manifest: dict[str, Any]) -> None:
+def learning_curve(manifest: NetworkManifest) -> None:
     """Print the learning curve of a network, one row per epoch."""
     console.table(
         ("epoch", "training loss", "held-out AUC", ""),
         [
             (
                 str(number),
-                f"{epoch['loss']:.4f}",
-                f"{epoch['auc']:.4f}",
-                "best" if number == manifest["best_epoch"] else "",
+                f"{epoch.loss:.4f}",
+                f"{epoch.auc:.4f}",
+                "best" if number == manifest.best_epoch else "",
             )
-            for number, epoch in enumerate(manifest["curve"], 1)
+            for number, epoch in enumerate(manifest.curve, 1)
         ],
     )
     console.say(
-        f"AUC on the held-out fold, averaged over {manifest['views']} view(s): "
-        f"{manifest['held_out_auc']:.4f}; this fold chose the best epoch, so the AUC is slightly "
+        f"AUC on the held-out fold, averaged over {manifest.views} view(s): "
+        f"{manifest.held_out_auc:.4f}; this fold chose the best epoch, so the AUC is slightly "
         "optimistic"
     )
 

@@ -277,15 +277,15 @@ def searched_settings(context: FitContext, trials: int) -> tuple[Settings, dict[
 
 def cost(
     models: Mapping[str, BaseModel], rows: int, seconds: float | None, compute: Compute
-) -> dict[str, object]:
+) -> costs.Cost:
     """What a fit has cost; its speed is unknown if it went on with kept steps."""
     on_card = compute.device == "cuda"
-    return {
-        "parameters": sum(model.parameters for model in models.values()),
-        "train_patches_per_second": None if seconds is None else round(rows / seconds, 2),
-        "train_memory_mib": costs.peak_memory_mib(),
-        "train_device": "cuda" if on_card else costs.cpu_name(compute.threads),
-    }
+    return costs.Cost(
+        parameters=sum(model.parameters for model in models.values()),
+        train_patches_per_second=None if seconds is None else round(rows / seconds, 2),
+        train_memory_mib=costs.peak_memory_mib(),
+        train_device="cuda" if on_card else costs.cpu_name(compute.threads),
+    )
 
 
 def learn(context: FitContext, columns: Mapping[str, Sequence[str]]) -> Learned:

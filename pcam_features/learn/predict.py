@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -111,7 +111,7 @@ def seen_before(path: Path, store: Store, split: str) -> int:
     return len(learned & set(store.patches(split)["id"]))
 
 
-def cost(path: Path, store: Path, seconds: float | None, threads: int) -> dict[str, Any]:
+def cost(path: Path, store: Path, seconds: float | None, threads: int) -> costs.Cost:
     """The cost of a model and of its predictions.
 
     Parameters
@@ -128,11 +128,12 @@ def cost(path: Path, store: Path, seconds: float | None, threads: int) -> dict[s
     """
     measuring = costs.measuring_seconds(store, read_manifest(path).families)
     rate = None if measuring is None or seconds is None else round(1 / (measuring + seconds), 2)
-    return costs.read(path / costs.FILE) | {
-        "predict_patches_per_second": rate,
-        "predict_memory_mib": costs.peak_memory_mib(),
-        "predict_device": costs.cpu_name(threads),
-    }
+    return replace(
+        costs.read(path / costs.FILE),
+        predict_patches_per_second=rate,
+        predict_memory_mib=costs.peak_memory_mib(),
+        predict_device=costs.cpu_name(threads),
+    )
 
 
 def predict(bundle: Bundle, store: Store, split: str, threads: int) -> tuple[list[str], np.ndarray]:

@@ -7,40 +7,36 @@ folds.parquet         id, label, slide, group, fold: the same table as in a mode
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from ..constants import TIMM
 from ..errors import InputError
 from ..storage.files import read_json, sha256
 from ..storage.resumable import unfinished
 from .architectures import Recipe, recipe
+from .manifest import NetworkManifest
 
-VERSION = 1
-WHAT, MANIFEST, KEY = "network", "manifest.json", "network_version"
+WHAT, MANIFEST = "network", "manifest.json"
 WEIGHTS = "weights.safetensors"
 LARGEST_FILE = 1 << 32  # bytes
-NAME = re.compile(
-    rf"({TIMM})?[A-Za-z0-9_.\-]{{1,100}}"
-)  # not a path, because the weights are in the folder
 
 
 @dataclass(frozen=True)
 class Trained:
-    manifest: dict[str, Any]
+    """A trained network: its manifest, how it is fed, and its layers with their weights."""
+
+    manifest: NetworkManifest
     recipe: Recipe
     network: nn.Module
 
 
 def read_tensors(file: Path) -> dict[str, torch.Tensor]:
-    """Read a safetensors file. Raises InputError if it is invalid, too large, or not finite."""
+    """The tensors in a file. Raises InputError if it is damaged, too large, or not finite."""
     try:
         if file.stat().st_size > LARGEST_FILE:
             raise InputError(f"{file} is too large for a network; train the network again.")
@@ -54,6 +50,7 @@ def read_tensors(file: Path) -> dict[str, torch.Tensor]:
 
 
 def sound(tensor: torch.Tensor) -> bool:
+    """Whether all numbers of a tensor are real and finite."""
     return not tensor.is_complex() and bool(torch.isfinite(tensor.float()).all())
 
 
@@ -67,7 +64,18 @@ def load(network: nn.Module, tensors: dict[str, torch.Tensor], file: Path) -> No
 
 
 def read(path: Path) -> Trained:
-    """Read a trained network. Raises InputError if it is invalid, damaged, or of another version."""
+    """Open a trained network.
+
+    Parameters
+    ----------
+    path
+        The folder that `pcam deep fit` made.
+
+    Raises
+    ------
+    InputError
+        If `path` is not a trained network, or it is damaged or of another version.
+    """
     if not (path / MANIFEST).is_file():
         begun = unfinished(path)
         hint = (
@@ -76,27 +84,14 @@ def read(path: Path) -> Trained:
             else "create one with pcam deep fit"
         )
         raise InputError(f"{path} is not a trained network (no {MANIFEST}); {hint}.")
-    manifest = read_json(path / MANIFEST, "network manifest")
-    if KEY not in manifest:
-        raise InputError(
-            f"{path} is not a network of pcam deep; give NETWORK and SOURCE in the right order."
-        )
-    if manifest[KEY] != VERSION:
-        raise InputError(f"network {path} was written by another version of pcam; train it again.")
+    manifest = NetworkManifest.from_dict(read_json(path / MANIFEST, "network manifest"), path)
     file = path / WEIGHTS
-    try:
-        name, wanted = str(manifest["network"]), manifest["sha256"]
-        manifest["folds"]["held_out"], manifest["folds"]["sha256"]
-    except (KeyError, TypeError) as error:
-        raise InputError(f"network {path} is damaged ({error}); train it again.") from None
-    if not NAME.fullmatch(name):
-        raise InputError(f"network {path} is damaged (its name is invalid); train it again.")
     tensors = read_tensors(file)
-    if sha256(file.read_bytes()) != wanted:
+    if sha256(file.read_bytes()) != manifest.sha256:
         raise InputError(
             f"network {path} is damaged: {WEIGHTS} does not match its checksum; train it again."
         )
-    how = recipe(name, pretrained=False)
-    network = how.build()
+    known = recipe(manifest.network, pretrained=False)
+    network = known.build()
     load(network, tensors, file)
-    return Trained(manifest, how, network)
+    return Trained(manifest, known, network)

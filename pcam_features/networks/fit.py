@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
 from safetensors.torch import save
 
-from .. import __version__
 from ..constants import TIMM, Device
 from ..engine import cpu
 from ..errors import InputError
 from ..evaluate.intervals import auc
+from ..execution.executor import Threads
 from ..families.registry import FAMILIES, measurer
 from ..grouping.appearance import FAMILY, looked_at, looks_of
 from ..grouping.folds import TABLE as FOLD_TABLE
@@ -27,20 +25,28 @@ from ..grouping.folds import Folds, make_folds, read_fold_table
 from ..sources.source import Source, Split
 from ..storage import costs
 from ..storage.files import check_free, sha256, whole_file, write_json
-from ..storage.resumable import KEY as PLAN_KEY
 from ..storage.resumable import STEPS, in_the_making
 from . import bundle
-from .architectures import recipe, weights
+from .architectures import Recipe, recipe, weights
+from .manifest import (
+    KEY,
+    HeldOutFold,
+    NetworkManifest,
+    TrainedPatches,
+    TrainingOptions,
+    TrainingOutcome,
+    TrainingPlan,
+)
 from .predict import probabilities
-from .training import CHECKPOINT, How, State, Trainer, train
+from .training import CHECKPOINT, Trainer, train
 
-PLAN_VERSION = 1
 LIBRARIES = ("numpy", "torch")
 LOOKED_AT_ROWS = 256  # patches that a thread processes at a time
 
 
 def choose(device: Device) -> tuple[str, str]:
-    """The device of PyTorch, and a message with the reason. Raises InputError if it is unavailable."""
+    """The device that PyTorch computes on, and a sentence on why. Raises InputError if `cuda` cannot be
+    used."""
     there = torch.cuda.is_available()
     if device == Device.cuda and not there:
         raise InputError("--device cuda cannot be used: PyTorch finds no CUDA device. Use cpu or auto.")
@@ -51,7 +57,7 @@ def choose(device: Device) -> tuple[str, str]:
 
 
 def labeled(split: Split) -> pd.DataFrame:
-    """The patches of a split as a table of id, label and slide. Raises InputError without labels."""
+    """A row per patch: id, label, slide. Raises InputError if the split has no labels."""
     if split.labels is None:
         raise InputError(f"split {split.name!r} has no labels to train on; choose another --split.")
     return pd.DataFrame(
@@ -64,9 +70,9 @@ def labeled(split: Split) -> pd.DataFrame:
 
 
 def deal(split: Split, count: int, seed: int, threads: int) -> Folds:
-    """The same folds that `pcam fit` creates for these patches.
+    """Deal a split into the folds that `pcam fit` makes of the same patches.
 
-    Where slides are unknown, color features are computed for this.
+    Where slides are unknown, color features are measured to form pseudo-slides.
     """
     patches = labeled(split)
     if all(split.slides):
@@ -81,86 +87,155 @@ def deal(split: Split, count: int, seed: int, threads: int) -> Folds:
         return measure(batch, [color.name])[color.name][:, wanted]
 
     starts = range(0, len(split), LOOKED_AT_ROWS)
-    found = Parallel(n_jobs=threads, backend="threading")(delayed(measured)(k) for k in starts)
-    looks = looks_of(np.concatenate(found), [columns[k] for k in wanted])
+    values = np.concatenate(list(Threads(threads).map(measured, starts)))
+    looks = looks_of(values, [columns[k] for k in wanted])
     return make_folds(patches, count, seed, looks)
 
 
+@dataclass(frozen=True)
+class TrainingTask:
+    """What a network is trained on.
+
+    Parameters
+    ----------
+    source, split
+        The patches.
+    network
+        The name of the network.
+    folds
+        The folds of the split.
+    held_out
+        The fold to hold out: the best epoch is chosen on it.
+    """
+
+    source: Source
+    split: Split
+    network: str
+    folds: Folds
+    held_out: int
+
+
 def fit(
-    source: Source,
+    task: TrainingTask,
     path: Path,
+    how: TrainingOptions,
     *,
-    split: Split,
-    network: str,
-    folds: Folds,
-    fold: int,
-    how: How,
     overwrite: bool = False,
     progress: Callable[[int], None] = lambda done: None,
     say: Callable[[str], None] = lambda message: None,
-) -> dict[str, Any]:
-    """Train `network` on all folds except `fold`, which chooses the best epoch.
+) -> NetworkManifest:
+    """Train a network on all folds but one, on which the best epoch is chosen.
 
-    The network is written to the folder `path`, which is complete or absent. Returns its manifest.
+    Parameters
+    ----------
+    task
+        What is trained.
+    path
+        The network's folder, which is written whole or not at all.
+    how
+        How long and where it is trained.
+    overwrite
+        Whether a network that exists is replaced.
+    progress
+        Told how many steps have been done since the last call.
+    say
+        Told a sentence after each epoch.
 
-    Raises InputError for what cannot be trained on, PcamError if training fails.
+    Returns
+    -------
+    NetworkManifest
+        The manifest of the trained network.
+
+    Raises
+    ------
+    InputError
+        If the patches cannot be trained on, or `path` cannot be written.
+    PcamError
+        If training fails.
     """
-    patches = labeled(split)
-    if not 0 <= fold < folds.count:
-        raise InputError(f"there is no fold {fold}; choose one from 0 to {folds.count - 1}.")
+    patches = labeled(task.split)
     labels = patches["label"].to_numpy(np.int8)
-    learned, held = np.flatnonzero(folds.fold != fold), np.flatnonzero(folds.fold == fold)
-    for rows, what in ((learned, "the set of the other folds"), (held, f"fold {fold}")):
-        if np.unique(labels[rows]).size < 2:
-            raise InputError(f"{what} has only one class; choose another --fold to hold out.")
-    known = {
-        "what": bundle.WHAT,
-        "mark": bundle.MANIFEST,
-        "key": bundle.KEY,
-    }
-    check_free(path, overwrite=overwrite, **known)
+    learned, held = rows_of_folds(task, labels)
+    names = {"what": bundle.WHAT, "mark": bundle.MANIFEST, "key": KEY}
+    check_free(path, overwrite=overwrite, **names)
     torch.set_num_threads(how.threads)
     torch.manual_seed(how.seed)
-    started = recipe(network, pretrained=True)
-    model = started.build().to(how.device, memory_format=torch.channels_last)
-    plan = {
-        PLAN_KEY: PLAN_VERSION,
-        "pcam_version": __version__,
-        "network": plain_name(network),
-        "started_from": network,
-        "source": {"kind": source.kind, "path": source.path, "protocol": source.protocol}
-        | {"split": split.name, "rows": len(split), "fingerprint": split.fingerprint()},
-        "folds": {"count": folds.count, "held_out": fold, "protocol": folds.protocol}
-        | {"fingerprint": folds.fingerprint()},
-        "how": asdict(how) | {"rate": how.rate or started.rate},
-        "optimizer": started.optimizer.__name__,
-        "decay": started.decay,
-        "views": started.views,
-        "versions": {"python": platform.python_version()} | {n: version(n) for n in LIBRARIES},
-    }
-    with in_the_making(path, plan, overwrite=overwrite, **known) as folder:
+    known = recipe(task.network, pretrained=True)
+    model = known.build().to(how.device, memory_format=torch.channels_last)
+    plan = plan_of(task, known, how)
+    with in_the_making(path, plan.to_dict(), overwrite=overwrite, **names) as folder:
         (folder / STEPS).mkdir(exist_ok=True)
-        trainer = Trainer(model, started, how)
+        trainer = Trainer(model, known, how)
         checkpoint = folder / STEPS / CHECKPOINT
-        state, rate = train(trainer, split, labels, learned, held, checkpoint, progress, say)
-        found = probabilities(model, started, split, held, how.device, started.views)
-        plan.pop(PLAN_KEY)
-        manifest = plan | finished(state, auc(labels[held], found), labels)
-        write(folder, manifest, trainer, patches.assign(label=labels), folds)
+        state, rate = train(trainer, task.split, labels, learned, held, checkpoint, progress, say)
+        scores = probabilities(model, known, task.split, held, how.device, known.views)
+        outcome = TrainingOutcome(
+            positive=int(labels.sum()),
+            curve=tuple(state.curve),
+            best_epoch=state.best_epoch() + 1,
+            held_out_auc=auc(labels[held], scores),
+        )
+        table = patches.assign(label=labels, group=task.folds.group, fold=task.folds.fold)
+        manifest = write(folder, NetworkManifest.of(plan, outcome), trainer, table)
         costs.write(folder / costs.FILE, cost(trainer, rate / len(state.curve)))
     return manifest
 
 
-def unseen(path: Path, manifest: dict[str, Any], split: Split) -> tuple[np.ndarray, int, int]:
-    """The rows of a split on which a network was not trained.
+def rows_of_folds(task: TrainingTask, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rows to train on and the rows held out. Raises InputError if either has one class only."""
+    folds, fold = task.folds, task.held_out
+    if not 0 <= fold < folds.count:
+        raise InputError(f"there is no fold {fold}; choose one from 0 to {folds.count - 1}.")
+    learned, held = np.flatnonzero(folds.fold != fold), np.flatnonzero(folds.fold == fold)
+    for rows, what in ((learned, "the set of the other folds"), (held, f"fold {fold}")):
+        if np.unique(labels[rows]).size < 2:
+            raise InputError(f"{what} has only one class; choose another --fold to hold out.")
+    return learned, held
 
-    Returns these rows, the number of them in its held-out fold, and the number of rows on which it was
-    trained. Raises InputError if its table of folds is not that of its training.
+
+def plan_of(task: TrainingTask, known: Recipe, how: TrainingOptions) -> TrainingPlan:
+    """What decides a training."""
+    return TrainingPlan(
+        network=plain_name(task.network),
+        started_from=task.network,
+        source=TrainedPatches.of(task.source, task.split),
+        folds=HeldOutFold.of(task.folds, task.held_out),
+        how=replace(how, rate=how.rate or known.rate),
+        optimizer=known.optimizer.__name__,
+        decay=known.decay,
+        views=known.views,
+        versions={"python": platform.python_version()} | {n: version(n) for n in LIBRARIES},
+    )
+
+
+def unseen(path: Path, manifest: NetworkManifest, split: Split) -> tuple[np.ndarray, int, int]:
+    """Find the patches that a network was not trained on.
+
+    Parameters
+    ----------
+    path, manifest
+        The network's folder and manifest.
+    split
+        The patches to predict.
+
+    Returns
+    -------
+    rows
+        The rows of the split that it was not trained on.
+    of_held
+        How many of these are of its held-out fold.
+    learned
+        How many other rows it was trained on.
+
+    Raises
+    ------
+    InputError
+        If its table of folds is not the one it was trained with.
     """
     table = read_fold_table(path / FOLD_TABLE)
-    held = manifest["folds"]["held_out"]
-    known = sha256((path / FOLD_TABLE).read_bytes()) == manifest["folds"]["sha256"]
-    if not known or type(held) is not int or held not in set(table["fold"]):
+    held = manifest.folds.held_out
+    known = sha256((path / FOLD_TABLE).read_bytes()) == manifest.folds.sha256
+    if not known or held not in set(table["fold"]):
         raise InputError(
             f"network {path} is damaged: its folds do not match its manifest; train it again."
         )
@@ -172,50 +247,44 @@ def unseen(path: Path, manifest: dict[str, Any], split: Split) -> tuple[np.ndarr
 
 
 def plain_name(network: str) -> str:
-    """The name of a network without the file of its initial weights."""
+    """A network's name without the weight file it started from."""
     return TIMM + network.split(":")[1] if network.startswith(TIMM) else network
 
 
-def finished(state: State, held_out_auc: float, labels: np.ndarray) -> dict[str, Any]:
-    return {
-        bundle.KEY: bundle.VERSION,
-        "positive": int(labels.sum()),
-        "curve": state.curve,
-        "best_epoch": state.best_epoch() + 1,
-        "held_out_auc": held_out_auc,
-    }
-
-
 def write(
-    folder: Path, manifest: dict[str, Any], trainer: Trainer, patches: pd.DataFrame, folds: Folds
-) -> None:
+    folder: Path, manifest: NetworkManifest, trainer: Trainer, table: pd.DataFrame
+) -> NetworkManifest:
+    """Write a network's files, the manifest last; returns the manifest with checksums."""
     weight_file = folder / bundle.WEIGHTS
     with whole_file(weight_file) as temporary:
         tensors = trainer.network.state_dict().items()
-        whole = {name: one.detach().cpu().contiguous() for name, one in tensors}
-        temporary.write_bytes(
-            save(whole)
-        )  # safetensors would create a file that only its owner may read
+        whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors}
+        temporary.write_bytes(save(whole))  # safetensors' own files are readable by their owner only
     with whole_file(folder / FOLD_TABLE) as temporary:
-        patches.assign(group=folds.group, fold=folds.fold).to_parquet(temporary, index=False)
-    manifest["folds"]["sha256"] = sha256((folder / FOLD_TABLE).read_bytes())
-    write_json(folder / bundle.MANIFEST, manifest | {"sha256": sha256(weight_file.read_bytes())})
+        table.to_parquet(temporary, index=False)
+    manifest = manifest.with_checksums(
+        weights=sha256(weight_file.read_bytes()), folds=sha256((folder / FOLD_TABLE).read_bytes())
+    )
+    write_json(folder / bundle.MANIFEST, manifest.to_dict())
+    return manifest
 
 
-def cost(trainer: Trainer, patches_per_second: float) -> dict[str, Any]:
+def cost(trainer: Trainer, patches_per_second: float) -> costs.Cost:
+    """The cost of a training."""
     how = trainer.how
-    on_card = how.device == "cuda"
-    return {
-        "parameters": weights(trainer.network),
-        "train_patches_per_second": round(patches_per_second, 2) or None,
-        "train_memory_mib": card_memory_mib() if on_card else costs.peak_memory_mib(),
-        "train_device": device_name(how.device, how.threads),
-    }
+    return costs.Cost(
+        parameters=weights(trainer.network),
+        train_patches_per_second=round(patches_per_second, 2) or None,
+        train_memory_mib=card_memory_mib() if how.device == "cuda" else costs.peak_memory_mib(),
+        train_device=device_name(how.device, how.threads),
+    )
 
 
 def card_memory_mib() -> float:
+    """The most memory of the graphics card that was in use."""
     return round(float(torch.cuda.max_memory_allocated()) / 2**20, 1)
 
 
 def device_name(device: str, threads: int) -> str:
+    """The name of a device in a table of costs."""
     return f"cuda, {torch.cuda.get_device_name()}" if device == "cuda" else costs.cpu_name(threads)

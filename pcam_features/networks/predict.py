@@ -1,4 +1,4 @@
-"""Predictions of a trained network."""
+"""Predicting with a network."""
 
 from __future__ import annotations
 
@@ -25,9 +25,25 @@ def probabilities(
     views: int,
     progress: Callable[[int], None] = lambda done: None,
 ) -> np.ndarray:
-    """The probability of tumor for each of `rows`, float64.
+    """Predict the probability of tumor.
 
-    It is the mean over the first `views` of the eight flips and rotations.
+    Parameters
+    ----------
+    network, recipe
+        The network, and how it is fed.
+    split, rows
+        The patches.
+    device
+        "cpu" or "cuda".
+    views
+        How many of the eight flips and turns to average over.
+    progress
+        Told how many patches have been predicted since the last call.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64 (rows,).
     """
     network.eval()
     found = []

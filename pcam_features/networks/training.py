@@ -1,8 +1,8 @@
-"""Training of a network: augmentation, cosine schedule, early stopping and checkpoints.
+"""Training a network: augmentation by flips, turns and stain jitter, a cosine schedule, mixed
+precision on CUDA, early stopping on the held-out fold, and checkpoints.
 
-Augmentation is flips, rotations and stain jitter. On CUDA, precision is mixed. The held-out fold
-chooses the best epoch. All randomness comes from the seed and the number of the step, so that a run
-that continues from a checkpoint ends with the same weights.
+Everything random follows from the seed and the number of the step, so that a run that was stopped and
+continued ends in the same weights.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from math import cos, isfinite, pi
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,13 @@ from torch import nn
 from ..errors import InputError, PcamError
 from ..evaluate.intervals import auc
 from ..sources.source import Split
+from ..storage.fields import Fields
 from ..storage.files import whole_file
 from .architectures import Recipe
 from .augment import at_random
 from .bundle import read_tensors
 from .feed import batches, normalized, to_light
+from .manifest import Epoch, TrainingOptions
 from .predict import probabilities
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -37,38 +39,27 @@ WARM_UP = 0.05  # share of the steps in which the learning rate rises from zero
 STEP_STREAM, EPOCH_STREAM = 1, 2  # streams of random numbers
 
 
-@dataclass(frozen=True)
-class How:
-    """Training settings. Without `rate`, the learning rate is that of the recipe."""
-
-    epochs: int
-    batch: int
-    patience: int  # epochs without improvement after which training stops
-    seed: int
-    device: str
-    threads: int
-    rate: float | None = None
-
-
 @dataclass
 class State:
-    """The state of training: steps, loss of the current epoch, learning curve, best epoch."""
+    """The progress of training: steps done, the summed loss of this epoch, the finished epochs, the
+    state of the gradient scaler, and the weights of the best epoch."""
 
     step: int = 0
     loss: float = 0.0
-    curve: list[dict[str, float]] = field(default_factory=list)
+    curve: list[Epoch] = field(default_factory=list)
     scaler: dict[str, Any] = field(default_factory=dict)
     best: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def best_epoch(self) -> int:
-        aucs = [epoch["auc"] for epoch in self.curve]
+        """The index of the epoch of the highest AUC, or -1 before the first has ended."""
+        aucs = [epoch.auc for epoch in self.curve]
         return int(np.argmax(aucs)) if aucs else -1
 
 
 class Trainer:
-    """A network with its optimizer, as saved in a checkpoint."""
+    """A network with its optimizer."""
 
-    def __init__(self, network: nn.Module, recipe: Recipe, how: How) -> None:
+    def __init__(self, network: nn.Module, recipe: Recipe, how: TrainingOptions) -> None:
         self.network, self.recipe, self.how = network, recipe, how
         kernels = [one for one in network.parameters() if one.dim() > 1]
         others = [one for one in network.parameters() if one.dim() <= 1]
@@ -82,7 +73,7 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(how.device, enabled=half)
 
     def step(self, pixels: np.ndarray, labels: np.ndarray, number: int, total: int) -> float:
-        """Train on one batch; returns its mean loss."""
+        """Take a step on a batch; returns its mean loss."""
         self.network.train()
         how = self.how
         torch.manual_seed(int(np.random.SeedSequence([how.seed, number]).generate_state(1)[0]))
@@ -100,19 +91,20 @@ class Trainer:
         return float(loss.item())
 
     def save(self, file: Path, state: State) -> None:
+        """Write a checkpoint."""
         tensors = {f"network.{name}": one for name, one in self.network.state_dict().items()}
         tensors |= {f"best.{name}": one for name, one in state.best.items()}
         for number, held in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{name}": one for name, one in held.items()}
-        said = {
+        content = {
             "step": state.step,
             "loss": state.loss,
-            "curve": state.curve,
+            "curve": [asdict(epoch) for epoch in state.curve],
             "scaler": self.scaler.state_dict(),
         }
         with whole_file(file) as temporary:
             whole = {name: one.detach().contiguous() for name, one in tensors.items()}
-            save_file(whole, temporary, metadata={"state": json.dumps(said)})
+            save_file(whole, temporary, metadata={"state": json.dumps(content)})
 
     def load(self, file: Path, per_epoch: int) -> State:
         """Continue from a checkpoint. Raises InputError if it is damaged."""
@@ -126,7 +118,10 @@ class Trainer:
 
     def _load(self, file: Path, per_epoch: int) -> State:
         with safe_open(file, "pt") as opened:
-            state = State(**json.loads(opened.metadata()["state"]))
+            known = Fields(json.loads(opened.metadata()["state"]))
+        curve = [Epoch.from_fields(epoch) for epoch in known.items("curve")]
+        scaler = dict(known.child("scaler").content)
+        state = State(known.whole("step"), known.number("loss"), curve, scaler)
         tensors = read_tensors(file)
 
         def under(start: str) -> dict[str, torch.Tensor]:
@@ -143,26 +138,25 @@ class Trainer:
             held.setdefault(int(number), {})[key] = one.cpu() if key == "step" else one
         shapes = [one.shape for group in self.optimizer.param_groups for one in group["params"]]
         if [len(held.get(k, {})) for k in range(len(shapes))] != [3] * len(shapes):
-            raise ValueError("its optimizer is incomplete")
+            raise ValueError("the state of its optimizer is incomplete")
         if any(
             held[k]["exp_avg"].shape != s or held[k]["exp_avg_sq"].shape != s
             for k, s in enumerate(shapes)
         ):
-            raise ValueError("its optimizer belongs to another network")
+            raise ValueError("the state of its optimizer is of another network")
         self.optimizer.load_state_dict({"state": held, "param_groups": fresh["param_groups"]})
         self.scaler.load_state_dict(state.scaler)
         return state
 
 
-def check_state(state: State, per_epoch: int, how: How, names: set[str]) -> None:
-    """Raise KeyError, TypeError or ValueError for a state that training cannot reach."""
+def check_state(state: State, per_epoch: int, how: TrainingOptions, names: set[str]) -> None:
+    """Raises ValueError for a state that no training reaches."""
     epochs = len(state.curve)
-    aucs = [float(one["auc"]) + float(one["loss"]) for one in state.curve]
-    steps = type(state.step) is int and epochs * per_epoch <= state.step < (epochs + 1) * per_epoch
-    if not steps or epochs > how.epochs or not np.isfinite([*aucs, float(state.loss)]).all():
-        raise ValueError("its learning curve does not match its steps")
+    steps = epochs * per_epoch <= state.step < (epochs + 1) * per_epoch
+    if not steps or epochs > how.epochs:
+        raise ValueError("its curve and its steps do not match")
     if set(state.best) != (names if epochs else set()):
-        raise ValueError("its best epoch is incomplete")
+        raise ValueError("the weights of its best epoch are incomplete")
 
 
 def schedule(step: int, total: int) -> float:
@@ -171,8 +165,10 @@ def schedule(step: int, total: int) -> float:
     return min(1.0, (step + 1) / warm) * (1 + cos(pi * step / total)) / 2
 
 
-def rows_of_steps(rows: np.ndarray, how: How, first: int, per_epoch: int) -> Iterator[np.ndarray]:
-    """The rows of each step from `first` on, shuffled for each epoch."""
+def rows_of_steps(
+    rows: np.ndarray, how: TrainingOptions, first: int, per_epoch: int
+) -> Iterator[np.ndarray]:
+    """Yield the rows of each step from `first` on, shuffled for each epoch."""
     for epoch in range(first // per_epoch, how.epochs):
         order = np.random.default_rng([how.seed, EPOCH_STREAM, epoch]).permutation(rows)
         steps = np.array_split(order, per_epoch)  # all of nearly the same size
@@ -189,11 +185,34 @@ def train(
     progress: Callable[[int], None] = lambda done: None,
     say: Callable[[str], None] = lambda message: None,
 ) -> tuple[State, float]:
-    """Train on the rows `learned`, and score each epoch on the rows `held`.
+    """Train a network; at the end it has the weights of the best epoch.
 
-    The network then has the weights of the best epoch. Returns the final state and the training
-    throughput in patches per second. `progress` is called with numbers of steps. Raises PcamError if
-    the loss becomes non-finite.
+    Parameters
+    ----------
+    trainer
+        The network and its optimizer.
+    split, labels
+        The patches, and 0 or 1 for each.
+    learned, held
+        The rows to train on, and the rows to score each epoch on.
+    checkpoint
+        The file to continue from, and to save to.
+    progress
+        Told how many steps have been done since the last call.
+    say
+        Told a sentence after each epoch.
+
+    Returns
+    -------
+    state
+        The state at the end.
+    rate
+        Training throughput in patches per second.
+
+    Raises
+    ------
+    PcamError
+        If the loss or a prediction is not finite.
     """
     how, network = trainer.how, trainer.network
     per_epoch = -(-len(learned) // how.batch)
@@ -219,8 +238,8 @@ def train(
             score_epoch(state, trainer, split, labels, held, len(learned))
             last = state.curve[-1]
             say(
-                f"epoch {len(state.curve)} of {how.epochs}: training loss {last['loss']:.4f}, "
-                f"held-out AUC {last['auc']:.4f}"
+                f"epoch {len(state.curve)} of {how.epochs}: training loss {last.loss:.4f}, "
+                f"held-out AUC {last.auc:.4f}"
             )
             over = is_over(state, how)
         if over or state.step % per_epoch == 0 or time.monotonic() - saved > CHECKPOINT_SECONDS:
@@ -234,8 +253,8 @@ def train(
     return state, patches / seconds if seconds else 0.0
 
 
-def is_over(state: State, how: How) -> bool:
-    """Whether all epochs are done, or too many epochs had no improvement."""
+def is_over(state: State, how: TrainingOptions) -> bool:
+    """Whether all epochs are done, or too many had no improvement."""
     epochs = len(state.curve)
     return epochs >= how.epochs or epochs - 1 - state.best_epoch() >= how.patience
 
@@ -243,12 +262,12 @@ def is_over(state: State, how: How) -> bool:
 def score_epoch(
     state: State, trainer: Trainer, split: Split, labels: np.ndarray, held: np.ndarray, count: int
 ) -> None:
-    """Add the finished epoch to the learning curve, and keep its weights if it is the best."""
+    """Add the epoch that has just ended to the curve; keep its weights if it is the best so far."""
     network, how = trainer.network, trainer.how
-    found = probabilities(network, trainer.recipe, split, held, how.device, views=1)
-    if not np.isfinite(found).all():
+    scores = probabilities(network, trainer.recipe, split, held, how.device, views=1)
+    if not np.isfinite(scores).all():
         raise PcamError("the network's predictions became non-finite; use a lower --rate.")
-    state.curve.append({"loss": state.loss / count, "auc": auc(labels[held], found)})
+    state.curve.append(Epoch(state.loss / count, auc(labels[held], scores)))
     state.loss = 0.0
     if state.best_epoch() == len(state.curve) - 1:
         state.best = {name: one.detach().clone() for name, one in network.state_dict().items()}

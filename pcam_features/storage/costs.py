@@ -1,7 +1,7 @@
-"""The cost of a model, as a small JSON file in its folder and beside its predictions.
+"""What a model costs: a small JSON file in its folder, and beside its predictions for `pcam compare`.
 
-`pcam compare` reads `NAME.cost.json` beside `NAME.csv`. It may have any of FIELDS. For models that pcam
-did not train, it can be written by hand.
+`NAME.cost.json` beside `NAME.csv` may hold any of FIELDS. For models that pcam did not train, write it
+by hand.
 """
 
 from __future__ import annotations
@@ -9,15 +9,18 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from .fields import Fields
 from .files import read_json, write_json
 
 FILE = "cost.json"  # in a model's folder; its ending beside predictions
 MEASURED = "measured.json"  # in a feature store's folder
 LARGEST_FILE = 1 << 16  # bytes
+LARGEST_NUMBER, LARGEST_SECONDS = 1e18, 1e12
 LONGEST = 200  # letters of a device's name
 NUMBERS = {
     "parameters": "parameters",
@@ -30,80 +33,140 @@ TEXTS = {"train_device": "training device", "predict_device": "prediction device
 FIELDS = NUMBERS | TEXTS
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What is known of a model's cost; None is unknown.
+
+    Parameters
+    ----------
+    parameters
+        Number of learned numbers.
+    train_patches_per_second, predict_patches_per_second
+        Throughput of training, and of prediction from pixels.
+    train_memory_mib, predict_memory_mib
+        Peak memory in MiB.
+    train_device, predict_device
+        Where it was trained, and where it predicted.
+    """
+
+    parameters: float | None = None
+    train_patches_per_second: float | None = None
+    train_memory_mib: float | None = None
+    train_device: str | None = None
+    predict_patches_per_second: float | None = None
+    predict_memory_mib: float | None = None
+    predict_device: str | None = None
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any], file: Path) -> Cost:
+        """The costs in a parsed file. Raises InputError if it holds anything but FIELDS."""
+        for name, value in content.items():
+            if name in NUMBERS:
+                number = isinstance(value, int | float) and not isinstance(value, bool)
+                valid = number and 0 < value < LARGEST_NUMBER  # false for NaN
+            else:
+                text = isinstance(value, str) and value.isprintable() and len(value) <= LONGEST
+                valid = name in TEXTS and text
+            if not valid:
+                raise InputError(
+                    f"cost file {file}: the entry {name[:100]!r} is not valid; allowed are positive "
+                    f"numbers ({', '.join(NUMBERS)}) and texts ({', '.join(TEXTS)})."
+                )
+        return cls(**content)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object of the file: what is known."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """How many patches were measured, and in how many seconds."""
+
+    patches: int = 0
+    seconds: float = 0.0
+
+    def plus(self, patches: int, seconds: float) -> Measuring:
+        """Both runs together."""
+        return Measuring(self.patches + patches, round(self.seconds + seconds, 3))
+
+
 def beside(predictions: Path) -> Path:
+    """The file of costs beside a file of predictions."""
     return predictions.with_name(f"{predictions.stem}.{FILE}")
 
 
-def read(file: Path) -> dict[str, Any]:
-    """The costs in a file, or an empty record if there is no file.
+def read(file: Path) -> Cost:
+    """Read a file of costs.
 
-    Raises InputError for a file with anything except FIELDS.
+    Parameters
+    ----------
+    file
+        The file; if there is none, nothing is known.
+
+    Raises
+    ------
+    InputError
+        If the file holds anything but FIELDS.
     """
     if not file.is_file():
-        return {}
+        return Cost()
     if file.stat().st_size > LARGEST_FILE:
         raise InputError(f"{file} is too large to be a cost file; remove or rename it.")
-    found = read_json(file, "costs")
-    for name, value in found.items():
-        if name in NUMBERS:
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            good = number and 0 < value < 1e18  # false for NaN
-        else:
-            text = isinstance(value, str) and value.isprintable() and len(value) <= LONGEST
-            good = name in TEXTS and text
-        if not good:
-            raise InputError(
-                f"cost file {file}: the entry {name[:100]!r} is not valid; allowed are positive "
-                f"numbers ({', '.join(NUMBERS)}) and texts ({', '.join(TEXTS)})."
-            )
-    return found
+    return Cost.from_dict(read_json(file, "costs"), file)
 
 
-def write(file: Path, cost: dict[str, Any]) -> None:
-    """Write a cost file. Values of None are left out."""
-    write_json(file, {name: value for name, value in cost.items() if value is not None})
+def write(file: Path, cost: Cost) -> None:
+    """Write what is known of a cost."""
+    write_json(file, cost.to_dict())
 
 
 def record_measuring(store: Path, families: Sequence[str], patches: int, seconds: float) -> None:
-    """Record how long a run took to compute families. Runs of the same families are added up."""
-    file, key = store / MEASURED, ",".join(families)
-    runs = measured(store)
-    before = runs.get(key, {"patches": 0, "seconds": 0.0})
-    runs[key] = {
-        "patches": before["patches"] + patches,
-        "seconds": round(before["seconds"] + seconds, 3),
-    }
-    write_json(file, {"runs": runs})
+    """Record how long a run took to measure families.
+
+    Parameters
+    ----------
+    store
+        The feature store's folder.
+    families
+        The families that were measured together; runs of the same families are added up.
+    patches, seconds
+        How many patches were measured, and in what time.
+    """
+    key, runs = ",".join(families), measured(store)
+    runs[key] = runs.get(key, Measuring()).plus(patches, seconds)
+    write_json(store / MEASURED, {"runs": {name: asdict(run) for name, run in runs.items()}})
 
 
-def measured(store: Path) -> dict[str, dict[str, float]]:
-    """The valid records that `record_measuring` has written."""
+def measured(store: Path) -> dict[str, Measuring]:
+    """The recorded runs, by their families; those that are damaged are left out."""
     try:
-        runs = read_json(store / MEASURED, "timings")["runs"]
-        found = {
-            str(key): {"patches": int(one["patches"]), "seconds": float(one["seconds"])}
-            for key, one in runs.items()
+        runs = {
+            key: Measuring(run.whole("patches"), run.number("seconds"))
+            for key, run in Fields(read_json(store / MEASURED, "timings")).children("runs").items()
         }
-    except (InputError, KeyError, TypeError, ValueError, AttributeError, OverflowError):
+    except (InputError, ValueError):
         return {}  # a store written by an older version or another tool: timing unknown
-    return {key: one for key, one in found.items() if one["patches"] > 0 and 0 < one["seconds"] < 1e12}
+    return {
+        key: run for key, run in runs.items() if run.patches > 0 and 0 < run.seconds < LARGEST_SECONDS
+    }
 
 
 def measuring_seconds(store: Path, families: Iterable[str]) -> float | None:
-    """Seconds per patch to compute some families, or None if it is unknown for one of them.
+    """Seconds per patch that measuring some families took; None if unknown for one of them.
 
-    A run that also computed other families counts with its whole time.
+    A run that measured other families as well counts with its whole time.
     """
     seconds, missing = 0.0, set(families)
-    for key, one in measured(store).items():
+    for key, run in measured(store).items():
         own = set(key.split(",")) & missing
         if own:
-            seconds, missing = seconds + one["seconds"] / one["patches"], missing - own
+            seconds, missing = seconds + run.seconds / run.patches, missing - own
     return None if missing else seconds
 
 
 def peak_memory_mib() -> float | None:
-    """The peak memory of this process in MiB, or None if the system does not report it."""
+    """The peak memory of this process in MiB, or None if the system does not tell."""
     try:
         import resource
     except ImportError:
@@ -113,4 +176,5 @@ def peak_memory_mib() -> float | None:
 
 
 def cpu_name(threads: int) -> str:
+    """The name of this machine's processor in a table of costs."""
     return f"cpu, {platform.machine()}, {threads} thread{'s' if threads > 1 else ''}"

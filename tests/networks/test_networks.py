@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,9 +24,11 @@ from pcam_features.learn.fit import deal
 from pcam_features.networks import architectures, augment, bundle, training
 from pcam_features.networks import fit as deep
 from pcam_features.networks.feed import batches, read_rows
+from pcam_features.networks.manifest import NetworkManifest, TrainingOptions
 from pcam_features.networks.predict import probabilities
 from pcam_features.networks.training import schedule
 from pcam_features.sources.detect import open_source
+from pcam_features.sources.source import Split
 from pcam_features.storage.resumable import STEPS, unfinished
 from pcam_features.store.store import open_store
 
@@ -39,9 +42,8 @@ def network(synthetic_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
     path = tmp_path_factory.mktemp("networks") / "network"
     source, _ = open_source(str(synthetic_folder))
     split = source.splits["train"]
-    how = deep.How(2, 32, 5, 0, "cpu", 1)
-    folds = deep.deal(split, 3, 0, 1)
-    deep.fit(source, path, split=split, network="cnn_one", folds=folds, fold=0, how=how)
+    task = deep.TrainingTask(source, split, "cnn_one", deep.deal(split, 3, 0, 1), held_out=0)
+    deep.fit(task, path, TrainingOptions(2, 32, 5, 0, "cpu", 1))
     return path
 
 
@@ -259,6 +261,11 @@ def test_mechanics_training_that_is_killed_goes_on_to_the_same_weights(
     assert not (again / STEPS).exists()
 
 
+def test_invariant_a_manifest_is_written_as_it_was_read(network: Path) -> None:
+    text = json.dumps(bundle.read(network).manifest.to_dict(), indent=2) + "\n"
+    assert text == (network / "manifest.json").read_text()
+
+
 def test_mechanics_hostile_networks_are_refused(
     network: Path, synthetic_folder: Path, pcam: Run, tmp_path: Path
 ) -> None:
@@ -268,6 +275,12 @@ def test_mechanics_hostile_networks_are_refused(
     other[-1] ^= 0x40
     cases: list[tuple[dict[str, object], bytes, str]] = [
         ({"network": "../../etc"}, whole, "damaged"),
+        ({"network": None}, whole, "network is not text"),
+        ({"folds": {}}, whole, "folds.count is missing"),
+        ({"curve": [{"loss": 1}]}, whole, "curve[0].auc is missing"),
+        ({"best_epoch": 3}, whole, "best_epoch is out of range"),
+        ({"held_out_auc": "x"}, whole, "held_out_auc is not a number"),
+        ({"views": 0}, whole, "views is out of range"),
         ({"network": "cnn_nine"}, whole, "there is no network"),
         ({"network": "cnn_two"}, whole, "do not fit this network"),
         ({"network_version": 99}, whole, "another version"),
@@ -319,22 +332,27 @@ def test_mechanics_a_loss_without_end_stops(
     assert not (tmp_path / "n").exists()
 
 
+def unseen_by(network: Path, content: dict[str, Any], split: Split) -> tuple[np.ndarray, int, int]:
+    return deep.unseen(network, NetworkManifest.from_dict(content, network), split)
+
+
 def test_mechanics_patches_that_a_network_has_learned_from_are_left_out(
     network: Path, synthetic_folder: Path
 ) -> None:
     split = open_source(str(synthetic_folder))[0].splits["train"]
-    manifest = json.loads((network / "manifest.json").read_text())
+    content = json.loads((network / "manifest.json").read_text())
     fold = pd.read_parquet(network / "folds.parquet")["fold"].to_numpy()
-    rows, of_held, learned = deep.unseen(network, manifest, split)
+    rows, of_held, learned = unseen_by(network, content, split)
     assert rows.tolist() == np.flatnonzero(fold == 0).tolist()
     assert (of_held, learned) == (len(rows), len(fold) - len(rows))
     other = type(split)(**vars(split) | {"ids": [*split.ids[:-1], "other"]})  # one is new to it
-    more, _, fewer = deep.unseen(network, manifest, other)
+    more, _, fewer = unseen_by(network, content, other)
     assert len(fold) - 1 in more
     assert fewer in (learned, learned - 1)
     for held in (-1, 7, True, "0", 1.5):
+        changed = content | {"folds": content["folds"] | {"held_out": held}}
         with pytest.raises(InputError, match="damaged"):
-            deep.unseen(network, manifest | {"folds": manifest["folds"] | {"held_out": held}}, split)
+            unseen_by(network, changed, split)
 
 
 @pytest.mark.gpu
@@ -361,5 +379,5 @@ def test_mechanics_networks_of_timm_are_trained_and_read_again(
     words = ("--arch", f"timm:test_resnet:{weights}", "--epochs", 1, "--folds", 3)
     assert pcam("deep", "fit", synthetic_folder, tmp_path / "n", *words).code == 0
     weights.unlink()
-    assert bundle.read(tmp_path / "n").manifest["network"] == "timm:test_resnet"
+    assert bundle.read(tmp_path / "n").manifest.network == "timm:test_resnet"
     assert pcam("deep", "predict", tmp_path / "n", synthetic_folder, tmp_path / "p.csv").code == 0
