@@ -134,6 +134,8 @@ def open_source(
     check(source, strict)
     if how is not None:
         source = source.fitted(how, mpp)
+    elif strict and kind != Kind.synthetic:
+        source.check_size()
     return with_known_slides(source, path, slides)
 
 

@@ -21,8 +21,9 @@ OpenCV resamples: by area where a patch shrinks, by cubic interpolation where it
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -36,6 +37,10 @@ LARGEST_SIDE = 2048  # pixels
 MPP_RANGE = (0.01, 100.0)
 SIDE_UM = PATCH_SIZE * PCAM_MPP
 Size = tuple[int, int]  # width and height in pixels
+
+
+class SizeError(InputError):
+    """A patch has another size than 96×96 pixels, and no way to fit it was chosen."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +180,19 @@ class Fit:
     def to_dict(self) -> dict[str, Any]:
         """The record that a store keeps, as plain JSON."""
         return asdict(self) | {"how": self.how.value}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Fit:
+        """Read a record that `to_dict` wrote. Raises InputError if it is damaged."""
+        how, mpp = record.get("how"), record.get("mpp")
+        width, height = record.get("width"), record.get("height")
+        whole = isinstance(width, int) and isinstance(height, int)
+        if not isinstance(how, str) or not whole or not isinstance(mpp, float | int | None):
+            raise InputError(
+                "the record of how patches were brought to 96×96 pixels is damaged; extract the "
+                "features anew."
+            )
+        return cls(how_named(how), mpp, cast(int, width), cast(int, height))
 
 
 def check_mpp(mpp: float | None) -> None:

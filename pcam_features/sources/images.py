@@ -15,7 +15,7 @@ from PIL import Image
 
 from ..errors import InputError
 from ..geometry import PATCH_SIZE
-from .fitting import LARGEST_SIDE, Size
+from .fitting import LARGEST_SIDE, Size, SizeError
 from .source import EXAMPLES, Original, Problem, digest, problem
 
 SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
@@ -130,7 +130,7 @@ def check_size(found: Size, expected: Size | None, path: Path) -> None:
     if expected in (None, found):
         return
     if expected == PATCH:
-        raise InputError(other_size(str(path), found))
+        raise SizeError(other_size(str(path), found))
     raise InputError(
         f"{path} is {width}×{height} pixels and the first patch is {expected[0]}×{expected[1]}; give "
         "a source whose patches all have one size."

@@ -7,13 +7,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..constants import Fitting
 from ..errors import InputError
 from ..geometry import PATCH_SIZE
-from .fitting import Fit, Size
+from . import view
+from .fitting import Fit, Size, SizeError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 EXAMPLES = 10  # ids that a problem names
 MOST_TRIED = 100  # patches tried for a readable one that tells their size
@@ -36,7 +41,7 @@ def problem(kind: str, ids: Sequence[str], says: str) -> list[Problem]:
     return [Problem(kind, len(ids), list(ids[:EXAMPLES]), says)] if ids else []
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Split:
     """Patches of one part of a data set, in a fixed order.
 
@@ -61,6 +66,25 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __repr__(self) -> str:
+        return f"Split({self.name!r}, {len(self):,} patches)"
+
+    def _repr_html_(self) -> str:
+        return view.table_html(f"split {self.name}", [self])
+
+    @property
+    def images(self) -> view.PatchImages:
+        """The patches by row: `images[i]` is uint8 (96, 96, 3), `images[:8]` is (8, 96, 96, 3)."""
+        return view.PatchImages([self])
+
+    def sample(self, count: int = 9, *, seed: int = 0) -> view.Sample:
+        """Draw patches at random, to look at; see `Source.sample`."""
+        return view.sample([self], count, seed)
+
+    def frame(self) -> pd.DataFrame:
+        """One row per patch: id, label, slide, split; see `Source.frame`."""
+        return view.frame([self])
 
     def image(self, row: int, size: Size | None) -> np.ndarray:
         """The image of a row as the layout holds it, uint8 (height, width, 3).
@@ -99,11 +123,29 @@ class Split:
         return {name: digest([repr(part)]) for name, part in parts.items()}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Source:
     """A data set: its splits, and the protocol under which it may be used.
 
-    Patches that `problems` are about may be left out of the splits.
+    Patches that `problems` are about may be left out of the splits. `fit` says how patches of another
+    size are brought to 96×96 pixels; None if they have that size.
+
+    Ids, labels, slides and images of all splits come one split after another, in the order of `splits`.
+
+    Examples
+    --------
+    >>> from pcam_features.sources.detect import open_source
+    >>> source, _ = open_source("synthetic:40:4:0")
+    >>> source
+    Source('synthetic:40:4:0', kind synthetic, 50 patches: train 40, test 10)
+    >>> source.images[0].shape, source.images[38:42].shape
+    ((96, 96, 3), (4, 96, 96, 3))
+    >>> source.split("test").ids[0]
+    'test_0000000'
+    >>> source.sample(3).images.shape
+    (3, 96, 96, 3)
+    >>> list(source.frame().columns)
+    ['id', 'label', 'slide', 'split']
     """
 
     kind: str
@@ -112,6 +154,94 @@ class Source:
     splits: dict[str, Split]
     problems: Sequence[Problem] = ()
     fit: Fit | None = None
+
+    def __len__(self) -> int:
+        return sum(len(split) for split in self.splits.values())
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{name} {len(split):,}" for name, split in self.splits.items())
+        return f"Source({self.path!r}, kind {self.kind}, {len(self):,} patches: {sizes})"
+
+    def _repr_html_(self) -> str:
+        """A table of the splits and a few patches, for a notebook."""
+        fitted = f"; {self.fit.sentence()}" if self.fit else ""
+        return view.table_html(f"{self.path}, read as {self.kind}{fitted}", list(self.splits.values()))
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of all patches."""
+        return [patch_id for split in self.splits.values() for patch_id in split.ids]
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """The labels of all patches, int8 of 0 and 1.
+
+        None if no split has labels; float32 with NaN for unknown ones if only some splits have.
+        """
+        return view.labels_of(list(self.splits.values()))
+
+    @property
+    def slides(self) -> list[str | None]:
+        """The slides of all patches; None where not known."""
+        return [slide for split in self.splits.values() for slide in split.slides]
+
+    @property
+    def images(self) -> view.PatchImages:
+        """All patches by row: `images[i]` is uint8 (96, 96, 3), `images[:8]` is (8, 96, 96, 3)."""
+        return view.PatchImages(list(self.splits.values()))
+
+    def split(self, name: str) -> Split:
+        """The split with this name. Raises InputError if there is none, or if it has no patches."""
+        self._check_split(name)
+        return self.splits[name]
+
+    def sample(self, count: int = 9, *, seed: int = 0) -> view.Sample:
+        """Draw patches at random, to look at.
+
+        Parameters
+        ----------
+        count
+            Number of patches; all of them if there are fewer.
+        seed
+            Seed of the draw.
+
+        Returns
+        -------
+        Sample
+            Has `ids`, `labels`, `slides`, `splits` and `images`, uint8 (n, 96, 96, 3). A notebook shows
+            the pictures.
+
+        Raises
+        ------
+        InputError
+            If a drawn patch cannot be read.
+        """
+        return view.sample(list(self.splits.values()), count, seed)
+
+    def frame(self) -> pd.DataFrame:
+        """One row per patch.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns `id`, `label` (0 or 1, NaN if not known), `slide` (None if not known) and `split`.
+        """
+        return view.frame(list(self.splits.values()))
+
+    def check_size(self) -> None:
+        """Raise InputError, before anything is written, if the first patch is not 96×96 pixels.
+
+        Other errors of that patch are left to the one who reads it.
+        """
+        first = next((split for split in self.splits.values() if len(split)), None)
+        if first is None:
+            return
+        try:
+            first.image(0, (PATCH_SIZE, PATCH_SIZE))
+        except SizeError:
+            raise
+        except InputError:
+            return
 
     def patch_size(self) -> Size:
         """Width and height of the first patch that can be read. Raises InputError if none can."""
@@ -159,14 +289,13 @@ class Source:
         if names is not None:
             wanted = [name.strip() for name in names.split(",")]
         wanted = list(dict.fromkeys(wanted))
-        for name in wanted:
-            if name not in self.splits:
-                raise InputError(
-                    f"{self.path} has no split {name!r}; it has: {', '.join(self.splits)}."
-                )
-            if not len(self.splits[name]):
-                raise InputError(f"split {name!r} of {self.path} has no patches.")
-        return [self.splits[name] for name in wanted]
+        return [self.split(name) for name in wanted]
+
+    def _check_split(self, name: str) -> None:
+        if name not in self.splits:
+            raise InputError(f"{self.path} has no split {name!r}; it has: {', '.join(self.splits)}.")
+        if not len(self.splits[name]):
+            raise InputError(f"split {name!r} of {self.path} has no patches; choose another split.")
 
 
 def source_of(

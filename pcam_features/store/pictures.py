@@ -8,6 +8,7 @@ import numpy as np
 
 from ..constants import Kind
 from ..errors import InputError
+from ..sources.fitting import Fit
 from .store import Store
 
 
@@ -24,7 +25,7 @@ def open_pictures(store: Store, split: str, source: str | None) -> Callable[[int
     Returns
     -------
     Callable
-        Gives the patch of a row, uint8 (96, 96, 3).
+        Gives the patch of a row, uint8 (96, 96, 3), brought to that size as the store records.
 
     Raises
     ------
@@ -35,7 +36,14 @@ def open_pictures(store: Store, split: str, source: str | None) -> Callable[[int
 
     known = store.manifest.source
     kind = next((one for one in Kind if one == known.kind), None)
-    opened, _ = open_source(source or known.path, kind=None if source else kind, slides="none")
+    fit = None if known.fit is None else Fit.from_dict(known.fit)
+    opened, _ = open_source(
+        source or known.path,
+        kind=None if source else kind,
+        slides="none",
+        fit=None if fit is None else fit.how,
+        mpp=None if fit is None else fit.mpp,
+    )
     found = opened.splits.get(split)
     wanted = store.manifest.splits[split].fingerprint.ids
     if found is None or found.fingerprint()["ids"] != wanted:

@@ -253,6 +253,10 @@ def test_mechanics_the_record_is_plain_json() -> None:
     record = Fit(Fitting.tile, 0.5, 224, 200).to_dict()
     assert json.loads(json.dumps(record)) == record
     assert record == {"how": "tile", "mpp": 0.5, "width": 224, "height": 200}
+    assert Fit.from_dict(record) == Fit(Fitting.tile, 0.5, 224, 200)
+    for damage in ({"how": 3}, {"how": "x"}, {"mpp": "1"}, {"width": None}, {"height": 1 << 40}):
+        with pytest.raises(InputError):
+            Fit.from_dict(record | damage)
 
 
 def real(kaggle_folder: Path, count: int = 24) -> np.ndarray:
@@ -314,9 +318,17 @@ def test_mechanics_extract_fit_and_predict_run_on_patches_of_224_pixels(
     without = pcam("extract", tmp_path / "data", tmp_path / "store", "--families", "color")
     assert without.code == 2
     assert "--fit" in without.err
+    assert not (tmp_path / "store").exists()
     result = pcam("extract", tmp_path / "data", tmp_path / "store", *options, *slides)
     assert result.code == 0, result.err
     assert "patches of 224×224 pixels are resized to 96×96" in result.err
+    manifest = json.loads((tmp_path / "store" / "manifest.json").read_text())
+    record = {"how": "resize", "mpp": None, "width": 224, "height": 224}
+    assert manifest["source"]["fit"] == record
+    other = ("--families", "color", "--fit", "crop")
+    result = pcam("extract", tmp_path / "data", tmp_path / "store", *other, *slides)
+    assert result.code == 2
+    assert "resize" in result.err
     result = pcam("fit", tmp_path / "store", tmp_path / "model", "--folds", 3)
     assert result.code == 0, result.err
     out = tmp_path / "test.csv"
