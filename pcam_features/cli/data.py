@@ -67,7 +67,8 @@ def fetch(
     else:
         taken = kaggle.fetch(folder, mirror=mirror, dry_run=dry_run, bar=bar, say=say)
     if json:
-        console.as_json({"dataset": what, "folder": str(folder), "dry_run": dry_run} | taken)
+        asked = {"dataset": what, "folder": str(folder), "dry_run": dry_run}
+        console.as_json(asked | taken.to_dict())
     elif not dry_run:
         show.fetched(what, folder)
 
@@ -200,7 +201,7 @@ def convert(
             run(opened, splits, folder, to, cores(threads), overwrite=overwrite, progress=advance)
         console.say(f"converted: {folder}; the source is unchanged")
     if json:
-        console.as_json(planned | {"dry_run": dry_run, "folder": str(folder)})
+        console.as_json(planned.to_dict() | {"dry_run": dry_run, "folder": str(folder)})
 
 
 COMMANDS: dict[Callable[..., None], str] = {

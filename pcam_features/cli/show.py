@@ -9,6 +9,7 @@ from . import console
 
 if TYPE_CHECKING:
     from ..check.result import CheckResult
+    from ..convert.convert import ConversionPlan
     from ..diagnostics.bench_families import FamilyBenchmark
     from ..diagnostics.bench_reading import ReadingBenchmark
     from ..evaluate.result import Comparison
@@ -30,14 +31,14 @@ def extraction(plan: ExtractionPlan, features: Path, dry_run: bool) -> None:
     )
 
 
-def conversion(plan: dict[str, Any], folder: Path) -> None:
+def conversion(plan: ConversionPlan, folder: Path) -> None:
     """Print what will be written and the disk space it needs."""
     from ..storage.files import readable
 
-    rows = ", ".join(f"{name} {count:,}" for name, count in plan["patches"].items())
-    most, free = readable(plan["bytes_at_most"]), readable(plan["bytes_free"])
+    rows = ", ".join(f"{name} {count:,}" for name, count in plan.patches.items())
+    most, free = readable(plan.bytes_at_most), readable(plan.bytes_free)
     console.say(
-        f"writing {folder} as {plan['layout']}; patches: {rows}; needs at most {most} of disk space, "
+        f"writing {folder} as {plan.layout}; patches: {rows}; needs at most {most} of disk space, "
         f"{free} are free"
     )
 

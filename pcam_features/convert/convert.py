@@ -9,16 +9,16 @@ from __future__ import annotations
 import re
 import shutil
 import unicodedata
-from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
 from ..constants import Kind, Layout
 from ..errors import InputError, PcamError
+from ..execution.executor import Threads
 from ..sources.source import Source, Split
 from ..storage.files import check_free, flush, readable, whole_folder, write_json
 from .layouts import BATCH_ROWS, WRITERS, Writer, write_slides
@@ -27,17 +27,87 @@ MARK, KEY = "converted.json", "converted_from"
 WHAT = "converted folder"
 LONGEST_NAME = 200  # bytes of a file's name, which may have 255 with what is put around it
 RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)(\..*)?", re.I)
+WAITING = 2  # encoded batches that wait for the writer
 TEXT_BYTES = 64  # around an id and a slide in tables
 OTHER_BYTES = 1 << 20  # what else a folder takes
 
 
+@dataclass(frozen=True)
+class ConversionPlan:
+    """What a conversion will write, and the disk space that it needs.
+
+    Parameters
+    ----------
+    source
+        The path of the source.
+    kind
+        The layout of the source.
+    layout
+        The layout to write.
+    patches
+        The number of patches of each split.
+    bytes_at_most
+        Disk space that the conversion may need.
+    bytes_free
+        Disk space that is free.
+    """
+
+    source: str
+    kind: str
+    layout: Layout
+    patches: dict[str, int]
+    bytes_at_most: int
+    bytes_free: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as `--json` prints it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class ConvertedSplit:
+    """What `converted.json` says of one split."""
+
+    patches: int
+    tumor: int | None
+    with_slide: int
+
+    @classmethod
+    def of(cls, split: Split) -> ConvertedSplit:
+        tumor = None if split.labels is None else int(split.labels.sum())
+        return cls(len(split), tumor, sum(slide is not None for slide in split.slides))
+
+
+@dataclass(frozen=True)
+class ConversionRecord:
+    """The content of `converted.json`: what a folder was made from."""
+
+    source: Source
+    splits: Sequence[Split]
+    layout: Layout
+
+    def to_dict(self) -> dict[str, Any]:
+        record = {
+            KEY: self.source.path,
+            "kind": self.source.kind,
+            "protocol": self.source.protocol,
+            "layout": self.layout,
+            "splits": {split.name: asdict(ConvertedSplit.of(split)) for split in self.splits},
+            "pcam_version": __version__,
+        }
+        return record if self.source.fit is None else record | {"fit": self.source.fit.to_dict()}
+
+
 def plan(
     source: Source, splits: Sequence[Split], folder: Path, to: Layout, *, overwrite: bool
-) -> dict[str, Any]:
-    """What conversion would write, and the room it needs.
+) -> ConversionPlan:
+    """Plan a conversion. Nothing is written.
 
-    Nothing is written. Raises InputError for a folder that cannot be made, for names that the layout
-    cannot hold, and if the disk has less room than it may take.
+    Raises
+    ------
+    InputError
+        If the folder cannot be made, if the layout cannot hold a name, or if the disk has too little
+        free space.
     """
     check_apart(source, folder)
     check_free(folder, overwrite=overwrite, what=WHAT, mark=MARK, key=KEY)
@@ -54,14 +124,8 @@ def plan(
             f"{folder} may take {readable(needed)} and its disk has {readable(free)} free; make room, "
             "name a folder on another disk, or convert fewer splits with --split."
         )
-    return {
-        "source": source.path,
-        "kind": source.kind,
-        "layout": to,
-        "patches": {split.name: len(split) for split in splits},
-        "bytes_at_most": needed,
-        "bytes_free": free,
-    }
+    patches = {split.name: len(split) for split in splits}
+    return ConversionPlan(source.path, source.kind, to, patches, needed, free)
 
 
 def most_bytes(split: Split, patch_bytes: int) -> int:
@@ -177,7 +241,7 @@ def convert(
             else:
                 for file in made.rglob("*.*"):
                     flush(file)
-            write_json(made / MARK, record(source, splits, to))
+            write_json(made / MARK, ConversionRecord(source, splits, to).to_dict())
     except (OSError, RuntimeError) as error:  # HDF5's library says so of a full disk
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise PcamError(
@@ -186,47 +250,17 @@ def convert(
         ) from None
 
 
-def record(source: Source, splits: Sequence[Split], to: Layout) -> dict[str, Any]:
-    return {
-        KEY: source.path,
-        "kind": source.kind,
-        "protocol": source.protocol,
-        "layout": to,
-        "splits": {
-            split.name: {
-                "patches": len(split),
-                "tumor": None if split.labels is None else int(split.labels.sum()),
-                "with_slide": sum(slide is not None for slide in split.slides),
-            }
-            for split in splits
-        },
-        "pcam_version": __version__,
-    }
-
-
 def batches(
     split: Split, writer: Writer, threads: int, progress: Callable[[int], None]
 ) -> Generator[Any, None, None]:
-    """The patches as the writer wants them, in order: read and encoded by several threads, which are
-    never far ahead of the one who writes."""
+    """Yield the encoded patches in order.
 
-    def work(start: int) -> Any:
+    Threads read and encode them, and wait when they are far ahead of the caller, who writes.
+    """
+
+    def encoded(start: int) -> Any:
         return writer.encode(split.read(start, min(start + BATCH_ROWS, len(split))))
 
-    def done(future: Future[Any]) -> Any:
-        batch = future.result()
+    for batch in Threads(threads, waiting=WAITING).map(encoded, range(0, len(split), BATCH_ROWS)):
         progress(len(batch))
-        return batch
-
-    ahead: deque[Future[Any]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for start in range(0, len(split), BATCH_ROWS):
-                ahead.append(pool.submit(work, start))
-                if len(ahead) > threads + 1:
-                    yield done(ahead.popleft())
-            while ahead:
-                yield done(ahead.popleft())
-        finally:
-            for future in ahead:
-                future.cancel()
+        yield batch

@@ -33,16 +33,20 @@ class Threads:
     ----------
     workers
         Number of threads. With one, the work runs in the calling thread.
+    waiting
+        How many units may wait for the caller, or for a free thread, beside the `workers` units that
+        are being worked on. As many as there are workers by default.
     """
 
     workers: int
+    waiting: int | None = None
 
     def map(self, work: Callable[[Unit], Result], units: Iterable[Unit]) -> Iterator[Result]:
         """Yield the result of each unit, in the order of the units.
 
-        Units are taken from `units` as workers become free: at most `2 * workers` of them are being
-        worked on or wait for the caller, so that memory does not grow with their number. When a unit
-        fails or the caller stops early, units that have not begun are dropped.
+        Units are taken from `units` as workers become free: at most `workers + waiting` of them are
+        being worked on or wait for the caller, so that memory does not grow with their number. When a
+        unit fails or the caller stops early, units that have not begun are dropped.
 
         Raises
         ------
@@ -54,11 +58,12 @@ class Threads:
                 yield work(unit)
             return
         pending: deque[Future[Result]] = deque()
+        most = self.workers + (self.workers if self.waiting is None else self.waiting)
         with ThreadPoolExecutor(self.workers) as pool:
             try:
                 for unit in units:
                     pending.append(pool.submit(work, unit))
-                    if len(pending) >= 2 * self.workers:
+                    if len(pending) >= most:
                         yield pending.popleft().result()
                 while pending:
                     yield pending.popleft().result()

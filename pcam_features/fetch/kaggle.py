@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ..errors import InputError, PcamError
 from ..sources.archive import Archive
@@ -16,7 +16,8 @@ from .download import PART, Known, download, size_of
 from .kaggle_client import COMPETITION
 from .record import (
     Bar,
-    Entry,
+    FetchRecord,
+    FetchResult,
     Say,
     add_to_record,
     bar_for,
@@ -38,7 +39,7 @@ def expected_most() -> int:
     return patches * (PATCH_FILE + AROUND_A_FILE) + len(kaggle_zip.TABLES) * kaggle_zip.MOST_TABLE
 
 
-def fetch(folder: Path, *, mirror: str | None, dry_run: bool, bar: Bar, say: Say) -> dict[str, Any]:
+def fetch(folder: Path, *, mirror: str | None, dry_run: bool, bar: Bar, say: Say) -> FetchResult:
     """Bring the competition's zip to `folder` and look at every member; gives what there is and takes.
 
     Raises InputError for a folder with another file of that name and for a disk too small, and
@@ -54,13 +55,13 @@ def fetch(folder: Path, *, mirror: str | None, dry_run: bool, bar: Bar, say: Say
         if not is_done(folder):
             if (folder / NAME).exists():
                 _check(folder / NAME, bar)
-                entry = _entry(folder / NAME, url, hash_file(folder / NAME, "sha256"))
+                record = _record(folder / NAME, url, hash_file(folder / NAME, "sha256"))
             else:
-                entry = _bring(folder, url, bar, say)
-            add_to_record(folder, NAME, entry)
+                record = _bring(folder, url, bar, say)
+            add_to_record(folder, NAME, record)
         say(f"{folder / NAME} is whole, by the sums that the zip holds")
         lay_out(folder)
-        return taken | {"files": read_record(folder)}
+        return replace(taken, files=read_record(folder))
 
 
 def lay_out(folder: Path) -> None:
@@ -74,15 +75,15 @@ def lay_out(folder: Path) -> None:
 
 def is_done(folder: Path) -> bool:
     """Whether the zip has the size that is recorded. Raises InputError if it has another."""
-    entry, path = read_record(folder).get(NAME), folder / NAME
-    if entry is None or not path.is_file():
+    record, path = read_record(folder).get(NAME), folder / NAME
+    if record is None or not path.is_file():
         return False
-    if path.stat().st_size != entry.get("bytes"):
+    if path.stat().st_size != record.bytes:
         raise InputError(f"{path} is not as large as when it was fetched; move it away and run again.")
     return True
 
 
-def _forecast(folder: Path, url: str | None, say: Say) -> dict[str, Any]:
+def _forecast(folder: Path, url: str | None, say: Say) -> FetchResult:
     """Say what is left to download. Raises InputError if the disk is too small for it."""
     unchecked = folder / UNCHECKED
     left = 0
@@ -93,7 +94,7 @@ def _forecast(folder: Path, url: str | None, say: Say) -> dict[str, Any]:
             most, partly = expected_most(), folder / (NAME + PART) / NAME
         left = max(most - (partly.stat().st_size if partly.is_file() else 0), 0)
     check_room(folder, left, left, say)
-    return {"bytes_to_download": left, "bytes_of_disk": left}
+    return FetchResult(left, left)
 
 
 def _check(path: Path, bar: Bar) -> None:
@@ -108,7 +109,7 @@ def _flaw(path: Path, bar: Bar) -> str:
         return kaggle_zip.flaw_of(path, progress)
 
 
-def _bring(folder: Path, url: str | None, bar: Bar, say: Say) -> Entry:
+def _bring(folder: Path, url: str | None, bar: Bar, say: Say) -> FetchRecord:
     """Download, check, and only then give the zip its name."""
     by_client = folder / (NAME + PART)
     if url:
@@ -127,15 +128,12 @@ def _bring(folder: Path, url: str | None, bar: Bar, say: Say) -> Entry:
             "away: run again to download it anew."
         )
     with bar_for(bar, f"hash {NAME}", came.stat().st_size) as progress:
-        entry = _entry(came, url, hash_file(came, "sha256", progress))
+        record = _record(came, url, hash_file(came, "sha256", progress))
     os.replace(came, folder / NAME)
     shutil.rmtree(by_client, ignore_errors=True)
-    return entry
+    return record
 
 
-def _entry(path: Path, url: str | None, sha256: str) -> Entry:
-    return {
-        "url": url or f"https://www.kaggle.com/competitions/{COMPETITION}/data",
-        "bytes": path.stat().st_size,
-        "sha256": sha256,
-    }
+def _record(path: Path, url: str | None, sha256: str) -> FetchRecord:
+    origin = url or f"https://www.kaggle.com/competitions/{COMPETITION}/data"
+    return FetchRecord(origin, path.stat().st_size, sha256=sha256)

@@ -6,9 +6,8 @@ import gzip
 import hashlib
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ..errors import InputError, PcamError
 from ..sources.hdf5 import LABELS, PACKED, PIXELS, STEM
@@ -18,7 +17,10 @@ from .download import PART, Known, download, room_needed
 from .record import (
     RECORD,
     Bar,
+    FetchRecord,
+    FetchResult,
     Say,
+    Unpacked,
     add_to_record,
     bar_for,
     check_folder,
@@ -96,7 +98,7 @@ def fetch(
     bar: Bar,
     say: Say,
     files: Sequence[Published] | None = None,
-) -> dict[str, Any]:
+) -> FetchResult:
     """Bring PatchCamelyon to `folder`, doing only what is left to do; gives what there is and takes.
 
     Raises InputError for a folder with other files of the same names and for a disk too small, and
@@ -121,7 +123,7 @@ def fetch(
             url = f"{base}/{step.file.name}" if base else f"{ZENODO}/{step.file.name}?download=1"
             _do(folder, step, url, keep_packed, bar, say)
         _tidy(folder, wanted)
-        return taken | {"files": read_record(folder)}
+        return replace(taken, files=read_record(folder))
 
 
 def steps_of(folder: Path, wanted: Sequence[Published], keep_packed: bool) -> list[Step]:
@@ -129,7 +131,7 @@ def steps_of(folder: Path, wanted: Sequence[Published], keep_packed: bool) -> li
     record = read_record(folder)
     steps = []
     for file in wanted:
-        if is_done(folder, file, record.get(file.name, {})):
+        if is_done(folder, file, record.get(file.name)):
             continue
         path = folder / file.name
         if path.exists() and not path.is_file():
@@ -145,13 +147,12 @@ def steps_of(folder: Path, wanted: Sequence[Published], keep_packed: bool) -> li
     return steps
 
 
-def is_done(folder: Path, file: Published, entry: dict[str, Any]) -> bool:
+def is_done(folder: Path, file: Published, record: FetchRecord | None) -> bool:
     """Whether the record says that a file was fetched, and it still has the size it had."""
     final = folder / file.final
-    if entry.get("md5") != file.md5 or not final.is_file():
+    if record is None or record.md5 != file.md5 or not final.is_file():
         return False
-    unpacked = entry.get("unpacked")
-    size = unpacked.get("bytes") if file.unpacked and isinstance(unpacked, dict) else entry.get("bytes")
+    size = record.unpacked.bytes if file.unpacked and record.unpacked else record.bytes
     if final.stat().st_size != size:
         raise InputError(_in_the_way(final))
     return True
@@ -174,10 +175,10 @@ def room(steps: Sequence[Step]) -> int:
     return most
 
 
-def _forecast(folder: Path, steps: Sequence[Step], say: Say) -> dict[str, Any]:
+def _forecast(folder: Path, steps: Sequence[Step], say: Say) -> FetchResult:
     to_download, needed = sum(step.download for step in steps), room(steps)
     check_room(folder, to_download, needed, say)
-    return {"bytes_to_download": to_download, "bytes_of_disk": needed}
+    return FetchResult(to_download, needed)
 
 
 def _check(path: Path, file: Published, bar: Bar) -> None:
@@ -197,17 +198,17 @@ def _do(folder: Path, step: Step, url: str, keep_packed: bool, bar: Bar, say: Sa
         known = Known(file.size, file.most)
         with bar_for(bar, file.name, step.download) as progress:
             download(url, path, known, expected=file.md5, progress=progress, say=say)
-    entry: dict[str, Any] = {"url": url, "md5": file.md5, "bytes": path.stat().st_size}
+    record = FetchRecord(url, path.stat().st_size, md5=file.md5)
     if file.unpacked:
-        entry["keeps_packed"] = keep_packed
-        entry["unpacked"] = unpack(path, folder / file.final, file.unpacked, bar)
-    add_to_record(folder, file.name, entry)
+        unpacked = unpack(path, folder / file.final, file.unpacked, bar)
+        record = replace(record, keeps_packed=keep_packed, unpacked=unpacked)
+    add_to_record(folder, file.name, record)
     if file.unpacked and not keep_packed:
         path.unlink()
     say(f"{folder / file.final}: {readable((folder / file.final).stat().st_size)}")
 
 
-def unpack(packed: Path, final: Path, most: int, bar: Bar) -> dict[str, Any]:
+def unpack(packed: Path, final: Path, most: int, bar: Bar) -> Unpacked:
     """Unpack into a file of at most so many bytes; gives its name, bytes and sum.
 
     Raises PcamError for what cannot be unpacked, and InputError if `final` is there and differs.
@@ -235,7 +236,7 @@ def unpack(packed: Path, final: Path, most: int, bar: Bar) -> dict[str, Any]:
                 before = stream.tell()
         if final.exists() and hash_file(final, "sha256") != found.hexdigest():
             raise InputError(_in_the_way(final))
-    return {"name": final.name, "bytes": size, "sha256": found.hexdigest()}
+    return Unpacked(final.name, size, found.hexdigest())
 
 
 def _next(unpacked: gzip.GzipFile, packed: Path) -> bytes:
@@ -251,6 +252,7 @@ def _tidy(folder: Path, wanted: Sequence[Published]) -> None:
     """Remove what a run left packed that was stopped after it had unpacked and recorded it."""
     record = read_record(folder)
     for file in wanted:
-        entry, packed = record.get(file.name, {}), folder / file.name
-        if entry.get("keeps_packed") is False and packed.is_file() and is_done(folder, file, entry):
+        known, packed = record.get(file.name), folder / file.name
+        unneeded = known is not None and known.keeps_packed is False and packed.is_file()
+        if unneeded and is_done(folder, file, known):
             packed.unlink()

@@ -6,6 +6,7 @@ import hashlib
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,98 @@ CHUNK = 4 << 20
 
 Say = Callable[[str], None]
 Bar = Callable[[str, int, str], AbstractContextManager[Callable[[int], None]]]
-Entry = dict[str, Any]
 
 
-def read_record(folder: Path) -> dict[str, Entry]:
-    """What is recorded of each file, by name. Raises InputError for a record nobody can read."""
+@dataclass(frozen=True)
+class Unpacked:
+    """The file that was unpacked from a downloaded one."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class FetchRecord:
+    """What `fetched.json` says of one downloaded file.
+
+    Parameters
+    ----------
+    url
+        Where the file was downloaded from.
+    bytes
+        The size of the file.
+    md5, sha256
+        Its checksum; None for the one that was not computed.
+    keeps_packed
+        Whether the packed file was to be kept; None for a file that is not unpacked.
+    unpacked
+        What was unpacked from it; None for a file that is not unpacked.
+    """
+
+    url: str
+    bytes: int
+    md5: str | None = None
+    sha256: str | None = None
+    keeps_packed: bool | None = None
+    unpacked: Unpacked | None = None
+
+    @classmethod
+    def from_dict(cls, entry: Any) -> FetchRecord:
+        """Read an entry of the file. Raises ValueError if it is damaged."""
+        if not isinstance(entry, dict):
+            raise ValueError("an entry is not an object")
+        unpacked = entry.get("unpacked")
+        record = cls(
+            entry.get("url", ""),
+            entry.get("bytes", -1),
+            entry.get("md5"),
+            entry.get("sha256"),
+            entry.get("keeps_packed"),
+            None if unpacked is None else Unpacked(**unpacked),
+        )
+        if not isinstance(record.bytes, int) or not isinstance(record.url, str):
+            raise ValueError("an entry lacks the size or the address")
+        return record
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entry of the file: address, checksums and sizes, without what is None."""
+        order = ("url", "md5", "bytes", "sha256", "keeps_packed", "unpacked")
+        entry = asdict(self)
+        return {key: entry[key] for key in order if entry[key] is not None}
+
+
+@dataclass(frozen=True)
+class FetchResult:
+    """What a fetch takes and, once it is done, the files in the folder.
+
+    Parameters
+    ----------
+    bytes_to_download
+        At most so many bytes are downloaded.
+    bytes_of_disk
+        Disk space needed when it is fullest.
+    files
+        The record of each file, by name; None if nothing was fetched.
+    """
+
+    bytes_to_download: int
+    bytes_of_disk: int
+    files: dict[str, FetchRecord] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as `--json` prints it."""
+        sizes = {"bytes_to_download": self.bytes_to_download, "bytes_of_disk": self.bytes_of_disk}
+        if self.files is None:
+            return sizes
+        return sizes | {"files": {name: record.to_dict() for name, record in self.files.items()}}
+
+
+def read_record(folder: Path) -> dict[str, FetchRecord]:
+    """The records of files that were fetched to a folder, by name.
+
+    Raises InputError if the file that lists them is damaged.
+    """
     path = folder / RECORD
     if not path.exists():
         return {}
@@ -30,13 +118,18 @@ def read_record(folder: Path) -> dict[str, Entry]:
         files = read_json(path, "record").get("files")
     except InputError as error:
         raise InputError(f"{str(error).rstrip('.')}; move it away and run again.") from None
-    if not isinstance(files, dict) or not all(isinstance(entry, dict) for entry in files.values()):
-        raise InputError(f"record {path} does not list files; move it away and run again.")
-    return files
+    try:
+        if not isinstance(files, dict):
+            raise ValueError("there is no list")
+        return {name: FetchRecord.from_dict(entry) for name, entry in files.items()}
+    except (TypeError, ValueError):
+        raise InputError(f"record {path} does not list files; move it away and run again.") from None
 
 
-def add_to_record(folder: Path, name: str, entry: Entry) -> None:
-    write_json(folder / RECORD, {"files": read_record(folder) | {name: entry}})
+def add_to_record(folder: Path, name: str, record: FetchRecord) -> None:
+    """Add a file to the record, or replace its entry."""
+    records = read_record(folder) | {name: record}
+    write_json(folder / RECORD, {"files": {key: one.to_dict() for key, one in records.items()}})
 
 
 def hash_file(path: Path, algorithm: str, progress: Callable[[int], None] = lambda count: None) -> str:

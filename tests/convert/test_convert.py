@@ -355,7 +355,7 @@ def test_invariant_no_more_room_is_taken_than_was_said(to: Layout, tmp_path: Pat
     said = module.plan(source, source.only(None), tmp_path / "out", to, overwrite=False)
     convert(source, tmp_path / "out", to)
     files = [file.stat() for file in (tmp_path / "out").rglob("*") if file.is_file()]
-    assert sum(file.st_blocks * 512 for file in files) <= said["bytes_at_most"]
+    assert sum(file.st_blocks * 512 for file in files) <= said.bytes_at_most
 
 
 def test_mechanics_the_command(pcam: Run, synthetic_folder: Path, tmp_path: Path) -> None:
