@@ -1,1 +1,1 @@
-"""Where patches come from: one file a layout, chosen by `detect`."""
+"""Sources of patches: one module per layout; `detect` chooses the layout."""

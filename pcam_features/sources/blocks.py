@@ -1,4 +1,4 @@
-"""Parts of a file that are unpacked as a whole, and kept for the batches that come next."""
+"""A cache of blocks that are decompressed as a whole and serve several batches."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ Block = TypeVar("Block")
 
 
 class Blocks(Generic[Key, Block]):
-    """The `kept` blocks last asked for; each is made by one thread while others wait for it alone.
+    """The `kept` blocks that were used last.
 
-    A block that cannot be made is not tried again as long as that is kept.
+    One thread makes a block, and other threads that need the same block wait for it. A failure is
+    cached as a block is, so that it is not tried again at once.
     """
 
     def __init__(self, make: Callable[[Key], Block], kept: int) -> None:

@@ -1,4 +1,4 @@
-"""Opening a source: what kind it is, told from its path."""
+"""Opening a source. The layout is detected from the path."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .images import SUFFIXES
 from .slides import BESIDE, read_slides
 from .source import Source
 
-# The first that recognizes a path has it.
+# In this order: the first layout that recognizes a path is used.
 LAYOUTS = {
     Kind.kaggle: kaggle,
     Kind.hdf5: hdf5,
@@ -32,7 +32,7 @@ KNOWN = (
     f"CSV with a column {manifest.PATH}, Hugging Face's Parquet files (train-*.parquet), or WILDS' "
     f"camelyon17 ({wilds.METADATA}, {wilds.PATCHES}/)"
 )
-SPLIT_NAME = re.compile(r"\w[\w -]{0,63}")  # splits become folders of a feature store
+SPLIT_NAME = re.compile(r"\w[\w -]{0,63}")  # a split becomes a folder of the feature store
 
 
 @contextmanager
@@ -42,9 +42,9 @@ def silent(title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]
 
 def check_path(path: str) -> Path:
     if not path or "\0" in path or not Path(path).exists():
-        raise InputError(f"there is no folder or file {path!r}; give the one that holds the patches.")
+        raise InputError(f"there is no folder or file {path!r}; give the path of the patches.")
     if not (Path(path).is_file() or Path(path).is_dir()):
-        raise InputError(f"{path} is neither a file nor a folder; give one that holds patches.")
+        raise InputError(f"{path} is neither a file nor a folder; give the path of the patches.")
     return Path(path)
 
 
@@ -53,7 +53,7 @@ def kind_of(path: Path) -> Kind | None:
 
 
 def detect(path: str) -> Kind:
-    """Raises InputError if there is nothing, or nothing of a known kind."""
+    """The layout of the source at a path. Raises InputError if it is not known."""
     if path.startswith(f"{Kind.synthetic}:"):
         return Kind.synthetic
     there = check_path(path)
@@ -61,20 +61,20 @@ def detect(path: str) -> Kind:
     if found not in (None, Kind.images):
         return found
     for inside, kind in sources_inside(there):
-        if kind != Kind.images:  # of which a split and a class look like more
-            raise InputError(f"{path} holds a source ({kind}), but is none; give {inside}.")
+        if kind != Kind.images:  # a split or a class looks like one too
+            raise InputError(f"{path} is not a source itself but contains one ({kind}); give {inside}.")
     if found:
         return found
     if above := source_above(there):
-        raise InputError(f"{path} is a part of a source; give {above}.")
+        raise InputError(f"{path} is a part of a source; give the whole source, {above}.")
     raise InputError(
-        f"{path} is of no known kind: it is none of {KNOWN}; "
-        f"images without classes go to <split>/{image_folder.UNLABELED}/."
+        f"{path} is of no known kind: the layout is none of {KNOWN}; move images without "
+        f"classes to <split>/{image_folder.UNLABELED}/."
     )
 
 
 def source_above(path: Path) -> Path | None:
-    """The source that a folder of images or a file is plainly a part of."""
+    """The source that a folder of images or a file clearly belongs to."""
     of_images = path.is_dir() and any(file.suffix.lower() in SUFFIXES for file in path.iterdir())
     if not of_images and path.suffix.lower() not in (*SUFFIXES, ".h5"):
         return None
@@ -87,7 +87,7 @@ def source_above(path: Path) -> Path | None:
 
 
 def sources_inside(folder: Path) -> Iterator[tuple[Path, Kind]]:
-    """The folders in a folder that are sources, as far as they can be looked into."""
+    """The sources directly in a folder; folders that cannot be read are skipped."""
     for inside in sorted(folder.iterdir()) if folder.is_dir() else ():
         try:
             kind = kind_of(inside)
@@ -119,10 +119,14 @@ def open_source(
     """
     how = fitting_of(fit, mpp)
     if kind in LAYOUTS and not LAYOUTS[kind].recognize(check_path(path)):
-        raise InputError(f"{path} holds no patches that read as kind {kind}.")
+        raise InputError(
+            f"{path} holds no patches of layout {kind}; leave out --kind to detect the layout."
+        )
     kind = kind or detect(path)
     if positive is not None and kind != Kind.images:
-        raise InputError(f"--positive is for folders of images; {path} is of kind {kind}.")
+        raise InputError(
+            f"--positive is for folders of images; {path} has layout {kind}, so leave it out."
+        )
     if kind == Kind.synthetic:
         source = synthetic.open_source(path)
     elif kind == Kind.images:
@@ -166,21 +170,23 @@ def with_known_slides(source: Source, path: str, slides: str | None) -> tuple[So
 
 
 def check(source: Source, strict: bool) -> None:
-    """Raises InputError for a source that cannot be worked with."""
+    """Raise InputError for a source without patches, or with names that cannot be stored."""
     empty = not any(len(split) for split in source.splits.values())
     if source.problems and (strict or empty):
         raise InputError(source.problems[0].says)
     if empty:
-        raise InputError(f"{source.path} holds no patches that read as kind {source.kind}.")
+        raise InputError(
+            f"{source.path} holds no patches of layout {source.kind}; give another path or --kind."
+        )
     for name, split in source.splits.items():
         if not SPLIT_NAME.fullmatch(name):
             raise InputError(
-                f"{source.path} has a split {name[:100]!r}; names have at most 64 letters, digits, "
+                f"{source.path} has a split {name[:100]!r}; rename it with at most 64 letters, digits, "
                 "spaces, _ and -."
             )
         for text in (*split.ids, *filter(None, split.slides)):
             if len(text) > LONGEST or not text.isprintable() or not text.strip():
                 raise InputError(
-                    f"{source.path} has an id or slide {text[:100]!r} in split {name!r}; they have at "
-                    f"most {LONGEST} letters that can be printed."
+                    f"{source.path} has an id or slide {text[:100]!r} in split {name!r}; rename "
+                    f"it with at most {LONGEST} printable characters."
                 )

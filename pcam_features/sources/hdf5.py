@@ -1,8 +1,8 @@
 """PCam's HDF5 files: B. S. Veeling et al., "Rotation equivariant CNNs for digital pathology", 2018.
 
-camelyonpatch_level_2_split_<split>_x.h5     x: uint8 (N, 96, 96, 3), or .h5.gz, unpacked once
-camelyonpatch_level_2_split_<split>_y.h5     y: (N, 1, 1, 1), or .h5.gz
-camelyonpatch_level_2_split_<split>_meta.csv wsi, the slide; id, where patches have one of their own
+camelyonpatch_level_2_split_<split>_x.h5     x: uint8 (N, 96, 96, 3); a .h5.gz file is unpacked once
+camelyonpatch_level_2_split_<split>_y.h5     y: (N, 1, 1, 1); also as .h5.gz
+camelyonpatch_level_2_split_<split>_meta.csv wsi: the slide; id: optional ids of the patches
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ from .slides import column_of, known
 from .source import Source, Split, digest, numbered, train_first
 
 STEM = "camelyonpatch_level_2_split_"
-PIXELS, LABELS = "x", "y"  # datasets, and how their files' names end
+PIXELS, LABELS = "x", "y"  # names of the datasets, and endings of their files
 META = "meta.csv"
 PACKED = ".gz"
 FILE = re.compile(rf"{STEM}(?P<split>\w{{1,64}})_{PIXELS}\.h5({PACKED})?")
 PROTOCOL = (
-    "A patch is positive if its center 32x32 holds tumor. In PCam itself no slide is in two splits, "
-    "and patches were drawn with repetition, so that copies are many."
+    "A patch is positive if its center 32x32 contains tumor. In PCam, no slide is in two splits. "
+    "Patches were drawn with replacement, so many are copies."
 )
-SECONDS = 120  # that finding out about a file may take
-DEFLATE, SHUFFLE = 1, 2  # HDF5's numbers of filters
+SECONDS = 120  # time limit for reading a file's layout
+DEFLATE, SHUFFLE = 1, 2  # HDF5's filter numbers
 LARGEST_CHUNK = 1 << 26  # bytes
 KEPT = 8  # chunks
-MOST_TIMES = 200  # that a packed file may grow: labels, hardly more than bits, grow thirtyfold
+MOST_TIMES = 200  # the largest compression ratio; labels reach thirty
 MiB = 1 << 20
 Shape = tuple[int, int, int, int]  # patches, height, width, channels
 Unpacking = Callable[[str, int, str], AbstractContextManager[Callable[[int], None]]]
@@ -64,13 +64,13 @@ def recognize(path: Path) -> bool:
 
 
 def listed(path: Path) -> list[Path]:
-    """The files of pixels in a folder."""
+    """The files in a folder that hold pixels."""
     return [file for file in sorted(path.iterdir()) if FILE.fullmatch(file.name) and file.is_file()]
 
 
 def ask(path: Path, dataset: str, *, values: bool = False) -> dict[str, Any]:
-    """What `hdf5_layout` says of a dataset. Raises InputError if that is not what it should be."""
-    # By its path, and -P: a file called h5py.py that lies beside the data is not run.
+    """The answer of `hdf5_layout` about a dataset. Raises InputError if it cannot be read."""
+    # -P: a file named h5py.py beside the data is not imported.
     command = [sys.executable, "-P", hdf5_layout.__file__, str(path.absolute()), dataset]
     damaged = f"{path} cannot be read as HDF5"
     try:
@@ -79,18 +79,18 @@ def ask(path: Path, dataset: str, *, values: bool = False) -> dict[str, Any]:
         )
         said: dict[str, Any] = json.loads(done.stdout)
     except subprocess.TimeoutExpired:
-        raise InputError(f"{damaged} within {SECONDS} s; fetch it anew.") from None
+        raise InputError(f"{damaged} within {SECONDS} s; download it again.") from None
     except ValueError:
-        raise InputError(f"{damaged}: it makes HDF5's library fail; fetch it anew.") from None
+        raise InputError(f"{damaged}: HDF5's library crashes on it; download it again.") from None
     if "refused" in said:
         raise InputError(f"{damaged}: {said['refused']}.")
     return said
 
 
 def unpacked(path: Path, unpacking: Unpacking) -> Path:
-    """The file itself, or what a packed one holds, unpacked beside it unless that was done before.
+    """The path of the unpacked file. A packed file is unpacked beside itself, once.
 
-    Raises InputError if it is damaged, or grows as no real one does.
+    Raises InputError if the file is damaged, or much larger unpacked than a real one.
     """
     if path.suffix != PACKED:
         return path
@@ -110,16 +110,18 @@ def unpacked(path: Path, unpacking: Unpacking) -> Path:
             while block := plain.read(8 * MiB):
                 written += len(block)
                 if written > MOST_TIMES * size + MiB:
-                    raise InputError(f"{path} grows out of all measure; fetch it anew.")
+                    raise InputError(
+                        f"{path} unpacks to more than {MOST_TIMES} times its size; download it again."
+                    )
                 out.write(block)
                 advance((packed.tell() >> 20) - done)
                 done = packed.tell() >> 20
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise InputError(f"{path} cannot be unpacked: {error}; fetch it anew.") from None
+        raise InputError(f"{path} cannot be unpacked: {error}; download it again.") from None
     except OSError as error:
         raise InputError(
-            f"{path} cannot be unpacked beside itself: {error.strerror or error}; make room, or unpack "
-            "it where there is some."
+            f"{path} cannot be unpacked beside itself: {error.strerror or error}; free disk space, or "
+            "unpack it on another disk."
         ) from None
     return target
 
@@ -149,43 +151,45 @@ def read_pixels(path: Path, *, any_size: bool) -> tuple[Shape, Callable[[int, in
 def contiguous(file: Positions, shape: Shape, offset: int) -> Callable[[int, int], np.ndarray]:
     patch_bytes = math.prod(shape[1:])
     if offset + shape[0] * patch_bytes > file.size:
-        raise InputError(f"{file.path} is cut off; fetch it anew.")
+        raise InputError(f"{file.path} is incomplete; download it again.")
 
     def read(start: int, stop: int) -> np.ndarray:
         batch = np.empty((stop - start, *shape[1:]), np.uint8)
         if not file.fill(batch.reshape(-1), offset + start * patch_bytes):
-            raise InputError(f"{file.path} was cut off while it was read.")
+            raise InputError(f"{file.path} became shorter while it was read; run again.")
         return batch
 
     return read
 
 
 def chunked(file: Positions, said: dict[str, Any]) -> Callable[[int, int], np.ndarray]:
-    """A `Split.read` for chunks, which are kept for a while once unpacked."""
+    """A `Split.read` for chunked storage; the chunks used last are cached."""
     chunk, filters, shape = tuple(said["chunk"]), said["filters"], tuple(said["shape"][1:])
     size = math.prod(chunk)
     strange = [k for k in filters if k not in (DEFLATE, SHUFFLE)]
     if strange or len(set(filters)) != len(filters) or size > LARGEST_CHUNK:
         raise InputError(
-            f"{file.path}: its chunks, of {size:,} bytes, with filters {filters}, are not read here; "
-            "rewrite it with: h5repack -l CONTI -f NONE FILE NEW."
+            f"{file.path}: chunks of {size:,} bytes with filters {filters} are not supported; rewrite "
+            "the file with: h5repack -l CONTI -f NONE FILE NEW."
         )
     places = {tuple(one[:4]): one[4:] for one in said["chunks"]}
 
     def make(at: tuple[int, ...]) -> np.ndarray:
         if at not in places:
-            raise InputError(f"{file.path} has no pixels for rows {at[0]} and on; fetch it anew.")
+            raise InputError(
+                f"{file.path} has no pixels for rows {at[0]} and following; download it again."
+            )
         offset, packed, mask = places[at]
         if packed > size + (size >> 3) + 1024:
-            raise InputError(f"{file.path}: the chunk of row {at[0]} is damaged; fetch it anew.")
+            raise InputError(f"{file.path}: the chunk of row {at[0]} is damaged; download it again.")
         data = file.read(offset, packed)
         if DEFLATE in filters and not mask:
             try:
                 data = zlib.decompressobj().decompress(data, size + 1)
             except zlib.error:
                 data = b""
-        if len(data) != size or mask:  # shuffling single bytes leaves them as they are
-            raise InputError(f"{file.path}: the chunk of row {at[0]} is damaged; fetch it anew.")
+        if len(data) != size or mask:  # the shuffle filter does nothing to single bytes
+            raise InputError(f"{file.path}: the chunk of row {at[0]} is damaged; download it again.")
         return np.frombuffer(data, np.uint8).reshape(chunk)
 
     blocks = Blocks(
@@ -213,14 +217,16 @@ def chunked(file: Positions, said: dict[str, Any]) -> Callable[[int, int], np.nd
 def read_labels(path: Path, rows: int) -> np.ndarray:
     values = np.array(ask(path, LABELS, values=True)["values"], np.int64)
     if len(values) != rows:
-        raise InputError(f"{path} has {len(values):,} labels for {rows:,} patches; fetch both anew.")
+        raise InputError(
+            f"{path} has {len(values):,} labels for {rows:,} patches; download both files again."
+        )
     if not np.isin(values, (0, 1)).all():
-        raise InputError(f"{path} has labels that are not 0 or 1.")
+        raise InputError(f"{path} has labels that are not 0 or 1; correct them.")
     return values.astype(np.int8)
 
 
 def sibling(pixels: Path, ending: str) -> Path | None:
-    """Another file of the same split, packed or not."""
+    """Another file of the same split, packed or not; None if there is none."""
     found = FILE.fullmatch(pixels.name)
     assert found is not None
     plain = pixels.with_name(file_name(found["split"], ending))
@@ -234,7 +240,9 @@ def read_meta(path: Path | None, split: str, rows: int) -> tuple[list[str], list
         return numbered(split, rows), [None] * rows
     table = read_table(path, (), "meta table")
     if len(table) != rows:
-        raise InputError(f"{path} has {len(table):,} rows for {rows:,} patches; fetch both anew.")
+        raise InputError(
+            f"{path} has {len(table):,} rows for {rows:,} patches; download both files again."
+        )
     ids = table["id"].tolist() if "id" in table else numbered(split, rows)
     check_ids(ids, str(path))
     column = column_of(table.columns)
@@ -258,9 +266,10 @@ def split_of(path: Path, name: str, unpacking: Unpacking, *, any_size: bool) -> 
 
 
 def open_source(path: Path, unpacking: Unpacking, *, any_size: bool = False) -> Source:
-    """From a folder, or one split from its file of pixels. Raises InputError for what is not PCam's.
+    """Open a folder, or one split from its file of pixels.
 
-    With `any_size`, square patches of another size than 96×96 are not refused.
+    With `any_size`, square patches of another size than 96×96 are accepted. Raises InputError for files
+    that are damaged or not in PCam's format.
     """
     files = [path] if path.is_file() else listed(path)
     found: dict[str, Path] = {}

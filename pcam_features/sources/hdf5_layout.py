@@ -1,7 +1,8 @@
-"""Where in an HDF5 file the pixels lie, found in a process of its own.
+"""Finds where an HDF5 file stores its pixels, in a process of its own.
 
-HDF5's library may crash, hang or ask for any memory on a file that means harm, so it runs here, within
-limits, and says as JSON what `hdf5` then reads without it, or why not:
+On a malicious file, HDF5's library may crash, hang or allocate any amount of memory. So it runs in this
+process, with limits on memory and time. The process prints as JSON where the bytes are, and `hdf5` then
+reads them without the library; or it prints why the file is refused:
 
     python -P pcam_features/sources/hdf5_layout.py FILE DATASET [values]
 """
@@ -12,15 +13,15 @@ import json
 import sys
 from typing import Any
 
-MEMORY = 4 << 30  # bytes of addresses, the libraries included
-SECONDS = 100  # of the processor
+MEMORY = 4 << 30  # bytes of address space, including the libraries
+SECONDS = 100  # of processor time
 MOST_CHUNKS = 1 << 22
-MOST_ROWS = 1 << 24  # seventy times the competition
+MOST_ROWS = 1 << 24  # seventy times Kaggle's competition
 REWRITE = "rewrite it with: h5repack -l CONTI -f NONE FILE NEW"
 
 
 def limit() -> None:
-    """Bounds for this process, where the system has them."""
+    """Limit the memory and time of this process, on systems that support it."""
     try:
         import resource
     except ImportError:
@@ -32,9 +33,9 @@ def limit() -> None:
 
 
 def layout(path: str, name: str, values: bool) -> dict[str, Any]:
-    """Shape and type of a dataset, and its values or the places of its bytes.
+    """Shape and type of a dataset, and its values or the positions of its bytes.
 
-    Raises ValueError if it is not stored in a way that can be read.
+    Raises ValueError if its storage is not supported.
     """
     import h5py
 
@@ -47,25 +48,25 @@ def layout(path: str, name: str, values: bool) -> dict[str, Any]:
         if not isinstance(found, h5py.Dataset):
             raise ValueError(f"{name!r} is not a dataset")
         if found.external or found.is_virtual or file.userblock_size:
-            raise ValueError(f"the bytes of {name!r} are elsewhere; {REWRITE}")
+            raise ValueError(f"{name!r} is stored in another file; {REWRITE}")
         if found.dtype.kind not in "iub":
-            raise ValueError(f"{name!r} holds {found.dtype}, not whole numbers")
+            raise ValueError(f"{name!r} holds {found.dtype}, not integers")
         said: dict[str, Any] = {"shape": list(found.shape), "dtype": found.dtype.str}
         if not found.shape or found.shape[0] > MOST_ROWS:
             raise ValueError(f"{name!r} has the shape {found.shape}")
         if values:
             if found.size > MOST_ROWS:
-                raise ValueError(f"{name!r} has the shape {found.shape}, more than one value a patch")
+                raise ValueError(f"{name!r} has the shape {found.shape}, more than one value per patch")
             return said | {"values": found[...].ravel().tolist()}
         return said | places(found)
 
 
 def places(found: Any) -> dict[str, Any]:
-    """Where the bytes of a dataset are: in one piece, or in chunks. Raises ValueError."""
+    """The positions of a dataset's bytes: contiguous or in chunks. Raises ValueError."""
     if found.chunks is None:
         offset = found.id.get_offset()
         if offset is None:
-            raise ValueError(f"its bytes are not in one piece; {REWRITE}")
+            raise ValueError(f"its bytes are not contiguous; {REWRITE}")
         return {"offset": offset}
     create = found.id.get_create_plist()
     filters = [create.get_filter(k)[0] for k in range(create.get_nfilters())]
@@ -83,7 +84,7 @@ def main() -> None:
     path, name, *rest = sys.argv[1:]
     try:
         said = layout(path, name, values=bool(rest))
-    except Exception as error:  # the library has an exception of many kinds for each damage
+    except Exception as error:  # the library raises many kinds of exceptions on damage
         said = {"refused": " ".join(str(error).split())}
     json.dump(said, sys.stdout)
 

@@ -1,6 +1,7 @@
 """Hugging Face's Parquet files: `image`, a struct with the `bytes` of an image file, and `label`.
 
-<split>.parquet or <split>-*.parquet, in the folder or in its `data`; `id` and `slide` where there are.
+The files are <split>.parquet or <split>-*.parquet, in the folder or in its subfolder `data`. The
+columns `id` and `slide` are optional.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ NAME = re.compile(
     rf"(?P<split>\w{{1,64}}?)(-(?P<shard>\d+)-of-(?P<shards>\d+)|-\d+|-[0-9a-f]{{16}})*{SUFFIX}"
 )
 PROTOCOL = (
-    "Patches as Hugging Face's files hold them. Whether splits share slides is for the one who made "
-    "them to say."
+    "Patches as stored in Parquet files. Only the author of the files knows whether splits share "
+    "slides."
 )
-LARGEST_GROUP = 1 << 30  # bytes of a row group, unpacked
-MOST_TIMES = 100  # that a row group may grow: images are packed as they are
-KEPT = 2  # row groups: batches come in order
+LARGEST_GROUP = 1 << 30  # bytes of a row group, uncompressed
+MOST_TIMES = 100  # the largest compression ratio of a row group; images are compressed already
+KEPT = 2  # cached row groups; batches are read in order
 Group = tuple[Path, int]
 
 
@@ -62,7 +63,7 @@ def recognize(path: Path) -> bool:
 
 
 def read_group(key: Group) -> pa.Array:
-    """The images of a row group, as the bytes of their files. Raises InputError if they are damaged."""
+    """The image files of a row group, as bytes. Raises InputError if it is damaged."""
     path, group = key
     try:
         with pq.ParquetFile(path) as file:
@@ -76,34 +77,39 @@ def read_group(key: Group) -> pa.Array:
             )
             if size > LARGEST_GROUP or size > MOST_TIMES * packed + LARGEST_GROUP // 1024:
                 raise InputError(
-                    f"{path}: row group {group} holds {size >> 20:,} MiB; write it with smaller ones."
+                    f"{path}: row group {group} holds {size >> 20:,} MiB; rewrite the file with "
+                    "smaller row groups."
                 )
             images = file.read_row_group(group, columns=[column])[IMAGE].combine_chunks()
         images = images.field(BYTES) if nested else images
         return images.chunk(0) if isinstance(images, pa.ChunkedArray) else images
     except (OSError, KeyError, ValueError, TypeError, MemoryError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{path}: row group {group} cannot be read: {reason}.") from None
+        raise InputError(
+            f"{path}: row group {group} cannot be read: {reason}; download the file again."
+        ) from None
 
 
 def columns_of(path: Path) -> tuple[dict[str, list[Any]], list[int]]:
-    """What a file says beside images, and the rows of each row group. Raises InputError."""
+    """The columns beside images, and the number of rows of each row group. Raises InputError."""
     try:
         file, schema = parquet.open_file(path)
         with file:
             rows = [file.metadata.row_group(k).num_rows for k in range(file.metadata.num_row_groups)]
             if sum(rows) > LARGEST_ROWS or min(rows, default=0) < 0:
                 raise InputError(
-                    f"{path} says it has {sum(rows):,} rows, too many to be of one data set."
+                    f"{path} declares {sum(rows):,} rows, too many for a data set; check the file."
                 )
             if IMAGE not in schema.names or any(schema.names.count(n) > 1 for n in schema.names):
                 raise InputError(
-                    f"{path} has no column {IMAGE}, or two of one name: {schema.names[:10]}."
+                    f"{path} has no column {IMAGE}, or two columns with one name: {schema.names[:10]}."
                 )
             wanted = [n for n in (LABEL, ID, *SLIDE_COLUMNS) if n in schema.names]
             table = parquet.read(file, wanted)
             if wanted and len(table) != sum(rows):
-                raise InputError(f"{path} has {len(table):,} rows and says {sum(rows):,}.")
+                raise InputError(
+                    f"{path} has {len(table):,} rows and declares {sum(rows):,}; download it again."
+                )
             columns = {name: table[name].to_pylist() for name in wanted}
             if is_inverted(schema) and LABEL in columns:
                 columns[LABEL] = [1 - v if v in (0, 1) else v for v in columns[LABEL]]
@@ -113,7 +119,7 @@ def columns_of(path: Path) -> tuple[dict[str, list[Any]], list[int]]:
 
 
 def is_inverted(schema: pa.Schema) -> bool:
-    """Whether 1 is normal and 0 tumor, by the names that Hugging Face's files may give labels."""
+    """Whether 1 means normal and 0 tumor, according to the label names in the file's metadata."""
     try:
         said = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
         names = said["info"]["features"][LABEL]["names"]
@@ -125,28 +131,28 @@ def is_inverted(schema: pa.Schema) -> bool:
 
 
 def check_shards(split: str, files: list[Path]) -> None:
-    """Raises InputError unless files that say they are k of n are all of the n."""
+    """Raise InputError if the files are numbered k of n and not all n are there."""
     found = [NAME.fullmatch(file.name) for file in files]
     said = [(int(m["shard"]), int(m["shards"])) for m in found if m and m["shards"]]
     if said and sorted(said) != [(k, len(files)) for k in range(len(files))]:
         raise InputError(
-            f"the files of split {split} in {files[0].parent} are not {SUFFIX} files 0 to n - 1 of n "
-            f"({len(files)}, the first {files[0].name}); complete them, or move away another set's."
+            f"the {len(files)} {SUFFIX} files of split {split} in {files[0].parent} are not numbered 0 "
+            f"to n - 1 of n (the first is {files[0].name}); complete them, or move away another set's."
         )
 
 
 def label_of(value: Any, path: Path) -> int | None:
-    """0 and 1, False and True; Hugging Face writes −1 where a label is withheld."""
+    """A label from 0, 1, False or True; None for null and for −1, which marks withheld labels."""
     if value is None or value == -1:
         return None
     if value not in (0, 1) or not isinstance(value, int):
-        raise InputError(f"{path} has the label {str(value)[:100]!r}, not 0 or 1.")
+        raise InputError(f"{path} has the label {str(value)[:100]!r}, not 0 or 1; correct it.")
     return int(value)
 
 
 def texts(values: list[Any], path: Path, name: str) -> list[str]:
     if not all(isinstance(value, str) for value in values):
-        raise InputError(f"{path}: column {name} is not text in every row.")
+        raise InputError(f"{path}: column {name} is not text in every row; correct it.")
     return values
 
 
@@ -170,7 +176,9 @@ def split_of(name: str, files: list[Path]) -> Split:
         groups += [(path, k) for k in range(len(rows))]
         sizes += rows
     if own_ids not in (0, len(files)):
-        raise InputError(f"some files of split {name} have a column {ID} and some have none.")
+        raise InputError(
+            f"some files of split {name} have a column {ID} and some have none; write it to all."
+        )
     ids = ids if own_ids else numbered(name, len(ids))
     check_ids(ids, f"split {name} of {files[0].parent}")
     known_labels = whole_labels(labels, f"split {name} of {files[0].parent}")
@@ -191,19 +199,21 @@ def originals(groups: list[Group], sizes: list[int], ids: list[str]) -> Original
         images = blocks[groups[k]]
         data = images[row - starts[k]].as_py() if row - starts[k] < len(images) else None
         if not isinstance(data, bytes):
-            raise InputError(f"{path} has no bytes of an image for {ids[row]}.")
+            raise InputError(f"{path} has no bytes of an image for {ids[row]}; remove that row.")
         return patch_of(data, path / ids[row], size)
 
     return original
 
 
 def open_source(path: Path) -> Source:
-    """From a file or a folder of files. Raises InputError for what is not as Hugging Face's is."""
+    """Open a file or a folder of files. Raises InputError for files in another format."""
     found: dict[str, list[Path]] = {}
     for file in listed(path):
         match = NAME.fullmatch(file.name)
         if not match:
-            raise InputError(f"{file} does not say its split; call it {file_name('SPLIT', 0, 1)}.")
+            raise InputError(
+                f"{file} does not name its split; rename it to {file_name('SPLIT', 0, 1)}."
+            )
         found.setdefault(match["split"], []).append(file)
     splits = {name: split_of(name, found[name]) for name in train_first(found)}
     return Source(Kind.parquet, str(path), PROTOCOL, splits)

@@ -1,6 +1,6 @@
-"""A folder of images: `<split>/<class>/*` or, for one split called `train`, `<class>/*`.
+"""A folder of images: `<split>/<class>/*`, or `<class>/*` for a single split named `train`.
 
-A split's only class may be called `unlabeled`: then it has no labels.
+A split whose only class is `unlabeled` has no labels.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from .images import SUFFIXES, by_id, content_of, list_images, originals, patches
 from .source import Problem, Source, Split, source_of, train_first
 
 PROTOCOL = (
-    "A patch's class is its folder. Whether splits share slides is for the one who made them to say."
+    "The class of a patch is its folder. Only the author of the folder knows whether splits share "
+    "slides."
 )
-TUMOR, NORMAL, UNLABELED = "tumor", "normal", "unlabeled"  # what pcam calls them
+TUMOR, NORMAL, UNLABELED = "tumor", "normal", "unlabeled"  # class folders that pcam writes
 POSITIVE = {"1", TUMOR, "tumour", "positive", "pos", "malignant", "cancer", "metastasis", "true"}
 NEGATIVE = {"0", NORMAL, "negative", "neg", "benign", "healthy", "false", "no_tumor", "non_tumor"}
 KNOWN = POSITIVE | NEGATIVE | {UNLABELED}
@@ -42,15 +43,15 @@ def recognize(path: Path) -> bool:
 
 
 def positive_class(names: list[str], path: Path, given: str | None) -> str | None:
-    """Which of a split's classes is tumor, None if it has no labels.
+    """The class that is tumor; None if the split has no labels.
 
-    Raises InputError if that cannot be told.
+    Raises InputError if the names do not tell.
     """
     if names == [UNLABELED]:
         return None
     if UNLABELED in names:
         raise InputError(
-            f"{path} has {UNLABELED} patches beside labeled ones; give them a split of their own."
+            f"{path} has {UNLABELED} patches beside labeled ones; move them to a split of their own."
         )
     if given is not None:
         if given not in names:
@@ -59,13 +60,13 @@ def positive_class(names: list[str], path: Path, given: str | None) -> str | Non
             )
         return given
     if all(name.lower() in NEGATIVE for name in names):
-        return TUMOR  # of which there is none
+        return TUMOR  # the split has none
     found = [name for name in names if name.lower() in POSITIVE]
     rest = [name for name in names if name.lower() not in POSITIVE | NEGATIVE]
     if len(found) != 1 or (rest and len(names) > 2):
         raise InputError(
-            f"cannot tell which class of {path} is tumor among: {', '.join(names)}; "
-            "say so with --positive NAME."
+            f"which class of {path} is tumor is not clear from: {', '.join(names)}; "
+            "name it with --positive CLASS."
         )
     return found[0]
 
@@ -88,9 +89,10 @@ def _split(name: str, path: Path, positive: str | None) -> tuple[Split, list[Pro
 
 
 def open_source(path: Path, *, positive: str | None = None) -> Source:
-    """Of an id that stands twice in a split there is the first file, and the source has a problem.
+    """Open a folder of images.
 
-    Raises InputError if a class cannot be told.
+    If two files of a split have the same id, the first is used and the source has a problem. Raises
+    InputError if the tumor class is not clear.
     """
     parts = {"train": path} if _class_folders(path) else {f.name: f for f in _folders(path)}
     named = [name for name, folder in parts.items() if _class_folders(folder)]

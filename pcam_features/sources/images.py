@@ -1,4 +1,4 @@
-"""Reading one patch from an image file."""
+"""Decoding image files to 8-bit RGB pixels."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OPAQUE = 255
 WITH_ALPHA = ("LA", "PA", "RGBA")
 READABLE_MODES = ("RGB", "L", "1", "P", *WITH_ALPHA)
 
-# What a TIFF's tags must say for its pixels to lie in the file as they are: TIFF 6.0, section 6.
+# Values of TIFF tags for which the file contains plain pixels (TIFF 6.0, section 6).
 PLAIN_TIFF: dict[int, set[int | None]] = {
     256: {PATCH_SIZE},  # width
     257: {PATCH_SIZE},  # height
@@ -47,9 +47,9 @@ BITS_PER_SAMPLE, STRIP_OFFSETS, SHORT, LONG = 258, 273, 3, 4
 
 
 def plain_tiff(data: bytes) -> np.ndarray | None:
-    """The pixels of a little-endian, uncompressed, one-strip RGB TIFF without decoding it.
+    """The pixels of a little-endian, uncompressed RGB TIFF of 96×96 pixels in one strip, not decoded.
 
-    None for any other file, which then needs a decoder. The header alone decides.
+    None for any other file, which then needs a decoder. Only the header is looked at.
     """
     if data[:4] != b"II*\0":
         return None
@@ -65,7 +65,7 @@ def plain_tiff(data: bytes) -> np.ndarray | None:
             elif count == 1 and kind in (SHORT, LONG):
                 tags[tag] = value & 0xFFFF if kind == SHORT else value
             elif tag in PLAIN_TIFF:
-                tags[tag] = -1  # said in a way that only a decoder should read
+                tags[tag] = -1  # stored in a form that is left to the decoder
         if bits_at is None or struct.unpack_from("<3H", data, bits_at) != (8, 8, 8):
             return None
     except struct.error:
@@ -111,7 +111,7 @@ def decode(data: bytes, path: Path, size: Size | None = PATCH) -> np.ndarray:
             return to_rgb(image)
     except InputError:
         raise
-    except Exception as error:  # decoders meet damage in too many ways to list
+    except Exception as error:  # decoders raise many kinds of exceptions on damage
         reason = " ".join(str(error).replace(repr(data), "").split())
         if "cannot identify" in reason:
             known = data.startswith((b"II*\0", b"MM\0*", b"\x89PNG", b"\xff\xd8"))
@@ -180,7 +180,10 @@ def patch_of(data: bytes, where: Path, size: Size | None = PATCH) -> np.ndarray:
     if not data:
         raise InputError(f"{where} is empty (0 bytes); replace the file and run again.")
     if len(data) > LARGEST_FILE:
-        raise InputError(f"{where} is larger than {LARGEST_FILE >> 20} MiB, too large for a patch.")
+        raise InputError(
+            f"{where} is larger than {LARGEST_FILE >> 20} MiB, too large for a patch; cut it into "
+            "patches first."
+        )
     pixels = plain_tiff(data) if size == PATCH else None
     return decode(data, where, size) if pixels is None else pixels
 
@@ -192,7 +195,7 @@ def read_patch(path: Path, size: Size | None = PATCH) -> np.ndarray:
             length = os.fstat(file.fileno()).st_size
             data = file.read(min(length, LARGEST_FILE) + 1)  # no more memory than the file needs
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.") from None
+        raise InputError(f"{path} cannot be read: {error.strerror}; check the file.") from None
     return patch_of(data, path, size)
 
 
@@ -219,8 +222,10 @@ def originals(paths: Sequence[Path]) -> Original:
 
 
 def list_images(folder: Path) -> tuple[dict[str, Path], list[Problem]]:
-    """The image files directly in a folder by id (the file's stem), in the order of their ids; of two
-    files with one id only the first, which is a problem."""
+    """The image files in a folder by id (the name without suffix), in the order of their names.
+
+    If two files have the same id, the first is used and a problem is returned.
+    """
     paths = [
         path
         for path in sorted(folder.iterdir())
@@ -230,7 +235,7 @@ def list_images(folder: Path) -> tuple[dict[str, Path], list[Problem]]:
 
 
 def by_id(files: Iterable[tuple[str, File]]) -> tuple[dict[str, File], list[Problem]]:
-    """Files by their ids; of two with one id only the first, which is a problem."""
+    """Files by id. If two have the same id, the first is used and a problem is returned."""
     found: dict[str, File] = {}
     twice: list[str] = []
     problems: list[Problem] = []
@@ -238,7 +243,8 @@ def by_id(files: Iterable[tuple[str, File]]) -> tuple[dict[str, File], list[Prob
         if patch_id in found:
             twice.append(patch_id)
             says = (
-                f"{file} and {found[patch_id]} have the same id {patch_id}; ids are unique in a split."
+                f"{file} and {found[patch_id]} have the same id {patch_id}; ids must be unique in a "
+                "split, so rename one."
             )
             problems = problems or problem(DOUBLE_ID, [patch_id], says)
         else:
@@ -247,5 +253,5 @@ def by_id(files: Iterable[tuple[str, File]]) -> tuple[dict[str, File], list[Prob
 
 
 def content_of(paths: Sequence[Path]) -> Callable[[int, int], str]:
-    """A `Split.content`: the files' sizes are all that can be told without reading them."""
+    """A `Split.content` from file sizes, which are known without reading the files."""
     return lambda start, stop: digest(str(path.stat().st_size) for path in paths[start:stop])

@@ -1,4 +1,4 @@
-"""Kaggle's *Histopathologic Cancer Detection*, as a folder or as the zip it comes in.
+"""Kaggle's *Histopathologic Cancer Detection*, as a folder or as the downloaded zip.
 
 train/<id>.tif   test/<id>.tif   train_labels.csv (id,label)   sample_submission.csv
 """
@@ -24,16 +24,16 @@ from .source import Problem, Source, Split, digest, problem
 LABELS = "train_labels.csv"
 SAMPLE = "sample_submission.csv"
 TRAIN, TEST = "train", "test"
-LARGEST_ZIPPED = 1 << 26  # bytes of a table in a zip; Kaggle's has nine million
+LARGEST_ZIPPED = 1 << 26  # bytes of a table in a zip; Kaggle's table has nine million
 ZIP = "histopathologic-cancer-detection.zip"
 PROTOCOL = (
-    "A patch is positive if its center 32x32 holds tumor. Patches of one slide belong together; "
-    "the competition names no slides, and its test patches come from other slides than train's."
+    "A patch is positive if its center 32x32 contains tumor. Patches of one slide must stay in one "
+    "fold. The competition does not name slides, and its test patches come from other slides."
 )
 
 
 class Files(Protocol):
-    """Where the competition's files are. A patch is referred to by what `images` gives."""
+    """The files of the competition. Patches are referred to by the values of `images`."""
 
     def has(self, name: str) -> bool: ...
     def table(self, name: str) -> pd.DataFrame: ...
@@ -63,7 +63,7 @@ class Folder:
 
 
 class Zip:
-    """The competition's zip, read where it lies; its files may be in a folder in it."""
+    """The competition's zip, read without unpacking. Its files may be in a folder of the zip."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -106,7 +106,7 @@ def recognize(path: Path) -> bool:
 
 
 def read_labels(files: Files, path: Path) -> tuple[dict[str, int | None], list[Problem]]:
-    """The labels by id, in the table's order; None for one that is not 0 or 1, which is a problem."""
+    """The labels by id, in the table's order. A label other than 0 and 1 is None, and a problem."""
     table = files.table(LABELS)
     told = {"0": 0, "1": 1}
     pairs = list(zip(table["id"], table["label"], strict=True))
@@ -114,14 +114,19 @@ def read_labels(files: Files, path: Path) -> tuple[dict[str, int | None], list[P
     problems: list[Problem] = []
     if bad:
         patch_id, label = pairs[bad[0]]
-        says = f"{path / LABELS}, line {bad[0] + 2}: the label of {patch_id} is {label!r}, not 0 or 1."
+        says = (
+            f"{path / LABELS}, line {bad[0] + 2}: the label of {patch_id} is {label!r}, not 0 or 1; "
+            "correct it."
+        )
         problems = problem("bad label", [pairs[k][0] for k in bad], says)
     return {i: told.get(label) for i, label in pairs}, problems
 
 
 def _train(files: Files, path: Path) -> tuple[Split, list[Problem]]:
     if not files.has(LABELS):
-        raise InputError(f"{path} has a train folder but no {LABELS}; put the competition's beside it.")
+        raise InputError(
+            f"{path} has a train folder but no {LABELS}; copy the competition's table there."
+        )
     labels, bad = read_labels(files, path)
     images, twice = files.images(TRAIN)
     without_file = [i for i in labels if i not in images]
@@ -130,13 +135,13 @@ def _train(files: Files, path: Path) -> tuple[Split, list[Problem]]:
         "missing file",
         without_file,
         f"{path / LABELS} lists {len(without_file)} id(s) with no file in {path / TRAIN}, "
-        f"the first {without_file[0] if without_file else ''}; complete the folder or the table.",
+        f"the first {without_file[0] if without_file else ''}; add the files or remove the rows.",
     )
     unlabeled = problem(
         "no label",
         without_label,
         f"{path / TRAIN} has {len(without_label)} file(s) with no label in {LABELS}, the first "
-        f"{without_label[0] if without_label else ''}; complete the table or remove them.",
+        f"{without_label[0] if without_label else ''}; add the labels or remove the files.",
     )
     ids = [i for i in labels if i in images and labels[i] is not None]
     values = np.array([labels[i] for i in ids], np.int8)
@@ -158,10 +163,10 @@ def _split(
 
 
 def open_source(path: Path) -> Source:
-    """From a folder, the zip, or a folder with the zip in it.
+    """Open the folder, the zip, or a folder that contains the zip.
 
-    Where labels and files do not belong together the source has problems. Raises InputError for a
-    zip that is none and where a whole part is missing.
+    If labels and files do not match, the source has problems. Raises InputError for a damaged zip, and
+    if the labels or the training folder are missing.
     """
     if path.is_dir() and (path / ZIP).is_file() and not (path / TRAIN).is_dir():
         path = path / ZIP
@@ -169,7 +174,9 @@ def open_source(path: Path) -> Source:
     splits: dict[str, Split] = {}
     problems: list[Problem] = []
     if files.has(LABELS) and not files.has(TRAIN):
-        raise InputError(f"{path} has {LABELS} but no train folder; unpack the competition's there.")
+        raise InputError(
+            f"{path} has {LABELS} but no train folder; unpack the competition's train folder there."
+        )
     if files.has(TRAIN):
         splits[TRAIN], problems = _train(files, path)
     if files.has(TEST):

@@ -1,4 +1,4 @@
-"""Bytes of a file by their place, for several threads at once."""
+"""Reading bytes at a position of a file, from several threads at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import InputError
 
 
 class Positions:
-    """A file that is opened once. Raises InputError if it cannot be."""
+    """A file that is opened once. Raises InputError if it cannot be opened."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -26,7 +26,7 @@ class Positions:
         weakref.finalize(self, os.close, self._descriptor)
 
     def fill(self, buffer: np.ndarray, start: int) -> bool:
-        """Fill an array of bytes (n,) from `start` on; False where the file ends before."""
+        """Fill an array of bytes (n,) from position `start`; False if the file ends before."""
         if hasattr(os, "preadv"):
             try:
                 return os.preadv(self._descriptor, [buffer.data], start) == len(buffer)
@@ -37,11 +37,11 @@ class Positions:
         return len(data) == len(buffer)
 
     def read(self, start: int, count: int) -> bytes:
-        """At most `count` bytes from `start` on: fewer where the file ends."""
+        """Read `count` bytes from position `start`; fewer if the file ends before."""
         try:
             if hasattr(os, "pread"):
                 return os.pread(self._descriptor, count, start)
-            with self._lock:  # Windows has one place for all threads
+            with self._lock:  # Windows has one file position for all threads
                 os.lseek(self._descriptor, start, os.SEEK_SET)
                 return os.read(self._descriptor, count)
         except (OSError, OverflowError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Which slide each patch comes from: a CSV with `id` and `slide` or `wsi`, or a named column."""
+"""The slide of each patch, from a CSV with `id` and `slide`, `wsi` or a named column."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from ..errors import InputError
 from ..storage.tables import read_table
 
 COLUMNS = ("slide", "wsi")
-UNKNOWN = ("", "NA", "nan", "NaN", "None", "null")  # how tables say that a cell has no value
-BESIDE = "slides.csv"  # used without being asked for where it lies in the source's folder
+UNKNOWN = ("", "NA", "nan", "NaN", "None", "null")  # cells without a value
+BESIDE = "slides.csv"  # used by default if it is in the source's folder
 
 
 def column_of(names: Iterable[str]) -> str | None:
-    """The column that says slides, if there is one."""
+    """The column that names slides; None if there is none."""
     there = set(names)
     return next((name for name in COLUMNS if name in there), None)
 
 
 def known(slides: Iterable[str]) -> list[str | None]:
-    """Slides, None where a cell says that it has no value."""
+    """Slides, with None for cells without a value."""
     return [None if slide in UNKNOWN else slide for slide in slides]
 
 
 def parse(spec: str) -> tuple[Path, str | None]:
-    """`FILE` or `FILE:COLUMN`; a file of that very name comes first."""
+    """Split `FILE:COLUMN`. If a file has that whole name, it is the file."""
     if ":" in spec and not Path(spec).exists():
         file, column = spec.rsplit(":", 1)
         if column and not {"/", "\\"} & set(column):
@@ -34,9 +34,9 @@ def parse(spec: str) -> tuple[Path, str | None]:
 
 
 def read_slides(spec: str) -> dict[str, str]:
-    """Slides by id; an empty cell is an unknown slide and left out.
+    """Slides by id; patches without a known slide are left out.
 
-    Raises InputError if the file, the column or unique ids are missing.
+    Raises InputError if the file or the column is missing, or if ids are not unique.
     """
     path, column = parse(spec)
     table = read_table(path, ("id",) if column is None else ("id", column), "slide table")

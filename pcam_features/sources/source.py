@@ -1,4 +1,4 @@
-"""What a source of patches is."""
+"""The data model: a source has splits, and a split has patches."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from .fitting import Fit, Size, SizeError
 if TYPE_CHECKING:
     import pandas as pd
 
-EXAMPLES = 10  # ids that a problem names
-MOST_TRIED = 100  # patches tried for a readable one that tells their size
+EXAMPLES = 10  # ids listed with a problem
+MOST_TRIED = 100  # patches tried to find the size of a readable one
 # Gives the image of a row, uint8 (height, width, 3). With a size, an image of another is an InputError.
 Original = Callable[[int, Size | None], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What does not belong together in a source: a kind, how many patches, some of them, a sentence."""
+    """A fault of a source: its kind, the number of patches, ids of some of them, and a sentence."""
 
     kind: str
     count: int
@@ -37,7 +37,7 @@ class Problem:
 
 
 def problem(kind: str, ids: Sequence[str], says: str) -> list[Problem]:
-    """A problem of these patches, or none if there are none."""
+    """A list with the problem of these patches; empty if there are no patches."""
     return [Problem(kind, len(ids), list(ids[:EXAMPLES]), says)] if ids else []
 
 
@@ -48,7 +48,7 @@ class Split:
     `read(start, stop)` gives rows start to stop as uint8 (n, 96, 96, 3), RGB, C-contiguous and
     writeable; it may be called from several threads, and raises InputError for a patch that is not one.
     `labels` is int8 of 0 and 1, or None where there are none; a slide of None is unknown.
-    `content(start, stop)` is a digest of what can be told of their pixels without reading them.
+    `content(start, stop)` is a digest of what is known about the pixels without reading them.
     `original(row, size)` gives an image as the layout holds it, of any size; None where all patches
     are 96×96 by definition. Where patches are cut into tiles, over which features are averaged,
     `tiles(start, stop)` gives uint8 (n, `tile_count`, 96, 96, 3), and `read` the whole patch resized.
@@ -113,7 +113,7 @@ class Split:
         return replace(self, read=read, tiles=tiles, tile_count=fit.tile_count)
 
     def fingerprint(self) -> dict[str, str]:
-        """A digest of each thing that must stay the same for stored features to stay valid."""
+        """Digests of ids, labels and slides, which must not change while stored features are used."""
         labels = None if self.labels is None else self.labels.tolist()
         parts: dict[str, object] = {
             "ids": self.ids,
@@ -127,7 +127,7 @@ class Split:
 class Source:
     """A data set: its splits, and the protocol under which it may be used.
 
-    Patches that `problems` are about may be left out of the splits. `fit` says how patches of another
+    Patches with problems may be missing from the splits. `fit` says how patches of another
     size are brought to 96×96 pixels; None if they have that size.
 
     Ids, labels, slides and images of all splits come one split after another, in the order of `splits`.
@@ -268,22 +268,24 @@ class Source:
         return replace(self, fit=fit, splits={n: s.fitted(fit) for n, s in self.splits.items()})
 
     def with_slides(self, slides: Mapping[str, str], where: str) -> Source:
-        """The same source with slides from a table; ids that are not in it stay unknown.
+        """The same source with slides from a table; other ids have unknown slides.
 
         Raises InputError if no id of the table is in the source.
         """
         told = replace(self, splits={n: named(s, slides) for n, s in self.splits.items()})
         if not any(slide for split in told.splits.values() for slide in split.slides):
-            raise InputError(f"none of the ids in {where} is in {self.path}; is it its slide table?")
+            raise InputError(
+                f"none of the ids in {where} is in {self.path}; give the slide table of this source."
+            )
         return told
 
     def without_slides(self) -> Source:
         return replace(self, splits={n: named(s, {}) for n, s in self.splits.items()})
 
     def only(self, names: str | None) -> list[Split]:
-        """The splits in a comma-separated list, in that order; for None all that have patches.
+        """The splits in a comma-separated list, in that order; None means all that have patches.
 
-        Raises InputError for a name the source does not have, or a split without patches.
+        Raises InputError for an unknown name, and for a split without patches.
         """
         wanted = [name for name, split in self.splits.items() if len(split)]
         if names is not None:
@@ -301,7 +303,7 @@ class Source:
 def source_of(
     kind: str, path: Path, protocol: str, made: Mapping[str, tuple[Split, list[Problem]]]
 ) -> Source:
-    """A source from splits and the problems of each."""
+    """A source from splits and their problems."""
     problems = [one for _, found in made.values() for one in found]
     return Source(
         kind, str(path), protocol, {name: split for name, (split, _) in made.items()}, problems
@@ -313,29 +315,29 @@ def named(split: Split, slides: Mapping[str, str]) -> Split:
 
 
 def train_first(names: Iterable[str]) -> list[str]:
-    """Names of splits in the order that people expect."""
+    """Names of splits: train, valid, test, then the others."""
     return sorted(names, key=lambda name: (("train", "valid", "test", name).index(name), name))
 
 
 def numbered(split: str, rows: int) -> list[str]:
-    """Ids of patches that have none of their own."""
+    """Ids for patches whose layout has no ids."""
     return [f"{split}_patch{k:07d}" for k in range(rows)]
 
 
 def whole_labels(labels: Sequence[int | None], where: str) -> np.ndarray | None:
-    """Labels of a split, or None if it has none. Raises InputError if some have and some have not."""
+    """Labels of a split; None if it has none. Raises InputError if only some patches have labels."""
     if all(label is None for label in labels):
         return None
     if any(label is None for label in labels):
         raise InputError(
-            f"{where}: some patches have a label and some have none; put the latter in a split of "
-            "their own."
+            f"{where}: some patches have a label and some have none; move those without to a split "
+            "of their own."
         )
     return np.array(labels, np.int8)
 
 
 def digest(parts: Iterable[str]) -> str:
-    """A short digest of some text, in order."""
+    """A short digest of texts, in order."""
     state = hashlib.sha256()
     for part in parts:
         state.update(part.encode())

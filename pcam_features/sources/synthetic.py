@@ -1,13 +1,13 @@
-"""Synthetic H&E: patches of our own, for demonstrations and tests without anyone's data.
+"""Synthetic H&E patches, for demonstrations and tests without real data.
 
-A slide has its own stain vectors, intensities, blur and noise, and its own mix of tissue; a patch
-is drawn as concentrations of hematoxylin and eosin and lit by Beer and Lambert's law.
-Lymphocytes are small, round and dense; stroma is fibers with spindle nuclei; fat is round holes;
-glass is bare; follicles are pale zones of larger but even nuclei, there to be mistaken for tumor;
-tumor nests have large, uneven, vesicular nuclei with nucleoli. A patch is positive only if a
-tumor nucleus reaches the center 32×32; some negatives have a nest in the ring alone.
+Each slide has its own stain vectors, intensities, blur, noise and mix of tissue. A patch is drawn as
+concentrations of hematoxylin and eosin, and its colors follow from the Beer-Lambert law. Lymphocytes
+are small, round and dense. Stroma is fibers with spindle nuclei. Fat is round holes, and glass is
+bare. Follicles are pale zones of larger but even nuclei, which resemble tumor. Tumor nests have large,
+uneven, vesicular nuclei with nucleoli. A patch is positive only if a tumor nucleus reaches the center
+32×32; some negative patches have a nest in the ring alone.
 
-As a source it is written `synthetic:PATCHES[:SLIDES[:SEED]]`, and `pcam synth` writes it to disk.
+The path of such a source is `synthetic:PATCHES[:SLIDES[:SEED]]`. `pcam synth` writes one to disk.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .source import Source, Split
 
 PROTOCOL = "Rendered by pcam, not tissue. Slides are independent; no slide is in two splits."
 LARGEST = 1_000_000  # patches
-FIELD = 512  # pixels of a noise field, from which patches cut windows
+FIELD = 512  # pixels of a noise field, of which patches use windows
 STAINS = np.array([[0.60, 0.70, 0.38], [0.09, 0.90, 0.38]])  # usual hematoxylin, eosin in R, G, B
 SUBPIXEL = 4  # bits of a pixel's fraction in drawing
 ONE = 1 << SUBPIXEL
@@ -36,22 +36,22 @@ Patch = tuple[np.ndarray, int]
 
 @dataclass(frozen=True)
 class Slide:
-    """What the patches of one slide share."""
+    """Properties that the patches of one slide share."""
 
     name: str
     stains: np.ndarray  # (2, 3), optical density of hematoxylin and eosin in R, G, B
-    strength: np.ndarray  # (2,), how deeply each is taken up
-    white: np.ndarray  # (3,), the light of bare glass
+    strength: np.ndarray  # (2,), the strength of each stain
+    white: np.ndarray  # (3,), the color of bare glass
     blur: float  # pixels
     noise: float  # levels
-    density: float  # lymphocytes, against the usual
-    tumor: float  # the share of patches whose center a nest reaches
-    tissue: np.ndarray  # (4,), the shares of lymphoid tissue, follicle, stroma and fat
+    density: float  # of lymphocytes, relative to the average
+    tumor: float  # the fraction of patches with a nest in the center
+    tissue: np.ndarray  # (4,), the fractions of lymphoid tissue, follicle, stroma and fat
 
 
 @lru_cache(maxsize=4)
 def noise_fields(seed: int) -> dict[str, np.ndarray]:
-    """Smooth random fields of unit deviation that wrap around, and one drawn out into fibers."""
+    """Smooth periodic random fields of unit deviation, and an elongated one for fibers."""
     rng = np.random.default_rng([seed, 1])
 
     def field(width: float, height: float) -> np.ndarray:
@@ -59,7 +59,7 @@ def noise_fields(seed: int) -> dict[str, np.ndarray]:
         smooth = cv2.GaussianBlur(white, (0, 0), width, sigmaY=height)
         cut = smooth[FIELD : 2 * FIELD, FIELD : 2 * FIELD]
         cut = (cut - cut.mean()) / cut.std()
-        return np.tile(cut, (2, 2))  # windows may then start anywhere
+        return np.tile(cut, (2, 2))  # a window may start anywhere
 
     return {
         "fine": field(1.0, 1.0),
@@ -106,7 +106,7 @@ def empty() -> np.ndarray:
 
 
 def scatter(rng: np.random.Generator, spacing: float, mask: np.ndarray | None) -> np.ndarray:
-    """Points about `spacing` apart (a jittered hexagonal grid), inside `mask` if there is one."""
+    """Points about `spacing` apart (a jittered hexagonal grid), inside `mask` if it is given."""
     rows = np.arange(-spacing, PATCH_SIZE + spacing, spacing * 0.87)
     columns = np.arange(-spacing, PATCH_SIZE + spacing, spacing, dtype=float)
     x, y = np.meshgrid(columns, rows)
@@ -139,7 +139,7 @@ def draw_large_nuclei(
     nucleoli: float,
     level: float,
 ) -> None:
-    """Vesicular nuclei: a dark membrane around pale chromatin, and now and then a nucleolus."""
+    """Vesicular nuclei: a dark membrane around pale chromatin, and in some a nucleolus."""
     for x, y in scatter(rng, size * 2.35, mask):
         a = size * np.exp(rng.normal(0, uneven))
         b = a * rng.uniform(0.62, 1.0)
@@ -159,7 +159,7 @@ def draw_spindles(rng: np.random.Generator, image: np.ndarray, mask: np.ndarray,
 
 
 def draw_fat(rng: np.random.Generator) -> np.ndarray:
-    """Round holes with thin walls; returns where they are."""
+    """Round holes with thin walls; returns their mask."""
     holes = empty()
     for x, y in scatter(rng, rng.uniform(30, 52), None):
         radius = rng.uniform(13, 25)
@@ -168,7 +168,7 @@ def draw_fat(rng: np.random.Generator) -> np.ndarray:
 
 
 def nest_mask(rng: np.random.Generator, fields: dict[str, np.ndarray], center: bool) -> np.ndarray:
-    """Where a nest lies: over the center, or in the ring with a gap between."""
+    """The mask of a nest: over the center, or in the ring with a gap to the center."""
     wobble = 5 * window(fields, "coarse", rng) + 1.5 * window(fields, "medium", rng)
     grid_y, grid_x = np.mgrid[0:PATCH_SIZE, 0:PATCH_SIZE].astype(np.float32)
     if center:
@@ -180,7 +180,7 @@ def nest_mask(rng: np.random.Generator, fields: dict[str, np.ndarray], center: b
         radius = rng.uniform(14, 30)
     mask = np.hypot(grid_x - x, grid_y - y) + wobble < radius
     if not center:
-        gap = 9  # pixels: more than a nucleus reaches over the nest's edge
+        gap = 9  # pixels; nuclei extend less than that beyond the nest's edge
         mask[CENTER[0] - gap : CENTER[1] + gap, CENTER[0] - gap : CENTER[1] + gap] = False
     return np.asarray(mask)
 
@@ -188,7 +188,7 @@ def nest_mask(rng: np.random.Generator, fields: dict[str, np.ndarray], center: b
 def draw_tissue(
     rng: np.random.Generator, slide: Slide, fields: dict[str, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The tissue that was there before the tumor: hematoxylin, eosin, and where it has holes."""
+    """The tissue before tumor is added: hematoxylin, eosin, and the mask of holes."""
     image = empty()
     everywhere = np.ones((PATCH_SIZE, PATCH_SIZE), bool)
     holes = empty()
@@ -227,11 +227,11 @@ def draw_tissue(
 
 
 def draw_nest(rng: np.random.Generator, image: np.ndarray, mask: np.ndarray) -> bool:
-    """Clear the nest and fill it with tumor: large uneven nuclei in pale, plentiful cytoplasm.
+    """Replace the tissue in the nest by tumor: large uneven nuclei in pale, abundant cytoplasm.
 
-    Returns whether a nucleus of it reaches the center.
+    Returns whether a tumor nucleus reaches the center.
     """
-    grade = rng.random()  # how far it has gone from looking like a follicle
+    grade = rng.random()  # 0 resembles a follicle, 1 is clearly tumor
     nuclei = empty()
     draw_large_nuclei(
         rng,
@@ -256,7 +256,7 @@ def stain(
     slide: Slide,
     fields: dict[str, np.ndarray],
 ) -> np.ndarray:
-    """Turn concentrations into light, as the slide's stains, optics and camera would."""
+    """Colors from concentrations, with the stains, optics and camera of the slide."""
     chromatin = 1 + 0.16 * window(fields, "fine", rng)
     hematoxylin = image * chromatin / 100 + 0.08
     meshwork = 1 + 0.3 * window(fields, "medium", rng) + 0.22 * window(fields, "fine", rng)
@@ -287,7 +287,7 @@ def render(slide: Slide, seed: int, split: int, index: int) -> Patch:
 
 
 def make_split(split: int, patches: int, slides: int, seed: int) -> tuple[list[Slide], list[int]]:
-    """The slides of a split (named on from those of the split before), and each patch's slide."""
+    """The slides of a split, and the index of each patch's slide."""
     rng = np.random.default_rng([seed, 3, split])
     made = [make_slide(f"{SPLITS[split]}_{k:03d}", rng) for k in range(slides)]
     share = rng.dirichlet(np.full(slides, 4.0))
@@ -296,7 +296,7 @@ def make_split(split: int, patches: int, slides: int, seed: int) -> tuple[list[S
 
 
 def split_of(split: int, patches: int, slides: int, seed: int) -> Split:
-    """A split of the source: patches are rendered as they are read; labels need a render each."""
+    """A split of the source. Patches are rendered when read, and once before for their labels."""
     made, which = make_split(split, patches, slides, seed)
 
     def read(start: int, stop: int) -> np.ndarray:
@@ -310,9 +310,9 @@ def split_of(split: int, patches: int, slides: int, seed: int) -> Split:
 
 
 def open_source(path: str) -> Source:
-    """`synthetic:PATCHES[:SLIDES[:SEED]]`: that many training patches and a quarter for testing.
+    """Open `synthetic:PATCHES[:SLIDES[:SEED]]`: training patches, and a quarter as many for testing.
 
-    Raises InputError if the numbers are not numbers or too large.
+    Raises InputError if the numbers are invalid or too large.
     """
     parts = path.split(":")[1:]
     if not 1 <= len(parts) <= 3 or not all(re.fullmatch("[0-9]{1,9}", part) for part in parts):
@@ -331,7 +331,7 @@ def default_slides(patches: int) -> int:
 
 
 def test_share(patches: int, slides: int) -> tuple[int, int]:
-    """How many test patches, and of how many slides, go with so many for training."""
+    """The numbers of test patches and test slides for these numbers of training ones."""
     rows = max(patches // 4, 1)
     return rows, min(max(slides // 2, 1), rows)
 
@@ -339,6 +339,6 @@ def test_share(patches: int, slides: int) -> tuple[int, int]:
 def check_size(patches: int, slides: int) -> None:
     if not 1 <= patches <= LARGEST or not 1 <= slides <= patches:
         raise InputError(
-            f"{patches} patches from {slides} slides cannot be made: "
-            f"1 to {LARGEST:,} patches, and at most as many slides as patches."
+            f"{patches} patches from {slides} slides cannot be made; choose 1 to {LARGEST:,} patches, "
+            "and at most as many slides as patches."
         )

@@ -21,11 +21,11 @@ PATTERNS = {
     **{"patient": r"\d{1,3}", "tumor": "[01]", "center": "[0-4]", SPLIT: "[0-3]"},
     **dict.fromkeys(("node", "x_coord", "y_coord"), r"\d{1,9}"),
 }
-HELD_OUT = {"1": "3", "2": "2"}  # centers, whatever else the table says: as WILDS' own loader does
+HELD_OUT = {"1": "3", "2": "2"}  # by center, as in WILDS' own loader
 SPLITS = {"0": "train", "1": "id_val", "2": "test", "3": "val"}
 PROTOCOL = (
-    "A slide is a lymph node of a patient. id_val is of the hospitals, and slides, that train is of; "
-    "val and test are each of another hospital."
+    "A slide is a lymph node of a patient. id_val shares hospitals and slides with train; val and test "
+    "come from one other hospital each."
 )
 
 
@@ -34,7 +34,7 @@ def recognize(path: Path) -> bool:
 
 
 def open_source(path: Path) -> Source:
-    """Raises InputError for a table that is not WILDS'."""
+    """Open WILDS' folder. Raises InputError if its table is damaged."""
     table = read_table(path / METADATA, tuple(PATTERNS), "metadata")
     where = f"metadata {path / METADATA}"
     for column, pattern in PATTERNS.items():
@@ -42,7 +42,10 @@ def open_source(path: Path) -> Source:
         if bad.any():
             row = int(bad.to_numpy().argmax())
             value = table.loc[row, column]
-            raise InputError(f"{where}, line {row + 2}: {column} is {str(value)[:100]!r}.")
+            raise InputError(
+                f"{where}, line {row + 2}: {column} is {str(value)[:100]!r}, which WILDS does not use; "
+                "download it again."
+            )
     slide = "patient_" + table["patient"].str.zfill(3) + "_node_" + table["node"]
     stem = "patch_" + slide + "_x_" + table["x_coord"] + "_y_" + table["y_coord"]
     folder = path / PATCHES

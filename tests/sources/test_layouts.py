@@ -183,8 +183,8 @@ def test_mechanics_labels_and_tables_fit_the_pixels(tmp_path: Path) -> None:
 
 def test_mechanics_a_folder_is_given_not_a_part_of_it(tmp_path: Path) -> None:
     layouts.hdf5(tmp_path / "pcam")
-    refused(tmp_path, "holds a source .hdf5., but is none; give")
-    refused(tmp_path / "pcam", "read as kind", kind="images")
+    refused(tmp_path, "not a source itself but contains one .hdf5.; give")
+    refused(tmp_path / "pcam", "no patches of layout images", kind="images")
     (tmp_path / "empty").mkdir()
     refused(tmp_path / "empty", "none of Kaggle's folder")
     refused("a\0b", "no folder or file")
@@ -203,13 +203,15 @@ def test_mechanics_names_of_parquet_files() -> None:
         assert match["split"] == split
 
 
-def test_mechanics_transparent_images_are_refused(tmp_path: Path) -> None:
+def test_oracle_transparent_images_are_composited_over_white(tmp_path: Path) -> None:
     path = layouts.wilds(tmp_path)
-    file = next(path.rglob("*.png"))
-    with Image.open(file) as image:
-        image.putalpha(200)
-        image.save(file)
-    refused(path, "RGBA")
+    for file in path.rglob("*.png"):
+        with Image.open(file) as image:
+            image.putalpha(200)
+            image.save(file)
+    found = opened(path).splits["train"].read(0, ROWS)
+    expected = np.rint(PIXELS * (200 / 255) + 255 * (55 / 255)).astype(np.uint8)
+    assert sorted(one.tobytes() for one in found) == sorted(one.tobytes() for one in expected)
 
 
 def test_mechanics_kaggle_problems_are_listed_without_strict(tmp_path: Path) -> None:
