@@ -150,7 +150,6 @@ BAD_IMAGES = {
     "float": (image(np.full((96, 96), 0.5, np.float32)), "8-bit RGB"),
     "16-bit": (sixteen_bits(), "8-bit RGB"),
     "16-bit gray": (image(np.full((96, 96), 9000, np.uint16)), "8-bit RGB"),
-    "97x96": (image(np.full((96, 97, 3), 9, np.uint8)), "97×96"),
     "huge": (image(np.zeros((1, 60000, 3), np.uint8)), "60000×1"),
 }
 
@@ -177,6 +176,18 @@ def test_mechanics_bad_images(name: str, pcam: Run, source: Path, tmp_path: Path
     refused(result, words, first_patch(source).name)
     refused(pcam("fit", tmp_path / "f", tmp_path / "m"), "extract")
     refused(pcam("predict", tmp_path / "m", tmp_path / "f", tmp_path / "p.csv"), "not a model")
+    assert not (tmp_path / "p.csv").exists()
+
+
+def test_mechanics_patches_of_another_size_are_refused_before_anything_is_written(
+    pcam: Run, source: Path, tmp_path: Path
+) -> None:
+    first_patch(source).write_bytes(image(np.full((96, 97, 3), 9, np.uint8)))
+    result = pcam("extract", source, tmp_path / "f", "--families", "lbp")
+    refused(result, "97×96", "--fit", first_patch(source).name)
+    assert not (tmp_path / "f").exists()
+    refused(pcam("fit", tmp_path / "f", tmp_path / "m"), "extract")
+    refused(pcam("predict", tmp_path / "m", tmp_path / "f", tmp_path / "p.csv"), "extract")
     assert not (tmp_path / "p.csv").exists()
 
 
