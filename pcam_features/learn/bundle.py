@@ -137,4 +137,4 @@ def check_sums(path: Path, parts: Sequence[Path], checksums: Mapping[str, str]) 
         if name not in checksums:
             raise ValueError(f"sha256.{name} is missing")
         if sha256(read_content(path, file)) != checksums[name]:
-            raise InputError(f"model {path} is damaged: {name} does not match its checksum; fit it again.")
+            raise InputError(f"model {path} is damaged: {name} has the wrong checksum; fit it again.")
