@@ -112,7 +112,7 @@ def read(path: Path) -> Bundle:
             if models[name].width != columns:
                 raise ValueError(f"model {name} does not take {columns} columns")
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"model {path} is damaged ({error}); fit it again.") from None
+        raise InputError(f"model {path} is damaged ({error}); fit it anew.") from None
     return Bundle(manifest, models)
 
 
@@ -137,4 +137,4 @@ def check_sums(path: Path, parts: Sequence[Path], checksums: Mapping[str, str]) 
         if name not in checksums:
             raise ValueError(f"sha256.{name} is missing")
         if sha256(read_content(path, file)) != checksums[name]:
-            raise InputError(f"model {path} is damaged: {name} has the wrong checksum; fit it again.")
+            raise InputError(f"model {path} is damaged: {name} does not have its checksum.")

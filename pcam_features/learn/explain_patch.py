@@ -60,7 +60,7 @@ def explain(bundle: Bundle, path: Path, store: Store, patch: str, split: str | N
     total = start + moved[0].sum()
     probability = bundle.stack.calibrated(np.array([total]))[0]
     if not np.isfinite([start, total, probability]).all():
-        raise InputError(f"model {path} produced non-finite values; it is damaged, so fit it again.")
+        raise InputError(f"model {path} produced non-finite values; it is damaged, fit it anew.")
     label = store.patches(split)["label"][row]
     seen = fitted_on(bundle, store, split)
     return {

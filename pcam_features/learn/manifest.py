@@ -346,13 +346,13 @@ class ModelManifest(FitPlan, FitOutcome):
         if KEY not in content:
             raise InputError(f"{path} is not a model; put MODEL and FEATURES in the right order.")
         if content[KEY] != VERSION:
-            raise InputError(f"model {path} was written by another version of pcam; fit it again.")
+            raise InputError(f"model {path} was written by another version of pcam; fit it anew.")
         try:
             known = Fields(content)
             check_families(known.children("families"), path)
             return cls._from_fields(known)
         except ValueError as error:
-            raise InputError(f"model {path} is damaged ({error}); fit it again.") from None
+            raise InputError(f"model {path} is damaged ({error}); fit it anew.") from None
 
     @classmethod
     def _from_fields(cls, known: Fields) -> ModelManifest:

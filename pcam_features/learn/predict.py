@@ -100,7 +100,7 @@ def out_of_fold(path: Path, store: Store, split: str) -> tuple[list[str], np.nda
         known = []
     if known != ids:
         raise InputError(
-            f"model {path} is damaged: {OUT_OF_FOLD} does not hold its patches; fit it again."
+            f"model {path} is damaged: {OUT_OF_FOLD} does not hold its patches; fit it anew."
         )
     return ids, probabilities
 

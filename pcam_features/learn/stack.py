@@ -46,6 +46,10 @@ class Stack:
         """Probabilities, float64 (rows,), from the models' log-odds together (rows,)."""
         return calibrated(together, self.low, self.high, self.shift)
 
+    def log_odds(self, logits: np.ndarray) -> np.ndarray:
+        """Calibrated log-odds, float64 (rows,), from log-odds (rows, models)."""
+        return calibrated_log_odds(self.together(logits), self.low, self.high, self.shift)
+
     def probability(self, logits: np.ndarray) -> np.ndarray:
         """Probabilities, float64 (rows,), from log-odds (rows, models)."""
         return self.calibrated(self.together(logits))
@@ -149,7 +153,12 @@ def curve(together: np.ndarray) -> np.ndarray:
 
 def calibrated(together: np.ndarray, low: float, high: float, shift: float) -> np.ndarray:
     """Probabilities (rows,) of log-odds by beta calibration, which keeps their order."""
-    return np.asarray(expit(curve(together) @ np.array([low, high]) + shift), np.float64)
+    return np.asarray(expit(calibrated_log_odds(together, low, high, shift)), np.float64)
+
+
+def calibrated_log_odds(together: np.ndarray, low: float, high: float, shift: float) -> np.ndarray:
+    """Log-odds (rows,) of the probabilities of `calibrated`."""
+    return np.asarray(curve(together) @ np.array([low, high]) + shift, np.float64)
 
 
 def calibrate(together: np.ndarray, labels: np.ndarray) -> tuple[float, float, float]:

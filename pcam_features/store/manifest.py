@@ -24,7 +24,7 @@ MEANING = {
     "labels": "its labels",
     "slides": "its slides (--slides)",
 }
-ADVICE = "choose another folder, or use --overwrite to extract again."
+ADVICE = "give another folder, or --overwrite to extract anew."
 
 
 class Stored(Protocol):
@@ -261,14 +261,14 @@ class StoreManifest:
         if content[KEY] != VERSION or content.get("part_rows") != PART_ROWS:
             raise InputError(
                 f"feature store {path} was written by another version of pcam "
-                f"({content.get('pcam_version')}); extract it again with --overwrite."
+                f"({content.get('pcam_version')}); extract it anew with --overwrite."
             )
         try:
             return cls._from_fields(Fields(content))
         except ValueError as error:
             raise InputError(
                 f"feature store manifest {path / MANIFEST} is damaged ({error}); "
-                "extract it again with --overwrite."
+                "extract it anew with --overwrite."
             ) from None
 
     @classmethod

@@ -1,0 +1,572 @@
+"""scikit-learn estimators: features and embeddings of images, and the model of `pcam fit`.
+
+Pickles of these objects, as of all scikit-learn objects, are for your own use: loading a pickle can run
+any code. To hand a model to others, use `pcam fit`, whose models open without running code.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+from PIL import Image
+from scipy.special import expit
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from .constants import FOLDS
+from .encoders.options import EncoderOptions, names_in
+from .encoders.registry import ENCODER, open_with
+from .engine.devices import choose
+from .errors import InputError
+from .extraction.images import images_of
+from .extraction.selection import families_named
+from .extraction.transformer import device_of, measure
+from .families.registry import FAMILIES
+from .grouping.appearance import FAMILY, Looks, looked_at, looks_of
+from .grouping.folds import Folds, make_folds
+from .learn.base_models import ALL, GROUPS, logits
+from .learn.context import FitContext
+from .learn.estimators import (
+    NystroemRidgeClassifier,
+    PseudoSlideKFold,
+    encode_labels,
+    known_slides,
+    patch_ids,
+)
+from .learn.fit import learn, searched_settings
+from .learn.settings import Compute
+from .learn.steps import Work
+from .store.values import of_arrays
+
+__all__ = [
+    "NystroemRidgeClassifier",
+    "PatchClassifier",
+    "PatchEmbeddings",
+    "PatchFeatures",
+    "PseudoSlideKFold",
+]
+
+FAMILY_NAME = re.compile("[a-z][a-z0-9_]*")
+UNNAMED = "features"  # the family of columns whose names do not name one
+NOT_FEATURES = ("id", "label", "slide")  # columns of a store's table that would tell the answer
+
+
+class _ImageTransformer(TransformerMixin, BaseEstimator):
+    """What `PatchFeatures` and `PatchEmbeddings` share. Nothing is learned from images."""
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.requires_fit = False
+        tags.no_validation = True
+        return tags
+
+    def _families(self) -> Sequence[Any]:
+        raise NotImplementedError
+
+    def _columns(self) -> list[str]:
+        return [column for family in self._families() for column in family.columns]
+
+    def fit(self, X: Any, y: Any = None) -> _ImageTransformer:
+        """Check the parameters and the form of the images. Nothing is learned.
+
+        Parameters
+        ----------
+        X : ndarray of uint8, shape (n_images, 96, 96, 3), or sequence of paths or PIL images
+            Images in RGB.
+        y : ignored
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        InputError
+            If a parameter or the form of the images is wrong.
+        """
+        images_of(X)
+        self.n_features_out_ = len(self._columns())
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Return one row of features per image.
+
+        Parameters
+        ----------
+        X : ndarray of uint8, shape (n_images, 96, 96, 3), or sequence of paths or PIL images
+            Images in RGB.
+
+        Returns
+        -------
+        ndarray of float32, shape (n_images, n_features_out_)
+            A DataFrame after ``set_output(transform="pandas")``.
+
+        Raises
+        ------
+        InputError
+            If an image cannot be read or is not a patch.
+        """
+        return measure(X, self._families(), threads=self.threads, device=self._device())[0]
+
+    def _device(self) -> str:
+        return "cpu"
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return the names of the columns, in order.
+
+        Parameters
+        ----------
+        input_features : ignored
+
+        Returns
+        -------
+        ndarray of str objects, shape (n_features_out_,)
+            Names such as ``color__mean__patch_red``.
+        """
+        return np.array(self._columns(), dtype=object)
+
+
+class PatchFeatures(_ImageTransformer):
+    """Hand-made features of image patches.
+
+    Parameters
+    ----------
+    families : str or sequence of str, default="all"
+        Names of families, in a list or comma-separated. "all" means all hand-made families.
+    threads : int, default=0
+        Number of threads. 0 means one per core. Use 1 inside `cross_val_score(..., n_jobs=-1)`.
+    device : {"cpu", "cuda", "auto"}, default="cpu"
+        Where to compute the features.
+
+    Attributes
+    ----------
+    n_features_out_ : int
+        Number of columns.
+
+    See Also
+    --------
+    PatchEmbeddings : Features from a pretrained network.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pcam_features.sklearn import PatchFeatures
+    >>> images = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3), np.uint8)
+    >>> features = PatchFeatures(families="color", threads=1).set_output(transform="pandas")
+    >>> table = features.fit_transform(images)
+    >>> table.shape
+    (2, 364)
+    >>> table.columns[0]
+    'color__mean__patch_red'
+    """
+
+    def __init__(
+        self, families: str | Sequence[str] = "all", *, threads: int = 0, device: str = "cpu"
+    ) -> None:
+        self.families = families
+        self.threads = threads
+        self.device = device
+
+    def _families(self) -> Sequence[Any]:
+        return families_named(self.families)
+
+    def _device(self) -> str:
+        return device_of(self.device)
+
+
+class PatchEmbeddings(_ImageTransformer):
+    """Activations of a pretrained network for image patches.
+
+    Parameters
+    ----------
+    encoder : str, default="efficientnet_lite0"
+        "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", the path of an ONNX file, or
+        "timm:NAME[:WEIGHTS]".
+    size : int, default=None
+        Side in pixels to which patches are resized. None means the encoder's default.
+    depths : sequence of str, default=None
+        Blocks to take activations from, such as ``["block02", "head"]``. None means the default.
+    pools : sequence of str, default=None
+        How to pool activations: "mean", "center", "deviation", "maximum". None means the default.
+    views : {1, 4, 8}, default=None
+        Average over this many rotations and reflections. None means the encoder's default.
+    precision : {"f32", "bf16"}, default=None
+        Arithmetic of the network. None means "f32".
+    runtime : str, default=None
+        The library that runs the network. None means the encoder's default.
+    threads : int, default=0
+        Number of threads. 0 means one per core.
+
+    Attributes
+    ----------
+    n_features_out_ : int
+        Number of columns.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pcam_features.sklearn import PatchEmbeddings
+    >>> images = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3), np.uint8)
+    >>> embeddings = PatchEmbeddings(depths=["block02"], pools=["mean"], threads=1)
+    >>> embeddings.fit_transform(images).shape
+    (2, 24)
+    """
+
+    def __init__(
+        self,
+        encoder: str = ENCODER,
+        *,
+        size: int | None = None,
+        depths: Sequence[str] | None = None,
+        pools: Sequence[str] | None = None,
+        views: int | None = None,
+        precision: str | None = None,
+        runtime: str | None = None,
+        threads: int = 0,
+    ) -> None:
+        self.encoder = encoder
+        self.size = size
+        self.depths = depths
+        self.pools = pools
+        self.views = views
+        self.precision = precision
+        self.runtime = runtime
+        self.threads = threads
+
+    def _families(self) -> Sequence[Any]:
+        options = EncoderOptions(
+            encoder=self.encoder,
+            size=self.size,
+            depths=names_in(self.depths),
+            pools=names_in(self.pools),
+            views=self.views,
+            precision=self.precision,
+            runtime=self.runtime,
+        )
+        return [open_with(options)]
+
+
+class PatchClassifier(ClassifierMixin, BaseEstimator):
+    """The model of `pcam fit`: boosted trees and kernel models per group of families, combined.
+
+    Base models are trained out of fold across slides, or across pseudo-slides where slides are unknown.
+    Their log-odds are combined by the mean, the best model or a stack, whichever ranks unseen slides
+    best. The combination is calibrated.
+
+    Parameters
+    ----------
+    families : str or sequence of str, default=None
+        Families to learn from. For images, None means all hand-made families, and "cnn" adds the
+        default embedding. For tables, None means all columns.
+    n_splits : int, default=5
+        Number of folds, from 3 to 20.
+    trials : int, default=0
+        Trials of a search for better settings, per kind of model. 0 means no search.
+    device : {"cpu", "cuda", "auto"}, default="cpu"
+        Where to compute features and train.
+    threads : int, default=0
+        Number of threads. 0 means one per core.
+    random_state : int, default=0
+        Seed.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (2,)
+        The two classes. The second one is the positive class.
+    families_ : dict of str to tuple of str
+        The families and their columns.
+    folds_ : pcam_features.grouping.folds.Folds
+        Group and fold of each training patch.
+    models_ : dict
+        The base models by name, trained on all patches.
+    stack_ : pcam_features.learn.stack.Stack
+        How the models are combined and calibrated.
+    out_of_fold_ : DataFrame of shape (n_samples, n_models + 1)
+        Probabilities of the second class: each base model's, and ``combined``.
+    out_of_fold_auc_ : dict
+        For each column of `out_of_fold_`, the AUC with its confidence interval across groups.
+    importance_ : DataFrame
+        A row per column: its family, its share of the trees' gain, and its mean contribution.
+    n_features_in_ : int
+        Number of columns, if fitted on a table.
+    feature_names_in_ : ndarray of str objects
+        Names of columns, if fitted on a DataFrame.
+
+    See Also
+    --------
+    pcam_features.fit : The same model, fitted on a feature store and kept in a folder.
+
+    Notes
+    -----
+    `X` is either images, as for `PatchFeatures`, or a table. In a DataFrame, the part of a column's
+    name before ``__`` is its family. Columns of other names form one family. An array of as many
+    columns as `families` have is read as these families, any other array as one family.
+
+    Pickles hold the models' numbers: XGBoost's own bytes and NumPy arrays. As with all pickles, load
+    only your own.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from pcam_features.sklearn import PatchClassifier
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.arange(120) % 2
+    >>> columns = ["lbp__a", "lbp__b", "lbp__c"]
+    >>> X = pd.DataFrame(rng.normal(size=(120, 3)) + y[:, None], columns=columns)
+    >>> slides = np.repeat([f"slide {k}" for k in range(12)], 10)
+    >>> classifier = PatchClassifier(n_splits=3, threads=1).fit(X, y, groups=slides)
+    >>> list(classifier.models_)
+    ['texture_trees', 'texture_kernel']
+    >>> classifier.predict_proba(X).shape
+    (120, 2)
+    """
+
+    def __init__(
+        self,
+        families: str | Sequence[str] | None = None,
+        *,
+        n_splits: int = FOLDS,
+        trials: int = 0,
+        device: str = "cpu",
+        threads: int = 0,
+        random_state: int = 0,
+    ) -> None:
+        self.families = families
+        self.n_splits = n_splits
+        self.trials = trials
+        self.device = device
+        self.threads = threads
+        self.random_state = random_state
+
+    __metadata_request__fit = {"groups": True}  # noqa: RUF012 (read by scikit-learn's routing)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = False
+        tags.input_tags.three_d_array = True
+        return tags
+
+    def fit(self, X: Any, y: Any, groups: Any = None) -> PatchClassifier:
+        """Train the base models, combine and calibrate them.
+
+        Parameters
+        ----------
+        X : images or table
+            uint8 (n_samples, 96, 96, 3), a sequence of paths or PIL images, or a DataFrame or array of
+            shape (n_samples, n_features). String indices of a DataFrame are taken as ids of patches.
+        y : array-like of shape (n_samples,)
+            Two classes.
+        groups : array-like of shape (n_samples,), default=None
+            The slide of each patch; None, NaN or an empty string where it is unknown.
+
+        Returns
+        -------
+        PatchClassifier
+            The fitted classifier.
+
+        Raises
+        ------
+        InputError
+            If there are too few patches or groups for the folds, or `X` is of the wrong form.
+        ValueError
+            If `y` does not hold two classes, or a table is not of finite numbers.
+        """
+        arrays, families = self._learn_columns(X, y)
+        self.classes_, labels = encode_labels(y)
+        self.families_ = families
+        looks = appearance_in(arrays, families)
+        self.folds_ = self._deal(patch_ids(X, len(labels)), labels, groups, looks)
+        with TemporaryDirectory(prefix="pcam-") as folder:
+            self._learn(Work(Path(folder)), arrays, labels)
+        return self
+
+    def _deal(self, ids: list[str], labels: np.ndarray, groups: Any, looks: Looks | None) -> Folds:
+        patches = pd.DataFrame(
+            {"id": ids, "label": labels.astype(float), "slide": known_slides(groups, len(ids))}
+        )
+        return make_folds(patches, self.n_splits, self.random_state, looks)
+
+    def _learn(self, work: Work, arrays: dict[str, np.ndarray], labels: np.ndarray) -> None:
+        target, _ = choose(device_of(self.device))
+        threads = self.threads or joblib.cpu_count()
+        compute = Compute(target.NAME, threads, self.random_state)
+        context = FitContext(work, of_arrays(arrays), labels, self.folds_, compute)
+        settings, _ = searched_settings(context, self.trials)
+        learned = learn(replace(context, settings=settings), self.families_)
+        self.models_, self.stack_ = learned.models, learned.outcome.stack
+        self.out_of_fold_ = pd.DataFrame(learned.predicted)
+        self.out_of_fold_auc_ = learned.outcome.out_of_fold_auc
+        self.importance_ = learned.importance
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Return the calibrated log-odds of the second class.
+
+        Parameters
+        ----------
+        X : images or table
+            As in `fit`. A model fitted on images takes a table of its columns too.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Log-odds, float64.
+        """
+        check_is_fitted(self)
+        values = of_arrays(self._known_columns(X))
+        scores = logits(self.models_, values, self.threads or joblib.cpu_count())
+        log_odds: np.ndarray = self.stack_.log_odds(scores)
+        return log_odds
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return the probability of each class.
+
+        Parameters
+        ----------
+        X : images or table
+            As in `decision_function`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, 2)
+            Probabilities in the order of `classes_`, float64.
+        """
+        positive = expit(self.decision_function(X))
+        return np.stack([1 - positive, positive], axis=1)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the class of the higher probability.
+
+        Parameters
+        ----------
+        X : images or table
+            As in `decision_function`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Members of `classes_`.
+        """
+        above = self.decision_function(X) > 0
+        return np.asarray(self.classes_[above.astype(int)])
+
+    def _learn_columns(
+        self, X: Any, y: Any
+    ) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, ...]]]:
+        """Return each family's values and names of columns."""
+        if are_images(X):
+            values, columns = measure(X, self.families, threads=self.threads, device=self.device)
+            if len(values) != len(y):
+                raise InputError(f"there are {len(y):,} labels for {len(values):,} images.")
+        else:
+            values, _ = validate_data(self, X, y, dtype=np.float32, order="C", ensure_min_samples=2)
+            columns = self._columns_of(values)
+        families = families_of(columns)
+        if self.families is not None and not are_images(X):
+            families = self._wanted(families)
+        return arrays_of(values, columns, families), families
+
+    def _columns_of(self, values: np.ndarray) -> list[str]:
+        """Return the names of a table's columns. Raises InputError for those that are no features."""
+        if hasattr(self, "feature_names_in_"):
+            names = [str(name) for name in self.feature_names_in_]
+            for name in NOT_FEATURES:
+                if name in names:
+                    raise InputError(
+                        f"the table has the column {name!r}, which is not a feature; drop it, and give "
+                        "labels as y and slides as groups."
+                    )
+            return names
+        known = [column for family in families_named(self.families) for column in family.columns]
+        if len(known) == values.shape[1]:
+            return known
+        return [f"x{k}" for k in range(values.shape[1])]
+
+    def _wanted(self, families: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        names = [family.name for family in families_named(self.families)]
+        for name in names:
+            if name not in families:
+                raise InputError(
+                    f"the table has no columns of the family {name!r}; it has: {', '.join(families)}."
+                )
+        return {name: families[name] for name in families if name in names}
+
+    def _known_columns(self, X: Any) -> dict[str, np.ndarray]:
+        """Return the values of each family that the model was fitted on."""
+        columns = [column for own in self.families_.values() for column in own]
+        if are_images(X):
+            names = self.families if self.families is not None else list(self.families_)
+            values, measured = measure(X, names, threads=self.threads, device=self.device)
+        elif hasattr(self, "n_features_in_"):
+            values = validate_data(self, X, dtype=np.float32, order="C", reset=False)
+            measured = self._columns_of(values)
+        elif isinstance(X, pd.DataFrame):
+            measured = [str(name) for name in X.columns]
+            values = X.to_numpy()
+        else:
+            values, measured = np.asarray(X), columns
+        lacking = set(columns) - set(measured)
+        if lacking or values.ndim != 2 or values.shape[1] != len(measured):
+            raise InputError(
+                f"the model needs {len(columns):,} columns, of the families "
+                f"{', '.join(self.families_)}; give these, or images."
+            )
+        return arrays_of(values, measured, self.families_)
+
+
+def are_images(X: Any) -> bool:
+    """Return whether `X` is images rather than a table: by its dimensions, or by its first item."""
+    if isinstance(X, str | Path | Image.Image) or callable(getattr(X, "read", None)):
+        return True
+    if isinstance(X, pd.DataFrame):
+        return False
+    if isinstance(X, np.ndarray) and X.dtype != object:
+        return X.ndim > 2
+    if isinstance(X, list | tuple | pd.Series | np.ndarray) and len(X):
+        first = X.iloc[0] if isinstance(X, pd.Series) else X[0]
+        return isinstance(first, str | Path | Image.Image) or np.ndim(first) == 3
+    return False
+
+
+def families_of(columns: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the families that columns name, with their columns, in order of appearance."""
+    found: dict[str, list[str]] = {}
+    for column in columns:
+        name, separator, _ = column.partition("__")
+        if not separator or not FAMILY_NAME.fullmatch(name):
+            name = UNNAMED
+        elif name not in FAMILIES and name in (*GROUPS, ALL):
+            name = UNNAMED  # families and groups name models: a name cannot be both
+        found.setdefault(name, []).append(column)
+    return {name: tuple(own) for name, own in found.items()}
+
+
+def arrays_of(
+    values: np.ndarray, columns: Sequence[str], families: dict[str, tuple[str, ...]]
+) -> dict[str, np.ndarray]:
+    """Return the values of each family, float32 (rows, columns of the family).
+
+    They lie in memory as those of a store do, row by row, so that sums round alike.
+    """
+    place = {name: k for k, name in enumerate(columns)}
+    return {
+        name: np.ascontiguousarray(values[:, [place[c] for c in own]], np.float32)
+        for name, own in families.items()
+    }
+
+
+def appearance_in(arrays: dict[str, np.ndarray], families: dict[str, tuple[str, ...]]) -> Looks | None:
+    """Return how patches look, or None where the features of the family color are not complete."""
+    if families.get(FAMILY) != tuple(FAMILIES[FAMILY].columns):
+        return None
+    wanted = looked_at(families[FAMILY])
+    return looks_of(arrays[FAMILY][:, wanted], [families[FAMILY][k] for k in wanted])
