@@ -28,6 +28,7 @@ LARGEST_FILE = 1 << 24  # bytes; the largest image without compression has 12.6 
 OPAQUE = 255
 WITH_ALPHA = ("LA", "PA", "RGBA")
 READABLE_MODES = ("RGB", "L", "1", "P", *WITH_ALPHA)
+COLORED = ("RGB", "RGBA", "P", "PA")
 
 # Values of TIFF tags for which the file contains plain pixels (TIFF 6.0, section 6).
 PLAIN_TIFF: dict[int, set[int | None]] = {
@@ -108,6 +109,11 @@ def decode(data: bytes, path: Path, size: Size | None = PATCH) -> np.ndarray:
         with Image.open(io.BytesIO(data), formats=("TIFF", "PNG", "JPEG")) as image:
             check_size(image.size, size, path)
             check_mode(image, path)
+            if image.mode not in COLORED and has_more_pages(image):
+                raise InputError(
+                    f"{path} has several pages of gray values, which may be color channels; convert it "
+                    "to one 8-bit RGB page first."
+                )
             return to_rgb(image)
     except InputError:
         raise
@@ -141,7 +147,8 @@ def other_size(where: str, size: Size) -> str:
     """The sentence that refuses patches of another size than 96×96."""
     return (
         f"{where} is {size[0]}×{size[1]} pixels, and features are measured on "
-        f"{PATCH_SIZE}×{PATCH_SIZE}; choose with --fit how patches are brought to that size."
+        f"{PATCH_SIZE}×{PATCH_SIZE}; if all patches have that size, choose with --fit how they are "
+        f"brought to {PATCH_SIZE}×{PATCH_SIZE}."
     )
 
 
@@ -160,6 +167,16 @@ def check_mode(image: Image.Image, where: Path | str) -> None:
         )
     if image.mode not in READABLE_MODES:
         raise InputError(f"{where} is an image of mode {image.mode}; convert it to 8-bit RGB first.")
+
+
+def has_more_pages(image: Image.Image) -> bool:
+    """Whether a file has pages after the first, as stacks of channels written by ImageJ have."""
+    try:
+        image.seek(1)
+    except EOFError:
+        return False
+    image.seek(0)
+    return True
 
 
 def to_rgb(image: Image.Image) -> np.ndarray:

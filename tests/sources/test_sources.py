@@ -119,6 +119,16 @@ def test_oracle_transparent_palettes_and_colors_are_white() -> None:
     np.testing.assert_array_equal(pixels, expected)
 
 
+def test_mechanics_pages_of_gray_are_not_taken_for_a_gray_image() -> None:
+    channels = [Image.fromarray(PIXELS[..., k]) for k in range(3)]
+    data = saved(channels[0], format="TIFF", save_all=True, append_images=channels[1:])
+    with pytest.raises(InputError, match="several pages of gray values"):
+        decode(data, Path("a.tif"))
+    colored = Image.fromarray(PIXELS)
+    data = saved(colored, format="TIFF", save_all=True, append_images=[colored.resize((48, 48))])
+    np.testing.assert_array_equal(decode(data, Path("a.tif")), PIXELS)
+
+
 def test_mechanics_an_image_too_large_is_refused_before_it_is_decoded() -> None:
     data = saved(Image.new("RGB", (2049, 4)), format="PNG")
     with pytest.raises(InputError, match="2049×4 pixels; the largest"):
