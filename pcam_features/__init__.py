@@ -1,3 +1,77 @@
-"""pcam: the classical baseline for histopathology patches."""
+"""pcam: the classical baseline for histopathology patches.
+
+Examples
+--------
+>>> import pcam_features as pcam
+>>> pcam.features("synthetic:40", families="color").shape
+(50, 364)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .api.comparing import Comparison, compare
+    from .api.data import extract, open_source, open_store
+    from .api.features import embeddings, features
+    from .api.model import Explanation, Model, fit, open_model
+    from .encoders.options import EncoderOptions
+    from .errors import InputError, PcamError
+    from .sources.source import Source
+    from .store.store import Store
+
+# Where each public name is; it is loaded when it is asked for, since what it needs is heavy.
+PLACES = {
+    "Comparison": ".api.comparing",
+    "EncoderOptions": ".encoders.options",
+    "Explanation": ".api.model",
+    "InputError": ".errors",
+    "Model": ".api.model",
+    "PcamError": ".errors",
+    "Source": ".sources.source",
+    "Store": ".store.store",
+    "compare": ".api.comparing",
+    "embeddings": ".api.features",
+    "extract": ".api.data",
+    "features": ".api.features",
+    "fit": ".api.model",
+    "open_model": ".api.model",
+    "open_source": ".api.data",
+    "open_store": ".api.data",
+}
+
+__all__ = [
+    "Comparison",
+    "EncoderOptions",
+    "Explanation",
+    "InputError",
+    "Model",
+    "PcamError",
+    "Source",
+    "Store",
+    "__version__",
+    "compare",
+    "embeddings",
+    "extract",
+    "features",
+    "fit",
+    "open_model",
+    "open_source",
+    "open_store",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(PLACES[name], __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *PLACES])

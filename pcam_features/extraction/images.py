@@ -10,9 +10,12 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
+from ..constants import Fitting
 from ..errors import InputError
 from ..geometry import PATCH_SIZE
-from ..sources.images import SHAPE, check_mode, read_patch, to_rgb
+from ..sources.fitting import Size, how_named
+from ..sources.images import SHAPE, check_mode, patches, read_patch, to_rgb
+from ..sources.source import Source, Split
 
 EXPECTED = f"uint8 (n, {PATCH_SIZE}, {PATCH_SIZE}, 3), RGB"
 
@@ -56,7 +59,7 @@ class ListedImages:
         return batch
 
 
-def images_of(images: Any) -> Images:
+def images_of(images: Any, fit: str | None = None, mpp: float | None = None) -> Images:
     """The patches in `images`, checked as far as possible without reading files.
 
     Parameters
@@ -65,26 +68,67 @@ def images_of(images: Any) -> Images:
         One of: an array, uint8 (n, 96, 96, 3) or (96, 96, 3) for one image; a PIL image; a path of
         an image file; a sequence of these; or an object with a length and `read(start, stop)`,
         such as a split of a source.
+    fit
+        How images of another size are brought to 96×96 pixels: "resize", "crop" or "tile".
+    mpp
+        Micrometers per pixel of the images, so that they are brought to PCam's scale; needs `fit`.
 
     Raises
     ------
     InputError
         If `images` is nothing of these, or an array of another shape or type.
     """
+    if mpp is not None and fit is None:
+        raise InputError(f"--mpp {mpp:g} needs --fit; choose one of: {', '.join(Fitting)}.")
     if isinstance(images, ArrayImages | ListedImages):
         return images
     if isinstance(images, str | Path | Image.Image):
-        return ListedImages([images])
-    if callable(getattr(images, "read", None)) and hasattr(images, "__len__"):
+        images = [images]
+    elif callable(getattr(images, "read", None)) and hasattr(images, "__len__"):
         split: Images = images
         return split
-    if hasattr(images, "__array__") and str(getattr(images, "dtype", "")) not in ("object", "str"):
-        return ArrayImages(_checked(np.asarray(images), "images"))
+    is_array = hasattr(images, "__array__")
+    if is_array and str(getattr(images, "dtype", "")) not in ("object", "str"):
+        if fit is None:
+            return ArrayImages(_checked(np.asarray(images), "images"))
+        pixels = np.asarray(images)
+        images = pixels[None] if pixels.ndim == 3 else pixels
     if not hasattr(images, "__iter__"):
         raise InputError(
             f"images are an array, {EXPECTED}, PIL images or paths, not {type(images).__name__}."
         )
-    return ListedImages(list(images))
+    items = list(images)
+    if fit is None or not items:
+        return ListedImages(items)
+    return fitted(items, how_named(fit), mpp)
+
+
+def fitted(items: Sequence[Any], how: Fitting, mpp: float | None) -> Images:
+    """Images of one size, any that `fitting` takes, brought to 96×96 pixels.
+
+    Raises InputError if the first image cannot be brought to that size in this way.
+    """
+
+    def original(row: int, size: Size | None) -> np.ndarray:
+        image = any_image(items[row], f"image {row}")
+        height, width = image.shape[:2]
+        if size is not None and (width, height) != size:
+            raise InputError(
+                f"image {row} is {width}×{height} pixels and the first is {size[0]}×{size[1]}; give "
+                "images of one size at a time."
+            )
+        return image
+
+    split = Split(
+        name="images",
+        ids=[str(row) for row in range(len(items))],
+        labels=None,
+        slides=[None] * len(items),
+        content=lambda start, stop: "",
+        read=patches(original),
+        original=original,
+    )
+    return Source("images", "images", "", {"images": split}).fitted(how, mpp).splits["images"]
 
 
 def patch_of(item: Any, where: str) -> np.ndarray:
@@ -94,37 +138,44 @@ def patch_of(item: Any, where: str) -> np.ndarray:
     """
     if isinstance(item, str | Path):
         return read_patch(Path(item))
-    if isinstance(item, Image.Image):
-        return _from_pil(item, where)
-    if not hasattr(item, "__array__"):
-        raise InputError(f"{where} is neither an array, a PIL image nor a path: {type(item).__name__}.")
-    pixels = np.asarray(item)
-    if pixels.ndim != 3:
-        raise InputError(
-            f"{where} has the shape {pixels.shape}; a patch is uint8 ({PATCH_SIZE}, {PATCH_SIZE}, 3)."
-        )
-    return one_patch(pixels, where)
-
-
-def one_patch(pixels: np.ndarray, where: str) -> np.ndarray:
-    patch: np.ndarray = _checked(pixels, where)[0]
+    patch: np.ndarray = _checked(any_image(item, where), where)[0]
     return patch
 
 
-def _from_pil(image: Image.Image, where: str) -> np.ndarray:
-    check_mode(image, where)
-    return one_patch(to_rgb(image), where)
+def any_image(item: Any, where: str) -> np.ndarray:
+    """One image of any size, uint8 (height, width, 3), from an array, a PIL image or a path.
+
+    Raises InputError, beginning with `where`, if it is none.
+    """
+    if isinstance(item, str | Path):
+        return read_patch(Path(item), None)
+    if isinstance(item, Image.Image):
+        check_mode(item, where)
+        return to_rgb(item)
+    if not hasattr(item, "__array__"):
+        raise InputError(f"{where} is neither an array, a PIL image nor a path: {type(item).__name__}.")
+    pixels = np.asarray(item)
+    if pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise InputError(
+            f"{where} has the shape {pixels.shape}; a patch is uint8 ({PATCH_SIZE}, {PATCH_SIZE}, 3)."
+        )
+    _check_dtype(pixels, where)
+    return pixels
+
+
+def _check_dtype(pixels: np.ndarray, what: str) -> None:
+    if pixels.dtype != np.uint8:
+        advice = "convert levels of 0 to 255 with .astype('uint8')"
+        if pixels.dtype.kind == "f":
+            advice += ", after multiplying by 255 where they are 0 to 1"
+        raise InputError(f"{what} must be {EXPECTED}, not {pixels.dtype}; {advice}.")
 
 
 def _checked(pixels: np.ndarray, what: str) -> np.ndarray:
     """An array of patches as uint8 (n, 96, 96, 3). Raises InputError if it has another form."""
     if pixels.ndim == 3:
         pixels = pixels[None]
-    if pixels.dtype != np.uint8:
-        advice = "convert levels of 0 to 255 with .astype('uint8')"
-        if pixels.dtype.kind == "f":
-            advice += ", after multiplying by 255 where they are 0 to 1"
-        raise InputError(f"{what} must be {EXPECTED}, not {pixels.dtype}; {advice}.")
+    _check_dtype(pixels, what)
     if pixels.ndim == 4 and pixels.shape[1:] == (3, PATCH_SIZE, PATCH_SIZE):
         raise InputError(
             f"{what} must have the channels last, {EXPECTED}, not {pixels.shape}; "
@@ -133,8 +184,8 @@ def _checked(pixels: np.ndarray, what: str) -> np.ndarray:
     if pixels.ndim == 4 and pixels.shape[3] == 3 and pixels.shape[1:] != SHAPE:
         height, width = pixels.shape[1:3]
         raise InputError(
-            f"{what} are {width}×{height} pixels; patches are {PATCH_SIZE}×{PATCH_SIZE}: "
-            "resize or crop them first."
+            f"{what} of {width}×{height} pixels cannot be measured as they are; choose with --fit how "
+            f"they are brought to {PATCH_SIZE}×{PATCH_SIZE}."
         )
     if pixels.ndim != 4 or pixels.shape[1:] != SHAPE:
         raise InputError(f"{what} must be {EXPECTED}, not an array of the shape {pixels.shape}.")

@@ -1,0 +1,1 @@
+"""The public functions of pcam; `import pcam_features as pcam` offers them."""

@@ -1,0 +1,220 @@
+"""Comparing models on the same patches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import joblib
+import pandas as pd
+
+from ..constants import RESAMPLES, SPECIFICITY
+from ..errors import InputError
+from ..evaluate import comparison, inputs
+from ..evaluate.options import ComparisonOptions
+from ..evaluate.result import Comparison as Result
+from ..learn import exhibits
+from ..report import comparison_page
+from ..storage.files import check_file
+from ..store.store import Store
+from .messages import for_python
+from .progress import Progress, shown
+
+if TYPE_CHECKING:
+    from ..evaluate.inputs import ComparisonData
+    from .model import Model
+
+
+class Comparison:
+    """The result of a comparison; `compare` returns it.
+
+    Parameters
+    ----------
+    data
+        What was compared.
+    result
+        The statistics.
+    threads
+        Number of threads for reports.
+    """
+
+    def __init__(self, data: ComparisonData, result: Result, threads: int) -> None:
+        self.data, self.result, self._threads = data, result, threads
+
+    @property
+    def models(self) -> pd.DataFrame:
+        """A row for each model: its metrics with their intervals, and its cost where known."""
+        return self.result.models_frame()
+
+    @property
+    def differences(self) -> pd.DataFrame:
+        """A row for each pair of models: the difference of AUC with its interval and p-values."""
+        return self.result.differences_frame()
+
+    @property
+    def verdict(self) -> str:
+        """What follows, in a sentence."""
+        return self.result.verdict
+
+    def to_dict(self) -> dict[str, Any]:
+        """The comparison as `pcam compare --json` prints it."""
+        return self.result.to_dict()
+
+    @for_python
+    def report(
+        self,
+        path: str | Path,
+        *,
+        model: Model | str | Path | None = None,
+        source: str | Path | None = None,
+        published: bool = False,
+    ) -> Path:
+        """Write the comparison as an HTML file that needs no other file.
+
+        Parameters
+        ----------
+        path
+            The file.
+        model
+            The classical model that gives its reasons for patches on which models disagree; the
+            comparison then needs `features`.
+        source
+            Where the pictures of patches are. Default: where `features` were made from.
+        published
+            Whether to show what others report on these data.
+
+        Returns
+        -------
+        pathlib.Path
+            The file.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be written, or the model does not fit the features.
+        """
+        file = Path(path)
+        check_file(file)
+        bundle = None
+        if model is not None:
+            folder = model if isinstance(model, str | Path) else model.path
+            bundle = exhibits.open_model(Path(folder), self.data)
+            comparison_page.check_shown(bundle, Path(folder))
+        gathered = exhibits.gather(
+            self.data,
+            model=bundle,
+            source=None if source is None else str(source),
+            seed=self.result.seed,
+            threads=self._threads,
+        )
+        comparison_page.write(file, self.result, gathered, published=published)
+        return file
+
+    def __repr__(self) -> str:
+        return f"<pcam comparison of {', '.join(self.result.names)}: {self.verdict}>"
+
+    def _repr_html_(self) -> str:
+        return self.result._repr_html_()
+
+
+@for_python
+def compare(
+    truth: Any,
+    models: Mapping[str, Any] | Sequence[str],
+    *,
+    slides: Any = None,
+    features: Store | str | Path | None = None,
+    by: Any = (),
+    pairs: Sequence[str | tuple[str, str]] = (),
+    margin: float | None = None,
+    specificity: float = SPECIFICITY,
+    validation_truth: Any = None,
+    validation: Mapping[str, Any] | Sequence[str] | None = None,
+    resamples: int = RESAMPLES,
+    threads: int = 0,
+    seed: int = 0,
+    progress: Progress = "bar",
+) -> Comparison:
+    """Compare models on the same patches: AUC and other metrics, with intervals across slides.
+
+    Parameters
+    ----------
+    truth
+        Labels of 0 and 1: a pandas Series indexed by id, a DataFrame with `id` and `label`, or a CSV.
+    models
+        Probabilities of tumor of each model, by its name: a Series indexed by id, an array in the order
+        of `truth`, a DataFrame with `id` and a column for each seed, or a CSV. Or, as on the command
+        line, a list of "NAME=FILE".
+    slides
+        The slide of each patch: a Series or mapping by id, or a CSV, "FILE" or "FILE:COLUMN".
+    features
+        A feature store of these patches: for slides, pseudo-slides, stains and near-duplicates.
+    by
+        Other groupings to show scores by: a mapping from a grouping's name to a Series or mapping by
+        id, or a list of "FILE:COLUMN".
+    pairs
+        Pairs of models that were chosen before results were seen, "A:B" or ("A", "B"). Default: all.
+    margin
+        Non-inferiority margin: how much lower A's AUC may be than B's.
+    specificity
+        Where sensitivity is reported.
+    validation_truth, validation
+        Truth and predictions of a validation set, on which thresholds are chosen.
+    resamples
+        Number of draws of slides for the intervals.
+    threads
+        Number of threads; 0 is one for each core.
+    seed
+        Seed of everything random.
+    progress
+        See `features`; the units are draws.
+
+    Returns
+    -------
+    Comparison
+        `models` and `differences` are tables, `verdict` is a sentence, and `report` writes a page.
+
+    Raises
+    ------
+    InputError
+        For tables that do not belong together.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> import pcam_features as pcam
+    >>> rng = np.random.default_rng(0)
+    >>> truth = pd.Series(rng.integers(0, 2, 200), index=[f"patch{k}" for k in range(200)])
+    >>> good, poor = truth + rng.normal(size=200), truth + 3 * rng.normal(size=200)
+    >>> squeeze = lambda values: 1 / (1 + np.exp(-values))
+    >>> result = pcam.compare(truth, {"good": squeeze(good), "poor": squeeze(poor)}, resamples=200)
+    >>> list(result.models.index)
+    ['good', 'poor']
+    """
+    if (validation_truth is None) != (validation is None):
+        raise InputError("--validation-truth and --validation go together.")
+    tuned_on = None
+    if validation_truth is not None and validation is not None:
+        tuned_on = inputs.Validation(validation_truth, validation)
+    workers = threads or joblib.cpu_count()
+    options = ComparisonOptions(
+        pairs=pairs,
+        by=by,
+        margin=margin,
+        specificity=specificity,
+        resamples=resamples,
+        seed=seed,
+        threads=workers,
+    )
+    data = inputs.gather(
+        truth,
+        models,
+        slides=str(slides) if isinstance(slides, Path) else slides,
+        features=Path(features) if isinstance(features, str) else features,
+        tuned_on=tuned_on,
+        seed=seed,
+    )
+    with shown(progress, "compare", resamples, "draws") as advance:
+        result = comparison.run(data, options, advance)
+    return Comparison(data, result, workers)

@@ -1,0 +1,280 @@
+"""Sources of patches and stores of features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import joblib
+
+from ..constants import Device, Kind
+from ..encoders.options import EncoderOptions
+from ..engine.devices import choose
+from ..errors import InputError
+from ..extraction import extract as extraction
+from ..extraction.extract import ExtractionPlan, forecast, left_to_cpu
+from ..extraction.measuring import kernels_in
+from ..extraction.selection import Families, families_named
+from ..extraction.transformer import device_of
+from ..families.family import FeatureFamily
+from ..sources import detect
+from ..sources.source import Source
+from ..store import store as stores
+from ..store.store import Store
+from .messages import for_python
+from .progress import Progress, display_of, shown
+
+Log = Callable[[str], None]
+
+
+def unheard(sentence: str) -> None:
+    """Nothing is printed unless it is asked for."""
+
+
+@for_python
+def open_source(
+    path: str | Path,
+    *,
+    slides: str | Path | None = None,
+    kind: Kind | str | None = None,
+    positive: str | None = None,
+    fit: str | None = None,
+    mpp: float | None = None,
+    progress: Progress = "bar",
+    log: Log = unheard,
+) -> Source:
+    """Open a source of patches; its layout is detected from the path.
+
+    Parameters
+    ----------
+    path
+        Kaggle's folder or zip, PCam's HDF5 files, a folder of images, a CSV of paths, Hugging Face's
+        Parquet files, WILDS' folder, or "synthetic:PATCHES".
+    slides
+        A CSV with `id` and `slide`, or "FILE:COLUMN"; "none" leaves slides unknown. Default: slides.csv
+        in the folder, or what the layout says.
+    kind
+        The layout, if it is not to be detected.
+    positive
+        For a folder of images: the class folder of tumor.
+    fit
+        How patches of another size are brought to 96×96 pixels: "resize", "crop" or "tile".
+    mpp
+        Micrometers per pixel of the patches.
+    progress
+        Shown while a file is unpacked; see `features`.
+    log
+        Called with a sentence on what was opened; `print` prints it.
+
+    Returns
+    -------
+    Source
+        It has a length, `ids`, `labels`, `slides`, `images[i]`, and `sample(9)` shows pictures.
+
+    Raises
+    ------
+    InputError
+        If there is no source, or it is damaged.
+
+    Examples
+    --------
+    >>> import pcam_features as pcam
+    >>> pcam.open_source("synthetic:100").protocol
+    'Rendered by pcam, not tissue. Slides are independent; no slide is in two splits.'
+    """
+    source, sentence = detect.open_source(
+        str(path),
+        slides=None if slides is None else str(slides),
+        kind=None if kind is None else kind_named(kind),
+        positive=positive,
+        fit=fit,
+        mpp=mpp,
+        unpacking=display_of(progress),
+    )
+    log(sentence)
+    return source
+
+
+def kind_named(name: Kind | str) -> Kind:
+    """The layout of this name. Raises InputError if there is none."""
+    try:
+        return Kind(name)
+    except ValueError:
+        raise InputError(f"there is no kind {name!r}; there are: {', '.join(Kind)}.") from None
+
+
+@for_python
+def open_store(path: str | Path) -> Store:
+    """Open a feature store.
+
+    Parameters
+    ----------
+    path
+        The store's folder.
+
+    Returns
+    -------
+    Store
+        `store.frame("train")` is a table of id, label, slide and features.
+
+    Raises
+    ------
+    InputError
+        If there is no feature store, or it is of another version.
+    """
+    return stores.open_store(Path(path))
+
+
+@for_python
+def extract(
+    source: Source | str | Path,
+    path: str | Path,
+    *,
+    families: Families = None,
+    encoder: EncoderOptions | str | None = None,
+    split: str | None = None,
+    slides: str | Path | None = None,
+    device: Device | str = "auto",
+    threads: int = 0,
+    verify: bool = False,
+    overwrite: bool = False,
+    progress: Progress = "bar",
+    log: Log = unheard,
+) -> Store:
+    """Compute features of a source and keep them in a store, a folder of Parquet files.
+
+    What the store has already is not computed again: an extraction that was stopped goes on, and
+    families and splits can be added.
+
+    Parameters
+    ----------
+    source
+        A source, or its path.
+    path
+        The store's folder.
+    families
+        Names of families, comma-separated or in a list: "all" is every hand-crafted family and the
+        default; "cnn" is embeddings.
+    encoder
+        The encoder that "cnn" stands for: its name, or `EncoderOptions`.
+    split
+        The splits to compute, comma-separated. Default: all.
+    slides
+        For a path: see `open_source`.
+    device
+        Where kernels run: "auto", "cpu" or "cuda".
+    threads
+        Number of threads; 0 is one for each core.
+    verify
+        Whether to check first that each id is the SHA-1 of the patch's pixels.
+    overwrite
+        Whether to remove what the store holds first.
+    progress
+        See `features`.
+    log
+        Called with sentences on what is done; `print` prints them.
+
+    Returns
+    -------
+    Store
+        The store, open.
+
+    Raises
+    ------
+    InputError
+        For patches that cannot be read, and a store of other patches.
+
+    Examples
+    --------
+    >>> import pcam_features as pcam
+    >>> store = pcam.extract("synthetic:40", "features", families="color")
+    >>> store.frame("train").shape
+    (40, 366)
+    """
+    if not isinstance(source, Source):
+        source = open_source(source, slides=slides, progress=progress, log=log)
+    options = EncoderOptions(encoder) if isinstance(encoder, str) else encoder or EncoderOptions()
+    work = Extraction(
+        Path(path),
+        source,
+        families_named(families, options),
+        split=split,
+        device=device_of(device),
+        threads=threads,
+        overwrite=overwrite,
+        log=log,
+    )
+    if verify:
+        work.verify(progress)
+    work.run(progress)
+    return open_store(path)
+
+
+class Extraction:
+    """An extraction that can be planned, and then run; the command line uses it.
+
+    Parameters
+    ----------
+    path, source, families, split, device, threads, overwrite, log
+        See `extract`.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        source: Source,
+        families: Sequence[FeatureFamily],
+        *,
+        split: str | None = None,
+        device: Device = Device.auto,
+        threads: int = 0,
+        overwrite: bool = False,
+        log: Log = unheard,
+    ) -> None:
+        self.path, self.source, self.families, self.overwrite = path, source, families, overwrite
+        self.splits = source.only(split)
+        self.threads = threads or joblib.cpu_count()
+        self.log = log
+        self.target, why = choose(device)
+        log(why)
+        for name in left_to_cpu(families, self.target.NAME):
+            log(f"{name} is computed on the CPU; add --runtime cuda to compute it on the GPU")
+
+    def verify(self, progress: Progress) -> None:
+        """Raises InputError for a patch whose id is not the SHA-1 of its pixels."""
+        with shown(progress, "verify", sum(map(len, self.splits)), "patches") as advance:
+            extraction.verify(self.splits, self.threads, advance)
+
+    def plan(self) -> ExtractionPlan:
+        """What there is to do. Raises InputError if the store at `path` does not fit."""
+        return forecast(
+            self.path,
+            self.source,
+            self.splits,
+            self.families,
+            self.target.NAME,
+            overwrite=self.overwrite,
+        )
+
+    def run(self, progress: Progress) -> ExtractionPlan:
+        """Compute what the store lacks; returns what that was."""
+        plan = self.plan()
+        kernels = kernels_in(self.families)
+        compiling = plan.patches_to_measure and not self.target.compiled_before(kernels)
+        if compiling:
+            self.log(
+                f"compiling {len(kernels)} kernels for {self.target.NAME}; this takes about a minute, "
+                "once"
+            )
+        with shown(progress, "extract", plan.patches_to_measure, "patches") as advance:
+            extraction.extract(
+                self.path,
+                self.source,
+                self.splits,
+                self.families,
+                self.target,
+                self.threads,
+                overwrite=self.overwrite,
+                progress=advance,
+            )
+        return plan

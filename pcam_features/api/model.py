@@ -1,0 +1,592 @@
+"""A fitted model: predictions, explanations, scores and its card."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from ..constants import ENCODERS, FOLDS, Device
+from ..encoders.runtimes import RUNTIMES
+from ..engine.devices import choose
+from ..errors import InputError
+from ..extraction.images import images_of
+from ..extraction.transformer import device_of
+from ..families.family import FeatureFamily
+from ..families.registry import FAMILIES
+from ..grouping.folds import read_folds
+from ..learn import bundle as bundles
+from ..learn import fit as learning
+from ..learn.attribution import contributions
+from ..learn.base_models import logits
+from ..learn.bundle import Bundle
+from ..learn.explain_patch import SHOWN, moving
+from ..learn.explain_patch import explain as explain_stored
+from ..learn.predict import fitted_on, predict
+from ..learn.steps import kept_steps
+from ..learn.training import How, steps
+from ..report import explanation_page
+from ..report.card import card
+from ..report.pictures import framed
+from ..sources.slides import parse, read_slides
+from ..sources.source import Source
+from ..storage import parquet
+from ..storage.resumable import unfinished
+from ..store.layout import MANIFEST as STORE_MANIFEST
+from ..store.pictures import open_pictures
+from ..store.store import Store
+from ..store.values import Values, of_arrays
+from .data import Log, open_store, unheard
+from .features import Choice, table_of
+from .messages import for_python
+from .progress import Progress, shown
+
+
+class Markdown(str):
+    """A text in Markdown, which a notebook renders."""
+
+    __slots__ = ()
+
+    def _repr_markdown_(self) -> str:
+        return str(self)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a model predicts what it predicts for one patch.
+
+    The log-odds add up: `start`, the contributions of all columns, and nothing else; calibration turns
+    their sum into `probability`.
+
+    Parameters
+    ----------
+    record
+        The explanation as `pcam explain --json` prints it.
+    picture
+        The patch, uint8 (96, 96, 3), or None if its source is not there.
+    """
+
+    record: dict[str, Any]
+    picture: np.ndarray | None
+
+    @property
+    def probability(self) -> float:
+        """The probability of tumor."""
+        return float(self.record["probability"])
+
+    @property
+    def columns(self) -> pd.DataFrame:
+        """The columns that moved the prediction most, with their contributions to the log-odds."""
+        return pd.DataFrame(self.record["columns"]).set_index("column")
+
+    @property
+    def families(self) -> pd.Series[float]:
+        """The contribution of each family to the log-odds."""
+        return pd.Series(self.record["families"], name="contribution")
+
+    def page(self) -> str:
+        """The explanation as a page of HTML that needs no other file."""
+        return explanation_page.page(self.record, self.picture)
+
+    def _repr_html_(self) -> str:
+        image = "" if self.picture is None else framed(self.picture, "The patch")
+        table = self.columns[["meaning", "value", "training_mean", "contribution"]]
+        return (
+            f"<p>Probability of tumor: <strong>{self.probability:.3f}</strong></p>{image}"
+            f"{table.to_html(border=0, float_format=lambda value: f'{value:.4g}')}"
+            f"<p>{escape(explanation_page.adding_up(self.record))}.</p>"
+        )
+
+
+class Model:
+    """A fitted model; `fit` and `open_model` return it.
+
+    Parameters
+    ----------
+    path
+        The model's folder.
+    bundle
+        Its content.
+    """
+
+    def __init__(self, path: Path, bundle: Bundle) -> None:
+        self.path, self.bundle = path, bundle
+
+    classes_ = np.array([0, 1])
+
+    @property
+    def families(self) -> list[str]:
+        """The families of features that the model takes."""
+        return list(self.bundle.manifest["families"])
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of features that the model takes, in order."""
+        families = self.bundle.manifest["families"].values()
+        return [column for known in families for column in known["columns"]]
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """The AUC of each base model and of `combined`, out of fold, with its interval over groups."""
+        aucs = self.bundle.manifest["out_of_fold_auc"]
+        weights = self.bundle.manifest["stack"]["weights"]
+        rows = [
+            {"auc": s["value"], "low": s["low"], "high": s["high"], "weight": weights.get(name)}
+            for name, s in aucs.items()
+        ]
+        return pd.DataFrame(rows, index=pd.Index(list(aucs), name="model"), dtype=float)
+
+    @property
+    def card(self) -> Markdown:
+        """The model's card: data, protocol, scores, what it goes by, and what it is not for."""
+        return Markdown(card(self.bundle.manifest))
+
+    @cached_property
+    def out_of_fold(self) -> pd.DataFrame:
+        """The predictions for the patches of the fit, each by models that have not learned from it.
+
+        A column of probabilities for each base model, and `combined`; indexed by id.
+        """
+        return read_frame(self.path / bundles.OUT_OF_FOLD).set_index("id")
+
+    @property
+    def importance(self) -> pd.DataFrame:
+        """How much each column moves predictions; indexed by the column's name."""
+        return read_frame(self.path / bundles.IMPORTANCE).set_index("column")
+
+    @for_python
+    def predict_proba(
+        self,
+        data: Any,
+        *,
+        split: str | None = None,
+        fit: str | None = None,
+        mpp: float | None = None,
+        encoder: str | None = None,
+        device: Device | str = "auto",
+        threads: int = 0,
+        progress: Progress = "bar",
+    ) -> np.ndarray:
+        """Predict the probabilities of normal and of tumor, as scikit-learn's classifiers do.
+
+        Predictions for patches that the model was fitted on are too good: use `out_of_fold` for them.
+
+        Parameters
+        ----------
+        data
+            Images, as `features` takes them; a source, or its path; a feature store; or a table with
+            the model's columns. Features that are not there are computed.
+        split
+            For a source or a store: its split. Not needed where there is one only.
+        fit, mpp
+            How images of another size are brought to 96×96 pixels; see `features`. Default: as the
+            patches that the model was fitted on.
+        encoder
+            For a model that takes embeddings of an ONNX file or a timm network: the encoder.
+        device, threads, progress
+            See `features`.
+
+        Returns
+        -------
+        numpy.ndarray
+            float64 (n, 2), in the order of `data`.
+
+        Raises
+        ------
+        InputError
+            For data that are not patches, or without the model's features.
+        """
+        how = Computing(self._choice(split, fit, mpp), encoder, device, threads, progress)
+        tumor = self._probabilities(data, how).to_numpy()
+        return np.column_stack([1 - tumor, tumor])
+
+    @for_python
+    def probabilities(
+        self,
+        data: Any,
+        *,
+        split: str | None = None,
+        fit: str | None = None,
+        mpp: float | None = None,
+        encoder: str | None = None,
+        device: Device | str = "auto",
+        threads: int = 0,
+        progress: Progress = "bar",
+    ) -> pd.Series[float]:
+        """Predict the probability of tumor, by id.
+
+        Parameters
+        ----------
+        data, split, fit, mpp, encoder, device, threads, progress
+            See `predict_proba`.
+
+        Returns
+        -------
+        pandas.Series
+            The probability of tumor, indexed by the ids of a source or a store, by a table's index, or
+            by an image's position. `compare` takes such a series.
+
+        Raises
+        ------
+        InputError
+            As `predict_proba`.
+        """
+        choice = self._choice(split, fit, mpp)
+        return self._probabilities(data, Computing(choice, encoder, device, threads, progress))
+
+    @for_python
+    def explain(
+        self,
+        patch: Any,
+        *,
+        store: Store | str | Path | None = None,
+        split: str | None = None,
+        source: str | Path | None = None,
+        fit: str | None = None,
+        mpp: float | None = None,
+        encoder: str | None = None,
+        device: Device | str = "auto",
+        threads: int = 0,
+    ) -> Explanation:
+        """Explain the prediction for one patch by the columns that moved it most.
+
+        Parameters
+        ----------
+        patch
+            An image, as `features` takes them; or the id of a patch in `store`.
+        store
+            The feature store that holds the patch.
+        split
+            The patch's split in `store`. Default: whichever has it.
+        source
+            Where the picture of a stored patch is. Default: where the store was made from.
+        fit, mpp, encoder, device, threads
+            See `predict_proba`.
+
+        Returns
+        -------
+        Explanation
+            A notebook shows its picture and a table; `columns` is that table.
+
+        Raises
+        ------
+        InputError
+            For a patch that is not in the store, or no image.
+        """
+        if store is not None:
+            opened = store if isinstance(store, Store) else open_store(store)
+            record = explain_stored(self.bundle, self.path, opened, str(patch), split)
+            return Explanation(record, picture_of(opened, record, source))
+        choice = self._choice(None, fit, mpp)
+        images = images_of(patch, choice.fit, choice.mpp)
+        if len(images) != 1:
+            raise InputError(f"explain takes one image, not {len(images)}; explain them one by one.")
+        how = Computing(replace(choice, fit=None, mpp=None), encoder, device, threads, None)
+        table = self._measured(images, how)
+        return Explanation(self._explained(table), images.read(0, 1)[0])
+
+    def was_fitted_on(self, store: Store, split: str) -> bool:
+        """Whether the patches of a split are those that the model was fitted on."""
+        return fitted_on(self.bundle, store, split)
+
+    def _choice(self, split: str | None, fit: str | None, mpp: float | None) -> Choice:
+        """How images are brought to 96×96 pixels: as asked, or as those of the fit were."""
+        known = self.bundle.manifest["source"].get("fit")
+        if fit is None and mpp is None and known is not None:
+            return Choice(split, known["how"], known["mpp"])
+        return Choice(split, fit, mpp)
+
+    def _probabilities(self, data: Any, how: Computing) -> pd.Series[float]:
+        threads = how.threads or joblib.cpu_count()
+        if isinstance(data, str | Path) and (Path(data) / STORE_MANIFEST).is_file():
+            data = open_store(data)
+        if isinstance(data, Store):
+            ids, tumor = predict(self.bundle, data, only_split(data.splits, how.choice.split), threads)
+            return pd.Series(tumor, index=pd.Index(ids, name="id"), name="probability")
+        if not isinstance(data, pd.DataFrame):
+            data = self._measured(data, how)
+        tumor = np.zeros(0)
+        if len(data):
+            margins = logits(self.bundle.models, self._values(data), threads)
+            tumor = self.bundle.stack.probability(margins)
+        return pd.Series(tumor, index=data.index, name="probability")
+
+    def _measured(self, images: Any, how: Computing) -> pd.DataFrame:
+        """The model's features of images."""
+        families = families_of(self.bundle, how.encoder)
+        return table_of(
+            images,
+            families,
+            replace(how.choice, fit=None, mpp=None) if isinstance(images, Source) else how.choice,
+            device=how.device,
+            threads=how.threads,
+            progress=how.progress,
+        )
+
+    def _values(self, table: pd.DataFrame) -> Values:
+        """The model's columns of a table, by family. Raises InputError if some are missing."""
+        missing = [column for column in self.columns if column not in table]
+        if missing:
+            raise InputError(
+                f"the table lacks {len(missing):,} of the model's {len(self.columns):,} columns, the "
+                f"first {missing[0]}; compute features of families "
+                f"{','.join(self.families)}."
+            )
+        arrays = {
+            name: table[list(known["columns"])].to_numpy(np.float32)
+            for name, known in self.bundle.manifest["families"].items()
+        }
+        if not all(np.isfinite(values).all() for values in arrays.values()):
+            raise InputError("the table holds NaN or infinity in the model's columns; compute it anew.")
+        return of_arrays(arrays)
+
+    def _explained(self, table: pd.DataFrame) -> dict[str, Any]:
+        """The record of an explanation, as `learn.explain_patch.explain` gives it, of one row."""
+        values = self._values(table)
+        moved, start = contributions(self.bundle.models, self.bundle.stack, values, np.array([0]))
+        columns = moving(self.bundle, moved[0], values.take(values.families, np.array([0]))[0], SHOWN)
+        total = start + moved[0].sum()
+        return {
+            "id": "image",
+            "split": "not in a store",
+            "row": 0,
+            "label": None,
+            "out_of_fold_probability": None,
+            "probability": float(self.bundle.stack.calibrated(np.array([total]))[0]),
+            "start": float(start),
+            "sum": float(total),
+            "families": {name: float(moved[0, own].sum()) for name, own in values.places().items()},
+            "columns": columns,
+            "others": float(moved[0].sum() - sum(one["contribution"] for one in columns)),
+        }
+
+    def __repr__(self) -> str:
+        combined = self.scores.loc["combined"]
+        return (
+            f"<pcam model {self.path}: AUC {combined['auc']:.4f} out of fold "
+            f"[{combined['low']:.4f}, {combined['high']:.4f}], {len(self.columns):,} columns>"
+        )
+
+    def _repr_html_(self) -> str:
+        source = self.bundle.manifest["source"]
+        scores = self.scores.to_html(border=0, float_format=lambda value: f"{value:.4f}", na_rep="")
+        return (
+            f"<p>Model {escape(str(self.path))}, fitted on {source['rows']:,} patches of "
+            f"{escape(source['path'])}. AUC out of fold:</p>{scores}"
+        )
+
+
+@dataclass(frozen=True)
+class Computing:
+    """How features that a prediction needs are computed; see `Model.predict_proba`."""
+
+    choice: Choice
+    encoder: str | None
+    device: Device | str
+    threads: int
+    progress: Progress
+
+
+def read_frame(file: Path) -> pd.DataFrame:
+    """A Parquet file of a model. Raises InputError if it cannot be read."""
+    try:
+        table: pd.DataFrame = parquet.read(parquet.open_file(file)[0]).to_pandas()
+    except (OSError, ValueError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{file} cannot be read: {reason}; fit the model anew.") from None
+    return table
+
+
+def only_split(splits: Sequence[str], split: str | None) -> str:
+    """The split that was asked for, or the only one. Raises InputError if there are several."""
+    if split is None and len(splits) != 1:
+        raise InputError(f"give split=, one of: {', '.join(splits)}.")
+    return splits[0] if split is None else split
+
+
+def families_of(bundle: Bundle, encoder: str | None) -> list[FeatureFamily]:
+    """The families that a model takes.
+
+    Raises InputError if one cannot be computed here: another version, or an encoder that is not given.
+    """
+    families: list[FeatureFamily] = []
+    for name, known in bundle.manifest["families"].items():
+        family: FeatureFamily = FAMILIES[name] if name in FAMILIES else encoder_of(known, name, encoder)
+        if family.described() != known:
+            raise InputError(
+                f"the model was fitted on {name} features of other parameters or another version than "
+                "are computed here; fit it anew, or give the encoder= that it was fitted with."
+            )
+        families.append(family)
+    return families
+
+
+def encoder_of(known: dict[str, Any], name: str, encoder: str | None) -> FeatureFamily:
+    """The encoder that a model's embeddings come from."""
+    from ..encoders.registry import open_encoder
+
+    facts = known["encoder"]
+    network = encoder or (facts["network"] if facts["network"] in ENCODERS else None)
+    if network is None:
+        raise InputError(
+            f"the model takes embeddings {name}, whose weights are in a file of yours; give encoder=."
+        )
+    return open_encoder(
+        network,
+        size=facts["size"],
+        depths=facts.get("depths"),
+        pools=facts.get("pools") or None,
+        views=facts["views"],
+        precision=facts["precision"],
+        runtime=facts["runtime"] if facts["runtime"] in RUNTIMES else None,
+    )
+
+
+def picture_of(store: Store, record: dict[str, Any], source: str | Path | None) -> np.ndarray | None:
+    """The picture of a stored patch; None if its source is not where it was, and none is given."""
+    try:
+        where = None if source is None else str(source)
+        return open_pictures(store, record["split"], where)(record["row"])
+    except InputError:
+        if source is not None:
+            raise
+        return None
+
+
+@for_python
+def open_model(path: str | Path) -> Model:
+    """Open a fitted model.
+
+    Parameters
+    ----------
+    path
+        The model's folder.
+
+    Returns
+    -------
+    Model
+        The model.
+
+    Raises
+    ------
+    InputError
+        If there is no model, or it is damaged or of another version.
+
+    Examples
+    --------
+    >>> import pcam_features as pcam
+    >>> store = pcam.extract("synthetic:120:12", "features", families="color")
+    >>> model = pcam.fit(store, "model", folds=3)
+    >>> pcam.open_model("model").predict_proba(store, split="test").shape
+    (30, 2)
+    """
+    return Model(Path(path), bundles.read(Path(path)))
+
+
+@for_python
+def fit(
+    store: Store | str | Path,
+    path: str | Path,
+    *,
+    split: str = "train",
+    families: str | Sequence[str] | None = None,
+    folds: int | None = None,
+    folds_from: str | Path | None = None,
+    groups: str | Path | None = None,
+    trials: int = 0,
+    max_memory: float | None = None,
+    device: Device | str = "auto",
+    threads: int = 0,
+    seed: int = 0,
+    overwrite: bool = False,
+    progress: Progress = "bar",
+    log: Log = unheard,
+) -> Model:
+    """Fit a model: base models on groups of families, combined, and scored out of fold across slides.
+
+    A fit that was stopped goes on where it was, when it is called again.
+
+    Parameters
+    ----------
+    store
+        A feature store, or its path.
+    path
+        The model's folder, made whole or not at all.
+    split
+        The split to learn from.
+    families
+        Families, comma-separated or in a list; "all" is the hand-crafted ones, "cnn" the embeddings.
+        Default: all that the store has.
+    folds
+        Number of folds across slides. Default: 5.
+    folds_from
+        Folds of another model, or a CSV or Parquet file with id, fold and group.
+    groups
+        A CSV of groups to use instead of slides, "FILE" or "FILE:COLUMN".
+    trials
+        Number of trials of a search for better settings, for each kind of base model.
+    max_memory
+        GiB of memory for features. Default: half of the machine's.
+    device
+        Where boosted trees are trained: "auto", "cpu" or "cuda".
+    threads
+        Number of threads; 0 is one for each core.
+    seed
+        Seed of everything random.
+    overwrite
+        Whether to replace a model at `path`.
+    progress
+        See `features`; the units are steps of the fit.
+    log
+        Called with sentences on what is done; `print` prints them.
+
+    Returns
+    -------
+    Model
+        The fitted model.
+
+    Raises
+    ------
+    InputError
+        For a store that a model cannot be fitted on.
+    """
+    if folds_from is not None and (folds is not None or groups is not None):
+        raise InputError("--folds-from says it all; leave out --folds and --groups.")
+    opened = store if isinstance(store, Store) else open_store(store)
+    folder = Path(path)
+    bundles.check_free(folder, overwrite=overwrite)
+    names = families if families is None or isinstance(families, str) else ",".join(families)
+    used = learning.families_to_use(opened, split, names)
+    target, why = choose(device_of(device))
+    log(why)
+    if folds_from is not None:
+        dealt = read_folds(Path(folds_from), opened.patches(split))
+    else:
+        spec = None if groups is None else str(groups)
+        known = None if spec is None else (parse(spec)[1] or "slide", read_slides(spec))
+        dealt = learning.deal(opened, split, folds or FOLDS, seed, known)
+    log(f"folds: {dealt.count}, {dealt.protocol}")
+    if kept := kept_steps(folder):
+        log(f"going on with {unfinished(folder)}: {kept} steps of an earlier fit are kept")
+    with shown(progress, "fit", steps(used, dealt.count, trials), "steps") as advance:
+        bundle = learning.fit(
+            opened,
+            folder,
+            split=split,
+            families=used,
+            folds=dealt,
+            how=How(target.NAME, threads or joblib.cpu_count(), seed),
+            limit=None if max_memory is None else int(max_memory * 2**30),
+            trials=trials,
+            overwrite=overwrite,
+            progress=advance,
+        )
+    return Model(folder, bundle)
