@@ -100,7 +100,6 @@ class Comparison:
         if model is not None:
             folder = model if isinstance(model, str | Path) else model.path
             bundle = exhibits.open_model(Path(folder), self.data)
-            comparison_page.check_shown(bundle, Path(folder))
         gathered = exhibits.gather(
             self.data,
             model=bundle,

@@ -30,9 +30,11 @@ from ..learn.base_models import logits
 from ..learn.bundle import Bundle
 from ..learn.explain_patch import SHOWN, moving
 from ..learn.explain_patch import explain as explain_stored
+from ..learn.names import IMPORTANCE, OUT_OF_FOLD
 from ..learn.predict import fitted_on, predict
+from ..learn.settings import Compute
 from ..learn.steps import kept_steps
-from ..learn.training import How, steps
+from ..learn.training import steps
 from ..report import explanation_page
 from ..report.card import card
 from ..report.pictures import framed
@@ -41,6 +43,7 @@ from ..sources.source import Source
 from ..storage import parquet
 from ..storage.resumable import unfinished
 from ..store.layout import MANIFEST as STORE_MANIFEST
+from ..store.manifest import FamilyRecord
 from ..store.pictures import open_pictures
 from ..store.store import Store
 from ..store.values import Values, of_arrays
@@ -125,22 +128,22 @@ class Model:
     @property
     def families(self) -> list[str]:
         """The families of features that the model takes."""
-        return list(self.bundle.manifest["families"])
+        return list(self.bundle.families)
 
     @property
     def columns(self) -> list[str]:
         """The columns of features that the model takes, in order."""
-        families = self.bundle.manifest["families"].values()
-        return [column for known in families for column in known["columns"]]
+        records = self.bundle.manifest.families.values()
+        return [column for record in records for column in record.columns]
 
     @property
     def scores(self) -> pd.DataFrame:
         """The AUC of each base model and of `combined`, out of fold, with its interval over groups."""
-        aucs = self.bundle.manifest["out_of_fold_auc"]
-        weights = self.bundle.manifest["stack"]["weights"]
+        aucs = self.bundle.manifest.out_of_fold_auc
+        weights = dict(zip(self.bundle.stack.models, self.bundle.stack.weights, strict=True))
         rows = [
-            {"auc": s["value"], "low": s["low"], "high": s["high"], "weight": weights.get(name)}
-            for name, s in aucs.items()
+            {"auc": auc.value, "low": auc.low, "high": auc.high, "weight": weights.get(name)}
+            for name, auc in aucs.items()
         ]
         return pd.DataFrame(rows, index=pd.Index(list(aucs), name="model"), dtype=float)
 
@@ -155,12 +158,12 @@ class Model:
 
         A column of probabilities for each base model, and `combined`; indexed by id.
         """
-        return read_frame(self.path / bundles.OUT_OF_FOLD).set_index("id")
+        return read_frame(self.path / OUT_OF_FOLD).set_index("id")
 
     @property
     def importance(self) -> pd.DataFrame:
         """How much each column moves predictions; indexed by the column's name."""
-        return read_frame(self.path / bundles.IMPORTANCE).set_index("column")
+        return read_frame(self.path / IMPORTANCE).set_index("column")
 
     @for_python
     def predict_proba(
@@ -299,7 +302,7 @@ class Model:
 
     def _choice(self, split: str | None, fit: str | None, mpp: float | None) -> Choice:
         """How images are brought to 96×96 pixels: as asked, or as those of the fit were."""
-        known = self.bundle.manifest["source"].get("fit")
+        known = self.bundle.manifest.source.source.fit
         if fit is None and mpp is None and known is not None:
             return Choice(split, known["how"], known["mpp"])
         return Choice(split, fit, mpp)
@@ -341,8 +344,8 @@ class Model:
                 f"{','.join(self.families)}."
             )
         arrays = {
-            name: table[list(known["columns"])].to_numpy(np.float32)
-            for name, known in self.bundle.manifest["families"].items()
+            name: table[list(record.columns)].to_numpy(np.float32)
+            for name, record in self.bundle.manifest.families.items()
         }
         if not all(np.isfinite(values).all() for values in arrays.values()):
             raise InputError("the table holds NaN or infinity in the model's columns; compute it anew.")
@@ -376,11 +379,11 @@ class Model:
         )
 
     def _repr_html_(self) -> str:
-        source = self.bundle.manifest["source"]
+        source = self.bundle.manifest.source
         scores = self.scores.to_html(border=0, float_format=lambda value: f"{value:.4f}", na_rep="")
         return (
-            f"<p>Model {escape(str(self.path))}, fitted on {source['rows']:,} patches of "
-            f"{escape(source['path'])}. AUC out of fold:</p>{scores}"
+            f"<p>Model {escape(str(self.path))}, fitted on {source.rows:,} patches of "
+            f"{escape(source.path)}. AUC out of fold:</p>{scores}"
         )
 
 
@@ -418,9 +421,10 @@ def families_of(bundle: Bundle, encoder: str | None) -> list[FeatureFamily]:
     Raises InputError if one cannot be computed here: another version, or an encoder that is not given.
     """
     families: list[FeatureFamily] = []
-    for name, known in bundle.manifest["families"].items():
-        family: FeatureFamily = FAMILIES[name] if name in FAMILIES else encoder_of(known, name, encoder)
-        if family.described() != known:
+    for name, known in bundle.manifest.families.items():
+        facts = known.encoder
+        family: FeatureFamily = FAMILIES[name] if facts is None else encoder_of(name, facts, encoder)
+        if FamilyRecord.of(family) != known:
             raise InputError(
                 f"the model was fitted on {name} features of other parameters or another version than "
                 "are computed here; fit it anew, or give the encoder= that it was fitted with."
@@ -429,11 +433,10 @@ def families_of(bundle: Bundle, encoder: str | None) -> list[FeatureFamily]:
     return families
 
 
-def encoder_of(known: dict[str, Any], name: str, encoder: str | None) -> FeatureFamily:
+def encoder_of(name: str, facts: dict[str, Any], encoder: str | None) -> FeatureFamily:
     """The encoder that a model's embeddings come from."""
     from ..encoders.registry import open_encoder
 
-    facts = known["encoder"]
     network = encoder or (facts["network"] if facts["network"] in ENCODERS else None)
     if network is None:
         raise InputError(
@@ -576,6 +579,12 @@ def fit(
     log(f"folds: {dealt.count}, {dealt.protocol}")
     if kept := kept_steps(folder):
         log(f"going on with {unfinished(folder)}: {kept} steps of an earlier fit are kept")
+    options = learning.FitOptions(
+        Compute(target.NAME, threads or joblib.cpu_count(), seed),
+        trials=trials,
+        memory_bytes=None if max_memory is None else int(max_memory * 2**30),
+        overwrite=overwrite,
+    )
     with shown(progress, "fit", steps(used, dealt.count, trials), "steps") as advance:
         bundle = learning.fit(
             opened,
@@ -583,10 +592,7 @@ def fit(
             split=split,
             families=used,
             folds=dealt,
-            how=How(target.NAME, threads or joblib.cpu_count(), seed),
-            limit=None if max_memory is None else int(max_memory * 2**30),
-            trials=trials,
-            overwrite=overwrite,
+            options=options,
             progress=advance,
         )
     return Model(folder, bundle)

@@ -112,7 +112,7 @@ def terminal_bar(title: str, total: int, unit: str) -> Iterator[Advance]:
 @contextmanager
 def notebook_bar(title: str, total: int, unit: str) -> Iterator[Advance]:
     """A bar below a notebook's cell, removed at the end."""
-    from IPython.display import HTML, display  # type: ignore[import-not-found, unused-ignore]
+    from IPython.display import HTML, display
 
     def bar(done: int) -> Any:
         return HTML(
