@@ -10,21 +10,12 @@ Examples
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 __version__ = "0.1.0"
 
-if TYPE_CHECKING:
-    from .api.comparing import Comparison, compare
-    from .api.data import extract, open_source, open_store
-    from .api.features import embeddings, features
-    from .api.model import Explanation, Model, fit, open_model
-    from .encoders.options import EncoderOptions
-    from .errors import InputError, PcamError
-    from .sources.source import Source
-    from .store.store import Store
-
-# Where each public name is; it is loaded when it is asked for, since what it needs is heavy.
+# Where each public name is; it is loaded when it is asked for, since what it needs is heavy. Type
+# checkers and editors read __init__.pyi.
 PLACES = {
     "Comparison": ".api.comparing",
     "EncoderOptions": ".encoders.options",

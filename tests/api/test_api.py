@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import shutil
 import subprocess
 import sys
@@ -118,6 +119,14 @@ def test_mechanics_every_public_name_is_there() -> None:
         assert getattr(pcam, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         pcam.nothing  # noqa: B018
+
+
+def test_invariant_type_checkers_see_every_public_name() -> None:
+    stub = ast.parse((Path(pcam.__file__).parent / "__init__.pyi").read_text())
+    seen = {
+        name.asname for node in stub.body if isinstance(node, ast.ImportFrom) for name in node.names
+    }
+    assert seen == set(pcam.__all__) - {"__version__"}
 
 
 def test_mechanics_public_names_are_documented() -> None:

@@ -1,0 +1,19 @@
+from .api.comparing import Comparison as Comparison
+from .api.comparing import compare as compare
+from .api.data import extract as extract
+from .api.data import open_source as open_source
+from .api.data import open_store as open_store
+from .api.features import embeddings as embeddings
+from .api.features import features as features
+from .api.model import Explanation as Explanation
+from .api.model import Model as Model
+from .api.model import fit as fit
+from .api.model import open_model as open_model
+from .encoders.options import EncoderOptions as EncoderOptions
+from .errors import InputError as InputError
+from .errors import PcamError as PcamError
+from .sources.source import Source as Source
+from .store.store import Store as Store
+
+__version__: str
+__all__: list[str]
