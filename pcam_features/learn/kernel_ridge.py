@@ -1,7 +1,7 @@
-"""Kernel ridge regression with a Gaussian kernel: a smooth model that errs where trees do not.
+"""Kernel ridge regression with a Gaussian kernel: smooth, with other errors than trees.
 
-Columns are standardized, and a patch is described by its likeness to some of the training patches,
-the landmarks (Nyström's approximation; exact while every training patch is one).
+Columns are standardized, and a patch is described by its likeness (the kernel) to some of the training
+patches, the landmarks. This is Nyström's approximation, exact if every training patch is a landmark.
 
 Sources: C. Saunders, A. Gammerman and V. Vovk, "Ridge regression learning algorithm in dual
 variables", ICML 1998; C. K. I. Williams and M. Seeger, "Using the Nyström method to speed up kernel
@@ -27,7 +27,7 @@ from .settings import PENALTY, WIDTH
 
 KIND = "kernel"
 LANDMARKS = 3000
-CLIP = 4.0  # deviations: one wild column shall not make a patch unlike all others
+CLIP = 4.0  # deviations: one extreme column must not make a patch unlike all others
 BLOCK = 4096  # rows at a time
 JITTER = 1e-12  # share of the trace added to the diagonal: landmarks may be copies or collinear
 NODES = 16  # Gauss-Legendre nodes on the path from the mean patch to a patch
@@ -80,7 +80,7 @@ def likeness(rows: Any, landmarks: Any, width: float) -> Any:
 
 @dataclass(frozen=True)
 class Sums:
-    """What some patches add to least squares on likenesses to landmarks, less what is `usual`."""
+    """What some patches add to the normal equations, from likenesses to landmarks less `usual`."""
 
     squares: np.ndarray  # float64 (landmarks, landmarks)
     sums: np.ndarray  # (landmarks,)
@@ -91,7 +91,7 @@ class Sums:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Landmarks, and each fold's sums: all that models need to know of the patches."""
+    """Landmarks, and each fold's sums: all that is needed to solve for the weights."""
 
     mean: np.ndarray
     scale: np.ndarray
@@ -114,10 +114,22 @@ def prepare(
     landmarks: int | None = None,
     xp: Any = np,
 ) -> Prepared:
-    """Draw landmarks from all patches and add up each fold (0 … n-1), in three passes.
+    """Draw landmarks from all patches and sum over each fold, in three passes.
 
-    `landmarks` is their number, LANDMARKS for None. Likenesses are computed where `xp` keeps its
-    arrays: NumPy or CuPy.
+    Parameters
+    ----------
+    values, families
+        The columns.
+    labels, fold
+        0 or 1, and the fold from 0, for each row: (rows,).
+    seed
+        Seed of the draw of landmarks.
+    width
+        The kernel's width.
+    landmarks
+        Their number; None uses LANDMARKS.
+    xp
+        The array module for likenesses: NumPy or CuPy.
     """
     count = min(LANDMARKS if landmarks is None else landmarks, values.rows)
     drawn = np.sort(np.random.default_rng(seed).choice(values.rows, count, replace=False))
@@ -182,7 +194,7 @@ def across(
     penalty: float = PENALTY,
     xp: Any = np,
 ) -> np.ndarray:
-    """Log-odds (rows,) of each fold's patches by the model of the others, float64."""
+    """Out-of-fold log-odds, float64 (rows,): each fold's by the model of the other folds."""
     solved = [solve(ready, penalty, k) for k in range(len(ready.folds))]
     weights = xp.asarray(np.stack([weights for weights, _ in solved], axis=1))
     intercepts = np.array([intercept for _, intercept in solved])
@@ -196,7 +208,7 @@ def across(
 
 
 def log_odds(probability: np.ndarray) -> np.ndarray:
-    """What is fitted to labels of 0 and 1 is a probability p; near a half its log-odds are 4 p - 2."""
+    """Log-odds of a probability p fitted by least squares: 4 p - 2, the tangent at a half."""
     return 4 * probability - 2
 
 

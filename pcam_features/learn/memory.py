@@ -1,16 +1,16 @@
-"""How much memory there is, and what of a fit's data may stay in it."""
+"""How much memory there is, and which data of a fit may stay in it."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-CONTAINER = Path("/sys/fs/cgroup/memory.max")  # what a container may take, in Linux
-SHARE = 0.5  # of the machine's memory, unless told otherwise
+CONTAINER = Path("/sys/fs/cgroup/memory.max")  # memory limit of a container, on Linux
+SHARE = 0.5  # default share of the machine's memory
 
 
 def machine_bytes() -> int:
-    """The memory of this machine, or of the container this runs in."""
+    """The memory of this machine, or of the container that this runs in, in bytes."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         return min(total, int(CONTAINER.read_text()))
@@ -19,8 +19,21 @@ def machine_bytes() -> int:
 
 
 def fits(rows: int, columns: int, limit: int) -> tuple[bool, bool]:
-    """Whether features, four bytes a value, may be kept in `limit` bytes of memory once they are read;
-    and whether their bins may, one byte a value and as much again while they are made."""
+    """Decide what stays in memory.
+
+    Parameters
+    ----------
+    rows, columns
+        The size of the features.
+    limit
+        Bytes of memory.
+
+    Returns
+    -------
+    keep, bins
+        Whether features stay in memory once they are read (four bytes per value), and whether XGBoost's
+        bins do (one byte per value, and another while they are made).
+    """
     values = rows * columns
     keep = 7 * values <= limit
     return keep, 2 * values <= (limit - 4 * values if keep else limit)

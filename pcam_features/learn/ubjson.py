@@ -1,18 +1,20 @@
-"""Whether bytes are Universal Binary JSON of the kind that XGBoost writes, before it reads them: it
-follows lengths and nesting to wherever they lead. Source: https://ubjson.org, draft 12."""
+"""Checks that bytes are Universal Binary JSON as XGBoost writes it, before XGBoost reads them.
+
+XGBoost does not check lengths and nesting itself. Source: https://ubjson.org, draft 12.
+"""
 
 from __future__ import annotations
 
 import struct
 
-DEEPEST = 16  # a model of XGBoost's is 7 deep
+DEEPEST = 16  # an XGBoost model is 7 levels deep
 SIZES = {b"i": 1, b"U": 1, b"I": 2, b"l": 4, b"L": 8, b"d": 4, b"D": 8, b"C": 1}  # bytes of a value
 BARE = (b"T", b"F", b"Z")
 WHOLE = {b"i": ">b", b"U": ">B", b"I": ">h", b"l": ">i", b"L": ">q"}
 
 
 class Reader:
-    """A place in some bytes; raises ValueError where they end too early."""
+    """A position in some bytes. Raises ValueError if they end too early."""
 
     def __init__(self, content: bytes) -> None:
         self.content, self.at = content, 0
@@ -37,7 +39,7 @@ class Reader:
 
 
 def check(content: bytes) -> None:
-    """Raises ValueError unless `content` is one object, whole, and nothing after it."""
+    """Raises ValueError unless `content` is exactly one complete object."""
     reader = Reader(content)
     if reader.peek() != b"{":
         raise ValueError("no object")
@@ -58,7 +60,7 @@ def check(content: bytes) -> None:
 
 
 def value(reader: Reader, *, in_object: bool) -> list[object] | None:
-    """Pass over a value, and its key in an object; a container that has begun, if it is one."""
+    """Skip a value, and its key in an object; returns the container that begins here, if one does."""
     if in_object:
         reader.text()
     kind = reader.take(1)
@@ -78,8 +80,8 @@ def size_of(kind: bytes) -> int:
 
 
 def begin(reader: Reader, kind: bytes) -> list[object] | None:
-    """A container that has begun: its kind and how many values it has, None if an end will say so;
-    or None for an array of numbers, which is passed over."""
+    """Begin a container: returns its kind and its number of values, which is None if an end marker
+    follows. An array of numbers is skipped, and None is returned."""
     typed = None
     if reader.peek() == b"$":
         reader.take(1)
