@@ -9,7 +9,7 @@ from .. import __version__
 from ..sources import kaggle, manifest
 from ..sources.source import Source, Split
 from . import drift, duplicates, findings
-from .findings import Part
+from .findings import CheckedSplit
 from .look import Measure, color_measure, look_at
 from .result import CheckResult, SplitSummary
 
@@ -84,8 +84,9 @@ def look_at_splits(
     progress: Callable[[int], None],
     *,
     own: bool,
-) -> list[Part]:
+) -> list[CheckedSplit]:
     """Look at every patch of some splits, whose names get a prefix."""
     return [
-        Part(prefix + split.name, look_at(split, measure, threads, progress), own) for split in splits
+        CheckedSplit(prefix + split.name, look_at(split, measure, threads, progress), own)
+        for split in splits
     ]

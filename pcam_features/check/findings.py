@@ -42,7 +42,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Part:
+class CheckedSplit:
     """A split that was looked at, its name, and whether it belongs to the source checked."""
 
     name: str
@@ -61,7 +61,7 @@ class Rows:
     own: np.ndarray
 
 
-def rows_of(parts: Sequence[Part]) -> Rows:
+def rows_of(parts: Sequence[CheckedSplit]) -> Rows:
     """The rows of all parts."""
     sizes = [len(part.look.split) for part in parts]
     labels = [
@@ -76,12 +76,12 @@ def rows_of(parts: Sequence[Part]) -> Rows:
     )
 
 
-def ids_of(part: Part, rows: np.ndarray | Sequence[int]) -> list[str]:
+def ids_of(part: CheckedSplit, rows: np.ndarray | Sequence[int]) -> list[str]:
     """The ids of the first few rows given, of a part."""
     return [part.look.split.ids[row] for row in rows[:EXAMPLES]]
 
 
-def named(parts: Sequence[Part], rows: Rows, chosen: np.ndarray) -> list[str]:
+def named(parts: Sequence[CheckedSplit], rows: Rows, chosen: np.ndarray) -> list[str]:
     """The names of some of the rows `chosen`, as part and id."""
     names = []
     for k in chosen[:EXAMPLES]:
@@ -101,7 +101,7 @@ def in_source(source: Source) -> Iterator[Finding]:
         yield Finding(Grade.fault, problem.kind, problem.count, problem.examples, problem.says)
 
 
-def unreadable(parts: Sequence[Part]) -> Iterator[Finding]:
+def unreadable(parts: Sequence[CheckedSplit]) -> Iterator[Finding]:
     """Patches that cannot be read."""
     for part in parts:
         rows = sorted(part.look.unreadable)
@@ -122,7 +122,7 @@ def not_their_sum(look: Look) -> np.ndarray:
     return rows[wrong]
 
 
-def damaged(parts: Sequence[Part]) -> Iterator[Finding]:
+def damaged(parts: Sequence[CheckedSplit]) -> Iterator[Finding]:
     """Patches whose pixels do not match the checksum in their id."""
     for part in parts:
         rows = not_their_sum(part.look) if part.own else np.zeros(0, np.int64)
@@ -155,7 +155,7 @@ def conflicts(group: np.ndarray, rows: Rows) -> list[np.ndarray]:
     return groups_by(group, both_ways)
 
 
-def conflicting(parts: Sequence[Part], rows: Rows, copies: Copies) -> Iterator[Finding]:
+def conflicting(parts: Sequence[CheckedSplit], rows: Rows, copies: Copies) -> Iterator[Finding]:
     """Copies with conflicting labels."""
     exact = conflicts(copies.exact, rows)
     reported = {int(row) for group in exact for row in group}
@@ -170,13 +170,13 @@ def conflicting(parts: Sequence[Part], rows: Rows, copies: Copies) -> Iterator[F
             yield Finding(Grade.fault, f"labels of {what}", len(groups), names, says)
 
 
-def overlap(parts: Sequence[Part], rows: Rows, group: np.ndarray, a: int, b: int) -> np.ndarray:
+def overlap(parts: Sequence[CheckedSplit], rows: Rows, group: np.ndarray, a: int, b: int) -> np.ndarray:
     """The rows of part b that have a copy in part a."""
     held = np.unique(group[(rows.part == a) & (group >= 0)])
     return np.flatnonzero((rows.part == b) & np.isin(group, held))
 
 
-def overlapping(parts: Sequence[Part], rows: Rows, copies: Copies) -> Iterator[Finding]:
+def overlapping(parts: Sequence[CheckedSplit], rows: Rows, copies: Copies) -> Iterator[Finding]:
     """Patches of one split that are in another."""
     for a, b in combinations(range(len(parts)), 2):
         if not parts[a].own:
@@ -194,7 +194,7 @@ def overlapping(parts: Sequence[Part], rows: Rows, copies: Copies) -> Iterator[F
             yield Finding(Grade.fault, "overlap", len(near), names, says, parts[b].name)
 
 
-def shared_slides(parts: Sequence[Part]) -> Iterator[Finding]:
+def shared_slides(parts: Sequence[CheckedSplit]) -> Iterator[Finding]:
     """Slides that are in two splits."""
     known = [{slide for slide in part.look.split.slides if slide} for part in parts]
     for a, b in combinations(range(len(parts)), 2):
@@ -218,7 +218,7 @@ def further(exact: np.ndarray, group: np.ndarray, own: np.ndarray, *, near: bool
     return np.delete(held, np.unique(group[held], return_index=True)[1])
 
 
-def repeated(parts: Sequence[Part], rows: Rows, copies: Copies) -> Iterator[Finding]:
+def repeated(parts: Sequence[CheckedSplit], rows: Rows, copies: Copies) -> Iterator[Finding]:
     """Copies within a split."""
     for k, part in enumerate(parts):
         own = (rows.part == k) & part.own
@@ -252,7 +252,7 @@ QUALITY = {
 }
 
 
-def poor(parts: Sequence[Part]) -> Iterator[Finding]:
+def poor(parts: Sequence[CheckedSplit]) -> Iterator[Finding]:
     """Patches of poor image quality."""
     for what, defect in QUALITY.items():
         for part in parts:
@@ -277,7 +277,7 @@ def drifting(drifts: Sequence[Drift]) -> Iterator[Finding]:
             yield Finding(Grade.note, "drift", len(far), far, says, drift.other)
 
 
-def slides_known(parts: Sequence[Part]) -> Iterator[Finding]:
+def slides_known(parts: Sequence[CheckedSplit]) -> Iterator[Finding]:
     """Splits whose slides are unknown."""
     for part in parts:
         unknown = sum(slide is None for slide in part.look.split.slides)
@@ -292,7 +292,7 @@ def slides_known(parts: Sequence[Part]) -> Iterator[Finding]:
 
 
 def find(
-    source: Source, parts: Sequence[Part], copies: Copies, drifts: Sequence[Drift]
+    source: Source, parts: Sequence[CheckedSplit], copies: Copies, drifts: Sequence[Drift]
 ) -> list[Finding]:
     """All findings, the most serious first."""
     rows = rows_of(parts)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
-from .findings import QUALITY, Part, conflicts, rows_of
+from .findings import QUALITY, CheckedSplit, conflicts, rows_of
 from .look import LABELS
 from .result import CLASSES, CheckResult, of_label
 
@@ -71,7 +71,7 @@ def gather(result: CheckResult) -> CheckPictures:
     )
 
 
-def means(parts: Sequence[Part]) -> Iterator[MeanPatch]:
+def means(parts: Sequence[CheckedSplit]) -> Iterator[MeanPatch]:
     """The mean patch of each class of each split."""
     for part in parts:
         for k, label in enumerate(LABELS):
@@ -81,7 +81,7 @@ def means(parts: Sequence[Part]) -> Iterator[MeanPatch]:
                 yield MeanPatch(f"{part.name}, {CLASSES[label]}", count, mean)
 
 
-def sheets(parts: Sequence[Part]) -> Iterator[PatchSheet]:
+def sheets(parts: Sequence[CheckedSplit]) -> Iterator[PatchSheet]:
     """A random sample of each class of each split."""
     for part in parts:
         for label in LABELS:
@@ -93,7 +93,7 @@ def sheets(parts: Sequence[Part]) -> Iterator[PatchSheet]:
                 yield PatchSheet(f"{part.name}, {CLASSES[label]}", readable)
 
 
-def pixels_of(part: Part, row: int) -> np.ndarray | None:
+def pixels_of(part: CheckedSplit, row: int) -> np.ndarray | None:
     """A patch, or None if its file has gone since it was checked."""
     try:
         patch: np.ndarray = part.look.split.read(row, row + 1)[0]
@@ -102,7 +102,7 @@ def pixels_of(part: Part, row: int) -> np.ndarray | None:
     return patch
 
 
-def picture(part: Part, row: int) -> PatchPicture:
+def picture(part: CheckedSplit, row: int) -> PatchPicture:
     """A patch of a split, with its class and id."""
     labels = part.look.split.labels
     label = CLASSES[None if labels is None else int(labels[row])]
@@ -123,7 +123,7 @@ def conflicting(result: CheckResult) -> Iterator[UnusualPatches]:
         )
 
 
-def defective(parts: Sequence[Part]) -> Iterator[UnusualPatches]:
+def defective(parts: Sequence[CheckedSplit]) -> Iterator[UnusualPatches]:
     """Patches with each defect of image quality."""
     for what, defect in QUALITY.items():
         rows = [

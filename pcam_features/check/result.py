@@ -11,7 +11,7 @@ import numpy as np
 from ..sources.image_folder import NORMAL, TUMOR, UNLABELED
 from .drift import Drift
 from .duplicates import Copies
-from .findings import QUALITY, Finding, Grade, Part
+from .findings import QUALITY, CheckedSplit, Finding, Grade
 from .look import LABELS, Look
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class SplitSummary:
     channels: Mapping[str, Mapping[str, Histogram]]
 
     @classmethod
-    def of(cls, part: Part) -> SplitSummary:
+    def of(cls, part: CheckedSplit) -> SplitSummary:
         """The summary of a split that was looked at."""
         look = part.look
         labels, slides = look.split.labels, [slide for slide in look.split.slides if slide]
@@ -92,7 +92,7 @@ class CheckResult:
     source: str
     kind: str
     protocol: str
-    parts: tuple[Part, ...]
+    parts: tuple[CheckedSplit, ...]
     copies: Copies
     splits: tuple[SplitSummary, ...]
     drifts: tuple[Drift, ...]
@@ -162,7 +162,7 @@ class CheckResult:
         return f"<p><strong>{escape(self.verdict)}</strong></p>{findings}"
 
 
-def patch_table(part: Part) -> pd.DataFrame:
+def patch_table(part: CheckedSplit) -> pd.DataFrame:
     """A row for each patch of a split: its label and slide, whether it is readable, its quality."""
     import pandas as pd
 

@@ -16,6 +16,7 @@ from ..sources.slides import UNKNOWN
 from ..storage.tables import check_ids, read_table
 
 Given: TypeAlias = "str | Path | pd.Series[float] | pd.DataFrame | np.ndarray"
+Names: TypeAlias = "pd.Series[str] | Mapping[str, str] | pd.DataFrame"
 LABEL, SEED = "label", "seed"
 
 
@@ -126,8 +127,33 @@ def in_memory(cells: pd.DataFrame, index: pd.Index, what: str) -> IdTable:
     return IdTable(what, cells.assign(id=ids), text=False)
 
 
-def by_id(given: pd.Series[str] | Mapping[str, str]) -> dict[str, str]:
-    """Names by id from a Series or mapping; missing and empty names are left out."""
+def by_id(given: Names, what: str, columns: Sequence[str] = ()) -> dict[str, str]:
+    """Names by id; missing and empty names are left out.
+
+    Parameters
+    ----------
+    given
+        A Series or mapping from id to name; or a DataFrame with a column `id`, or indexed by id, and
+        one further column or one of `columns`.
+    what
+        What the names are, for error messages.
+    columns
+        The columns of a DataFrame that names are taken from, the first that it has.
+
+    Raises
+    ------
+    InputError
+        If a DataFrame has no such column.
+    """
+    if isinstance(given, pd.DataFrame):
+        table = id_table(given, what)
+        others = [name for name in table.cells.columns if name != "id"]
+        known = [name for name in columns if name in others] or others
+        if len(known) != 1 and not set(columns) & set(known):
+            raise InputError(
+                f"{what} has {len(others)} columns beside id ({', '.join(others)}); keep one."
+            )
+        given = table.cells.set_index("id")[known[0]]
     return {
         str(patch): str(name)
         for patch, name in given.items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -13,21 +13,17 @@ from ..constants import FOLDS
 from ..errors import InputError
 from ..grouping.appearance import Looks, looks_in
 from ..grouping.groups import group_codes, group_unknown
-from ..sources.slides import parse, read_slides
+from ..sources.slides import COLUMNS, parse, read_slides
 from ..storage import costs
 from ..storage.tables import read_table
 from ..store.store import Store, open_store
-from .id_table import Given, by_id
+from .id_table import Given, Names, by_id
 from .metrics import best_threshold
 from .paired import PLAIN_THRESHOLD, Entry
 from .predictions import ModelPredictions, Models, parse_models, read_models, read_truth
 from .resampling import Groups, stratify
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 SLIDES, PSEUDO, PATCHES = "slides", "pseudo-slides", "patches"  # what is resampled
-Names: TypeAlias = "pd.Series[str] | Mapping[str, str]"  # by id
 
 
 @dataclass(frozen=True)
@@ -96,7 +92,7 @@ def gather(
     truth: Given,
     models: Models,
     *,
-    slides: str | Names | None = None,
+    slides: str | Path | Names | None = None,
     features: Path | Store | None = None,
     tuned_on: Validation | None = None,
     seed: int = 0,
@@ -112,8 +108,8 @@ def gather(
         a Series indexed by id, a DataFrame (`id` and a column for each seed), or an array (n,) or
         (n, seeds) in the order of the truth.
     slides
-        The slide of each patch: `FILE[:COLUMN]`, or a Series or mapping from id to slide. None: those
-        that `features` knows.
+        The slide of each patch: `FILE[:COLUMN]`, a Series or mapping from id to slide, or a DataFrame
+        with `id` and `slide` or `wsi`. None: those that `features` knows.
     features
         A feature store of these patches. It gives slides or, where they are unknown, pseudo-slides.
     tuned_on
@@ -149,9 +145,12 @@ def gather(
     return ComparisonData(ids, labels, entries, known, groups, over, protocol, stored, chosen_on)
 
 
-def slides_of(slides: str | Names, ids: Sequence[str]) -> list[str | None]:
+def slides_of(slides: str | Path | Names, ids: Sequence[str]) -> list[str | None]:
     """The slide of each id, None where it is unknown. Raises InputError if none is known."""
-    slide_of = read_slides(slides) if isinstance(slides, str) else by_id(slides)
+    if isinstance(slides, str | Path):
+        slide_of = read_slides(str(slides))
+    else:
+        slide_of = by_id(slides, "slide table", COLUMNS)
     known = [slide_of.get(name) for name in ids]
     if not any(known):
         raise InputError(
@@ -255,7 +254,10 @@ class Grouping:
 def groupings(by: Sequence[str] | Mapping[str, Names]) -> list[Grouping]:
     """Groupings from `FILE[:COLUMN]` specifications, or a mapping from name to groups by id."""
     if isinstance(by, Mapping):
-        return [Grouping(str(name), repr(str(name)), by_id(groups)) for name, groups in by.items()]
+        return [
+            Grouping(str(name), repr(str(name)), by_id(groups, "--by table"))
+            for name, groups in by.items()
+        ]
     return [read_groups(spec) for spec in by]
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from ..constants import RESAMPLES, SPECIFICITY
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    Labels: TypeAlias = "pd.Series[str] | Mapping[str, str]"
+    from .id_table import Names
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ class ComparisonOptions:
         these pairs only. Without any, all pairs are compared.
     by
         Further groupings to show AUC on: `FILE[:COLUMN]` specifications, or a mapping from the name of
-        a grouping to a Series or mapping from id to group.
+        a grouping to a Series, mapping or DataFrame from id to group.
     margin
         Non-inferiority margin: how much lower A's AUC may be than B's. None: not tested.
     specificity
@@ -39,7 +37,7 @@ class ComparisonOptions:
     """
 
     pairs: Sequence[str | tuple[str, str]] = ()
-    by: Sequence[str] | Mapping[str, Labels] = ()
+    by: Sequence[str] | Mapping[str, Names] = ()
     margin: float | None = None
     specificity: float = SPECIFICITY
     resamples: int = RESAMPLES

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..check.drift import FAR, Drift
-from ..check.findings import Part
+from ..check.findings import CheckedSplit
 from ..check.look import LABELS, Look
 from ..check.result import BINS, CHANNELS, CLASSES, SplitSummary, of_label
 from .charts import COLORS, FAINT, Chart, Figure, color, layout, plain
@@ -92,7 +92,7 @@ def dots(name: str, at: np.ndarray, k: int, text: list[str], size: list[float] |
     }
 
 
-def slide_stain(parts: Sequence[Part]) -> Chart | None:
+def slide_stain(parts: Sequence[CheckedSplit]) -> Chart | None:
     """The stain of each slide, or None if no slide is known."""
     data, rows = [], []
     for k, part in enumerate(parts):
@@ -124,7 +124,7 @@ def slide_stain(parts: Sequence[Part]) -> Chart | None:
     return Chart("stain", "Stain by slide", caption, figure, columns, rows)
 
 
-def patch_stain(parts: Sequence[Part]) -> Chart:
+def patch_stain(parts: Sequence[CheckedSplit]) -> Chart:
     """The stain of patches, for data without slides."""
     data: list[Figure] = []
     rows = []
@@ -149,7 +149,7 @@ def patch_stain(parts: Sequence[Part]) -> Chart:
     return Chart("stain", "Stain", caption, figure, columns, rows)
 
 
-def slide_sizes(parts: Sequence[Part]) -> Chart | None:
+def slide_sizes(parts: Sequence[CheckedSplit]) -> Chart | None:
     """The number of patches of each slide, or None if no slide is known."""
     data, rows = [], []
     for k, part in enumerate(parts):

@@ -142,8 +142,8 @@ def left_out(result: PartResult) -> str:
     if not out.groups:
         return ""
     return (
-        f"Left out: {out.groups:,} {result.name}s with {out.patches:,} patches, which have fewer than "
-        f"{LEAST} patches of a class ({out.of_one_class:,} of them have one class only)."
+        f"Left out: {out.groups:,} {result.name}(s) with {out.patches:,} patches, which have fewer "
+        f"than {LEAST} patches of a class ({out.of_one_class:,} of them have one class only)."
     )
 
 

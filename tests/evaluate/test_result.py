@@ -141,7 +141,7 @@ def test_parity_everything_from_memory_is_everything_from_files(
         "poor": pd.read_csv("poor.csv"),
     }
     for labels in (truth, truth.set_index("id")["label"], truth.astype({"label": bool})):
-        for slides in (table["slide"], table["slide"].to_dict()):
+        for slides in (table["slide"], table["slide"].to_dict(), table, table.reset_index()):
             data = gather(labels, models, slides=slides)
             options = ComparisonOptions(by={"center": table["center"]}, margin=0.02, resamples=200)
             result = run(data, options)
@@ -215,6 +215,11 @@ def test_mechanics_bad_truth_and_slides_in_memory_are_told(folder: Path) -> None
     for slides in ({"q": "s1"}, pd.Series({"p000": np.nan, "p001": ""})):
         with pytest.raises(InputError, match="none of the truth's ids is in the slide table"):
             gather(truth, models, slides=slides)
+    both = pd.DataFrame({"id": ["p000"], "a": ["s1"], "b": ["s2"]})
+    with pytest.raises(InputError, match="slide table has 2 columns beside id"):
+        gather(truth, models, slides=both)
+    with pytest.raises(InputError, match="--by table has 2 columns beside id"):
+        run(gather(truth, models), ComparisonOptions(by={"center": both}))
     partly = gather(truth, models, slides={"p000": "s1", "p001": None, "p002": "nan"})
     assert partly.slides[:3] == ["s1", None, None]
 
