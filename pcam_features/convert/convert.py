@@ -1,7 +1,7 @@
-"""From one layout to another, with nothing lost: pixels, labels, ids and slides.
+"""Converting a source to another layout without loss: pixels, labels, ids and slides.
 
-What is written is read again by `sources`, and by other people's programs. Beside it lies
-`converted.json`, which says what it was made from and that it may be replaced.
+The result is read by `sources` and by other programs. The folder contains `converted.json`, which
+records the source and marks the folder as one that may be replaced.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from .layouts import BATCH_ROWS, WRITERS, Writer, write_slides
 
 MARK, KEY = "converted.json", "converted_from"
 WHAT = "converted folder"
-LONGEST_NAME = 200  # bytes of a file's name, which may have 255 with what is put around it
+LONGEST_NAME = 200  # bytes of a file's name; file systems allow 255, and a suffix is added
 RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)(\..*)?", re.I)
 WAITING = 2  # encoded batches that wait for the writer
-TEXT_BYTES = 64  # around an id and a slide in tables
-OTHER_BYTES = 1 << 20  # what else a folder takes
+TEXT_BYTES = 64  # bytes in tables around an id and a slide
+OTHER_BYTES = 1 << 20  # bytes that a folder needs beside its patches
 
 
 @dataclass(frozen=True)
@@ -130,16 +130,16 @@ def plan(
 
 def most_bytes(split: Split, patch_bytes: int) -> int:
     texts = sum(len(text.encode()) for text in (*split.ids, *filter(None, split.slides)))
-    return len(split) * (patch_bytes + TEXT_BYTES) + 3 * texts  # quoted, and twice in Parquet
+    return len(split) * (patch_bytes + TEXT_BYTES) + 3 * texts  # quoted, and written twice in Parquet
 
 
 def check_apart(source: Source, folder: Path) -> None:
-    """Raises InputError if the source lies in the folder to be made, or that in the source."""
+    """Raise InputError if the source is inside the new folder, or the folder inside the source."""
     if source.kind == Kind.synthetic:
         return
     ours, theirs = folder.resolve(), Path(source.path).resolve()
     if source.kind == Kind.manifest and ours.exists():
-        theirs = theirs.parent  # its images may be in what would be replaced
+        theirs = theirs.parent  # its images may be in the folder that would be replaced
     if ours == theirs or ours in theirs.parents or theirs in ours.parents:
         raise InputError(f"{folder} and {source.path} lie in one another; name a folder beside it.")
 
@@ -162,7 +162,7 @@ def check_splits(splits: Sequence[Split], to: Layout) -> None:
 
 
 def check_file_names(split: Split) -> None:
-    """Raises InputError for an id that cannot be the name of a file on every system."""
+    """Raise InputError for an id that is not a valid file name on every system."""
     elsewhere = f"convert to {Layout.hdf5} or {Layout.parquet} instead"
     for patch_id in split.ids:
         if reason := unsafe(patch_id):
@@ -178,8 +178,8 @@ def check_file_names(split: Split) -> None:
 
 
 def unsafe(name: str) -> str | None:
-    """Why a name that comes from data is not to be a file's, or None if it may."""
-    if not name or not name.isprintable():  # NUL, line ends, surrogates
+    """Why a name from the data cannot be a file name; None if it can."""
+    if not name or not name.isprintable():  # NUL, line breaks, surrogates
         return "is empty or has letters that cannot be printed"
     if set(name) & set('/\\<>:"|?*'):
         return 'has one of / \\ < > : " | ? *'
@@ -193,7 +193,7 @@ def unsafe(name: str) -> str | None:
 
 
 def first_twins(names: Sequence[str]) -> tuple[str, str] | None:
-    """Two names that some file systems take for one: they ignore case, or how accents are written."""
+    """Two names that are the same on file systems that ignore case or normalize accents."""
     seen: dict[str, str] = {}
     for name in names:
         other = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
@@ -203,7 +203,7 @@ def first_twins(names: Sequence[str]) -> tuple[str, str] | None:
 
 
 def check_slides(splits: Sequence[Split]) -> None:
-    """Raises InputError if an id in two splits has two slides: the table beside images is by id."""
+    """Raise InputError if an id has different slides in two splits: slides.csv lists ids only."""
     known: dict[str, tuple[str | None, str]] = {}
     for split in splits:
         for patch_id, slide in zip(split.ids, split.slides, strict=True):
@@ -226,9 +226,29 @@ def convert(
     overwrite: bool = False,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> None:
-    """Write splits in another layout; `folder` is there once all is written, and never otherwise.
+    """Write splits in another layout. The folder appears only when everything is written.
 
-    Raises InputError as `plan` does and for patches that cannot be read, PcamError if writing fails.
+    Parameters
+    ----------
+    source, splits
+        The patches to write.
+    folder
+        The folder to create.
+    to
+        The layout to write.
+    threads
+        Number of threads that read and encode.
+    overwrite
+        Whether an earlier conversion in `folder` may be replaced.
+    progress
+        Called with the number of patches that were encoded.
+
+    Raises
+    ------
+    InputError
+        As `plan`, and for patches that cannot be read.
+    PcamError
+        If writing fails.
     """
     plan(source, splits, folder, to, overwrite=overwrite)
     try:
@@ -242,7 +262,7 @@ def convert(
                 for file in made.rglob("*.*"):
                     flush(file)
             write_json(made / MARK, ConversionRecord(source, splits, to).to_dict())
-    except (OSError, RuntimeError) as error:  # HDF5's library says so of a full disk
+    except (OSError, RuntimeError) as error:  # HDF5's library raises RuntimeError if the disk is full
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise PcamError(
             f"{folder} cannot be written: {reason}; nothing was changed there: make room, or name "

@@ -1,6 +1,6 @@
-"""The layouts that `convert` writes: each is one of those that `sources` reads.
+"""Writers of the layouts that `convert` offers. `sources` reads each of them.
 
-A writer gets a folder, a split, and its patches in batches of `BATCH_ROWS` as its `encode` left them.
+A writer receives a folder, a split, and the split's patches in encoded batches of `BATCH_ROWS`.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from ..sources.images import PIXEL_BYTES, SHAPE
 from ..sources.slides import BESIDE, COLUMNS
 from ..sources.source import Split
 
-BATCH_ROWS = 128  # patches read, encoded and written at a time, and a row group of Parquet's
-SHARD_ROWS = 128 * BATCH_ROWS  # patches of a Parquet file: some 400 MB
+BATCH_ROWS = 128  # patches per batch, and rows per row group of Parquet
+SHARD_ROWS = 128 * BATCH_ROWS  # patches per Parquet file, about 400 MB
 IMAGE_SUFFIX = ".png"
-# Stained tissue is too grainy to pack well: more effort takes longer and saves next to nothing.
+# Stained tissue is noisy: a higher compression level takes longer and saves almost nothing.
 PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
-LARGEST_PNG = 28_000  # bytes: pixels that do not pack at all, and what is around them
-DISK_BLOCK = 4096  # bytes, of which a file takes whole ones
+LARGEST_PNG = 28_000  # bytes: incompressible pixels and the file format's overhead
+DISK_BLOCK = 4096  # bytes; a file occupies whole blocks
 NO_LABEL = -1  # in Parquet, as Hugging Face's `ClassLabel` has it
 CLASSES = (image_folder.NORMAL, image_folder.TUMOR)  # by label
 SLIDE, SLIDE_IN_META = COLUMNS
@@ -100,7 +100,7 @@ def write_parquet(folder: Path, split: Split, batches: Iterator[list[bytes]]) ->
         with pq.ParquetWriter(
             data / hf_parquet.file_name(split.name, shard, shards),
             SCHEMA,
-            use_dictionary=[SLIDE],  # the rest is different in each row
+            use_dictionary=[SLIDE],  # other columns differ in each row
             compression=dict.fromkeys((hf_parquet.LABEL, hf_parquet.ID, SLIDE), "snappy"),
         ) as writer:
             for start in islice(starts, SHARD_ROWS // BATCH_ROWS):
@@ -124,17 +124,17 @@ def row_group(split: Split, start: int, images: Sequence[bytes]) -> pa.Table:
 
 
 def write_slides(folder: Path, splits: Sequence[Split]) -> None:
-    """The table of slides that lies beside images, if any slide is known."""
+    """Write the table of slides beside the images, if any slide is known."""
     pairs = {i: s for split in splits for i, s in zip(split.ids, split.slides, strict=True) if s}
     if pairs:
         pd.DataFrame(pairs.items(), columns=["id", SLIDE]).to_csv(folder / BESIDE, index=False)
 
 
 class Writer(NamedTuple):
-    encode: Callable[[np.ndarray], Any]  # a batch, in any thread
+    encode: Callable[[np.ndarray], Any]  # encodes a batch; called from any thread
     write: Callable[[Path, Split, Iterator[Any]], None]
-    holds: Callable[[str], bool]  # whether a split may have that name
-    patch_bytes: int  # that a patch takes at most on disk
+    holds: Callable[[str], bool]  # whether a split can have this name
+    patch_bytes: int  # disk space of a patch, at most
 
 
 def named_in_hdf5(split: str) -> bool:

@@ -1,4 +1,4 @@
-"""Synthetic patches on disk: Kaggle's layout, plus what Kaggle keeps to itself.
+"""Synthetic patches on disk, in Kaggle's layout, with the slides and test labels.
 
 train/<id>.tif   test/<id>.tif   train_labels.csv   sample_submission.csv
 slides.csv       id,slide of all patches
@@ -23,7 +23,7 @@ from ..storage.files import whole_folder, write_json
 
 TEST_LABELS = "test_labels.csv"
 SHEET = "contact_sheet.png"
-MARK = "synthetic.json"  # says how the folder was made, and that it may be replaced
+MARK = "synthetic.json"  # records how the folder was made, and marks it as replaceable
 SHEET_COLUMNS, SHEET_ROWS = 16, 4  # of each class
 
 
@@ -36,11 +36,31 @@ def synthesize(
     overwrite: bool = False,
     progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, int]:
-    """Write a data set; the same bytes for the same arguments. Returns the patches of each split.
+    """Write a data set. The same arguments give the same bytes.
 
-    `patches` and `slides` are for training; a quarter as many patches, of half as many other slides,
-    are for testing.
-    Raises InputError for numbers that make no sense, or if the folder exists.
+    Parameters
+    ----------
+    folder
+        The folder to create.
+    patches, slides
+        Numbers for training. The test split has a quarter as many patches, of half as many other
+        slides.
+    seed
+        Random seed.
+    overwrite
+        Whether an earlier data set in `folder` may be replaced.
+    progress
+        Called with the number of patches that were written.
+
+    Returns
+    -------
+    dict of str to int
+        The number of patches of each split.
+
+    Raises
+    ------
+    InputError
+        If the numbers are invalid, or if the folder exists.
     """
     synthetic.check_size(patches, slides)
     sizes = {"train": (patches, slides), "test": synthetic.test_share(patches, slides)}
@@ -76,7 +96,7 @@ def _write_split(
 
 
 def contact_sheet(folder: Path, table: pd.DataFrame) -> Image.Image:
-    """Negatives above, positives below, so that a person can look at them."""
+    """A picture of patches: negatives in the upper half, positives in the lower half."""
     bands = []
     for label in (0, 1):
         ids = table.loc[table["label"] == label, "id"].head(SHEET_COLUMNS * SHEET_ROWS)

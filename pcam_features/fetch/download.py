@@ -1,5 +1,8 @@
-"""One address to one file: gone on with where it broke off, never larger than it may be, and under
-its name only once it is whole."""
+"""Downloading one URL to one file.
+
+An interrupted download is continued. A file never grows beyond its largest size, and gets its final
+name only when it is complete.
+"""
 
 from __future__ import annotations
 
@@ -17,20 +20,20 @@ from typing import TypeVar
 from ..errors import InputError, PcamError
 from .web import AgainError, Response, ask, refuse
 
-PART = ".download"  # the ending of what is not whole yet, which a later run goes on with
-TRIES = 6  # in a row without a byte more
+PART = ".download"  # suffix of an incomplete file, which a later run continues
+TRIES = 6  # consecutive attempts without progress
 MOST_TRIES = 100
-FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds; doubled with each try without a byte more
-HASHED = 4 << 20  # bytes of a file that are hashed at a time
+FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds; doubled after each attempt without progress
+HASHED = 4 << 20  # bytes hashed at a time
 
-pause = time.sleep  # a name of its own, so that tests need not wait
+pause = time.sleep  # replaced in tests, so that they need not wait
 T = TypeVar("T")
 Told = Callable[[int], None]
 
 
 @contextmanager
 def room_needed(path: Path) -> Iterator[None]:
-    """Raises PcamError if the disk turns out to be full."""
+    """Raise PcamError if the disk is full."""
     try:
         yield
     except OSError as error:
@@ -42,7 +45,7 @@ def room_needed(path: Path) -> Iterator[None]:
 
 
 class Part:
-    """A file that grows, and its sum so far."""
+    """An incomplete file and the checksum of its content so far."""
 
     def __init__(self, path: Path, algorithm: str, progress: Told) -> None:
         if path.is_symlink() or (path.exists() and not path.is_file()):
@@ -78,14 +81,14 @@ class Part:
 
 @dataclass
 class Known:
-    """What is known of a file at an address."""
+    """What is known about the file at a URL."""
 
-    size: int | None  # in advance: it is this file or none
-    most: int  # bytes it may have at most
-    told: bool = False  # whether the server must say how large it is
-    total: int | None = None  # what it said, or came to
-    tag: str | None = None  # of the version that a part is from
-    afresh: bool = False  # its ranges are no use: it is asked for the whole
+    size: int | None  # published size; the file must have it
+    most: int  # largest size in bytes
+    told: bool = False  # whether the server must tell the size
+    total: int | None = None  # size told by the server, or reached
+    tag: str | None = None  # entity tag of the version that the part belongs to
+    afresh: bool = False  # range requests failed; the whole file is requested
 
     @property
     def end(self) -> int | None:
@@ -102,15 +105,16 @@ def download(
     progress: Told = lambda count: None,
     say: Callable[[str], None] = lambda message: None,
 ) -> tuple[int, str]:
-    """Bring what is at `url` to `path`; gives its bytes and its sum, which must be `expected`.
+    """Download `url` to `path` and return its size and checksum, which must be `expected`.
 
-    `progress` is told of bytes as they come, and of fewer where a part is thrown away. Raises
-    PcamError for what does not come or is something else, and InputError for a part nobody can use.
+    `progress` is called with the number of new bytes; it is negative if a part is discarded. Raises
+    PcamError if the download fails or gives another file, and InputError if the incomplete file cannot
+    be continued.
     """
     partly = path.with_name(path.name + PART)
     with closing(Part(partly, algorithm, progress)) as part:
         if part.size > (known.most if known.size is None else known.size):
-            part.restart()  # of something else
+            part.restart()  # it belongs to another file
         elif part.size:
             say(f"{path.name}: {part.size:,} bytes are there already")
         for last in (False, True):
@@ -132,7 +136,7 @@ def download(
 
 
 def size_of(url: str, name: str, most: int, say: Callable[[str], None]) -> int:
-    """How large the server says a file is. Raises PcamError if it does not say, or says too much."""
+    """The size of a file as the server tells it. Raises PcamError if it is missing or too large."""
 
     def look() -> int:
         with closing(ask(url, {})) as response:
@@ -147,9 +151,9 @@ def size_of(url: str, name: str, most: int, say: Callable[[str], None]) -> int:
 
 
 def persist(work: Callable[[], T], size: Callable[[], int], name: str, say: Callable[[str], None]) -> T:
-    """The result of `work`, tried again as long as `size` grows now and then.
+    """Repeat `work` until it succeeds, and return its result.
 
-    Raises PcamError after TRIES without a byte more, or MOST_TRIES.
+    Raises PcamError after TRIES consecutive attempts without progress, or MOST_TRIES in all.
     """
     tried = fruitless = 0
     best = size()
@@ -171,7 +175,7 @@ def persist(work: Callable[[], T], size: Callable[[], int], name: str, say: Call
 
 
 def _go_on(url: str, part: Part, known: Known) -> None:
-    """Ask for what a part lacks, once. Raises AgainError if that does not make it whole."""
+    """Request the rest of a part once. Raises AgainError if it is still incomplete."""
     if part.size and part.size == known.end:
         return
     headers = {}
@@ -200,7 +204,9 @@ def _go_on(url: str, part: Part, known: Known) -> None:
 
 def _take(part: Part, known: Known, response: Response) -> None:
     tag = response.headers.get("ETag", "")
-    known.tag = tag if re.fullmatch(r'"[!#-~]{0,200}"', tag) else None  # a weak one will not do
+    known.tag = (
+        tag if re.fullmatch(r'"[!#-~]{0,200}"', tag) else None
+    )  # a weak tag does not identify the bytes
     known.afresh = False
     end = known.most if known.end is None else known.end
     for content in response.chunks(end - part.size):
@@ -211,13 +217,13 @@ def _take(part: Part, known: Known, response: Response) -> None:
         if part.size == end:
             return
     if known.end is None:
-        known.total = part.size  # all that came: the sum says whether it is all there is
+        known.total = part.size  # the checksum tells whether this is the whole file
     elif part.size < end:
         raise AgainError(f"the connection broke off after {part.size:,} of {end:,} bytes")
 
 
 def _fitting(url: str, known: Known, length: int | None) -> int | None:
-    """The size that a server says, if it can be right."""
+    """The size that the server tells, checked against what is known."""
     if length is None:
         if known.told:
             raise PcamError(f"the server of {url} does not say how large it is; name another --mirror.")
@@ -233,7 +239,7 @@ def _fitting(url: str, known: Known, length: int | None) -> int | None:
 
 
 def _range(response: Response) -> tuple[int | None, int | None, int | None]:
-    """First and last byte and total of Content-Range; None is what it does not say."""
+    """First byte, last byte and total of Content-Range; None for a missing number."""
     said = response.headers.get("Content-Range", "").strip()
     found = re.fullmatch(r"bytes (?:([0-9]{1,18})-([0-9]{1,18})|\*)/([0-9]{1,18}|\*)", said)
     if not found:
@@ -243,7 +249,7 @@ def _range(response: Response) -> tuple[int | None, int | None, int | None]:
 
 
 def _check_range(url: str, part: Part, known: Known, response: Response) -> None:
-    """Raises AgainError, and lets the whole be asked for, if a range is not what the part lacks."""
+    """Raise AgainError, and request the whole file next, if the range is not the missing part."""
     first, last, total = _range(response)
     fits = (
         first == part.size

@@ -1,4 +1,4 @@
-"""Kaggle's zip of the competition, by its own client or from a mirror: checked member by member."""
+"""Downloading Kaggle's zip with Kaggle's client or from a mirror, and checking each file in it."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ from .record import (
 )
 from .web import check_url
 
-UNCHECKED = f"{NAME}.unchecked"  # from a mirror; with its own client, a folder of that name and PART
-PATCH_FILE = 27_935  # bytes of each TIFF; zipped they are less
-AROUND_A_FILE = 512  # bytes of a zip that are not a member's
+UNCHECKED = f"{NAME}.unchecked"  # from a mirror; Kaggle's client uses a folder named NAME + PART
+PATCH_FILE = 27_935  # bytes of each TIFF before compression
+AROUND_A_FILE = 512  # bytes of overhead per file in a zip
 
 
 def expected_most() -> int:
-    """Bytes that the zip may have: hardly more than its members unpacked."""
+    """The largest size of the zip: hardly more than its files unpacked."""
     patches = kaggle_zip.TRAIN + kaggle_zip.TEST
     return patches * (PATCH_FILE + AROUND_A_FILE) + len(kaggle_zip.TABLES) * kaggle_zip.MOST_TABLE
 
 
 def fetch(folder: Path, *, mirror: str | None, dry_run: bool, bar: Bar, say: Say) -> FetchResult:
-    """Bring the competition's zip to `folder` and look at every member; gives what there is and takes.
+    """Download the competition's zip to `folder` and check every file in it.
 
-    Raises InputError for a folder with another file of that name and for a disk too small, and
-    PcamError for what cannot be had. What came is kept for the next run.
+    A partial download is kept and continued by the next run. Raises InputError if the folder has
+    another file of that name or the disk is too small, and PcamError if the download fails.
     """
     url = None if mirror is None else f"{check_url(mirror, '--mirror')}/{NAME}"
     check_folder(folder)
@@ -65,7 +65,7 @@ def fetch(folder: Path, *, mirror: str | None, dry_run: bool, bar: Bar, say: Say
 
 
 def lay_out(folder: Path) -> None:
-    """Put the zip's tables beside it, where they are not there yet: the patches are read in it."""
+    """Copy the zip's tables beside it unless they exist; patches are read from the zip."""
     zipped = Archive(folder / NAME)
     for name in kaggle_zip.TABLES:
         if not (folder / name).exists():
@@ -74,7 +74,7 @@ def lay_out(folder: Path) -> None:
 
 
 def is_done(folder: Path) -> bool:
-    """Whether the zip has the size that is recorded. Raises InputError if it has another."""
+    """Whether the zip is recorded. Raises InputError if its size is not the recorded one."""
     record, path = read_record(folder).get(NAME), folder / NAME
     if record is None or not path.is_file():
         return False
@@ -84,7 +84,7 @@ def is_done(folder: Path) -> bool:
 
 
 def _forecast(folder: Path, url: str | None, say: Say) -> FetchResult:
-    """Say what is left to download. Raises InputError if the disk is too small for it."""
+    """Print how much is left to download. Raises InputError if the disk is too small."""
     unchecked = folder / UNCHECKED
     left = 0
     if not (is_done(folder) or (folder / NAME).exists() or unchecked.is_file()):
@@ -98,7 +98,7 @@ def _forecast(folder: Path, url: str | None, say: Say) -> FetchResult:
 
 
 def _check(path: Path, bar: Bar) -> None:
-    """Raises InputError for a zip that is not Kaggle's."""
+    """Raise InputError for a zip that is not Kaggle's."""
     if flaw := _flaw(path, bar):
         raise InputError(f"{path} is not Kaggle's zip: {flaw}; move it away and run again.")
 
@@ -110,7 +110,7 @@ def _flaw(path: Path, bar: Bar) -> str:
 
 
 def _bring(folder: Path, url: str | None, bar: Bar, say: Say) -> FetchRecord:
-    """Download, check, and only then give the zip its name."""
+    """Download and check the zip, and rename it to its final name only then."""
     by_client = folder / (NAME + PART)
     if url:
         came = folder / UNCHECKED

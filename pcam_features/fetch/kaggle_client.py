@@ -1,4 +1,4 @@
-"""Kaggle's own client, in a process of its own: importing it signs in, prints, or exits."""
+"""Kaggle's client, run in a separate process because importing it signs in, prints or exits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .record import Bar
 
 COMPETITION = ZIP.removesuffix(".zip")
 RULES = f"https://www.kaggle.com/competitions/{COMPETITION}/rules"
-MARKER = ".kaggle-partial"  # what the client keeps beside a file that it can go on with
+MARKER = ".kaggle-partial"  # suffix of the client's record of an incomplete download
 POLL = 0.5  # seconds
 SIGN_IN = (
     "make a token at https://www.kaggle.com/settings/api and save it to ~/.kaggle/access_token, "
@@ -25,7 +25,7 @@ SIGN_IN = (
 TOKENS = ("KAGGLE_API_TOKEN", "KAGGLE_KEY")
 TOKEN_FILES = ("access_token", "access_token.txt", "kaggle.json", "credentials.json")
 
-# What the client says, and what it means: the first that fits.
+# Patterns in the client's output and their meaning; the first match is used.
 MEANINGS = (
     (
         r"No module named '?kaggle\b",
@@ -49,13 +49,13 @@ MEANINGS = (
 
 
 def download(folder: Path, bar: Bar) -> Path:
-    """Let the client download the competition's zip into `folder`, going on with what is there.
+    """Download the competition's zip into `folder` with the client, continuing a partial download.
 
-    Raises PcamError with what is to be done if it does not.
+    Raises PcamError, which says what to do, if the download fails.
     """
     folder.mkdir(parents=True, exist_ok=True)
     found = folder / ZIP
-    # -P: a kaggle.py where the user happens to be is not run
+    # -P: a file named kaggle.py in the current folder is not imported
     words = [sys.executable, "-P", "-m", "kaggle", "competitions", "download", "-q"]
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         with subprocess.Popen(  # noqa: S603 - our own interpreter and fixed words
@@ -79,7 +79,7 @@ def download(folder: Path, bar: Bar) -> Path:
 
 
 def _watch(process: subprocess.Popen[bytes], found: Path, bar: Bar) -> None:
-    """Show how the file grows until the client ends."""
+    """Show the growth of the file until the client ends."""
     while (size := _expected(found)) is None:
         if _ended(process):
             return
@@ -107,7 +107,7 @@ def _grown(found: Path) -> int:
 
 
 def _expected(found: Path) -> int | None:
-    """How large the client says that the file will be, once it has begun."""
+    """The size of the file according to the client; None before the download begins."""
     try:
         size = json.loads(found.with_name(found.name + MARKER).read_text(encoding="utf-8"))["size"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -122,9 +122,9 @@ def _text(stream: object) -> str:
 
 
 def meaning(out: str, err: str) -> str:
-    """What went wrong, and what to do, from what the client printed."""
+    """The error and what to do, from the client's output."""
     if re.search("Authentication required|Could not find kaggle.json|Invalid credentials", out + err):
-        # It says the same of a token that is not there and of one that is refused.
+        # The client prints the same for a missing token and for a refused one.
         if has_token():
             return f"Kaggle refuses the token that is there; {SIGN_IN}"
         return f"Kaggle wants to know who you are and there is no token; {SIGN_IN}"
@@ -135,7 +135,7 @@ def meaning(out: str, err: str) -> str:
 
 
 def _last_words(out: str, err: str) -> str:
-    """The last line that says what happened: below a traceback, but above advice about the client."""
+    """The last line of the error: below a traceback, but above advice about the client."""
     text = err.strip() or out.strip()
     if "Traceback (most recent" not in text:
         text = re.split(r"\n\s*\n", text)[0]
@@ -144,7 +144,7 @@ def _last_words(out: str, err: str) -> str:
 
 
 def has_token() -> bool:
-    """Whether there is something to sign in with, where the client looks for it."""
+    """Whether there is a token where the client looks for it."""
     if any(os.environ.get(name) for name in TOKENS):
         return True
     config = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")

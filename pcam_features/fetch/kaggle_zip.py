@@ -1,4 +1,4 @@
-"""Kaggle's zip, looked at member by member before anybody relies on it."""
+"""Checking Kaggle's zip file by file before it is used."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ..sources.images import LARGEST_FILE
 
 TRAIN, TEST = 220_025, 57_458  # patches
 TABLES = (kaggle.LABELS, kaggle.SAMPLE)
-MOST_BYTES = 16 << 30  # of the zip, and of all its members together
+MOST_BYTES = 16 << 30  # size of the zip, and of all its files together
 MOST_PATCH, MOST_TABLE = LARGEST_FILE, kaggle.LARGEST_ZIPPED
-MOST_DIRECTORY = 64 << 20  # of the list of members, which is taken into memory whole
+MOST_DIRECTORY = 64 << 20  # size of the zip's directory, which is read into memory
 CHUNK = 1 << 20
 DAMAGES = (
     *(zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, struct.error, EOFError),
@@ -27,7 +27,7 @@ DAMAGES = (
 
 
 class _Careful(io.BufferedReader):
-    """A file of which nobody takes more into memory at once than a list of members may have."""
+    """A file that refuses to read more at once than the largest directory of a zip."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         here = self.tell()
@@ -39,9 +39,9 @@ class _Careful(io.BufferedReader):
 
 
 def flaw_of(path: Path, progress: Callable[[int], None] = lambda count: None) -> str:
-    """What is wrong with a zip of Kaggle's; nothing if every member is there and has its sum.
+    """The fault of a zip, as text; empty if every file is there and has the right CRC-32.
 
-    `progress` is told of members as they are read.
+    `progress` is called with the number of files read.
     """
     if path.stat().st_size > MOST_BYTES:
         return f"it has more than {MOST_BYTES >> 30} GiB"
@@ -98,7 +98,7 @@ def _flaw_of_members(archive: zipfile.ZipFile, progress: Callable[[int], None]) 
         try:
             with archive.open(member) as stream:
                 while stream.read(CHUNK):
-                    pass  # at its end, zipfile holds what came to its sum
+                    pass  # zipfile compares the CRC-32 at the end
         except DAMAGES as error:
             return f"member {member.filename[:200]} is damaged ({_words(error)})"
         progress(1)

@@ -1,4 +1,4 @@
-"""PatchCamelyon's nine files, from Zenodo or a mirror: checked by their published sums, unpacked."""
+"""Downloading PatchCamelyon's nine files from Zenodo or a mirror, checked by MD5 and unpacked."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from .record import (
 from .web import check_url
 
 ZENODO = "https://zenodo.org/records/2546921/files"
-MOST_META = 64 << 20  # bytes of a table, whose size is not published
+MOST_META = 64 << 20  # bytes; the sizes of the tables are not published
 CHUNK = 4 << 20
 
 
 @dataclass(frozen=True)
 class Published:
-    """A file as it is published; `unpacked` is the bytes it may have then, 0 if it is not packed."""
+    """A published file. `unpacked` is its largest unpacked size in bytes; 0 if it is not packed."""
 
     name: str
     md5: str
@@ -51,7 +51,7 @@ class Published:
 
 
 def _pixels(split: str, rows: int, md5: str, size: int) -> Published:
-    most = rows * PIXEL_BYTES * 65 // 64 + (1 << 20)  # HDF5's own tables are small
+    most = rows * PIXEL_BYTES * 65 // 64 + (1 << 20)  # HDF5's overhead is small
     return Published(f"{STEM}{split}_{PIXELS}.h5{PACKED}", md5, size, size, most)
 
 
@@ -64,8 +64,8 @@ def _meta(split: str, md5: str) -> Published:
     return Published(f"{STEM}{split}_meta.csv", md5, None, MOST_META)
 
 
-# The largest first: there is most room then. The published README has the sums of valid and test
-# the wrong way round; these are those of the files.
+# The largest file first, while most disk space is free. The published README swaps the checksums of
+# valid and test; these are the checksums of the files.
 FILES = (
     _pixels("train", 262_144, "1571f514728f59376b705fc836ff4b63", 6_421_353_462),
     _pixels("valid", 32_768, "d5b63470df7cfa627aeec8b9dc0c066e", 805_965_320),
@@ -81,12 +81,12 @@ FILES = (
 
 @dataclass(frozen=True)
 class Step:
-    """What is to be done for a file, in bytes at most; `there` is one that only lacks its check."""
+    """The work left for a file, in bytes at most. `there` marks a file that only has to be checked."""
 
     file: Published
     there: bool
     download: int
-    frees: int  # once it is unpacked
+    frees: int  # bytes that are freed when it is unpacked
 
 
 def fetch(
@@ -99,10 +99,10 @@ def fetch(
     say: Say,
     files: Sequence[Published] | None = None,
 ) -> FetchResult:
-    """Bring PatchCamelyon to `folder`, doing only what is left to do; gives what there is and takes.
+    """Download PatchCamelyon to `folder`. Finished files are kept, and skipped by a later run.
 
-    Raises InputError for a folder with other files of the same names and for a disk too small, and
-    PcamError for what cannot be had. What is finished stays.
+    Raises InputError if the folder has other files with the same names or the disk is too small, and
+    PcamError if a file cannot be downloaded.
     """
     wanted = FILES if files is None else files
     base = None if mirror is None else check_url(mirror, "--mirror")
@@ -127,7 +127,7 @@ def fetch(
 
 
 def steps_of(folder: Path, wanted: Sequence[Published], keep_packed: bool) -> list[Step]:
-    """What is left to do, in order. Raises InputError if a file in the way is not what was fetched."""
+    """The steps left, in order. Raises InputError if an existing file was not downloaded by pcam."""
     record = read_record(folder)
     steps = []
     for file in wanted:
@@ -148,7 +148,7 @@ def steps_of(folder: Path, wanted: Sequence[Published], keep_packed: bool) -> li
 
 
 def is_done(folder: Path, file: Published, record: FetchRecord | None) -> bool:
-    """Whether the record says that a file was fetched, and it still has the size it had."""
+    """Whether a file is recorded as downloaded and still has the recorded size."""
     final = folder / file.final
     if record is None or record.md5 != file.md5 or not final.is_file():
         return False
@@ -166,7 +166,7 @@ def _in_the_way(path: Path) -> str:
 
 
 def room(steps: Sequence[Step]) -> int:
-    """Bytes of disk at the most crowded moment: what is unpacked stands beside what it is from."""
+    """Disk space needed when it is fullest: an unpacked file is beside its packed one."""
     used = most = 0
     for step in steps:
         used += step.download + step.file.unpacked
@@ -182,7 +182,7 @@ def _forecast(folder: Path, steps: Sequence[Step], say: Say) -> FetchResult:
 
 
 def _check(path: Path, file: Published, bar: Bar) -> None:
-    """Raises InputError if a file that stands there unrecorded is another."""
+    """Raise InputError if a file without a record has another checksum."""
     with bar_for(bar, f"check {path.name}", path.stat().st_size) as progress:
         found = hash_file(path, "md5", progress)
     if found != file.md5:
@@ -209,9 +209,9 @@ def _do(folder: Path, step: Step, url: str, keep_packed: bool, bar: Bar, say: Sa
 
 
 def unpack(packed: Path, final: Path, most: int, bar: Bar) -> Unpacked:
-    """Unpack into a file of at most so many bytes; gives its name, bytes and sum.
+    """Unpack a file into `final`, of at most `most` bytes.
 
-    Raises PcamError for what cannot be unpacked, and InputError if `final` is there and differs.
+    Raises PcamError if it cannot be unpacked, and InputError if `final` exists and differs.
     """
     found, size = hashlib.sha256(), 0
     with whole_file(final) as temporary:
@@ -249,7 +249,7 @@ def _next(unpacked: gzip.GzipFile, packed: Path) -> bytes:
 
 
 def _tidy(folder: Path, wanted: Sequence[Published]) -> None:
-    """Remove what a run left packed that was stopped after it had unpacked and recorded it."""
+    """Remove packed files that an interrupted run had unpacked and recorded, but not removed."""
     record = read_record(folder)
     for file in wanted:
         known, packed = record.get(file.name), folder / file.name

@@ -1,4 +1,4 @@
-"""What was fetched to a folder, where from, and whether there is room for more."""
+"""The record of downloaded files, and the disk space that a download needs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..storage.files import read_json, readable, write_json
 
 RECORD = "fetched.json"
-SMALL = 8 << 20  # bytes: done before a bar is worth it
+SMALL = 8 << 20  # bytes; smaller files are shown without a progress bar
 CHUNK = 4 << 20
 
 Say = Callable[[str], None]
@@ -142,19 +142,19 @@ def hash_file(path: Path, algorithm: str, progress: Callable[[int], None] = lamb
 
 
 def bar_for(bar: Bar, title: str, size: int) -> AbstractContextManager[Callable[[int], None]]:
-    """Progress in bytes, where there is enough to wait for."""
+    """A progress bar in bytes; none for small files."""
     return bar(title, size, "bytes") if size >= SMALL else nullcontext(lambda count: None)
 
 
 def check_folder(folder: Path) -> None:
-    """Raises InputError if `folder` is not one, or cannot be made."""
+    """Raise InputError if `folder` is not a folder, or cannot be created."""
     there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
     if not there.is_dir():
         raise InputError(f"{there} is not a folder; name one to fetch to.")
 
 
 def check_room(folder: Path, download: int, room: int, say: Say) -> None:
-    """Say what fetching takes. Raises InputError if the disk has less."""
+    """Print how much will be downloaded. Raises InputError if the disk has too little free space."""
     if not download and not room:
         say("nothing is left to download")
         return

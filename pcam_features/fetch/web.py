@@ -1,4 +1,4 @@
-"""One question to a server whose answer may be anything: too slow, endless, elsewhere or nonsense."""
+"""One HTTP request, with limits on the time, size and redirections of the answer."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .. import __version__
 from ..errors import InputError, PcamError
 
 TIMEOUT = 60.0  # seconds without a byte
-WINDOW, LEAST = 60.0, 16 << 10  # fewer bytes in so many seconds are too slow
-HEADERS = 1 << 20  # bytes before the content begins, and of what stands around it
+WINDOW, LEAST = 60.0, 16 << 10  # fewer bytes in that time are too slow
+HEADERS = 1 << 20  # bytes of headers and of HTTP framing
 CHUNK = 1 << 20
 REDIRECTS = 5
 MOVED = (301, 302, 303, 307, 308)
-BUSY = (408, 425, 429)  # and all from 500 on: asked again
-LONGEST_ASKED = 300.0  # seconds that a server may ask us to wait
+BUSY = (408, 425, 429)  # retried, as is every status from 500
+LONGEST_ASKED = 300.0  # seconds; the longest Retry-After that is followed
 REMEDIES = {
     401: "asks for a password",
     403: "does not give it to you; it may be open from another network, or at another --mirror",
@@ -34,7 +34,7 @@ REMEDIES = {
 
 
 class AgainError(Exception):
-    """What may go better at the next try."""
+    """A failure that may be temporary, so that the request is repeated."""
 
     def __init__(self, reason: str, wait: float = 0.0) -> None:
         super().__init__(reason)
@@ -42,10 +42,10 @@ class AgainError(Exception):
 
 
 class _Paced(io.RawIOBase):
-    """A socket's bytes, as long as they come fast enough and are not more than they may be.
+    """The bytes of a socket, with limits on their number and on the time spent waiting.
 
-    It counts below HTTP, so that headers, chunks and trailers without end are caught as well. Only
-    the time spent waiting counts: it is not the server's fault if our disk is slow.
+    It counts below HTTP, so that endless headers, chunks and trailers are caught as well. Only the time
+    spent waiting for the server counts, not the time for writing to a slow disk.
     """
 
     def __init__(self, raw: io.RawIOBase) -> None:
@@ -82,8 +82,8 @@ class Response(http.client.HTTPResponse):
         self.fp = io.BufferedReader(self.paced)
 
     def chunks(self, most: int) -> Iterator[bytes]:
-        """The content, of which `most` bytes may come. Raises AgainError where it breaks off."""
-        self.paced.room = 2 * most + HEADERS  # chunks need not be large, but nor mostly wrapping
+        """The content, at most `most` bytes. Raises AgainError if the connection breaks."""
+        self.paced.room = 2 * most + HEADERS  # chunks may be small, but not mostly framing
         try:
             while content := self.read1(CHUNK):
                 yield content
@@ -116,7 +116,7 @@ class _Connections(urllib.request.AbstractHTTPHandler):
 
 
 def reason_of(error: BaseException) -> str:
-    """What went wrong, in a few words."""
+    """A short reason for an error."""
     reason = getattr(error, "reason", None) or error  # urllib wraps what happened
     if isinstance(reason, TimeoutError):
         return "nothing came for too long"
@@ -127,7 +127,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def check_url(url: str, option: str) -> str:
-    """The address without its last slash. Raises InputError if it is none of http or https."""
+    """The URL without its last slash. Raises InputError unless it is an http or https URL."""
     try:
         parts = urlsplit(url)
         plain = bool(parts.hostname) and (parts.port is None or parts.port > 0)
@@ -143,9 +143,9 @@ def check_url(url: str, option: str) -> str:
 
 
 def ask(url: str, headers: dict[str, str]) -> Response:
-    """The answer at an address or where it is redirected to, whatever its status.
+    """The response of a URL, after redirections, with any status.
 
-    Raises AgainError if there is none, and PcamError for redirections that are not followed.
+    Raises AgainError if there is no response, and PcamError for a redirection that is not allowed.
     """
     at = url
     for _ in range(REDIRECTS + 1):
@@ -160,7 +160,7 @@ def ask(url: str, headers: dict[str, str]) -> Response:
 
 
 def _ask_once(url: str, headers: dict[str, str]) -> Response:
-    opener = urllib.request.OpenerDirector()  # only what is needed: neither files nor FTP
+    opener = urllib.request.OpenerDirector()  # HTTP and HTTPS only: neither files nor FTP
     opener.add_handler(urllib.request.ProxyHandler())
     opener.add_handler(_Connections())
     opener.addheaders = [
@@ -202,7 +202,7 @@ def _followed(url: str, location: str) -> str:
 
 
 def refuse(url: str, response: Response) -> None:
-    """Raises AgainError for a server that is busy, and PcamError for one that says no."""
+    """Raise AgainError if the server is busy, and PcamError if it refuses the request."""
     status = response.status
     if status in BUSY or status >= 500:
         what = "asks to be left alone for a while" if status == 429 else "is out of order"
@@ -214,7 +214,7 @@ def refuse(url: str, response: Response) -> None:
 
 
 def _asked_wait(words: str) -> float:
-    """Seconds in Retry-After, which has them or a date."""
+    """The seconds to wait from a Retry-After header, which holds seconds or a date."""
     if words.isascii() and words.isdigit():
         return min(float(words[:9]), LONGEST_ASKED)
     try:
