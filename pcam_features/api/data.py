@@ -242,6 +242,8 @@ class Extraction:
 
     def verify(self, progress: Progress) -> None:
         """Raises InputError for a patch whose id is not the SHA-1 of its pixels."""
+        if self.source.fit:
+            raise InputError("--verify compares ids with unchanged 96×96 patches; leave out --verify.")
         with shown(progress, "verify", sum(map(len, self.splits)), "patches") as advance:
             extraction.verify(self.splits, self.threads, advance)
 

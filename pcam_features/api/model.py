@@ -562,7 +562,9 @@ def fit(
         For a store that a model cannot be fitted on.
     """
     if folds_from is not None and (folds is not None or groups is not None):
-        raise InputError("--folds-from says it all; leave out --folds and --groups.")
+        raise InputError(
+            "--folds-from already defines the folds and groups; leave out --folds and --groups."
+        )
     opened = store if isinstance(store, Store) else open_store(store)
     folder = Path(path)
     bundles.check_free(folder, overwrite=overwrite)
@@ -578,7 +580,7 @@ def fit(
         dealt = learning.deal(opened, split, folds or FOLDS, seed, known)
     log(f"folds: {dealt.count}, {dealt.protocol}")
     if kept := kept_steps(folder):
-        log(f"going on with {unfinished(folder)}: {kept} steps of an earlier fit are kept")
+        log(f"continuing {unfinished(folder)}: {kept} steps of an earlier run are reused")
     options = learning.FitOptions(
         Compute(target.NAME, threads or joblib.cpu_count(), seed),
         trials=trials,

@@ -10,7 +10,7 @@ import typer
 
 from .. import __version__
 from ..constants import Device, Timed
-from ..errors import InputError, PcamError
+from ..errors import PcamError
 from . import console, data, model, network, show
 from .options import (
     DeviceOption,
@@ -28,7 +28,6 @@ from .options import (
     SplitsOption,
     ThreadsOption,
     complete_family,
-    cores,
 )
 
 app = typer.Typer(
@@ -146,56 +145,37 @@ def extract(
 
     If the command is stopped, run it again to continue.
     """
+    from ..api.data import Extraction, open_source
+    from ..api.progress import Reporter
     from ..encoders.options import EncoderOptions, names_in
-    from ..engine.devices import choose
-    from ..extraction.extract import extract as run
-    from ..extraction.extract import forecast, left_to_cpu
-    from ..extraction.extract import verify as check
-    from ..extraction.measuring import kernels_in
     from ..extraction.selection import families_named
-    from ..sources.detect import open_source
 
     asked = EncoderOptions(encoder, size, names_in(depths), names_in(pools), views, precision, runtime)
     wanted = families_named(families, asked)
-    target, why = choose(device)
-    console.say(why)
-    for name in left_to_cpu(wanted, target.NAME):
-        console.say(f"{name} is computed on the CPU; add --runtime cuda to compute it on the GPU")
-    opened, slides_from = open_source(
+    bars = Reporter(console.progress)
+    opened = open_source(
         source,
         kind=kind,
         slides=slides,
         positive=positive,
         fit=fit,
         mpp=mpp,
-        unpacking=console.progress,
+        progress=bars,
+        log=console.say,
     )
-    console.say(slides_from)
-    splits = opened.only(split)
-    if verify and opened.fit:
-        raise InputError("--verify compares ids with unchanged 96×96 patches; leave out --verify.")
+    work = Extraction(
+        features,
+        opened,
+        wanted,
+        split=split,
+        device=device,
+        threads=threads,
+        overwrite=overwrite,
+        log=console.say,
+    )
     if verify:
-        total = sum(len(part) for part in splits)
-        with console.progress("verify", total, "patches") as advance:
-            check(splits, cores(threads), advance)
-    plan = forecast(features, opened, splits, wanted, target.NAME, overwrite=overwrite)
-    if not dry_run:
-        kernels = kernels_in(wanted)
-        if plan.patches_to_measure and not target.compiled_before(kernels):
-            console.say(
-                f"compiling {len(kernels)} kernels for {target.NAME}; this takes about a minute, once"
-            )
-        with console.progress("extract", plan.patches_to_measure, "patches") as advance:
-            run(
-                features,
-                opened,
-                splits,
-                wanted,
-                target,
-                cores(threads),
-                overwrite=overwrite,
-                progress=advance,
-            )
+        work.verify(bars)
+    plan = work.plan() if dry_run else work.run(bars)
     if json:
         console.as_json(plan.to_dict() | {"dry_run": dry_run, "features": str(features)})
         return
@@ -304,7 +284,7 @@ def main() -> None:
     try:
         app()
     except PcamError as error:
-        console.error(str(error))
+        console.error(error.command_line or str(error))
         sys.exit(error.exit_code)
     except OSError as error:
         console.error(f"cannot read or write {error.filename or 'a file'}: {error.strerror or error}.")

@@ -78,61 +78,28 @@ def fit(
     Each group of families gets one XGBoost model and one kernel ridge model. If the command is stopped,
     run it again to continue.
     """
-    from ..engine.devices import choose
-    from ..grouping.folds import read_folds
-    from ..learn import fit as learning
-    from ..learn.bundle import check_free
-    from ..learn.settings import Compute
-    from ..learn.steps import kept_steps
-    from ..learn.training import steps
-    from ..sources.slides import read_slides
-    from ..storage.resumable import unfinished
-    from ..store.store import open_store
+    from ..api.model import fit as run
+    from ..api.progress import Reporter
 
-    if folds_from is not None and (folds is not None or groups is not None):
-        raise InputError(
-            "--folds-from already defines the folds and groups; leave out --folds and --groups."
-        )
-    store = open_store(features)
-    check_free(model, overwrite=overwrite)
-    names = learning.families_to_use(store, split, families)
-    target, why = choose(device)
-    console.say(why)
-    if folds_from is not None:
-        dealt = read_folds(folds_from, store.patches(split))
-    else:
-        known = None if groups is None else (unit_of(groups), read_slides(groups))
-        dealt = learning.deal(store, split, folds or FOLDS, seed, known)
-    console.say(f"folds: {dealt.count}, {dealt.protocol}")
-    if kept := kept_steps(model):
-        console.say(f"continuing {unfinished(model)}: {kept} steps of an earlier run are reused")
-    options = learning.FitOptions(
-        Compute(target.NAME, cores(threads), seed),
-        trials=trials,
-        memory_bytes=None if max_memory is None else int(max_memory * 2**30),
-        overwrite=overwrite,
-    )
-    with (
-        console.stops_at_once("stopped; run the same command again to continue"),
-        console.progress("fit", steps(names, dealt.count, trials), "steps") as advance,
-    ):
-        bundle = learning.fit(
-            store,
+    with console.stops_at_once("stopped; run the same command again to continue"):
+        fitted = run(
+            features,
             model,
             split=split,
-            families=names,
-            folds=dealt,
-            options=options,
-            progress=advance,
+            families=families,
+            folds=folds,
+            folds_from=folds_from,
+            groups=groups,
+            trials=trials,
+            max_memory=max_memory,
+            device=device,
+            threads=threads,
+            seed=seed,
+            overwrite=overwrite,
+            progress=Reporter(console.progress),
+            log=console.say,
         )
-    show.scores(bundle, model, json)
-
-
-def unit_of(spec: str) -> str:
-    """The name of the groups in a table: the column named in the specification, or `slide`."""
-    from ..sources.slides import parse
-
-    return parse(spec)[1] or "slide"
+    show.scores(fitted.bundle, model, json)
 
 
 def predicted(model: Path, store: Store, split: str, threads: int) -> tuple[list[str], Any, bool]:
