@@ -196,5 +196,5 @@ def test_mechanics_a_folder_that_is_not_ours_is_left(
     file.write_text("precious")
     result = pcam(*command(store_folder, tmp_path / "model", "--overwrite"))
     assert result.code == 2
-    assert "not an unfinished model" in result.err
+    assert "was not created by pcam as an unfinished model" in result.err
     assert file.read_text() == "precious"
