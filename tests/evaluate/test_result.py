@@ -40,7 +40,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             score = 1 / (1 + np.exp(-(2 * labels - 1 + rng.normal(size=n) * noise)))
             columns["label" if len(noises) == 1 else f"seed_{k}"] = score.round(6)
         pd.DataFrame(columns).to_csv(f"{name}.csv", index=False)
-    cost = '{"parameters": 1234, "predict_patches_per_second": 5.5, "train_device": "x"}'
+    cost = '{"parameters": 1234, "train_device": "x", "predict_patches_per_second": 5.5}'
     Path("good.cost.json").write_text(cost)
     return tmp_path
 
