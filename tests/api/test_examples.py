@@ -17,6 +17,8 @@ MODULES = (
     "pcam_features.api.model",
     "pcam_features.encoders.registry",
     "pcam_features.extraction.selection",
+    "pcam_features.learn.estimators",
+    "pcam_features.sklearn",
 )
 
 
