@@ -317,7 +317,7 @@ def test_mechanics_overwrite_spares_real_data_and_swapped_arguments(
     store = Path(shutil.copytree(store_folder, tmp_path / "store"))
     model = Path(shutil.copytree(model_folder, tmp_path / "model"))
     refused(pcam("extract", source, model, "--overwrite"), "not a feature store")
-    refused(pcam("fit", store, store, "--overwrite"), "not a model")
+    refused(pcam("fit", store, store, "--overwrite"), "not created by pcam as a model")
     refused(pcam("predict", store, model, tmp_path / "p.csv"), "right order")
     assert (model / "all" / "trees.ubj").exists()
 
@@ -337,7 +337,7 @@ def test_mechanics_a_hostile_store_cannot_name_a_path(
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        (("extract", "{source}/..", "{out}"), "but is none"),
+        (("extract", "{source}/..", "{out}"), "is not a source itself but contains one"),
         (("extract", "nothing", "{out}", "--kind", "synthetic"), "not of the form"),
         (("extract", "{source}", "{out}", "--families", "colour"), "no family called colour"),
         (("extract", "{source}", "{out}", "--split", "valid"), "no split 'valid'"),
