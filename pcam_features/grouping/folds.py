@@ -162,7 +162,9 @@ def read_fold_parquet(path: Path) -> pd.DataFrame:
         found, schema = parquet.open_file(path)
         wanted = [name for name in ("id", "fold", "group") if name in schema.names]
         if not {"id", "fold"} <= set(wanted) or any(schema.names.count(name) > 1 for name in wanted):
-            raise InputError(f"{path} must have exactly one column id and one column fold; correct it.")
+            raise InputError(
+                f"{path} has no column id or no column fold, or two of them; exactly one column id is needed."
+            )
         if not all(pa.types.is_integer(schema.field(name).type) for name in wanted[1:]):
             raise InputError(
                 f"the folds in {path} are not whole numbers; use integers for fold and group."

@@ -73,7 +73,7 @@ CHANGES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "other patches": lambda t: t.assign(id=[f"x{k}" for k in range(len(t))]),
     "more than once": lambda t: pd.concat([t, t.iloc[:1]]),
     "group in two folds": lambda t: t.assign(group=0),
-    "are 2": lambda t: t.assign(fold=t["fold"].clip(upper=1), group=t["fold"].clip(upper=1)),
+    "has 2 folds": lambda t: t.assign(fold=t["fold"].clip(upper=1), group=t["fold"].clip(upper=1)),
     "both classes": lambda t: t.assign(fold=3 * t["label"].astype(int) + t["fold"] % 2).drop(
         columns="group"
     ),
@@ -148,7 +148,7 @@ def test_mechanics_groups_stand_in_for_slides(pcam: Run, store_folder: Path, tmp
     pd.DataFrame({"id": patches["id"][1:], "center": "c"}).to_csv(groups, index=False)
     refused = pcam("fit", store_folder, tmp_path / "other", *options)
     assert refused.code == 2
-    assert "1 of 240 patches are not in the table of --groups" in refused.err
+    assert "the table of --groups lacks 1 of 240 patches" in refused.err
 
 
 def test_mechanics_two_slides_of_a_class_are_too_few() -> None:
