@@ -163,7 +163,7 @@ def read_fold_parquet(path: Path) -> pd.DataFrame:
         wanted = [name for name in ("id", "fold", "group") if name in schema.names]
         if not {"id", "fold"} <= set(wanted) or any(schema.names.count(name) > 1 for name in wanted):
             raise InputError(
-                f"{path} has no column id or no column fold, or two of them; exactly one column id is needed."
+                f"{path} has no column id or no column fold, or has one twice; correct it."
             )
         if not all(pa.types.is_integer(schema.field(name).type) for name in wanted[1:]):
             raise InputError(
