@@ -105,7 +105,7 @@ def fit(
 def predicted(model: Path, store: Store, split: str, threads: int) -> tuple[list[str], Any, bool]:
     """Ids, probabilities, and whether they are new predictions rather than out-of-fold ones."""
     from ..learn.bundle import read
-    from ..learn.predict import fitted_on, out_of_fold, seen_before
+    from ..learn.predict import fitted_on, other_scale, out_of_fold, seen_before
     from ..learn.predict import predict as run
 
     bundle = read(model)
@@ -117,6 +117,8 @@ def predicted(model: Path, store: Store, split: str, threads: int) -> tuple[list
             f"warning: the model was trained on {seen:,} of these patches; scores on them are too "
             "optimistic"
         )
+    if scale := other_scale(bundle, store):
+        console.say(f"warning: {scale}")
     return *run(bundle, store, split, cores(threads)), True
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 from ..constants import ENCODERS
 from ..errors import InputError
 from ..grouping.folds import TABLE, read_fold_table
+from ..sources.fitting import Fit
 from ..storage import costs, parquet
 from ..store.store import Store
 from ..store.values import stored
@@ -22,6 +23,7 @@ from .stack import COMBINED
 
 # Options of `pcam extract` that an encoder's facts in a manifest tell.
 OPTIONS = ("encoder", "size", "depths", "pools", "views", "precision", "runtime")
+AS_THEY_ARE = "patches have 96×96 pixels and are used as they are"
 SAFE = re.compile("[a-z0-9_,]+")  # what is repeated from a manifest in advice
 
 
@@ -109,6 +111,19 @@ def seen_before(path: Path, store: Store, split: str) -> int:
     """How many of a split's patches the model at `path` was fitted on."""
     learned = set(read_fold_table(path / TABLE)["id"])
     return len(learned & set(store.patches(split)["id"]))
+
+
+def other_scale(bundle: Bundle, store: Store) -> str | None:
+    """A warning, if a store's patches were brought to 96×96 pixels in another way than the model's."""
+    ours, theirs = bundle.manifest.source.source.fit, store.manifest.source.fit
+    if ours == theirs:
+        return None
+    fitted, here = (
+        AS_THEY_ARE if fit is None else Fit.from_dict(fit).sentence() for fit in (ours, theirs)
+    )
+    return (
+        f"the scale of these patches may differ from the model's. Of the model: {fitted}. Here: {here}"
+    )
 
 
 def cost(path: Path, store: Path, seconds: float | None, threads: int) -> costs.Cost:

@@ -301,7 +301,7 @@ def test_oracle_a_patch_enlarged_twice_has_nearly_the_features_of_the_original(
 
 
 def test_mechanics_extract_fit_and_predict_run_on_patches_of_224_pixels(
-    synthetic_folder: Path, tmp_path: Path, pcam: Run
+    synthetic_folder: Path, store_folder: Path, tmp_path: Path, pcam: Run
 ) -> None:
     """Enlarged synthetic patches, saved as RGBA images."""
     source, _ = open_source(str(synthetic_folder))
@@ -335,3 +335,7 @@ def test_mechanics_extract_fit_and_predict_run_on_patches_of_224_pixels(
     result = pcam("predict", tmp_path / "model", tmp_path / "store", out, "--split", "test")
     assert result.code == 0, result.err
     assert pd.read_csv(out)["label"].between(0, 1).all()
+    assert "scale of these patches" not in result.err
+    result = pcam("predict", tmp_path / "model", store_folder, out, "--split", "test")
+    assert result.code == 0, result.err
+    assert "scale of these patches may differ from the model's" in result.err
