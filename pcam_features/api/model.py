@@ -31,7 +31,7 @@ from ..learn.bundle import Bundle
 from ..learn.explain_patch import SHOWN, moving
 from ..learn.explain_patch import explain as explain_stored
 from ..learn.names import IMPORTANCE, OUT_OF_FOLD
-from ..learn.predict import fitted_on, predict
+from ..learn.predict import fitted_on, other_scale, out_of_fold, predict, seen_before
 from ..learn.settings import Compute
 from ..learn.steps import kept_steps
 from ..learn.training import steps
@@ -107,6 +107,30 @@ class Explanation:
             f"{table.to_html(border=0, float_format=lambda value: f'{value:.4g}')}"
             f"<p>{escape(explanation_page.adding_up(self.record))}.</p>"
         )
+
+
+@dataclass(frozen=True)
+class SplitPredictions:
+    """Predictions for a split of a store.
+
+    Parameters
+    ----------
+    ids
+        The ids of the patches, in the store's order.
+    probabilities
+        The probability of tumor of each, float64 (n,).
+    out_of_fold
+        Whether the model was fitted on these patches, so that these are out-of-fold predictions.
+    """
+
+    ids: list[str]
+    probabilities: np.ndarray
+    out_of_fold: bool
+
+    def to_series(self) -> pd.Series[float]:
+        """The probabilities, indexed by id."""
+        index = pd.Index(self.ids, name="id")
+        return pd.Series(self.probabilities, index=index, name="probability")
 
 
 class Model:
@@ -246,6 +270,54 @@ class Model:
         return self._probabilities(data, Computing(choice, encoder, device, threads, progress))
 
     @for_python
+    def predict_split(
+        self,
+        store: Store | str | Path,
+        split: str = "test",
+        *,
+        threads: int = 0,
+        log: Log = unheard,
+    ) -> SplitPredictions:
+        """Predict a split of a feature store as `pcam predict` does.
+
+        Patches that the model was fitted on get their out-of-fold predictions.
+
+        Parameters
+        ----------
+        store
+            A feature store with the model's families, or its path.
+        split
+            The split.
+        threads
+            Number of threads; 0 is one for each core.
+        log
+            Called with sentences on what the predictions are; `print` prints them.
+
+        Returns
+        -------
+        SplitPredictions
+            The probabilities of tumor, and whether they are out-of-fold predictions.
+
+        Raises
+        ------
+        InputError
+            For a store that lacks the model's features, or has others.
+        """
+        opened = store if isinstance(store, Store) else open_store(store)
+        if fitted_on(self.bundle, opened, split):
+            log("the model was fitted on these patches: these are its out-of-fold predictions")
+            return SplitPredictions(*out_of_fold(self.path, opened, split), out_of_fold=True)
+        if seen := seen_before(self.path, opened, split):
+            log(
+                f"warning: the model was trained on {seen:,} of these patches; scores on them are too "
+                "optimistic"
+            )
+        if scale := other_scale(self.bundle, opened):
+            log(f"warning: {scale}")
+        ids, tumor = predict(self.bundle, opened, split, threads or joblib.cpu_count())
+        return SplitPredictions(ids, tumor, out_of_fold=False)
+
+    @for_python
     def explain(
         self,
         patch: Any,
@@ -258,6 +330,7 @@ class Model:
         encoder: str | None = None,
         device: Device | str = "auto",
         threads: int = 0,
+        log: Log = unheard,
     ) -> Explanation:
         """Explain the prediction for one patch by the columns that moved it most.
 
@@ -273,6 +346,8 @@ class Model:
             Where the picture of a stored patch is. Default: where the store was made from.
         fit, mpp, encoder, device, threads
             See `predict_proba`.
+        log
+            Called with a sentence if there is no picture; `print` prints it.
 
         Returns
         -------
@@ -287,7 +362,7 @@ class Model:
         if store is not None:
             opened = store if isinstance(store, Store) else open_store(store)
             record = explain_stored(self.bundle, self.path, opened, str(patch), split)
-            return Explanation(record, picture_of(opened, record, source))
+            return Explanation(record, picture_of(opened, record, source, log))
         choice = self._choice(None, fit, mpp)
         images = images_of(patch, choice.fit, choice.mpp)
         if len(images) != 1:
@@ -453,14 +528,17 @@ def encoder_of(name: str, facts: dict[str, Any], encoder: str | None) -> Feature
     )
 
 
-def picture_of(store: Store, record: dict[str, Any], source: str | Path | None) -> np.ndarray | None:
+def picture_of(
+    store: Store, record: dict[str, Any], source: str | Path | None, log: Log
+) -> np.ndarray | None:
     """The picture of a stored patch; None if its source is not where it was, and none is given."""
     try:
         where = None if source is None else str(source)
         return open_pictures(store, record["split"], where)(record["row"])
-    except InputError:
+    except InputError as error:
         if source is not None:
             raise
+        log(f"no picture: {error} Use --source DIR to name the folder of the patches.")
         return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,9 +24,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ..evaluate.inputs import ComparisonData
-    from ..evaluate.result import Comparison
-    from ..store.store import Store
+    pass
 
 FOLDS_HELP = f"Number of cross-validation folds, split by slide. Default: {FOLDS}."
 ModelArgument = Annotated[Path, typer.Argument(help="Model folder written by fit.")]
@@ -102,26 +100,6 @@ def fit(
     show.scores(fitted.bundle, model, json)
 
 
-def predicted(model: Path, store: Store, split: str, threads: int) -> tuple[list[str], Any, bool]:
-    """Ids, probabilities, and whether they are new predictions rather than out-of-fold ones."""
-    from ..learn.bundle import read
-    from ..learn.predict import fitted_on, other_scale, out_of_fold, seen_before
-    from ..learn.predict import predict as run
-
-    bundle = read(model)
-    if fitted_on(bundle, store, split):
-        console.say("the model was fitted on these patches: writing its out-of-fold predictions")
-        return *out_of_fold(model, store, split), False
-    if seen := seen_before(model, store, split):
-        console.say(
-            f"warning: the model was trained on {seen:,} of these patches; scores on them are too "
-            "optimistic"
-        )
-    if scale := other_scale(bundle, store):
-        console.say(f"warning: {scale}")
-    return *run(bundle, store, split, cores(threads)), True
-
-
 def predict(
     model: ModelArgument,
     features: FeaturesArgument,
@@ -137,17 +115,17 @@ def predict(
     """
     import time
 
+    from ..api.model import open_model
     from ..evaluate.predictions import write_predictions
     from ..learn.predict import cost
     from ..storage import costs
-    from ..store.store import open_store
 
     began = time.monotonic()
-    ids, probabilities, new = predicted(model, open_store(features), split, threads)
-    seconds = (time.monotonic() - began) / len(ids) if new else None
-    write_predictions(out, ids, probabilities)
+    result = open_model(model).predict_split(features, split, threads=threads, log=console.say)
+    seconds = None if result.out_of_fold else (time.monotonic() - began) / len(result.ids)
+    write_predictions(out, result.ids, result.probabilities)
     costs.write(costs.beside(out), cost(model, features, seconds, cores(threads)))
-    console.say(f"{out}: {len(ids):,} predictions; {costs.beside(out).name}: speed and memory")
+    console.say(f"{out}: {len(result.ids):,} predictions; {costs.beside(out).name}: speed and memory")
 
 
 def submit(
@@ -162,11 +140,11 @@ def submit(
     threads: ThreadsOption = 0,
 ) -> None:
     """Write a Kaggle submission with exactly the ids of the sample submission, in its order."""
+    from ..api.model import open_model
     from ..evaluate.submission import submit as run
-    from ..store.store import open_store
 
-    ids, probabilities, _ = predicted(model, open_store(features), split, threads)
-    rows, left_out = run(submission, ids, probabilities, sample)
+    result = open_model(model).predict_split(features, split, threads=threads, log=console.say)
+    rows, left_out = run(submission, result.ids, result.probabilities, sample)
     extra = (
         f"; {left_out:,} predictions left out, because the sample lacks their ids" if left_out else ""
     )
@@ -263,40 +241,31 @@ def compare(
         raise InputError(
             "--model and --source need the feature store of these patches; add --features."
         )
-    from ..evaluate import inputs
-    from ..evaluate.comparison import run
-    from ..evaluate.options import ComparisonOptions
+    from ..api.comparing import compare as run
+    from ..api.progress import Reporter
     from ..storage.files import check_file
 
     if report is not None:
         check_file(report)
-    tuned_on = None
-    if validation_truth is not None and validation is not None:
-        tuned_on = inputs.Validation(validation_truth, validation)
-    options = ComparisonOptions(
-        pairs=pair or (),
+    compared = run(
+        truth,
+        predictions,
+        slides=slides,
+        features=features,
         by=by or (),
+        pairs=pair or (),
         margin=margin,
         specificity=specificity,
+        validation_truth=validation_truth,
+        validation=validation,
         resamples=resamples,
+        threads=threads,
         seed=seed,
-        threads=cores(threads),
+        progress=Reporter(console.progress),
     )
-    data = inputs.gather(
-        truth, predictions, slides=slides, features=features, tuned_on=tuned_on, seed=seed
-    )
-    with console.progress("compare", resamples, "draws") as advance:
-        result = run(data, options, advance)
+    result = compared.result
     if report is not None:
-        write_report(
-            report,
-            data,
-            result,
-            model=model,
-            source=source,
-            published=published,
-            threads=options.threads,
-        )
+        compared.report(report, model=model, source=source, published=published)
         console.say(f"report: {report}")
     if json:
         from ..evaluate.published import SCORES
@@ -309,25 +278,6 @@ def compare(
         console.data(console.printable(text(result, published=published)))
     else:
         show.comparison(result, published=published)
-
-
-def write_report(
-    report: Path,
-    data: ComparisonData,
-    result: Comparison,
-    *,
-    model: Path | None,
-    source: str | None,
-    published: bool,
-    threads: int,
-) -> None:
-    """Gather what the report of a comparison shows, and write it."""
-    from ..learn import exhibits
-    from ..report.comparison_page import write
-
-    bundle = None if model is None else exhibits.open_model(model, data)
-    shown = exhibits.gather(data, model=bundle, source=source, seed=result.seed, threads=threads)
-    write(report, result, shown, published=published)
 
 
 def explain(
@@ -349,32 +299,23 @@ def explain(
     json: JsonOption = False,
 ) -> None:
     """Explain one prediction: the probability and the ten feature columns that contributed most."""
-    from ..learn.bundle import read
-    from ..learn.explain_patch import explain as run
-    from ..report.explanation_page import page, sentence
+    from ..api.model import open_model
+    from ..report.explanation_page import sentence
     from ..storage.files import write_text
-    from ..store.pictures import open_pictures
-    from ..store.store import open_store
 
-    store = open_store(features)
-    found = run(read(model), model, store, patch, split)
-    pixels = None
-    try:
-        pixels = open_pictures(store, found["split"], source)(found["row"])
-    except InputError as error:
-        if source is not None:
-            raise
-        console.say(f"no picture: {error} Use --source DIR to name the folder of the patches.")
+    explanation = open_model(model).explain(
+        patch, store=features, split=split, source=source, log=console.say
+    )
     if out is not None:
-        write_text(out, page(found, pixels))
+        write_text(out, explanation.page())
         console.say(f"page: {out}")
     if json:
-        console.as_json(found)
+        console.as_json(explanation.record)
         return
-    if pixels is not None:
-        console.picture(pixels)
-    console.data(console.printable(sentence(found)))
-    show.explanation(found)
+    if explanation.picture is not None:
+        console.picture(explanation.picture)
+    console.data(console.printable(sentence(explanation.record)))
+    show.explanation(explanation.record)
 
 
 def model(
@@ -382,14 +323,13 @@ def model(
     json: JsonOption = False,
 ) -> None:
     """Print a model card: data, validation protocol, scores, important features, and limits of use."""
-    from ..learn.bundle import read
-    from ..report.card import card
+    from ..api.model import open_model
 
-    manifest = read(path).manifest
+    opened = open_model(path)
     if json:
-        console.as_json(show.public(manifest.to_dict()))
+        console.as_json(show.public(opened.bundle.manifest.to_dict()))
         return
-    console.data(console.printable(card(manifest)))
+    console.data(console.printable(str(opened.card)))
 
 
 COMMANDS: dict[Callable[..., None], str] = {
