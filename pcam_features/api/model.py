@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -25,10 +25,9 @@ from ..families.registry import FAMILIES
 from ..grouping.folds import read_folds
 from ..learn import bundle as bundles
 from ..learn import fit as learning
-from ..learn.attribution import contributions
 from ..learn.base_models import logits
 from ..learn.bundle import Bundle
-from ..learn.explain_patch import SHOWN, moving
+from ..learn.explain_patch import PatchExplanation, PatchPlace, explain_values
 from ..learn.explain_patch import explain as explain_stored
 from ..learn.names import IMPORTANCE, OUT_OF_FOLD
 from ..learn.predict import fitted_on, other_scale, out_of_fold, predict, seen_before
@@ -72,28 +71,28 @@ class Explanation:
     Parameters
     ----------
     record
-        The explanation as `pcam explain --json` prints it.
+        The contributions of columns and families; `record.to_dict()` is `pcam explain --json`.
     picture
         The patch, uint8 (96, 96, 3), or None if its source is not there.
     """
 
-    record: dict[str, Any]
+    record: PatchExplanation
     picture: np.ndarray | None
 
     @property
     def probability(self) -> float:
         """The probability of tumor."""
-        return float(self.record["probability"])
+        return float(self.record.probability)
 
     @property
     def columns(self) -> pd.DataFrame:
         """The columns that moved the prediction most, with their contributions to the log-odds."""
-        return pd.DataFrame(self.record["columns"]).set_index("column")
+        return pd.DataFrame([asdict(share) for share in self.record.columns]).set_index("column")
 
     @property
     def families(self) -> pd.Series[float]:
         """The contribution of each family to the log-odds."""
-        return pd.Series(self.record["families"], name="contribution")
+        return pd.Series(self.record.families, name="contribution")
 
     def page(self) -> str:
         """The explanation as a page of HTML that needs no other file."""
@@ -369,7 +368,9 @@ class Model:
             raise InputError(f"explain takes one image, not {len(images)}; explain them one by one.")
         how = Computing(replace(choice, fit=None, mpp=None), encoder, device, threads, None)
         table = self._measured(images, how)
-        return Explanation(self._explained(table), images.read(0, 1)[0])
+        place = PatchPlace("image", "not in a store", 0)
+        record = explain_values(self.bundle, self._values(table), place)
+        return Explanation(record, images.read(0, 1)[0])
 
     def was_fitted_on(self, store: Store, split: str) -> bool:
         """Whether the patches of a split are those that the model was fitted on."""
@@ -425,26 +426,6 @@ class Model:
         if not all(np.isfinite(values).all() for values in arrays.values()):
             raise InputError("the table holds NaN or infinity in the model's columns; compute it anew.")
         return of_arrays(arrays)
-
-    def _explained(self, table: pd.DataFrame) -> dict[str, Any]:
-        """The record of an explanation, as `learn.explain_patch.explain` gives it, of one row."""
-        values = self._values(table)
-        moved, start = contributions(self.bundle.models, self.bundle.stack, values, np.array([0]))
-        columns = moving(self.bundle, moved[0], values.take(values.families, np.array([0]))[0], SHOWN)
-        total = start + moved[0].sum()
-        return {
-            "id": "image",
-            "split": "not in a store",
-            "row": 0,
-            "label": None,
-            "out_of_fold_probability": None,
-            "probability": float(self.bundle.stack.calibrated(np.array([total]))[0]),
-            "start": float(start),
-            "sum": float(total),
-            "families": {name: float(moved[0, own].sum()) for name, own in values.places().items()},
-            "columns": columns,
-            "others": float(moved[0].sum() - sum(one["contribution"] for one in columns)),
-        }
 
     def __repr__(self) -> str:
         combined = self.scores.loc["combined"]
@@ -529,12 +510,12 @@ def encoder_of(name: str, facts: dict[str, Any], encoder: str | None) -> Feature
 
 
 def picture_of(
-    store: Store, record: dict[str, Any], source: str | Path | None, log: Log
+    store: Store, record: PatchExplanation, source: str | Path | None, log: Log
 ) -> np.ndarray | None:
     """The picture of a stored patch; None if its source is not where it was, and none is given."""
     try:
         where = None if source is None else str(source)
-        return open_pictures(store, record["split"], where)(record["row"])
+        return open_pictures(store, record.split, where)(record.row)
     except InputError as error:
         if source is not None:
             raise

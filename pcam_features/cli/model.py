@@ -310,7 +310,7 @@ def explain(
         write_text(out, explanation.page())
         console.say(f"page: {out}")
     if json:
-        console.as_json(explanation.record)
+        console.as_json(explanation.record.to_dict())
         return
     if explanation.picture is not None:
         console.picture(explanation.picture)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..evaluate.result import Comparison
     from ..extraction.extract import ExtractionPlan
     from ..learn.bundle import Bundle
+    from ..learn.explain_patch import PatchExplanation
     from ..learn.manifest import ModelManifest
     from ..networks.manifest import NetworkManifest
 
@@ -232,7 +233,7 @@ def features(name: str | None) -> None:
             console.data(f"{key}: {value}")
 
 
-def explanation(found: dict[str, Any]) -> None:
+def explanation(record: PatchExplanation) -> None:
     """Print the columns that contributed most to the prediction for a patch."""
     from ..report.explanation_page import adding_up, by_family
 
@@ -240,13 +241,13 @@ def explanation(found: dict[str, Any]) -> None:
         ("column", "value", "training mean", "standard deviations from it", "log-odds"),
         [
             (
-                row["column"],
-                f"{row['value']:.4g} {row['unit']}",
-                f"{row['training_mean']:.4g}",
-                f"{row['deviations']:+.1f}",
-                f"{row['contribution']:+.3f}",
+                share.column,
+                f"{share.value:.4g} {share.unit}",
+                f"{share.training_mean:.4g}",
+                f"{share.deviations:+.1f}",
+                f"{share.contribution:+.3f}",
             )
-            for row in found["columns"]
+            for share in record.columns
         ],
     )
-    console.data(console.printable(f"{adding_up(found)}\n{by_family(found)}"))
+    console.data(console.printable(f"{adding_up(record)}\n{by_family(record)}"))

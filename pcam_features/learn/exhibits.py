@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,38 +17,12 @@ from ..evaluate.inputs import ComparisonData, StoredFeatures
 from ..evaluate.subsets import disagreement
 from ..store.pictures import open_pictures
 from .bundle import Bundle, read
-from .explain_patch import reasons
+from .explain_patch import Reasons, reasons
 from .manifest import ModelManifest
 from .predict import check_features
 
 SHOWN = 12  # patches
 REASONS = 3  # columns
-
-
-@dataclass(frozen=True)
-class ReasonColumn:
-    """A feature column that moved a prediction.
-
-    `contribution` is in log-odds; `deviations` is how many standard deviations the patch's value lies
-    from the mean of the training patches.
-    """
-
-    column: str
-    meaning: str
-    contribution: float
-    deviations: float
-
-
-@dataclass(frozen=True)
-class Reasons:
-    """What moved the classical model's prediction of a patch.
-
-    `families` has the contribution of each family in log-odds, largest first; `columns` the columns
-    that contributed most.
-    """
-
-    families: Mapping[str, float]
-    columns: tuple[ReasonColumn, ...]
 
 
 @dataclass(frozen=True)
@@ -157,7 +130,7 @@ def gallery(
             slide=data.slides[place],
             probabilities={entry.name: float(entry.mean[place]) for entry in data.entries},
             pixels=None if pictures is None else pictures(row),
-            reasons=reasons_of(why[row]) if row in why else None,
+            reasons=why.get(row),
         )
         for place, row in zip(chosen.tolist(), rows.tolist(), strict=True)
     )
@@ -171,12 +144,3 @@ def most_interesting(data: ComparisonData) -> np.ndarray:
     else:
         interest = disagreement(data.entries)
     return np.asarray(np.argsort(-interest, kind="stable")[:SHOWN])
-
-
-def reasons_of(why: Mapping[str, Any]) -> Reasons:
-    """A patch's reasons as a record."""
-    columns = tuple(
-        ReasonColumn(one["column"], one["meaning"], one["contribution"], one["deviations"])
-        for one in why["columns"]
-    )
-    return Reasons(why["families"], columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,99 @@ import numpy as np
 from ..errors import InputError
 from ..families.registry import FAMILIES
 from ..store.store import Store
-from ..store.values import stored
+from ..store.values import Values, stored
 from .attribution import contributions
 from .bundle import Bundle
 from .predict import check_features, fitted_on, out_of_fold
 
 SHOWN = 10  # columns
+
+
+@dataclass(frozen=True)
+class ColumnShare:
+    """What one column contributed to the log-odds of a patch.
+
+    Parameters
+    ----------
+    column
+        Its name.
+    contribution
+        Its contribution to the log-odds of tumor.
+    value, training_mean
+        Its value on the patch, and its mean over the training patches, in `unit`.
+    deviations
+        The distance of the two in standard deviations of the training patches.
+    meaning, unit
+        What is measured, and in which unit.
+    """
+
+    column: str
+    contribution: float
+    value: float
+    training_mean: float
+    deviations: float
+    meaning: str
+    unit: str
+
+
+@dataclass(frozen=True)
+class PatchExplanation:
+    """Why a model predicts what it predicts for one patch.
+
+    Parameters
+    ----------
+    id, split, row
+        The patch, and where it is in the store.
+    label
+        0 or 1; None if it is unknown.
+    out_of_fold_probability
+        The out-of-fold prediction, if the model was fitted on this patch.
+    probability
+        The probability of tumor: `sum`, calibrated.
+    start, sum
+        Log-odds. `start`, plus the contributions of `columns` and of `others`, is `sum`.
+    families
+        The contribution of each family.
+    columns
+        The columns that contributed most, the largest contribution first.
+    others
+        The contribution of all other columns.
+    """
+
+    id: str
+    split: str
+    row: int
+    label: int | None
+    out_of_fold_probability: float | None
+    probability: float
+    start: float
+    sum: float
+    families: dict[str, float]
+    columns: tuple[ColumnShare, ...]
+    others: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object that `pcam explain --json` prints."""
+        return asdict(self) | {"columns": [asdict(share) for share in self.columns]}
+
+
+@dataclass(frozen=True)
+class Reasons:
+    """What moved the prediction of a patch: families, the largest contribution first, and columns."""
+
+    families: dict[str, float]
+    columns: tuple[ColumnShare, ...]
+
+
+@dataclass(frozen=True)
+class PatchPlace:
+    """Which patch is explained, and what is known of it."""
+
+    id: str
+    split: str
+    row: int
+    label: int | None = None
+    out_of_fold_probability: float | None = None
 
 
 def find(store: Store, patch: str, split: str | None) -> tuple[str, int]:
@@ -28,7 +116,9 @@ def find(store: Store, patch: str, split: str | None) -> tuple[str, int]:
     raise InputError(f"{store.path}{where} has no patch {patch!r}; give one of its ids.")
 
 
-def explain(bundle: Bundle, path: Path, store: Store, patch: str, split: str | None) -> dict[str, Any]:
+def explain(
+    bundle: Bundle, path: Path, store: Store, patch: str, split: str | None
+) -> PatchExplanation:
     """Explain the prediction of a stored patch.
 
     Parameters
@@ -40,9 +130,8 @@ def explain(bundle: Bundle, path: Path, store: Store, patch: str, split: str | N
 
     Returns
     -------
-    dict
-        Log-odds add up: `start`, plus the contributions of `columns` and of `others`, is `sum`, which
-        calibration turns into `probability`.
+    PatchExplanation
+        The contributions of columns and families.
 
     Raises
     ------
@@ -53,29 +142,55 @@ def explain(bundle: Bundle, path: Path, store: Store, patch: str, split: str | N
     check_features(bundle, store)
     split, row = find(store, patch, split)
     store.check_finished(split, bundle.families)
-    values = stored(store, split, bundle.families, keep=True)
-    moved, start = contributions(bundle.models, bundle.stack, values, np.array([row]))
-    of_patch = values.take(bundle.families, np.array([row]))[0]
-    columns = moving(bundle, moved[0], of_patch, SHOWN)
+    label = store.patches(split)["label"][row]
+    seen = fitted_on(bundle, store, split)
+    place = PatchPlace(
+        patch,
+        split,
+        row,
+        None if np.isnan(label) else int(label),
+        float(out_of_fold(path, store, split)[1][row]) if seen else None,
+    )
+    return explain_values(bundle, stored(store, split, bundle.families, keep=True), place)
+
+
+def explain_values(bundle: Bundle, values: Values, place: PatchPlace) -> PatchExplanation:
+    """Explain the prediction for one row of features.
+
+    Parameters
+    ----------
+    bundle
+        The model.
+    values
+        Features of the model's families.
+    place
+        The row, and what is known of its patch.
+
+    Raises
+    ------
+    InputError
+        If the model produces non-finite values.
+    """
+    row = np.array([place.row])
+    moved, start = contributions(bundle.models, bundle.stack, values, row)
+    columns = moving(bundle, moved[0], values.take(bundle.families, row)[0], SHOWN)
     total = start + moved[0].sum()
     probability = bundle.stack.calibrated(np.array([total]))[0]
     if not np.isfinite([start, total, probability]).all():
-        raise InputError(f"model {path} produced non-finite values; it is damaged, fit it anew.")
-    label = store.patches(split)["label"][row]
-    seen = fitted_on(bundle, store, split)
-    return {
-        "id": patch,
-        "split": split,
-        "row": row,
-        "label": None if np.isnan(label) else int(label),
-        "out_of_fold_probability": float(out_of_fold(path, store, split)[1][row]) if seen else None,
-        "probability": float(probability),
-        "start": float(start),
-        "sum": float(total),
-        "families": {family: float(moved[0, own].sum()) for family, own in values.places().items()},
-        "columns": columns,
-        "others": float(moved[0].sum() - sum(column["contribution"] for column in columns)),
-    }
+        raise InputError("the model produced non-finite values; it is damaged, fit it again.")
+    return PatchExplanation(
+        place.id,
+        place.split,
+        place.row,
+        place.label,
+        place.out_of_fold_probability,
+        float(probability),
+        float(start),
+        float(total),
+        {family: float(moved[0, own].sum()) for family, own in values.places().items()},
+        columns,
+        float(moved[0].sum() - sum(share.contribution for share in columns)),
+    )
 
 
 def training_moments(bundle: Bundle) -> tuple[np.ndarray, np.ndarray]:
@@ -85,7 +200,9 @@ def training_moments(bundle: Bundle) -> tuple[np.ndarray, np.ndarray]:
     return next(moments for moments in known if moments is not None)
 
 
-def moving(bundle: Bundle, moved: np.ndarray, values: np.ndarray, shown: int) -> list[dict[str, Any]]:
+def moving(
+    bundle: Bundle, moved: np.ndarray, values: np.ndarray, shown: int
+) -> tuple[ColumnShare, ...]:
     """The columns that moved a patch most.
 
     Parameters
@@ -101,22 +218,22 @@ def moving(bundle: Bundle, moved: np.ndarray, values: np.ndarray, shown: int) ->
     """
     mean, deviation = training_moments(bundle)
     names = [name for record in bundle.manifest.families.values() for name in record.columns]
-    return [
-        {
-            "column": names[k],
-            "contribution": float(moved[k]),
-            "value": float(values[k]),
-            "training_mean": float(mean[k]),
-            "deviations": float((values[k] - mean[k]) / deviation[k]),
-            **plainly(names[k]),
-        }
+    return tuple(
+        ColumnShare(
+            names[k],
+            float(moved[k]),
+            float(values[k]),
+            float(mean[k]),
+            float((values[k] - mean[k]) / deviation[k]),
+            *plainly(names[k]),
+        )
         for k in np.argsort(-np.abs(moved), kind="stable")[:shown]
-    ]
+    )
 
 
 def reasons(
     bundle: Bundle, store: Store, split: str, rows: np.ndarray, shown: int
-) -> dict[int, dict[str, Any]]:
+) -> dict[int, Reasons]:
     """What moved the predictions of some patches.
 
     Parameters
@@ -151,19 +268,19 @@ def reasons(
     explained = {}
     for k, row in enumerate(ordered.tolist()):
         shares = {name: float(moved[k, own].sum()) for name, own in places.items()}
-        explained[row] = {
-            "families": dict(sorted(shares.items(), key=lambda share: -abs(share[1]))),
-            "columns": moving(bundle, np.where(shown_columns, moved[k], 0), taken[k], shown),
-        }
+        explained[row] = Reasons(
+            dict(sorted(shares.items(), key=lambda share: -abs(share[1]))),
+            moving(bundle, np.where(shown_columns, moved[k], 0), taken[k], shown),
+        )
     return explained
 
 
-def plainly(column: str) -> dict[str, str]:
+def plainly(column: str) -> tuple[str, str]:
     """The meaning of a column, with where it is measured, and its unit."""
     family = FAMILIES.get(column.split("__", maxsplit=1)[0])
     if family is None or column not in family.columns:
-        return {"meaning": "a channel of a network", "unit": "activation"}
+        return "a channel of a network", "activation"
     feature = family.feature(column)
     where = column.split("__")[2].replace("_", " ")
     unit = "" if feature.unit == "1" else feature.unit
-    return {"meaning": f"{feature.meaning} ({where})", "unit": unit}
+    return f"{feature.meaning} ({where})", unit

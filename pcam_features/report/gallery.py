@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
-from ..learn.exhibits import Gallery, PatchExhibit, Reasons
+from ..learn.exhibits import Gallery, PatchExhibit
+from ..learn.explain_patch import Reasons
 from .pictures import framed
 
 SHARES = 3  # families
