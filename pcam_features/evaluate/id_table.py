@@ -127,8 +127,8 @@ def in_memory(cells: pd.DataFrame, index: pd.Index, what: str) -> IdTable:
     return IdTable(what, cells.assign(id=ids), text=False)
 
 
-def by_id(given: Names, what: str, columns: Sequence[str] = ()) -> dict[str, str]:
-    """Names by id; missing and empty names are left out.
+def by_id(given: Names, what: str, columns: Sequence[str] = ()) -> dict[str, str | None]:
+    """Names by id; None where a name is missing or empty.
 
     Parameters
     ----------
@@ -155,7 +155,6 @@ def by_id(given: Names, what: str, columns: Sequence[str] = ()) -> dict[str, str
             )
         given = table.cells.set_index("id")[known[0]]
     return {
-        str(patch): str(name)
+        str(patch): None if pd.isna(name) or str(name) in UNKNOWN else str(name)
         for patch, name in given.items()
-        if not pd.isna(name) and str(name) not in UNKNOWN
     }

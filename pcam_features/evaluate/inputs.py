@@ -146,13 +146,14 @@ def gather(
 
 
 def slides_of(slides: str | Path | Names, ids: Sequence[str]) -> list[str | None]:
-    """The slide of each id, None where it is unknown. Raises InputError if none is known."""
+    """The slide of each id, None where it is unknown. Raises InputError if the ids are of others."""
+    slide_of: Mapping[str, str | None]
     if isinstance(slides, str | Path):
         slide_of = read_slides(str(slides))
     else:
         slide_of = by_id(slides, "slide table", COLUMNS)
     known = [slide_of.get(name) for name in ids]
-    if not any(known):
+    if not any(name in slide_of for name in ids):
         raise InputError(
             "none of the truth's ids is in the slide table; give the table of these patches."
         )
@@ -248,7 +249,7 @@ class Grouping:
 
     name: str
     given: str
-    group_of: Mapping[str, str]
+    group_of: Mapping[str, str | None]
 
 
 def groupings(by: Sequence[str] | Mapping[str, Names]) -> list[Grouping]:

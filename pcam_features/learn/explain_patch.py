@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
 
 from ..errors import InputError
 from ..families.registry import FAMILIES
@@ -81,6 +82,11 @@ class PatchExplanation:
     families: dict[str, float]
     columns: tuple[ColumnShare, ...]
     others: float
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether calibration changed the probability."""
+        return not np.isclose(expit(self.sum), self.probability, rtol=0, atol=1e-9)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object that `pcam explain --json` prints."""

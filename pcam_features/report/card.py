@@ -6,6 +6,7 @@ from ..evaluate.intervals import LEVEL
 from ..families.describe import table
 from ..learn.attribution import SAMPLE
 from ..learn.manifest import ModelManifest
+from ..sources.fitting import Fit
 from .sentences import findings, score_rows
 
 NOT_FOR = (
@@ -38,6 +39,7 @@ def card(manifest: ModelManifest) -> str:
             "# A classical model of pcam",
             "",
             "The probability that the center 32×32 of a 96×96 H&E patch contains tumor.",
+            *sizes(manifest),
             "",
             f"**Not for**: {NOT_FOR}",
             "",
@@ -71,3 +73,11 @@ def card(manifest: ModelManifest) -> str:
             "last digits may differ.",
         ]
     )
+
+
+def sizes(manifest: ModelManifest) -> list[str]:
+    """A paragraph on how patches of another size were brought to 96×96 pixels, if they were."""
+    if manifest.source.source.fit is None:
+        return []
+    fit = Fit.from_dict(manifest.source.source.fit)
+    return ["", f"The training data were of another size: {fit.sentence()}."]

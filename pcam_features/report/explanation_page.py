@@ -28,10 +28,11 @@ def sentence(record: PatchExplanation) -> str:
 def adding_up(record: PatchExplanation) -> str:
     """How the columns add up to the probability, in a sentence."""
     shown = sum(column.contribution for column in record.columns)
+    calibration = " after calibration" if record.is_calibrated else ""
     return (
         f"log-odds: {record.start:+.3f} baseline, {shown:+.3f} from these columns, "
-        f"{record.others:+.3f} from all others, {record.sum:+.3f} in total; calibrated to a "
-        f"probability of {record.probability:.3f}"
+        f"{record.others:+.3f} from all others, {record.sum:+.3f} in total, which is a "
+        f"probability of {record.probability:.3f}{calibration}"
     )
 
 

@@ -212,9 +212,11 @@ def test_mechanics_bad_truth_and_slides_in_memory_are_told(folder: Path) -> None
     ):
         with pytest.raises(InputError, match=words):
             gather(given, models)
-    for slides in ({"q": "s1"}, pd.Series({"p000": np.nan, "p001": ""})):
+    for slides in ({"q": "s1"}, pd.Series({"q": np.nan, "r": ""})):
         with pytest.raises(InputError, match="none of the truth's ids is in the slide table"):
             gather(truth, models, slides=slides)
+    unknown = gather(truth, models, slides=pd.Series({"p000": np.nan, "p001": ""}))
+    assert not any(unknown.slides)
     both = pd.DataFrame({"id": ["p000"], "a": ["s1"], "b": ["s2"]})
     with pytest.raises(InputError, match="slide table has 2 columns beside id"):
         gather(truth, models, slides=both)
@@ -236,3 +238,13 @@ def test_parity_thresholds_are_chosen_on_validation_data_in_memory(folder: Path)
     assert from_files.entries[0].thresholds == from_memory.entries[0].thresholds != [0.5]
     with pytest.raises(InputError, match="names nobody"):
         gather(Path("truth.csv"), ["good.csv"], tuned_on=Validation(truth, {"nobody": good}))
+
+
+def test_mechanics_slides_that_are_all_unknown_are_no_error() -> None:
+    ids = [f"patch{k}" for k in range(40)]
+    truth = pd.Series(np.arange(40) % 2, index=ids)
+    scores = pd.Series(np.linspace(0.1, 0.9, 40), index=ids)
+    slides = pd.Series([None] * 40, index=ids, dtype=object)
+    data = gather(truth, {"one": scores}, slides=slides)
+    assert data.slides == [None] * 40
+    assert "as if independent" in data.protocol
