@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,11 @@ class Comparison:
     def verdict(self) -> str:
         """What follows, in a sentence."""
         return self.result.verdict
+
+    @property
+    def protocol(self) -> str:
+        """What was resampled for intervals, in a sentence: slides, or patches as if independent."""
+        return self.result.protocol
 
     def to_dict(self) -> dict[str, Any]:
         """The comparison as `pcam compare --json` prints it."""
@@ -111,10 +117,11 @@ class Comparison:
         return file
 
     def __repr__(self) -> str:
-        return f"<pcam comparison of {', '.join(self.result.names)}: {self.verdict}>"
+        names = ", ".join(self.result.names)
+        return f"<pcam comparison of {names}: {self.verdict} Resampled: {self.protocol}>"
 
     def _repr_html_(self) -> str:
-        return self.result._repr_html_()
+        return f"{self.result._repr_html_()}<p>Resampled: {escape(self.protocol)}.</p>"
 
 
 @for_python

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
+import sys
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from ..errors import PcamError
@@ -17,6 +21,16 @@ VALUES = ("auto", "cpu", "cuda", "cnn", "none", "f32", "bf16", "openvino", "onnx
 FITTINGS = ("resize", "crop", "tile")
 OPTION = re.compile(rf"--([a-z][a-z-]*)(?: ({'|'.join((*VALUES, *FITTINGS))})\b)?")
 COMMAND = re.compile(r"\bpcam (extract|fit|compare)\b")
+
+PACKAGE = str(Path(__file__).parents[1]) + os.sep
+
+
+def warn(sentence: str) -> None:
+    """Issue a UserWarning that names the line outside pcam from which it was called."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(sentence, UserWarning, stacklevel=level)
 
 
 def in_python(sentence: str) -> str:

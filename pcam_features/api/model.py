@@ -30,7 +30,15 @@ from ..learn.bundle import Bundle
 from ..learn.explain_patch import PatchExplanation, PatchPlace, explain_values
 from ..learn.explain_patch import explain as explain_stored
 from ..learn.names import IMPORTANCE, OUT_OF_FOLD
-from ..learn.predict import fitted_on, other_scale, out_of_fold, predict, seen_before
+from ..learn.predict import (
+    fitted_on,
+    other_fit,
+    other_scale,
+    out_of_fold,
+    predict,
+    seen_among,
+    seen_before,
+)
 from ..learn.settings import Compute
 from ..learn.steps import kept_steps
 from ..learn.training import steps
@@ -38,7 +46,7 @@ from ..report import explanation_page
 from ..report.card import card
 from ..report.pictures import framed
 from ..sources.slides import parse, read_slides
-from ..sources.source import Source
+from ..sources.source import Source, Split
 from ..storage import parquet
 from ..storage.resumable import unfinished
 from ..store.layout import MANIFEST as STORE_MANIFEST
@@ -46,9 +54,9 @@ from ..store.manifest import FamilyRecord
 from ..store.pictures import open_pictures
 from ..store.store import Store
 from ..store.values import Values, of_arrays
-from .data import Log, open_store, unheard
-from .features import Choice, table_of
-from .messages import for_python
+from .data import Log, open_source, open_store, unheard
+from .features import Choice, is_source_path, table_of
+from .messages import for_python, warn
 from .progress import Progress, shown
 
 
@@ -203,7 +211,8 @@ class Model:
     ) -> np.ndarray:
         """Predict the probabilities of normal and of tumor, as scikit-learn's classifiers do.
 
-        Predictions for patches that the model was fitted on are too good: use `out_of_fold` for them.
+        Predictions for patches that the model was trained on are too good: use `out_of_fold` or
+        `predict_split` for them. A UserWarning says so where their ids are known.
 
         Parameters
         ----------
@@ -388,8 +397,14 @@ class Model:
         if isinstance(data, str | Path) and (Path(data) / STORE_MANIFEST).is_file():
             data = open_store(data)
         if isinstance(data, Store):
-            ids, tumor = predict(self.bundle, data, only_split(data.splits, how.choice.split), threads)
+            split = only_split(data.splits, how.choice.split)
+            ids, tumor = predict(self.bundle, data, split, threads)
+            self._warn(ids, data.manifest.source.fit)
             return pd.Series(tumor, index=pd.Index(ids, name="id"), name="probability")
+        if is_source_path(data):
+            choice = how.choice
+            data = open_source(data, fit=choice.fit, mpp=choice.mpp, progress=how.progress)
+        self._warn_of(data, how.choice.split)
         if not isinstance(data, pd.DataFrame):
             data = self._measured(data, how)
         tumor = np.zeros(0)
@@ -397,6 +412,27 @@ class Model:
             margins = logits(self.bundle.models, self._values(data), threads)
             tumor = self.bundle.stack.probability(margins)
         return pd.Series(tumor, index=data.index, name="probability")
+
+    def _warn_of(self, data: Any, split: str | None) -> None:
+        """Warn as `_warn` of a source or a split of one, and of a table with ids."""
+        if isinstance(data, Source):
+            ids = [patch for part in data.only(split) for patch in part.ids]
+            self._warn(ids, data.fit.to_dict() if data.fit else None)
+        elif isinstance(data, Split):
+            self._warn(data.ids, self.bundle.manifest.source.source.fit)
+        elif isinstance(data, pd.DataFrame):
+            self._warn(list(data.get("id", data.index)), self.bundle.manifest.source.source.fit)
+
+    def _warn(self, ids: Sequence[Any], fit: dict[str, Any] | None) -> None:
+        """Warn of patches that the model was trained on, and of a scale that is not the model's."""
+        if seen := seen_among(self.path, ids):
+            some = "these patches" if seen == len(ids) else f"{seen:,} of these {len(ids):,} patches"
+            warn(
+                f"the model was trained on {some}, and their predictions are too good; use out_of_fold "
+                "or predict_split, which predict each patch by models that have not learned from it."
+            )
+        if scale := other_fit(self.bundle, fit):
+            warn(f"{scale}.")
 
     def _measured(self, images: Any, how: Computing) -> pd.DataFrame:
         """The model's features of images."""

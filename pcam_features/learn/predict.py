@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -109,13 +111,23 @@ def out_of_fold(path: Path, store: Store, split: str) -> tuple[list[str], np.nda
 
 def seen_before(path: Path, store: Store, split: str) -> int:
     """How many of a split's patches the model at `path` was fitted on."""
+    return seen_among(path, store.patches(split)["id"])
+
+
+def seen_among(path: Path, ids: Iterable[object]) -> int:
+    """How many of these ids are of patches that the model at `path` was fitted on."""
     learned = set(read_fold_table(path / TABLE)["id"])
-    return len(learned & set(store.patches(split)["id"]))
+    return len(learned.intersection(ids))
 
 
 def other_scale(bundle: Bundle, store: Store) -> str | None:
     """A warning, if a store's patches were brought to 96×96 pixels in another way than the model's."""
-    ours, theirs = bundle.manifest.source.source.fit, store.manifest.source.fit
+    return other_fit(bundle, store.manifest.source.fit)
+
+
+def other_fit(bundle: Bundle, theirs: dict[str, Any] | None) -> str | None:
+    """The warning of `other_scale`, for the record of how patches were brought to 96×96 pixels."""
+    ours = bundle.manifest.source.source.fit
     if ours == theirs:
         return None
     fitted, here = (

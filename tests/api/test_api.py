@@ -9,13 +9,14 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Result
+from conftest import FITTED, Result
 from PIL import Image
 
 import pcam_features as pcam
@@ -52,9 +53,10 @@ def line_by_line(source_path: str, work: Path, families: str, capsys: Any) -> No
     assert p.shape == (30, 2)
     np.testing.assert_allclose(p.sum(axis=1), 1)
     # The features are the same bits; products of matrices round by their size.
-    for same in (store, source):
-        np.testing.assert_allclose(model.predict_proba(same, split="train")[:30], p, atol=ROUNDING)
-    np.testing.assert_allclose(model.predict_proba(frame)[:30], p, atol=ROUNDING)
+    for same, split_name in ((store, "train"), (source, "train"), (frame, None)):
+        with pytest.warns(UserWarning, match="trained on these patches"):
+            again = model.predict_proba(same, split=split_name)
+        np.testing.assert_allclose(again[:30], p, atol=ROUNDING)
     explanation = model.explain(images[0])
     assert explanation.probability == pytest.approx(p[0, 1], abs=ROUNDING)
     assert len(explanation.columns) == 10
@@ -201,6 +203,52 @@ def test_parity_the_api_and_the_command_line_predict_the_same(
     by_id = model.probabilities(store, split="test")
     assert list(by_id.index) == list(table.index)
     np.testing.assert_allclose(by_id.to_numpy(), table.to_numpy(), atol=1e-6)
+
+
+def test_mechanics_predictions_of_training_patches_warn(
+    model_folder: Path, store_folder: Path, synthetic_folder: Path
+) -> None:
+    model = pcam.open_model(model_folder)
+    store = pcam.open_store(store_folder)
+    table, others = store.frame("train", FITTED), store.frame("test", FITTED)
+    model.probabilities(others)
+    model.predict_proba(table.reset_index(drop=True))
+    mixed = pd.concat([table.iloc[:4], others])
+    cases: list[tuple[Any, str | None, str]] = [
+        (store, "train", "these patches"),
+        (store_folder, "train", "these patches"),
+        (pcam.open_source(synthetic_folder).split("train"), None, "these patches"),
+        (mixed, None, f"4 of these {len(mixed)} patches"),
+        (mixed.reset_index(), None, f"4 of these {len(mixed)} patches"),
+    ]
+    for data, split, some in cases:
+        with pytest.warns(UserWarning, match=f"trained on {some}.*out_of_fold") as caught:
+            model.probabilities(data, split=split)
+        assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_mechanics_predictions_at_another_scale_warn(model_folder: Path, store_folder: Path) -> None:
+    model = pcam.open_model(model_folder)
+    store = pcam.open_store(store_folder)
+    fit = {"how": "resize", "mpp": None, "width": 128, "height": 128}
+    source = replace(store.manifest.source, fit=fit)
+    other = replace(store, manifest=replace(store.manifest, source=source))
+    with pytest.warns(UserWarning, match="scale of these patches may differ.*128×128"):
+        model.predict_proba(other, split="test")
+
+
+def test_mechanics_a_comparison_says_what_was_resampled() -> None:
+    rng = np.random.default_rng(0)
+    truth = pd.Series(np.arange(60) % 2, index=[f"p{k}" for k in range(60)])
+    models = {name: rng.uniform(size=60) for name in "ab"}
+    single = pcam.compare(truth, models, resamples=100)
+    slides = pd.Series(np.arange(60) // 4, index=truth.index)
+    grouped = pcam.compare(truth, models, slides=slides, resamples=100)
+    for result, protocol in ((single, "as if independent"), (grouped, "15 slides")):
+        assert protocol in result.protocol
+        assert result.protocol == result.to_dict()["protocol"]
+        assert result.protocol in repr(result)
+        assert result.protocol in result._repr_html_()
 
 
 def test_parity_explain_by_id_and_by_image(
