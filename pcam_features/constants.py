@@ -8,6 +8,14 @@ FOLDS = 5
 LEAST_FOLDS = 3  # a fold is scored by models that were selected across the two or more other folds
 MOST_FOLDS = 20
 
+# The least and the most that numbers may be, on the command line and in Python.
+LEAST_MARGIN, MOST_MARGIN = 1e-6, 0.5  # of non-inferiority
+LEAST_MEMORY, MOST_MEMORY = 0.1, 1e6  # GiB for features
+LEAST_RESAMPLES, MOST_RESAMPLES = 100, 1_000_000
+MOST_SEED = 2**31 - 1
+MOST_THREADS = 1024
+MOST_TRIALS = 10_000  # of the search for settings
+
 
 class Device(StrEnum):
     """Devices that features are computed on."""

@@ -7,7 +7,8 @@ any code. To hand a model to others, use `pcam fit`, whose models open without r
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -44,6 +45,7 @@ from .learn.estimators import (
 from .learn.fit import learn, searched_settings
 from .learn.settings import Compute
 from .learn.steps import Work
+from .sources.fitting import SizeError
 from .store.values import of_arrays
 
 __all__ = [
@@ -57,6 +59,19 @@ __all__ = [
 FAMILY_NAME = re.compile("[a-z][a-z0-9_]*")
 UNNAMED = "features"  # the family of columns whose names do not name one
 NOT_FEATURES = ("id", "label", "slide")  # columns of a store's table that would tell the answer
+
+
+@contextmanager
+def sizes_as_they_are() -> Iterator[None]:
+    """Give advice for estimators, which do not resize, where images of another size are refused."""
+    try:
+        yield
+    except SizeError as error:
+        fact = str(error).rpartition("; ")[0]
+        raise InputError(
+            f"{fact}; estimators take 96×96 pixels, so bring images to that size, or give them to "
+            "pcam.features(images, fit=…), whose table estimators take."
+        ) from None
 
 
 class _ImageTransformer(TransformerMixin, BaseEstimator):
@@ -93,7 +108,8 @@ class _ImageTransformer(TransformerMixin, BaseEstimator):
         InputError
             If a parameter or the form of the images is wrong.
         """
-        images_of(X)
+        with sizes_as_they_are():
+            images_of(X)
         self.n_features_out_ = len(self._columns())
         return self
 
@@ -115,7 +131,8 @@ class _ImageTransformer(TransformerMixin, BaseEstimator):
         InputError
             If an image cannot be read or is not a patch.
         """
-        return measure(X, self._families(), threads=self.threads, device=self._device())[0]
+        with sizes_as_they_are():
+            return measure(X, self._families(), threads=self.threads, device=self._device())[0]
 
     def _device(self) -> str:
         return "cpu"
@@ -464,7 +481,8 @@ class PatchClassifier(ClassifierMixin, BaseEstimator):
     ) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, ...]]]:
         """Return each family's values and names of columns."""
         if are_images(X):
-            values, columns = measure(X, self.families, threads=self.threads, device=self.device)
+            with sizes_as_they_are():
+                values, columns = measure(X, self.families, threads=self.threads, device=self.device)
             if len(values) != len(y):
                 raise InputError(f"there are {len(y):,} labels for {len(values):,} images.")
         else:
@@ -505,7 +523,8 @@ class PatchClassifier(ClassifierMixin, BaseEstimator):
         columns = [column for own in self.families_.values() for column in own]
         if are_images(X):
             names = self.families if self.families is not None else list(self.families_)
-            values, measured = measure(X, names, threads=self.threads, device=self.device)
+            with sizes_as_they_are():
+                values, measured = measure(X, names, threads=self.threads, device=self.device)
         elif hasattr(self, "n_features_in_"):
             values = validate_data(self, X, dtype=np.float32, order="C", reset=False)
             measured = self._columns_of(values)

@@ -19,6 +19,7 @@ from ..learn import exhibits
 from ..report import comparison_page
 from ..storage.files import check_file
 from ..store.store import Store
+from .arguments import check_groupings, check_numbers, check_pairs, check_path, check_progress
 from .messages import for_python
 from .progress import Progress, shown
 
@@ -100,6 +101,7 @@ class Comparison:
         InputError
             If the file cannot be written, or the model does not fit the features.
         """
+        check_path("path", path, "the path of the page to write")
         file = Path(path)
         check_file(file)
         bundle = None
@@ -198,19 +200,27 @@ def compare(
     >>> list(result.models.index)
     ['good', 'poor']
     """
+    check_numbers(
+        margin=margin, specificity=specificity, resamples=resamples, threads=threads, seed=seed
+    )
+    check_progress(progress)
+    check_groupings(by)
+    check_pairs(pairs)
+    if features is not None and not isinstance(features, Store):
+        check_path("features", features, "a feature store or its path")
     if (validation_truth is None) != (validation is None):
         raise InputError("--validation-truth and --validation go together.")
     tuned_on = None
     if validation_truth is not None and validation is not None:
         tuned_on = inputs.Validation(validation_truth, validation)
-    workers = threads or joblib.cpu_count()
+    workers = int(threads) or joblib.cpu_count()
     options = ComparisonOptions(
         pairs=pairs,
         by=by,
-        margin=margin,
-        specificity=specificity,
-        resamples=resamples,
-        seed=seed,
+        margin=None if margin is None else float(margin),
+        specificity=float(specificity),
+        resamples=int(resamples),
+        seed=int(seed),
         threads=workers,
     )
     data = inputs.gather(
@@ -219,7 +229,7 @@ def compare(
         slides=str(slides) if isinstance(slides, Path) else slides,
         features=Path(features) if isinstance(features, str) else features,
         tuned_on=tuned_on,
-        seed=seed,
+        seed=int(seed),
     )
     with shown(progress, "compare", resamples, "draws") as advance:
         result = comparison.run(data, options, advance)

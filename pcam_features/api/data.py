@@ -21,6 +21,14 @@ from ..sources import detect
 from ..sources.source import Source
 from ..store import store as stores
 from ..store.store import Store
+from .arguments import (
+    check_families,
+    check_numbers,
+    check_path,
+    check_progress,
+    check_scale,
+    told,
+)
 from .messages import for_python
 from .progress import Progress, display_of, shown
 
@@ -82,6 +90,9 @@ def open_source(
     >>> pcam.open_source("synthetic:100").protocol
     'Rendered by pcam, not tissue. Slides are independent; no slide is in two splits.'
     """
+    check_path("path", path, "the path of a source")
+    check_scale(mpp)
+    check_progress(progress)
     source, sentence = detect.open_source(
         str(path),
         slides=None if slides is None else str(slides),
@@ -122,6 +133,7 @@ def open_store(path: str | Path) -> Store:
     InputError
         If there is no feature store, or it is of another version.
     """
+    check_path("path", path, "the path of a feature store")
     return stores.open_store(Path(path))
 
 
@@ -134,6 +146,8 @@ def extract(
     encoder: EncoderOptions | str | None = None,
     split: str | None = None,
     slides: str | Path | None = None,
+    fit: str | None = None,
+    mpp: float | None = None,
     device: Device | str = "auto",
     threads: int = 0,
     verify: bool = False,
@@ -159,7 +173,7 @@ def extract(
         The encoder that "cnn" stands for: its name, or `EncoderOptions`.
     split
         The splits to compute, comma-separated. Default: all.
-    slides
+    slides, fit, mpp
         For a path: see `open_source`.
     device
         Where kernels run: "auto", "cpu" or "cuda".
@@ -191,8 +205,19 @@ def extract(
     >>> store.frame("train").shape
     (40, 366)
     """
+    check_path("path", path, "the path of a feature store")
+    check_families(families)
+    check_numbers(threads=threads)
+    check_progress(progress)
+    if encoder is not None and not isinstance(encoder, str | EncoderOptions):
+        raise InputError(f"encoder= is {told(encoder)}; give its name, or EncoderOptions.")
     if not isinstance(source, Source):
-        source = open_source(source, slides=slides, progress=progress, log=log)
+        check_path("source", source, "a source that open_source opened, or its path")
+        source = open_source(source, slides=slides, fit=fit, mpp=mpp, progress=progress, log=log)
+    elif (slides, fit, mpp) != (None, None, None):
+        raise InputError(
+            "slides=, fit= and mpp= are for the path of a source; give them to open_source."
+        )
     options = EncoderOptions(encoder) if isinstance(encoder, str) else encoder or EncoderOptions()
     work = Extraction(
         Path(path),

@@ -18,6 +18,7 @@ from ..extraction.transformer import device_of, kernels_to_compile, measure
 from ..families.family import FeatureFamily
 from ..sources.images import SUFFIXES
 from ..sources.source import Source, Split
+from .arguments import check_families, check_numbers, check_progress, check_scale
 from .data import open_source
 from .messages import for_python
 from .progress import Progress, shown
@@ -80,6 +81,7 @@ def features(
     >>> table.shape, table.index[0]
     ((10, 558), 'test_0000000')
     """
+    check_families(families)
     choice = Choice(split, fit, mpp)
     return table_of(
         images,
@@ -174,6 +176,9 @@ def table_of(
     progress: Progress,
 ) -> pd.DataFrame:
     """Measure families of images; see `features`."""
+    check_numbers(threads=threads)
+    check_scale(choice.mpp)
+    check_progress(progress)
     parts = patches_in(images, choice)
     total = sum(len(patches) for patches, _ in parts)
     where = device_of(device)

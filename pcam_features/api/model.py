@@ -54,6 +54,13 @@ from ..store.manifest import FamilyRecord
 from ..store.pictures import open_pictures
 from ..store.store import Store
 from ..store.values import Values, of_arrays
+from .arguments import (
+    check_families,
+    check_numbers,
+    check_path,
+    check_progress,
+    check_scale,
+)
 from .data import Log, open_source, open_store, unheard
 from .features import Choice, is_source_path, table_of
 from .messages import for_python, warn
@@ -311,7 +318,8 @@ class Model:
         InputError
             For a store that lacks the model's features, or has others.
         """
-        opened = store if isinstance(store, Store) else open_store(store)
+        check_numbers(threads=threads)
+        opened = opened_store(store)
         if fitted_on(self.bundle, opened, split):
             log("the model was fitted on these patches: these are its out-of-fold predictions")
             return SplitPredictions(*out_of_fold(self.path, opened, split), out_of_fold=True)
@@ -368,7 +376,7 @@ class Model:
             For a patch that is not in the store, or no image.
         """
         if store is not None:
-            opened = store if isinstance(store, Store) else open_store(store)
+            opened = opened_store(store)
             record = explain_stored(self.bundle, self.path, opened, str(patch), split)
             return Explanation(record, picture_of(opened, record, source, log))
         choice = self._choice(None, fit, mpp)
@@ -387,15 +395,19 @@ class Model:
 
     def _choice(self, split: str | None, fit: str | None, mpp: float | None) -> Choice:
         """How images are brought to 96×96 pixels: as asked, or as those of the fit were."""
+        check_scale(mpp)
         known = self.bundle.manifest.source.source.fit
         if fit is None and mpp is None and known is not None:
             return Choice(split, known["how"], known["mpp"])
         return Choice(split, fit, mpp)
 
     def _probabilities(self, data: Any, how: Computing) -> pd.Series[float]:
+        check_numbers(threads=how.threads)
+        check_progress(how.progress)
         threads = how.threads or joblib.cpu_count()
-        if isinstance(data, str | Path) and (Path(data) / STORE_MANIFEST).is_file():
-            data = open_store(data)
+        if isinstance(data, str | Path):
+            check_path("data", data, "images, a source, a feature store or a table")
+            data = open_store(data) if (Path(data) / STORE_MANIFEST).is_file() else data
         if isinstance(data, Store):
             split = only_split(data.splits, how.choice.split)
             ids, tumor = predict(self.bundle, data, split, threads)
@@ -507,6 +519,14 @@ def only_split(splits: Sequence[str], split: str | None) -> str:
     return splits[0] if split is None else split
 
 
+def opened_store(store: Any) -> Store:
+    """A store, which may be given as its path. Raises InputError for anything else."""
+    if isinstance(store, Store):
+        return store
+    check_path("store", store, "a feature store or its path")
+    return open_store(store)
+
+
 def families_of(bundle: Bundle, encoder: str | None) -> list[FeatureFamily]:
     """The families that a model takes.
 
@@ -586,6 +606,7 @@ def open_model(path: str | Path) -> Model:
     >>> pcam.open_model("model").predict_proba(store, split="test").shape
     (30, 2)
     """
+    check_path("path", path, "the path of a model")
     return Model(Path(path), bundles.read(Path(path)))
 
 
@@ -660,7 +681,11 @@ def fit(
         raise InputError(
             "--folds-from already defines the folds and groups; leave out --folds and --groups."
         )
-    opened = store if isinstance(store, Store) else open_store(store)
+    check_numbers(folds=folds, trials=trials, max_memory=max_memory, threads=threads, seed=seed)
+    check_families(families)
+    check_progress(progress)
+    check_path("path", path, "the path of the model to make")
+    opened = opened_store(store)
     folder = Path(path)
     bundles.check_free(folder, overwrite=overwrite)
     names = families if families is None or isinstance(families, str) else ",".join(families)
@@ -672,14 +697,14 @@ def fit(
     else:
         spec = None if groups is None else str(groups)
         known = None if spec is None else (parse(spec)[1] or "slide", read_slides(spec))
-        dealt = learning.deal(opened, split, folds or FOLDS, seed, known)
+        dealt = learning.deal(opened, split, int(folds or FOLDS), int(seed), known)
     log(f"folds: {dealt.count}, {dealt.protocol}")
     if kept := kept_steps(folder):
         log(f"continuing {unfinished(folder)}: {kept} steps of an earlier run are reused")
     options = learning.FitOptions(
-        Compute(target.NAME, threads or joblib.cpu_count(), seed),
-        trials=trials,
-        memory_bytes=None if max_memory is None else int(max_memory * 2**30),
+        Compute(target.NAME, int(threads) or joblib.cpu_count(), int(seed)),
+        trials=int(trials),
+        memory_bytes=None if max_memory is None else int(float(max_memory) * 2**30),
         overwrite=overwrite,
     )
     with shown(progress, "fit", steps(used, dealt.count, trials), "steps") as advance:

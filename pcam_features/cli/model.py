@@ -8,7 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..constants import FOLDS, LEAST_FOLDS, MOST_FOLDS, RESAMPLES, SPECIFICITY, Device
+from ..constants import (
+    FOLDS,
+    LEAST_FOLDS,
+    LEAST_MARGIN,
+    LEAST_MEMORY,
+    LEAST_RESAMPLES,
+    MOST_FOLDS,
+    MOST_MARGIN,
+    MOST_MEMORY,
+    MOST_RESAMPLES,
+    MOST_TRIALS,
+    RESAMPLES,
+    SPECIFICITY,
+    Device,
+)
 from ..errors import InputError
 from . import console, show
 from .options import (
@@ -56,13 +70,17 @@ def fit(
     trials: Annotated[
         int,
         typer.Option(
-            min=0, max=10_000, help="Trials of the hyperparameter search, for each kind of base model."
+            min=0,
+            max=MOST_TRIALS,
+            help="Trials of the hyperparameter search, for each kind of base model.",
         ),
     ] = 0,
     max_memory: Annotated[
         float | None,
         typer.Option(
-            min=0.1, max=1e6, help="Memory for features in GiB. Default: half of the machine's memory."
+            min=LEAST_MEMORY,
+            max=MOST_MEMORY,
+            help="Memory for features in GiB. Default: half of the machine's memory.",
         ),
     ] = None,
     device: DeviceOption = Device.auto,
@@ -200,8 +218,8 @@ def compare(
     margin: Annotated[
         float | None,
         typer.Option(
-            min=1e-6,
-            max=0.5,
+            min=LEAST_MARGIN,
+            max=MOST_MARGIN,
             help="Non-inferiority margin: how much lower A's AUC may be than B's, for each pair A:B.",
         ),
     ] = None,
@@ -223,7 +241,10 @@ def compare(
         bool, typer.Option("--published", help="Also show published results on these data.")
     ] = False,
     resamples: Annotated[
-        int, typer.Option(min=100, max=1_000_000, help="Number of bootstrap resamples of slides.")
+        int,
+        typer.Option(
+            min=LEAST_RESAMPLES, max=MOST_RESAMPLES, help="Number of bootstrap resamples of slides."
+        ),
     ] = RESAMPLES,
     threads: ThreadsOption = 0,
     seed: SeedOption = 0,

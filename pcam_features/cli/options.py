@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..constants import Device, Fitting, Kind
+from ..constants import MOST_SEED, MOST_THREADS, Device, Fitting, Kind
 from ..errors import InputError
 
 SourceArgument = Annotated[
@@ -42,7 +42,7 @@ DeviceOption = Annotated[
     typer.Option(help="Device to compute on. auto uses a GPU if there is one, and prints the choice."),
 ]
 ThreadsOption = Annotated[
-    int, typer.Option(min=0, max=1024, help="Number of threads. 0 means one per core.")
+    int, typer.Option(min=0, max=MOST_THREADS, help="Number of threads. 0 means one per core.")
 ]
 SlidesOption = Annotated[
     str | None,
@@ -83,7 +83,7 @@ FamiliesOption = Annotated[
         autocompletion=complete_family,
     ),
 ]
-SeedOption = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Random seed.")]
+SeedOption = Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Random seed.")]
 
 
 def cores(threads: int) -> int:

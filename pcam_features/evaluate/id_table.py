@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import singledispatch
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -127,6 +127,20 @@ def in_memory(cells: pd.DataFrame, index: pd.Index, what: str) -> IdTable:
     return IdTable(what, cells.assign(id=ids), text=False)
 
 
+def with_ids(given: Any, what: str) -> Names:
+    """Names by id, as pandas has them. Raises InputError if `given` is nothing that has ids."""
+    if isinstance(given, pd.Series | pd.DataFrame | Mapping):
+        return given
+    to_pandas = getattr(given, "to_pandas", None)
+    if to_pandas is None:
+        raise InputError(
+            f"{what} is given as {type(given).__name__}, without ids; give a Series or mapping from id "
+            "to name, or a DataFrame with a column id."
+        )
+    names: Names = to_pandas()
+    return names
+
+
 def by_id(given: Names, what: str, columns: Sequence[str] = ()) -> dict[str, str | None]:
     """Names by id; None where a name is missing or empty.
 
@@ -143,8 +157,9 @@ def by_id(given: Names, what: str, columns: Sequence[str] = ()) -> dict[str, str
     Raises
     ------
     InputError
-        If a DataFrame has no such column.
+        If this is none of these, or a DataFrame has no such column.
     """
+    given = with_ids(given, what)
     if isinstance(given, pd.DataFrame):
         table = id_table(given, what)
         others = [name for name in table.cells.columns if name != "id"]

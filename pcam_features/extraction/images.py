@@ -13,7 +13,7 @@ from PIL import Image
 from ..constants import Fitting
 from ..errors import InputError
 from ..geometry import PATCH_SIZE
-from ..sources.fitting import Size, how_named
+from ..sources.fitting import Size, SizeError, how_named
 from ..sources.images import SHAPE, check_mode, patches, read_patch, to_rgb
 from ..sources.source import Source, Split
 
@@ -183,7 +183,7 @@ def _checked(pixels: np.ndarray, what: str) -> np.ndarray:
         )
     if pixels.ndim == 4 and pixels.shape[3] == 3 and pixels.shape[1:] != SHAPE:
         height, width = pixels.shape[1:3]
-        raise InputError(
+        raise SizeError(
             f"{what} of {width}×{height} pixels cannot be measured as they are; choose with --fit how "
             f"they are brought to {PATCH_SIZE}×{PATCH_SIZE}."
         )
