@@ -152,8 +152,8 @@ def compare(
         Labels of 0 and 1: a pandas Series indexed by id, a DataFrame with `id` and `label`, or a CSV.
     models
         Probabilities of tumor of each model, by its name: a Series indexed by id, an array in the order
-        of `truth`, a DataFrame with `id` and a column for each seed, or a CSV. Or, as on the command
-        line, a list of "NAME=FILE".
+        of `truth`, a DataFrame with `id` and a column for each seed, or a CSV; or a list of these, one
+        for each seed. Or, as on the command line, a list of "NAME=FILE".
     slides
         The slide of each patch: a Series or mapping by id, or a CSV, "FILE" or "FILE:COLUMN".
     features

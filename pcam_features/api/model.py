@@ -109,6 +109,9 @@ class Explanation:
         """The contribution of each family to the log-odds."""
         return pd.Series(self.record.families, name="contribution")
 
+    def __repr__(self) -> str:
+        return f"<pcam explanation of {self.record.id}: probability {self.probability:.4f}>"
+
     def page(self) -> str:
         """The explanation as a page of HTML that needs no other file."""
         return explanation_page.page(self.record, self.picture)
@@ -140,6 +143,10 @@ class SplitPredictions:
     ids: list[str]
     probabilities: np.ndarray
     out_of_fold: bool
+
+    def __repr__(self) -> str:
+        kind = "out-of-fold predictions" if self.out_of_fold else "predictions"
+        return f"<pcam {kind} of {len(self.ids):,} patches>"
 
     def to_series(self) -> pd.Series[float]:
         """The probabilities, indexed by id."""
@@ -377,8 +384,17 @@ class Model:
         """
         if store is not None:
             opened = opened_store(store)
+            if not isinstance(patch, str | int):
+                raise InputError(
+                    f"with store=, patch= is the id of a patch, not {type(patch).__name__}; leave out "
+                    "store= to explain an image."
+                )
             record = explain_stored(self.bundle, self.path, opened, str(patch), split)
             return Explanation(record, picture_of(opened, record, source, log))
+        if isinstance(patch, str) and not is_file(patch):
+            raise InputError(
+                f"there is no image file {patch!r}; to explain a stored patch by its id, give store=."
+            )
         choice = self._choice(None, fit, mpp)
         images = images_of(patch, choice.fit, choice.mpp)
         if len(images) != 1:
@@ -500,6 +516,14 @@ class Computing:
     device: Device | str
     threads: int
     progress: Progress
+
+
+def is_file(path: str) -> bool:
+    """Whether there is a file of this name, which may be no name of a file at all."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def read_frame(file: Path) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from ..storage.files import whole_file
 from .id_table import LABEL, SEED, Given, IdTable, id_table
 
 Models: TypeAlias = "Sequence[str | Path] | Mapping[str, Given]"
+TABLES = (str, Path, pd.Series, pd.DataFrame, np.ndarray)  # of the predictions of one seed
 SEEDS = (LABEL, SEED)  # how the names of columns with probabilities begin
 
 
@@ -47,7 +48,7 @@ def read_truth(given: Given) -> pd.DataFrame:
     if odd.any():
         row = int(np.flatnonzero(odd)[0])
         raise InputError(
-            f"{truth.at(row)}: the label of {truth.ids[row]} is {cells[row]!r}, not 0 or 1."
+            f"{truth.at(row)}: the label of {truth.ids[row]} is {plain(cells[row])}, not 0 or 1."
         )
     if labels.nunique() < 2:
         raise InputError(f"{truth.name} holds one class only; an AUC needs both.")
@@ -96,8 +97,21 @@ def parse_model(spec: str) -> ModelInput:
 def parse_models(models: Models) -> list[ModelInput]:
     """Models from specifications `[NAME=]FILE[,FILE…]`, or a mapping from name to predictions."""
     if isinstance(models, Mapping):
-        return [ModelInput(str(name), (given,)) for name, given in models.items()]
+        return [ModelInput(str(name), seeds_in(given)) for name, given in models.items()]
+    if not isinstance(models, list | tuple) or not all(isinstance(one, str | Path) for one in models):
+        raise InputError(
+            "models are given without names; give a mapping from each name to its predictions, "
+            '{"name": predictions}, or a list of "NAME=FILE".'
+        )
     return [parse_model(str(spec)) for spec in models]
+
+
+def seeds_in(given: Any) -> tuple[Given, ...]:
+    """The tables that are given of a model: one, or one for each seed in a list."""
+    several = isinstance(given, list | tuple) and len(given) > 0
+    if several and all(isinstance(one, TABLES) for one in given):
+        return tuple(given)
+    return (given,)
 
 
 def read_models(models: Models, ids: Sequence[str]) -> list[ModelPredictions]:
@@ -125,10 +139,13 @@ def read_models(models: Models, ids: Sequence[str]) -> list[ModelPredictions]:
     names = names_of(parsed)
     if not names:
         raise InputError("no models are given; give the predictions of one or more.")
-    if len(set(names)) != len(names) or "" in names:
-        raise InputError("two models have the same name; give each its own, as NAME=FILE.")
+    example = '{"name": predictions}' if isinstance(models, Mapping) else "NAME=FILE"
+    if "" in names:
+        raise InputError(f"a model's name is empty; give it one, as {example}.")
+    if len(set(names)) != len(names):
+        raise InputError(f"two models have the same name; give each its own, as {example}.")
     if not all(name.isprintable() for name in names):
-        raise InputError("a model's name is not plain text; give it another, as NAME=FILE.")
+        raise InputError(f"a model's name is not plain text; give it another, as {example}.")
     return [
         ModelPredictions(name, model.files, model.read(ids, name))
         for name, model in zip(names, parsed, strict=True)
@@ -156,6 +173,11 @@ def read_predictions(given: Given, ids: Sequence[str], name: str) -> np.ndarray:
     from_file = isinstance(given, str | Path)
     table = id_table(given, "predictions" if from_file else f"predictions {name!r}", ids)
     seeds = [column for column in table.cells.columns if column.startswith(SEEDS)]
+    if not seeds and not from_file and len(columns := table.cells.columns.drop("id")):
+        raise InputError(
+            f"{table.name} have no column {' or '.join(SEEDS)}; give one column of the table, a "
+            f"Series, such as table[{str(columns[-1])!r}]."
+        )
     if not seeds:
         raise InputError(
             f"{table.name} have no column {' or '.join(SEEDS)} with probabilities; there are: "
@@ -175,6 +197,11 @@ def read_predictions(given: Given, ids: Sequence[str], name: str) -> np.ndarray:
     return np.stack([probabilities(table, column)[order] for column in seeds])
 
 
+def plain(cell: Any) -> str:
+    """A cell in a message; a number of NumPy as one of Python."""
+    return repr(cell.item() if isinstance(cell, np.generic) else cell)
+
+
 def probabilities(table: IdTable, column: str) -> np.ndarray:
     """A column's probabilities. Raises InputError if it holds anything else, or nothing to compare."""
     cells = table.cells[column]
@@ -183,7 +210,8 @@ def probabilities(table: IdTable, column: str) -> np.ndarray:
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise InputError(
-            f"{table.at(row)}: {cells[row]!r} for {table.ids[row]} is not a probability from 0 to 1."
+            f"{table.at(row)}: {plain(cells[row])} for {table.ids[row]} is not a probability from 0 "
+            "to 1."
         )
     if np.unique(values).size == 1:
         raise InputError(f"{table.name} are all {values[0]:g}: there is nothing to compare.")

@@ -88,7 +88,7 @@ def images_of(images: Any, fit: str | None = None, mpp: float | None = None) -> 
         split: Images = images
         return split
     is_array = hasattr(images, "__array__")
-    if is_array and str(getattr(images, "dtype", "")) not in ("object", "str"):
+    if is_array and getattr(getattr(images, "dtype", None), "kind", None) not in ("O", "U"):
         if fit is None:
             return ArrayImages(_checked(np.asarray(images), "images"))
         pixels = np.asarray(images)

@@ -65,7 +65,7 @@ class Store:
             )
         return self.manifest.splits[name]
 
-    def frame(self, split: str, families: Sequence[str] | None = None) -> pd.DataFrame:
+    def frame(self, split: str, families: str | Sequence[str] | None = None) -> pd.DataFrame:
         """The patches of a split with their features.
 
         Parameters
@@ -73,7 +73,8 @@ class Store:
         split
             The split.
         families
-            The families to read, in this order; None for all that are complete.
+            The families to read, in this order, comma-separated or in a list; None for all that are
+            complete.
 
         Returns
         -------
@@ -86,6 +87,8 @@ class Store:
         InputError
             If the store has no such split, or a family is not complete in it.
         """
+        if isinstance(families, str):
+            families = [name.strip() for name in families.split(",") if name.strip()]
         names = self.families(split) if families is None else list(families)
         self.check_finished(split, names)
         patches = self.patches(split).set_index("id")

@@ -149,6 +149,8 @@ def test_mechanics_features_are_indexed_as_what_they_are_of(
         table = pcam.features(one, families=FEW)
         assert list(table.index) == [0]
         np.testing.assert_array_equal(table.to_numpy()[0], everything.to_numpy()[7])
+    array = np.array([str(path), str(path)])
+    np.testing.assert_array_equal(pcam.features(array, families=FEW)[:1], table)
     series = pd.Series([path, path], index=["a", "b"])
     assert list(pcam.features(series, families=FEW).index) == ["a", "b"]
 
@@ -237,6 +239,12 @@ def test_mechanics_predictions_at_another_scale_warn(model_folder: Path, store_f
         model.predict_proba(other, split="test")
 
 
+def test_mechanics_a_table_takes_families_as_features_does(store_folder: Path) -> None:
+    store = pcam.open_store(store_folder)
+    expected = store.frame("test", ["lbp", "glcm"])
+    pd.testing.assert_frame_equal(store.frame("test", "lbp, glcm"), expected)
+
+
 def test_mechanics_a_comparison_says_what_was_resampled() -> None:
     rng = np.random.default_rng(0)
     truth = pd.Series(np.arange(60) % 2, index=[f"p{k}" for k in range(60)])
@@ -262,9 +270,12 @@ def test_parity_explain_by_id_and_by_image(
     pd.testing.assert_frame_equal(stored.columns, image.columns, rtol=1e-4)
     assert stored.picture is not None
     np.testing.assert_array_equal(stored.picture, split.read(3, 4)[0])
-    total = image.record["start"] + image.families.sum()
-    assert total == pytest.approx(image.record["sum"])
+    total = image.record.start + image.families.sum()
+    assert total == pytest.approx(image.record.sum)
     assert image.page().startswith("<!doctype html>")
+    assert repr(stored) == f"<pcam explanation of {split.ids[3]}: probability {stored.probability:.4f}>"
+    predicted = model.predict_split(store_folder)
+    assert repr(predicted) == f"<pcam predictions of {len(predicted.ids)} patches>"
 
 
 def test_mechanics_a_fit_can_be_given_folds_and_log(store_folder: Path, tmp_path: Path) -> None:
@@ -305,6 +316,21 @@ ERRORS: dict[str, tuple[Callable[[Path, Path], Any], str]] = {
     "advice": (
         lambda s, m: pcam.fit(s, m, folds_from="x.csv", folds=5),
         r"^folds_from= .*leave out folds= and groups=",
+    ),
+    "id without store": (
+        lambda s, m: pcam.open_model(m).explain("train_0000000"),
+        "no image file 'train_0000000'; to explain a stored patch by its id, give store=",
+    ),
+    "image with store": (
+        lambda s, m: pcam.open_model(m).explain(np.zeros((96, 96, 3), np.uint8), store=s),
+        "patch= is the id of a patch, not ndarray",
+    ),
+    "table of predictions": (
+        lambda s, m: pcam.compare(
+            pcam.open_store(s).patches("train")[["id", "label"]],
+            {"a": pcam.open_model(m).out_of_fold},
+        ),
+        r"give one column of the table, a Series, such as table\['combined'\]",
     ),
     "device": (lambda s, m: pcam.features("synthetic:40", device="tpu"), "no device 'tpu'"),
     "kind": (lambda s, m: pcam.open_source("synthetic:40", kind="zip"), "no kind 'zip'"),

@@ -74,6 +74,18 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "NaN": (lambda: compared(margin=float("nan")), "margin= is nan; give"),
     "slides": (lambda: compared(slides=5), "slide table is given as int, without ids; give a Series"),
     "slide array": (lambda: compared(slides=np.arange(20)), "slide table is given as ndarray"),
+    "models in a list": (
+        lambda: pcam.compare(TRUTH, [SCORES, SCORES]),  # type: ignore[list-item]
+        r'without names; give a mapping .*, \{"name": predictions\}',
+    ),
+    "one model": (lambda: pcam.compare(TRUTH, TRUTH), "without names; give a mapping"),  # type: ignore[arg-type]
+    "one file": (lambda: pcam.compare(TRUTH, "a.csv"), "without names; give a mapping"),
+    "empty name": (
+        lambda: pcam.compare(TRUTH, {"": SCORES}),
+        r'name is empty; give it one, as \{"name": predictions\}',
+    ),
+    "probability": (lambda: pcam.compare(TRUTH, {"a": SCORES + 1}), r"row 0: 1\.1 for p0 is not a"),
+    "label": (lambda: pcam.compare(TRUTH * 2, {"a": SCORES}), "the label of p1 is 2, not 0 or 1"),
     "by": (lambda: compared(by="table.csv"), "by= takes a mapping"),
     "by array": (lambda: compared(by={"site": np.arange(20)}), "by= table is given as ndarray"),
     "pairs": (lambda: compared(pairs="a:b"), "pairs= takes a list of pairs"),
@@ -99,6 +111,16 @@ def test_mechanics_numpy_numbers_and_named_limits_are_taken() -> None:
     )
     assert type(result.to_dict()["resamples"]) is int
     assert type(result.to_dict()["margin"]) is float
+
+
+def test_mechanics_a_list_of_predictions_is_of_seeds() -> None:
+    columns = np.stack([SCORES, SCORES**2], axis=1)
+    expected = pcam.compare(TRUTH, {"a": columns}, resamples=100).models
+    series = pd.Series(SCORES**2, index=IDS)
+    for seeds in ([SCORES, SCORES**2], [SCORES, series], (SCORES, series[::-1])):
+        found = pcam.compare(TRUTH, {"a": seeds}, resamples=100).models
+        pd.testing.assert_frame_equal(found, expected)
+    assert expected["seeds"].tolist() == [2]
 
 
 def test_mechanics_extract_brings_patches_to_96_pixels(tmp_path: Path) -> None:

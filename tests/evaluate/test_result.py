@@ -195,7 +195,11 @@ def test_mechanics_bad_predictions_in_memory_are_told_as_those_of_files(folder: 
         with pytest.raises(InputError, match=re.escape(words)) as error:
             gather(Path("truth.csv"), {"mine": good**2, "bad": given})
         assert "bad" in str(error.value) or "none.csv" in str(error.value)
-    for models, words in (({}, "no models"), ({"": good}, "same name"), ({"\x1b": good}, "plain text")):
+    for models, words in (
+        ({}, "no models"),
+        ({"": good}, "name is empty"),
+        ({"\x1b": good}, "plain text"),
+    ):
         with pytest.raises(InputError, match=words):
             gather(Path("truth.csv"), models)
 
