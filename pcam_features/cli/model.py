@@ -204,15 +204,15 @@ def compare(
         list[str] | None,
         typer.Option(
             metavar="FILE[:COLUMN]",
-            help="CSV of further groups to report AUC by: columns id and slide, wsi or COLUMN. "
-            "Repeatable.",
+            help="CSV of further groups to report AUC by: columns id and COLUMN. Repeatable.",
         ),
     ] = None,
     pair: Annotated[
         list[str] | None,
         typer.Option(
             metavar="A:B",
-            help="Pair of models chosen before seeing results. Repeatable. Default: all pairs.",
+            help="Pair of models to compare; choose it before you see results. Repeatable. "
+            "Default: all pairs.",
         ),
     ] = None,
     margin: Annotated[
@@ -220,7 +220,7 @@ def compare(
         typer.Option(
             min=LEAST_MARGIN,
             max=MOST_MARGIN,
-            help="Non-inferiority margin: how much lower A's AUC may be than B's, for each pair A:B.",
+            help="Non-inferiority margin: A is not inferior if its AUC is at most this much below B's.",
         ),
     ] = None,
     specificity: Annotated[

@@ -27,7 +27,8 @@ FitOption = Annotated[
     Fitting | None,
     typer.Option(
         help="How patches of another size are brought to 96x96 pixels: resized, cropped to the center, "
-        "or cut into tiles over which features are averaged. Default: other sizes are an error."
+        "or cut into tiles over which features are averaged (extract only). Default: other sizes are "
+        "an error."
     ),
 ]
 MppOption = Annotated[

@@ -172,7 +172,7 @@ def _no_number(name: str) -> float:
 def read_json(path: Path, what: str) -> dict[str, Any]:
     """Read a JSON object. `what` names the file in errors. Raises InputError if it is invalid."""
     if path.exists() and (not path.is_file() or path.stat().st_size > LARGEST_JSON):
-        raise InputError(f"{what} {path} is missing or too large.")
+        raise InputError(f"{what} {path} is not a regular file, or is too large.")
     try:
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except (OSError, ValueError, RecursionError) as error:

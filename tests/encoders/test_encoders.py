@@ -249,8 +249,8 @@ def test_mechanics_columns_go_by_depth_pool_and_channel(real_batch: np.ndarray) 
         ({"size": 8}, "not 8"),
         ({"precision": "int8"}, "no precision 'int8'"),
         ({"runtime": "tensorrt"}, "no runtime 'tensorrt'"),
-        ({"runtime": "onnxruntime", "precision": "bf16"}, "not bf16"),
-        ({"runtime": "cuda", "precision": "bf16"}, "not bf16"),
+        ({"runtime": "onnxruntime", "precision": "bf16"}, "computes only in f32"),
+        ({"runtime": "cuda", "precision": "bf16"}, "computes only in f32"),
     ],
 )
 def test_mechanics_settings_that_there_are_not(how: dict[str, Any], words: str) -> None:

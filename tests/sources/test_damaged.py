@@ -374,5 +374,5 @@ def test_mechanics_an_empty_split_is_left_out(tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a system without pipes that have names")
 def test_mechanics_a_pipe_is_no_json(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.json")
-    with pytest.raises(InputError, match="no file"):
+    with pytest.raises(InputError, match="not a regular file"):
         read_json(tmp_path / "a.json", "record")
