@@ -184,8 +184,8 @@ def _checked(pixels: np.ndarray, what: str) -> np.ndarray:
     if pixels.ndim == 4 and pixels.shape[3] == 3 and pixels.shape[1:] != SHAPE:
         height, width = pixels.shape[1:3]
         raise SizeError(
-            f"{what} of {width}×{height} pixels cannot be measured as they are; choose with --fit how "
-            f"they are brought to {PATCH_SIZE}×{PATCH_SIZE}."
+            f"the size of {what} is {width}×{height} pixels; choose with --fit how to bring patches to "
+            f"{PATCH_SIZE}×{PATCH_SIZE}."
         )
     if pixels.ndim != 4 or pixels.shape[1:] != SHAPE:
         raise InputError(f"{what} must be {EXPECTED}, not an array of the shape {pixels.shape}.")

@@ -138,7 +138,7 @@ SHAPE_CASES: dict[str, tuple[Callable[[np.ndarray], Any], str]] = {
     "numbers": (lambda a: [1, 2], "image 0 is neither an array, a PIL image nor a path: int"),
     "a number": (lambda a: 7, "not int"),
     "CMYK PIL": (lambda a: [Image.fromarray(a[0]).convert("CMYK")], "image 0 is a CMYK image"),
-    "small PIL": (lambda a: [Image.fromarray(a[0, :50, :50])], "image 0 are|image 0 is 50×50"),
+    "small PIL": (lambda a: [Image.fromarray(a[0, :50, :50])], "the size of image 0 is 50×50"),
     "no file": (lambda a: ["nowhere.png"], r"nowhere\.png cannot be read"),
 }
 
