@@ -131,7 +131,7 @@ SHAPE_CASES: dict[str, tuple[Callable[[np.ndarray], Any], str]] = {
     "floats": (lambda a: a / 255, r"not float64; convert .* after multiplying by 255"),
     "integers": (lambda a: a.astype(int), r"not int64; convert levels of 0 to 255"),
     "channels first": (lambda a: np.moveaxis(a, 3, 1), r"channels last, .*np\.moveaxis"),
-    "50 pixels": (lambda a: a[:, :50, :50], "50×50 pixels cannot be measured .* --fit"),
+    "50 pixels": (lambda a: a[:, :50, :50], "the size of images is 50×50 pixels.* --fit"),
     "gray": (lambda a: a[..., 0], r"shape \(1, 2, 96, 96\)"),
     "two channels": (lambda a: a[..., :2], r"shape \(2, 96, 96, 2\)"),
     "list of batches": (lambda a: [a, a], r"image 0 has the shape \(2, 96, 96, 3\)"),

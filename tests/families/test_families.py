@@ -125,7 +125,7 @@ def test_mechanics_a_batch_too_large_for_the_card_is_halved(synthetic_batch: np.
                 raise MemoryError
             return batch
 
-    names = ("prepare", "compile_ahead", "batch_stream", "to_host", "release")
+    names = ("prepare", "compile_ahead", "batch_rows", "batch_stream", "to_host", "release")
     card = LittleCard(NAME="card", **{name: getattr(cpu, name) for name in names})
     measured = measurer([FAMILIES["color"]], card)(synthetic_batch, ["color"])["color"]
     expected = measurer([FAMILIES["color"]], cpu)(synthetic_batch, ["color"])["color"]
