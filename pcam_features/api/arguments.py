@@ -88,6 +88,21 @@ def check_path(name: str, value: Any, what: str = "a path") -> None:
         raise InputError(f"{name}= is {told(str(value))}, which cannot be a path; give {what}.")
 
 
+def check_text(**given: Any) -> None:
+    """Raises InputError for an argument that is neither a text nor None."""
+    for name, value in given.items():
+        if value is not None and not isinstance(value, str):
+            raise InputError(f"{name}= is {told(value)}; give a text.")
+
+
+def check_texts(**given: Any) -> None:
+    """Raises InputError for an argument that is neither a text, nor a list of texts, nor None."""
+    for name, value in given.items():
+        listed = isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
+        if value is not None and not isinstance(value, str) and not listed:
+            raise InputError(f"{name}= is {told(value)}; give names, comma-separated or in a list.")
+
+
 def check_families(families: Any) -> None:
     """Raises InputError if this is neither a text, nor a list of texts or families, nor None."""
     if families is None or isinstance(families, str):
@@ -110,6 +125,12 @@ def check_progress(progress: Any) -> None:
     """Raises InputError if this is neither "bar", nor None, nor a function."""
     if progress is not None and progress != "bar" and not callable(progress):
         raise InputError(f"progress= is {told(progress)}; give 'bar', None or a function.")
+
+
+def check_log(log: Any) -> None:
+    """Raises InputError if this is no function."""
+    if not callable(log):
+        raise InputError(f"log= is {told(log)}; give a function, such as print.")
 
 
 def check_groupings(by: Any) -> None:

@@ -106,8 +106,9 @@ class Comparison:
         check_file(file)
         bundle = None
         if model is not None:
-            folder = model if isinstance(model, str | Path) else model.path
-            bundle = exhibits.open_model(Path(folder), self.data)
+            folder = model if isinstance(model, str | Path) else getattr(model, "path", None)
+            check_path("model", model if folder is None else folder, "a model or its path")
+            bundle = exhibits.open_model(Path(str(folder)), self.data)
         gathered = exhibits.gather(
             self.data,
             model=bundle,

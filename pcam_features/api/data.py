@@ -23,10 +23,12 @@ from ..store import store as stores
 from ..store.store import Store
 from .arguments import (
     check_families,
+    check_log,
     check_numbers,
     check_path,
     check_progress,
     check_scale,
+    check_text,
     told,
 )
 from .messages import for_python
@@ -93,6 +95,7 @@ def open_source(
     check_path("path", path, "the path of a source")
     check_scale(mpp)
     check_progress(progress)
+    check_log(log)
     source, sentence = detect.open_source(
         str(path),
         slides=None if slides is None else str(slides),
@@ -209,6 +212,8 @@ def extract(
     check_families(families)
     check_numbers(threads=threads)
     check_progress(progress)
+    check_text(split=split)
+    check_log(log)
     if encoder is not None and not isinstance(encoder, str | EncoderOptions):
         raise InputError(f"encoder= is {told(encoder)}; give its name, or EncoderOptions.")
     if not isinstance(source, Source):

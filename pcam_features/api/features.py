@@ -18,7 +18,15 @@ from ..extraction.transformer import device_of, kernels_to_compile, measure
 from ..families.family import FeatureFamily
 from ..sources.images import SUFFIXES
 from ..sources.source import Source, Split
-from .arguments import check_families, check_numbers, check_progress, check_scale
+from .arguments import (
+    check_families,
+    check_numbers,
+    check_path,
+    check_progress,
+    check_scale,
+    check_text,
+    check_texts,
+)
 from .data import open_source
 from .messages import for_python
 from .progress import Progress, shown
@@ -149,6 +157,8 @@ def embeddings(
     >>> pcam.embeddings("synthetic:40", split="test", depths="head", pools="mean").shape
     (10, 1280)
     """
+    check_text(encoder=encoder, precision=precision, runtime=runtime)
+    check_texts(depths=depths, pools=pools)
     options = EncoderOptions(
         encoder, size, names_in(depths), names_in(pools), views, precision, runtime
     )
@@ -178,6 +188,9 @@ def table_of(
     """Measure families of images; see `features`."""
     check_numbers(threads=threads)
     check_scale(choice.mpp)
+    check_text(split=choice.split)
+    if isinstance(images, str | Path):
+        check_path("images", images, "images, their paths or a source")
     check_progress(progress)
     parts = patches_in(images, choice)
     total = sum(len(patches) for patches, _ in parts)

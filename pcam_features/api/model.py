@@ -56,10 +56,12 @@ from ..store.store import Store
 from ..store.values import Values, of_arrays
 from .arguments import (
     check_families,
+    check_log,
     check_numbers,
     check_path,
     check_progress,
     check_scale,
+    check_text,
 )
 from .data import Log, open_source, open_store, unheard
 from .features import Choice, is_source_path, table_of
@@ -326,6 +328,7 @@ class Model:
             For a store that lacks the model's features, or has others.
         """
         check_numbers(threads=threads)
+        check_log(log)
         opened = opened_store(store)
         if fitted_on(self.bundle, opened, split):
             log("the model was fitted on these patches: these are its out-of-fold predictions")
@@ -382,6 +385,9 @@ class Model:
         InputError
             For a patch that is not in the store, or no image.
         """
+        check_numbers(threads=threads)
+        check_text(split=split, encoder=encoder)
+        check_log(log)
         if store is not None:
             opened = opened_store(store)
             if not isinstance(patch, str | int):
@@ -405,9 +411,10 @@ class Model:
         record = explain_values(self.bundle, self._values(table), place)
         return Explanation(record, images.read(0, 1)[0])
 
-    def was_fitted_on(self, store: Store, split: str) -> bool:
-        """Whether the patches of a split are those that the model was fitted on."""
-        return fitted_on(self.bundle, store, split)
+    @for_python
+    def was_fitted_on(self, store: Store | str | Path, split: str) -> bool:
+        """Whether the patches of a store's split are those that the model was fitted on."""
+        return fitted_on(self.bundle, opened_store(store), split)
 
     def _choice(self, split: str | None, fit: str | None, mpp: float | None) -> Choice:
         """How images are brought to 96×96 pixels: as asked, or as those of the fit were."""
@@ -420,6 +427,7 @@ class Model:
     def _probabilities(self, data: Any, how: Computing) -> pd.Series[float]:
         check_numbers(threads=how.threads)
         check_progress(how.progress)
+        check_text(split=how.choice.split, encoder=how.encoder)
         threads = how.threads or joblib.cpu_count()
         if isinstance(data, str | Path):
             check_path("data", data, "images, a source, a feature store or a table")
@@ -709,6 +717,9 @@ def fit(
     check_families(families)
     check_progress(progress)
     check_path("path", path, "the path of the model to make")
+    check_log(log)
+    if folds_from is not None:
+        check_path("folds_from", folds_from, "the path of a model, or of a table of folds")
     opened = opened_store(store)
     folder = Path(path)
     bundles.check_free(folder, overwrite=overwrite)

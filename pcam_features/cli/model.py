@@ -137,9 +137,11 @@ def predict(
     from ..evaluate.predictions import write_predictions
     from ..learn.predict import cost
     from ..storage import costs
+    from ..store.store import open_store
 
     began = time.monotonic()
-    result = open_model(model).predict_split(features, split, threads=threads, log=console.say)
+    store = open_store(features)
+    result = open_model(model).predict_split(store, split, threads=threads, log=console.say)
     seconds = None if result.out_of_fold else (time.monotonic() - began) / len(result.ids)
     write_predictions(out, result.ids, result.probabilities)
     costs.write(costs.beside(out), cost(model, features, seconds, cores(threads)))
@@ -160,8 +162,10 @@ def submit(
     """Write a Kaggle submission with exactly the ids of the sample submission, in its order."""
     from ..api.model import open_model
     from ..evaluate.submission import submit as run
+    from ..store.store import open_store
 
-    result = open_model(model).predict_split(features, split, threads=threads, log=console.say)
+    store = open_store(features)
+    result = open_model(model).predict_split(store, split, threads=threads, log=console.say)
     rows, left_out = run(submission, result.ids, result.probabilities, sample)
     extra = (
         f"; {left_out:,} predictions left out, because the sample lacks their ids" if left_out else ""

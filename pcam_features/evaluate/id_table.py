@@ -98,7 +98,10 @@ def _(given: pd.DataFrame, what: str, ids: Sequence[str] | None = None) -> IdTab
 @id_table.register(np.ndarray)
 @id_table.register(list)
 def _(given: np.ndarray, what: str, ids: Sequence[str] | None = None) -> IdTable:
-    values = np.asarray(given)
+    try:
+        values = np.asarray(given)
+    except ValueError:
+        raise InputError(f"{what} is a list of lists of unequal length; give equal ones.") from None
     if ids is None:
         raise InputError(f"{what} is an array and has no ids; give a Series indexed by id.")
     if values.ndim not in (1, 2) or len(values) != len(ids):

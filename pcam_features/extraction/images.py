@@ -93,7 +93,7 @@ def images_of(images: Any, fit: str | None = None, mpp: float | None = None) -> 
             return ArrayImages(_checked(np.asarray(images), "images"))
         pixels = np.asarray(images)
         images = pixels[None] if pixels.ndim == 3 else pixels
-    if not hasattr(images, "__iter__"):
+    if not hasattr(images, "__iter__") or getattr(images, "ndim", 1) == 0:
         raise InputError(
             f"images are an array, {EXPECTED}, PIL images or paths, not {type(images).__name__}."
         )

@@ -207,6 +207,8 @@ def patch_of(data: bytes, where: Path, size: Size | None = PATCH) -> np.ndarray:
 
 def read_patch(path: Path, size: Size | None = PATCH) -> np.ndarray:
     """The pixels of an image file; see `decode` for the parameters and errors."""
+    if "\0" in str(path):
+        raise InputError(f"{str(path)!r} cannot be the path of an image; correct it.")
     try:
         with path.open("rb") as file:
             length = os.fstat(file.fileno()).st_size

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -87,9 +88,7 @@ class Store:
         InputError
             If the store has no such split, or a family is not complete in it.
         """
-        if isinstance(families, str):
-            families = [name.strip() for name in families.split(",") if name.strip()]
-        names = self.families(split) if families is None else list(families)
+        names = self.families(split) if families is None else names_in(families)
         self.check_finished(split, names)
         patches = self.patches(split).set_index("id")
         columns = [column for name in names for column in self.manifest.families[name].columns]
@@ -228,6 +227,15 @@ class Store:
         except (OSError, ValueError, pa.ArrowException) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"{path} cannot be read: {reason}; run pcam extract again.") from None
+
+
+def names_in(families: Any) -> list[str]:
+    """Names in a comma-separated text or a list. Raises InputError for anything else."""
+    if isinstance(families, str):
+        return [name.strip() for name in families.split(",") if name.strip()]
+    if not isinstance(families, Iterable):
+        raise InputError(f"families= is {families!r}; give names, comma-separated or in a list.")
+    return [str(name) for name in families]
 
 
 def open_store(path: Path) -> Store:

@@ -243,6 +243,8 @@ def test_mechanics_a_table_takes_families_as_features_does(store_folder: Path) -
     store = pcam.open_store(store_folder)
     expected = store.frame("test", ["lbp", "glcm"])
     pd.testing.assert_frame_equal(store.frame("test", "lbp, glcm"), expected)
+    with pytest.raises(pcam.InputError, match="families= is 5; give names"):
+        store.frame("test", 5)  # type: ignore[arg-type]
 
 
 def test_mechanics_a_comparison_says_what_was_resampled() -> None:

@@ -68,6 +68,22 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: extracted(pcam.open_source("synthetic:20"), fit="resize"),
         "fit= and mpp= are for the path of a source; give them to open_source",
     ),
+    "encoder of embeddings": (lambda: pcam.embeddings(ARRAY, 5), "encoder= is 5; give a text"),  # type: ignore[arg-type]
+    "depths": (lambda: pcam.embeddings(ARRAY, depths=5), "depths= is 5; give names, comma-separated"),  # type: ignore[arg-type]
+    "split": (lambda: extracted(split=["train"]), "split= is of type list; give a text"),
+    "log": (lambda: extracted(log=None), "log= is None; give a function, such as print"),
+    "folds_from": (lambda: fitted(folds_from=5), "folds_from= is 5; give the path of a model"),
+    "array of one text": (
+        lambda: pcam.features(np.array("a.png")),
+        "images are an array.*, not ndarray",
+    ),
+    "zero byte in a list": (lambda: pcam.features(["a\0.png"], families="color"), "cannot be the path"),
+    "zero byte in a path": (lambda: pcam.features("a\0.png"), "images= is .* cannot be a path"),
+    "report": (
+        lambda: compared(resamples=100).report("a.html", model=5),
+        "model= is 5; give a model or",
+    ),
+    "unequal lists": (lambda: pcam.compare(TRUTH, {"a": [[0.1], [0.2, 0.3]]}), "unequal length; give"),
     "resamples": (lambda: compared(resamples=99), "resamples= is 99; give .* from 100 to 1,000,000"),
     "specificity": (lambda: compared(specificity=95), "specificity= is 95; give a number from 0 to 1"),
     "margin": (lambda: compared(margin=0), "margin= is 0; give a number from 1e-06 to 0.5"),
