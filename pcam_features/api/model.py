@@ -464,8 +464,9 @@ class Model:
         if seen := seen_among(self.path, ids):
             some = "these patches" if seen == len(ids) else f"{seen:,} of these {len(ids):,} patches"
             warn(
-                f"the model was trained on {some}, and their predictions are too good; use out_of_fold "
-                "or predict_split, which predict each patch by models that have not learned from it."
+                f"the model was trained on {some}, as their ids tell, and their predictions are too "
+                "good; use out_of_fold or predict_split, which predict each patch by models that have "
+                "not learned from it."
             )
         if scale := other_fit(self.bundle, fit):
             warn(f"{scale}.")

@@ -117,7 +117,7 @@ def seen_before(path: Path, store: Store, split: str) -> int:
 def seen_among(path: Path, ids: Iterable[object]) -> int:
     """How many of these ids are of patches that the model at `path` was fitted on."""
     learned = set(read_fold_table(path / TABLE)["id"])
-    return len(learned.intersection(ids))
+    return len(learned.intersection(one for one in ids if isinstance(one, str)))
 
 
 def other_scale(bundle: Bundle, store: Store) -> str | None:

@@ -215,6 +215,7 @@ def test_mechanics_predictions_of_training_patches_warn(
     table, others = store.frame("train", FITTED), store.frame("test", FITTED)
     model.probabilities(others)
     model.predict_proba(table.reset_index(drop=True))
+    model.predict_proba(others.assign(id=[["a list"]] * len(others)))
     mixed = pd.concat([table.iloc[:4], others])
     cases: list[tuple[Any, str | None, str]] = [
         (store, "train", "these patches"),
