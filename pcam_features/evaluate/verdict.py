@@ -40,7 +40,10 @@ def verdict(
     Declared pairs come first. Without declared pairs, only those with the best model are named.
     """
     top = max(models, key=lambda model: model.auc)
-    best = f"{top.name} has the highest AUC, {top.auc:.4f} {bounds(top.resampled)}"
+    value = f"{top.auc:.4f} {bounds(top.resampled)}"
+    best = f"{top.name} has an AUC of {value}"
+    if len(models) > 1:
+        best = f"{top.name} has the highest AUC, {value}"
     shown = [pair for pair in differences if declared or top.name in (pair.a, pair.b)]
     pairs = [f"{pair.finding}: {pair.difference:+.4f} {bounds(pair.resampled, '+')}" for pair in shown]
     sentences = [*pairs, best] if declared else [best, *pairs]

@@ -23,6 +23,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ..errors import InputError
+from ..sources.fitting import Fit
 from ..storage import parquet
 from .layout import MANIFEST, PATCH_SCHEMA, PATCHES, part_count, part_path, part_span
 from .manifest import SplitRecord, StoreManifest, read_manifest
@@ -111,7 +112,9 @@ class Store:
         rows = [
             f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in self._summary()
         ]
-        caption = f"<caption>feature store {escape(str(self.path))}</caption>"
+        fit = self.manifest.source.fit
+        sizes = "" if fit is None else f"; {escape(Fit.from_dict(fit).sentence())}"
+        caption = f"<caption>feature store {escape(str(self.path))}{sizes}</caption>"
         return f"<table>{caption}<thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
 
     def _summary(self) -> list[tuple[str, str, str]]:
