@@ -15,8 +15,6 @@ from ..errors import InputError
 from ..evaluate import comparison, inputs
 from ..evaluate.options import ComparisonOptions
 from ..evaluate.result import Comparison as Result
-from ..learn import exhibits
-from ..report import comparison_page
 from ..storage.files import check_file
 from ..store.store import Store
 from .arguments import check_groupings, check_numbers, check_pairs, check_path, check_progress
@@ -102,6 +100,9 @@ class Comparison:
             If the file cannot be written, or the model does not fit the features.
         """
         check_path("path", path, "the path of the page to write")
+        from ..learn import exhibits  # heavy, and a comparison needs no models
+        from ..report import comparison_page
+
         file = Path(path)
         check_file(file)
         bundle = None
