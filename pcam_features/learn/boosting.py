@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,9 @@ from .settings import PARAMETERS, ROUNDS
 
 KIND = "trees"
 CHECKED = 20  # rounds between two tree counts that the folds choose from
+# A booster configures itself anew after `set_param`; two threads that do so at once break each other.
+# The lock is not a field of the model, so that models can be pickled and copied.
+ONE_AT_A_TIME = Lock()
 
 
 class _Blocks(xgboost.DataIter):
@@ -170,8 +174,10 @@ class BoostedTrees:
 
     def margin(self, values: np.ndarray, threads: int = 1) -> np.ndarray:
         """Log-odds of label 1, float64 (rows,), from float32 (rows, width)."""
-        self.booster.set_param({"nthread": threads, "device": "cpu"})
-        return np.asarray(self.booster.inplace_predict(values, predict_type="margin"), np.float64)
+        with ONE_AT_A_TIME:
+            self.booster.set_param({"nthread": threads, "device": "cpu"})
+            scores = self.booster.inplace_predict(values, predict_type="margin")
+        return np.asarray(scores, np.float64)
 
     def contributions(self, values: np.ndarray) -> tuple[np.ndarray, float]:
         """SHAP values of the log-odds, float64 (rows, width), and the expected log-odds.
@@ -180,8 +186,9 @@ class BoostedTrees:
         understanding with explainable AI for trees", Nature Machine Intelligence 2020), relative to the
         training patches.
         """
-        self.booster.set_param({"device": "cpu"})
-        shares = self.booster.predict(xgboost.DMatrix(values), pred_contribs=True).astype(np.float64)
+        with ONE_AT_A_TIME:
+            self.booster.set_param({"device": "cpu"})
+            shares = self.booster.predict(xgboost.DMatrix(values), pred_contribs=True).astype(np.float64)
         return shares[:, :-1], float(shares[0, -1])
 
     def gains(self) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,23 @@ def test_invariant_shares_add_up_to_the_kernel_models_log_odds() -> None:
     model, values = kernel_model()
     found, start = model.contributions(values)
     np.testing.assert_allclose(found.sum(axis=1) + start, model.margin(values), atol=2e-4)
+
+
+def test_regression_threads_that_share_trees_do_not_break_each_other() -> None:
+    """XGBoost configures itself at the first prediction after a parameter was set."""
+    rng = np.random.default_rng(2)
+    values = rng.normal(size=(200, 5)).astype(np.float32)
+    booster = xgboost.train({}, xgboost.DMatrix(values, values[:, 0]), num_boost_round=5)
+    trees = boosting.BoostedTrees(booster)
+    expected, shares = trees.margin(values), trees.contributions(values)[0]
+
+    def both(number: int) -> tuple[np.ndarray, np.ndarray]:
+        return trees.margin(values, 1 + number % 2), trees.contributions(values)[0]
+
+    with ThreadPoolExecutor(8) as pool:
+        for margin, own in pool.map(both, range(300)):
+            np.testing.assert_array_equal(margin, expected)
+            np.testing.assert_array_equal(own, shares)
 
 
 def test_oracle_tree_shares_are_shapley_values_by_every_order_of_two_columns() -> None:
