@@ -45,6 +45,13 @@ class Fitting(StrEnum):
     tile = "tile"
 
 
+class OneImageFitting(StrEnum):
+    """The ways of `Fitting` that make one 96×96 image of each patch, not several tiles."""
+
+    resize = "resize"
+    crop = "crop"
+
+
 class Layout(StrEnum):
     """Layouts that `pcam convert` writes."""
 
@@ -60,7 +67,7 @@ class Timed(StrEnum):
     reading = "reading"
 
 
-class Published(StrEnum):
+class PublishedDataset(StrEnum):
     """Datasets that `pcam fetch` downloads."""
 
     pcam = "pcam"

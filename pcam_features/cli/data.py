@@ -8,29 +8,29 @@ from typing import Annotated
 
 import typer
 
-from ..constants import Layout, Published
+from ..constants import Layout, PublishedDataset
 from ..errors import InputError, PcamError
 from . import console, show
 from .options import (
+    CheckFitOption,
     DryRunOption,
-    FitOption,
     JsonOption,
     KindOption,
     MppOption,
+    OneImageFitOption,
     OverwriteOption,
     PositiveOption,
     SlidesOption,
     SourceArgument,
     SplitsOption,
     ThreadsOption,
-    check_one_image,
     cores,
 )
 
 
 def fetch(
     what: Annotated[
-        Published,
+        PublishedDataset,
         typer.Argument(help="Dataset: pcam (PatchCamelyon) or kaggle (Kaggle's competition)."),
     ],
     folder: Annotated[Path, typer.Argument(help="Folder to download to.")],
@@ -56,7 +56,7 @@ def fetch(
     from ..fetch import kaggle, pcam
 
     bar, say = console.bytes_or_units, console.say
-    if what == Published.pcam:
+    if what == PublishedDataset.pcam:
         taken = pcam.fetch(
             folder, mirror=mirror, keep_packed=keep_packed, dry_run=dry_run, bar=bar, say=say
         )
@@ -101,7 +101,7 @@ def check(
     slides: SlidesOption = None,
     kind: KindOption = None,
     positive: PositiveOption = None,
-    fit: FitOption = None,
+    fit: CheckFitOption = None,
     mpp: MppOption = None,
     threads: ThreadsOption = 0,
     report: Annotated[Path | None, typer.Option(help="HTML report to write.")] = None,
@@ -170,7 +170,7 @@ def convert(
     slides: SlidesOption = None,
     kind: KindOption = None,
     positive: PositiveOption = None,
-    fit: FitOption = None,
+    fit: OneImageFitOption = None,
     mpp: MppOption = None,
     threads: ThreadsOption = 0,
     overwrite: OverwriteOption = False,
@@ -182,7 +182,6 @@ def convert(
     from ..convert.convert import plan
     from ..sources.detect import open_source
 
-    check_one_image(fit)
     opened, slides_from = open_source(
         source,
         kind=kind,

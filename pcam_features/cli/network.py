@@ -9,23 +9,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..constants import FOLDS, LEAST_FOLDS, MOST_FOLDS, TIMM, Device, Fitting, Kind, Network
+from ..constants import FOLDS, LEAST_FOLDS, MOST_FOLDS, TIMM, Device, Kind, Network, OneImageFitting
 from ..errors import InputError
 from . import console, show
 from .options import (
     DeviceOption,
-    FitOption,
     FoldsFromOption,
     JsonOption,
     KindOption,
     MppOption,
+    OneImageFitOption,
     OverwriteOption,
     PositiveOption,
     SeedOption,
     SlidesOption,
     SourceArgument,
     ThreadsOption,
-    check_one_image,
     cores,
 )
 
@@ -57,12 +56,11 @@ def opened(
     kind: Kind | None,
     slides: str | None,
     positive: str | None,
-    fit: Fitting | None,
+    fit: OneImageFitting | None,
     mpp: float | None,
 ) -> Source:
     from ..sources.detect import open_source
 
-    check_one_image(fit)
     source, slides_from = open_source(
         path,
         kind=kind,
@@ -113,7 +111,7 @@ def fit(
     slides: SlidesOption = None,
     kind: KindOption = None,
     positive: PositiveOption = None,
-    fit: FitOption = None,
+    fit: OneImageFitOption = None,
     mpp: MppOption = None,
     seed: SeedOption = 0,
     overwrite: OverwriteOption = False,
@@ -170,7 +168,7 @@ def predict(
     threads: ThreadsOption = 0,
     kind: KindOption = None,
     positive: PositiveOption = None,
-    fit: FitOption = None,
+    fit: OneImageFitOption = None,
     mpp: MppOption = None,
 ) -> None:
     """Predict the probability of tumor for each patch of a split. Training patches are left out."""
@@ -190,7 +188,6 @@ def predict(
     console.say(why)
     trained = read(network)
     known = costs.read(network / costs.FILE)
-    check_one_image(fit)
     data, _ = open_source(
         source,
         kind=kind,

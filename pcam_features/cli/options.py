@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..constants import MOST_SEED, MOST_THREADS, Device, Fitting, Kind
-from ..errors import InputError
+from ..constants import MOST_SEED, MOST_THREADS, Device, Fitting, Kind, OneImageFitting
 
 SourceArgument = Annotated[
     str,
@@ -23,19 +22,30 @@ KindOption = Annotated[
 PositiveOption = Annotated[
     str | None, typer.Option(metavar="CLASS", help="Name of the class folder that holds tumor patches.")
 ]
+RESIZE_OR_CROP = (
+    "How patches of another size are brought to 96x96 pixels. resize: resize the patch. crop: keep its "
+    "center."
+)
+REFUSED = "Default: refuse patches of another size."
 FitOption = Annotated[
     Fitting | None,
     typer.Option(
-        help="How patches of another size are brought to 96x96 pixels: resized, cropped to the center, "
-        "or cut into tiles over which features are averaged (extract only). Default: other sizes are "
-        "an error."
+        help=f"{RESIZE_OR_CROP} tile: cut it into tiles and average the features over them. {REFUSED}"
     ),
 ]
+CheckFitOption = Annotated[
+    Fitting | None,
+    typer.Option(
+        help=f"{RESIZE_OR_CROP} tile: check the whole patch, resized; only extract cuts it into tiles. "
+        f"{REFUSED}"
+    ),
+]
+OneImageFitOption = Annotated[OneImageFitting | None, typer.Option(help=f"{RESIZE_OR_CROP} {REFUSED}")]
 MppOption = Annotated[
     float | None,
     typer.Option(
-        help="Micrometers per pixel of the patches, with --fit: patches are scaled to PCam's 0.972 "
-        "first. Default: unknown."
+        help="Micrometers per pixel of the patches. Needs --fit: patches are first scaled to PCam's "
+        "0.972. Default: unknown, and patches are not scaled."
     ),
 ]
 DeviceOption = Annotated[
@@ -91,11 +101,3 @@ def cores(threads: int) -> int:
     import joblib
 
     return threads or joblib.cpu_count()
-
-
-def check_one_image(fit: Fitting | None) -> None:
-    """Raise InputError for a command that needs one image of each patch, not several tiles."""
-    if fit == Fitting.tile:
-        raise InputError(
-            "--fit tile applies only to extract, which averages features over tiles; use another --fit."
-        )

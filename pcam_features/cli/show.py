@@ -21,14 +21,17 @@ if TYPE_CHECKING:
 
 
 def extraction(plan: ExtractionPlan, features: Path, dry_run: bool) -> None:
+    """Print what is computed, and its size."""
+    from ..storage.files import readable
+
     columns = sum(plan.columns.values())
     for name, rows in plan.patches.items():
         console.say(f"{name}: {rows:,} patches × {columns:,} columns")
     done = "would be computed" if dry_run else "computed"
-    size = plan.bytes_to_write / 2**20
+    size = readable(plan.bytes_to_write)
     console.say(
         f"features of {plan.patches_to_measure:,} patches {done} on {plan.device} "
-        f"({size:,.0f} MiB of float32); store: {features}"
+        f"({size} before compression); store: {features}"
     )
 
 

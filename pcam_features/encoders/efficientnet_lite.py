@@ -36,7 +36,7 @@ POOLED = ("mean", "deviation")
 HEAD, HEAD_WIDTH = "head", 1280
 
 
-class Published(NamedTuple):
+class PublishedWeights(NamedTuple):
     """A weight file in a package, its SHA-256, and the numbers of blocks and channels of each stage."""
 
     file: str
@@ -46,19 +46,19 @@ class Published(NamedTuple):
 
 
 PUBLISHED = {
-    "efficientnet_lite0": Published(
+    "efficientnet_lite0": PublishedWeights(
         "efficientnet-lite0-57934424.pth",
         "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
         (1, 2, 2, 3, 3, 4, 1),
         (16, 24, 40, 80, 112, 192, 320),
     ),
-    "efficientnet_lite1": Published(
+    "efficientnet_lite1": PublishedWeights(
         "efficientnet-lite1-77cc7160.pth",
         "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
         (1, 3, 3, 4, 4, 5, 1),
         (16, 24, 40, 80, 112, 192, 320),
     ),
-    "efficientnet_lite2": Published(
+    "efficientnet_lite2": PublishedWeights(
         "efficientnet-lite2-9656183e.pth",
         "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
         (1, 3, 3, 4, 4, 5, 1),

@@ -44,14 +44,14 @@ class Unit:
 
 
 @dataclass(frozen=True)
-class Part:
+class StorePart:
     """A part of a split, with the families that it lacks."""
 
     number: int
     whole: Unit
 
     @classmethod
-    def of(cls, split: Split, number: int, families: tuple[str, ...] = ()) -> Part:
+    def of(cls, split: Split, number: int, families: tuple[str, ...] = ()) -> StorePart:
         start, stop = part_span(number, len(split))
         return cls(number, Unit(split.name, start, stop, families))
 
@@ -67,7 +67,7 @@ class Part:
 
 def missing(
     path: Path | None, splits: Sequence[Split], families: Sequence[FeatureFamily]
-) -> list[Part]:
+) -> list[StorePart]:
     """The parts that a store at `path` lacks, with the families they lack; all of them for None."""
     parts = []
     for split in splits:
@@ -78,7 +78,7 @@ def missing(
                 if path is None or not is_there(path, split, family, part)
             )
             if lacking:
-                parts.append(Part.of(split, part, lacking))
+                parts.append(StorePart.of(split, part, lacking))
     return parts
 
 
@@ -207,13 +207,13 @@ def extract(
             manifest = mark_complete(path, manifest, split.name, names)
 
 
-Measured = tuple[Part, dict[str, np.ndarray]]
+Measured = tuple[StorePart, dict[str, np.ndarray]]
 
 
 def _measure_parts(
     path: Path,
     splits: dict[str, Split],
-    parts: Sequence[Part],
+    parts: Sequence[StorePart],
     opened: OpenFamilies,
     threads: int,
     progress: Callable[[int], None],
@@ -270,7 +270,7 @@ def verify(splits: Sequence[Split], threads: int, progress: Callable[[int], None
                 )
         return unit.stop - unit.start
 
-    parts = [Part.of(split, k) for split in splits for k in range(part_count(len(split)))]
+    parts = [StorePart.of(split, k) for split in splits for k in range(part_count(len(split)))]
     units = [unit for part in parts for unit in part.units(VERIFY_ROWS)]
     for done in Threads(threads).map(check, units):
         progress(done)

@@ -44,7 +44,7 @@ def room_needed(path: Path) -> Iterator[None]:
         ) from None
 
 
-class Part:
+class DownloadPart:
     """An incomplete file and the checksum of its content so far."""
 
     def __init__(self, path: Path, algorithm: str, progress: Told) -> None:
@@ -112,7 +112,7 @@ def download(
     be continued.
     """
     partly = path.with_name(path.name + PART)
-    with closing(Part(partly, algorithm, progress)) as part:
+    with closing(DownloadPart(partly, algorithm, progress)) as part:
         if part.size > (known.most if known.size is None else known.size):
             part.restart()  # it belongs to another file
         elif part.size:
@@ -174,7 +174,7 @@ def persist(work: Callable[[], T], size: Callable[[], int], name: str, say: Call
             pause(wait)
 
 
-def _go_on(url: str, part: Part, known: Known) -> None:
+def _go_on(url: str, part: DownloadPart, known: Known) -> None:
     """Request the rest of a part once. Raises AgainError if it is still incomplete."""
     if part.size and part.size == known.end:
         return
@@ -202,7 +202,7 @@ def _go_on(url: str, part: Part, known: Known) -> None:
         _take(part, known, response)
 
 
-def _take(part: Part, known: Known, response: Response) -> None:
+def _take(part: DownloadPart, known: Known, response: Response) -> None:
     tag = response.headers.get("ETag", "")
     known.tag = (
         tag if re.fullmatch(r'"[!#-~]{0,200}"', tag) else None
@@ -248,7 +248,7 @@ def _range(response: Response) -> tuple[int | None, int | None, int | None]:
     return first, last, total
 
 
-def _check_range(url: str, part: Part, known: Known, response: Response) -> None:
+def _check_range(url: str, part: DownloadPart, known: Known, response: Response) -> None:
     """Raise AgainError, and request the whole file next, if the range is not the missing part."""
     first, last, total = _range(response)
     fits = (

@@ -36,7 +36,7 @@ CHUNK = 4 << 20
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedFile:
     """A published file. `unpacked` is its largest unpacked size in bytes; 0 if it is not packed."""
 
     name: str
@@ -50,18 +50,18 @@ class Published:
         return self.name.removesuffix(PACKED) if self.unpacked else self.name
 
 
-def _pixels(split: str, rows: int, md5: str, size: int) -> Published:
+def _pixels(split: str, rows: int, md5: str, size: int) -> PublishedFile:
     most = rows * PIXEL_BYTES * 65 // 64 + (1 << 20)  # HDF5's overhead is small
-    return Published(f"{STEM}{split}_{PIXELS}.h5{PACKED}", md5, size, size, most)
+    return PublishedFile(f"{STEM}{split}_{PIXELS}.h5{PACKED}", md5, size, size, most)
 
 
-def _labels(split: str, rows: int, md5: str, size: int) -> Published:
+def _labels(split: str, rows: int, md5: str, size: int) -> PublishedFile:
     most = rows * 8 + (1 << 20)
-    return Published(f"{STEM}{split}_{LABELS}.h5{PACKED}", md5, size, size, most)
+    return PublishedFile(f"{STEM}{split}_{LABELS}.h5{PACKED}", md5, size, size, most)
 
 
-def _meta(split: str, md5: str) -> Published:
-    return Published(f"{STEM}{split}_meta.csv", md5, None, MOST_META)
+def _meta(split: str, md5: str) -> PublishedFile:
+    return PublishedFile(f"{STEM}{split}_meta.csv", md5, None, MOST_META)
 
 
 # The largest file first, while most disk space is free. The published README swaps the checksums of
@@ -83,7 +83,7 @@ FILES = (
 class Step:
     """The work left for a file, in bytes at most. `there` marks a file that only has to be checked."""
 
-    file: Published
+    file: PublishedFile
     there: bool
     download: int
     frees: int  # bytes that are freed when it is unpacked
@@ -97,7 +97,7 @@ def fetch(
     dry_run: bool,
     bar: Bar,
     say: Say,
-    files: Sequence[Published] | None = None,
+    files: Sequence[PublishedFile] | None = None,
 ) -> FetchResult:
     """Download PatchCamelyon to `folder`. Finished files are kept, and skipped by a later run.
 
@@ -126,7 +126,7 @@ def fetch(
         return replace(taken, files=read_record(folder))
 
 
-def steps_of(folder: Path, wanted: Sequence[Published], keep_packed: bool) -> list[Step]:
+def steps_of(folder: Path, wanted: Sequence[PublishedFile], keep_packed: bool) -> list[Step]:
     """The steps left, in order. Raises InputError if an existing file was not downloaded by pcam."""
     record = read_record(folder)
     steps = []
@@ -147,7 +147,7 @@ def steps_of(folder: Path, wanted: Sequence[Published], keep_packed: bool) -> li
     return steps
 
 
-def is_done(folder: Path, file: Published, record: FetchRecord | None) -> bool:
+def is_done(folder: Path, file: PublishedFile, record: FetchRecord | None) -> bool:
     """Whether a file is recorded as downloaded and still has the recorded size."""
     final = folder / file.final
     if record is None or record.md5 != file.md5 or not final.is_file():
@@ -181,7 +181,7 @@ def _forecast(folder: Path, steps: Sequence[Step], say: Say) -> FetchResult:
     return FetchResult(to_download, needed)
 
 
-def _check(path: Path, file: Published, bar: Bar) -> None:
+def _check(path: Path, file: PublishedFile, bar: Bar) -> None:
     """Raise InputError if a file without a record has another checksum."""
     with bar_for(bar, f"check {path.name}", path.stat().st_size) as progress:
         found = hash_file(path, "md5", progress)
@@ -248,7 +248,7 @@ def _next(unpacked: gzip.GzipFile, packed: Path) -> bytes:
         ) from None
 
 
-def _tidy(folder: Path, wanted: Sequence[Published]) -> None:
+def _tidy(folder: Path, wanted: Sequence[PublishedFile]) -> None:
     """Remove packed files that an interrupted run had unpacked and recorded, but not removed."""
     record = read_record(folder)
     for file in wanted:

@@ -142,7 +142,7 @@ class Source:
     ((96, 96, 3), (4, 96, 96, 3))
     >>> source.split("test").ids[0]
     'test_0000000'
-    >>> source.sample(3).images.shape
+    >>> source.sample(3, split="test").images.shape
     (3, 96, 96, 3)
     >>> list(source.frame().columns)
     ['id', 'label', 'slide', 'split']
@@ -195,13 +195,15 @@ class Source:
         self._check_split(name)
         return self.splits[name]
 
-    def sample(self, count: int = 9, *, seed: int = 0) -> view.Sample:
+    def sample(self, count: int = 9, *, split: str | None = None, seed: int = 0) -> view.Sample:
         """Draw patches at random, to look at.
 
         Parameters
         ----------
         count
             Number of patches; all of them if there are fewer.
+        split
+            The split to draw from; None for all splits.
         seed
             Seed of the draw.
 
@@ -214,9 +216,10 @@ class Source:
         Raises
         ------
         InputError
-            If a drawn patch cannot be read.
+            If there is no such split, or a drawn patch cannot be read.
         """
-        return view.sample(list(self.splits.values()), count, seed)
+        chosen = list(self.splits.values()) if split is None else [self.split(split)]
+        return view.sample(chosen, count, seed)
 
     def frame(self) -> pd.DataFrame:
         """One row per patch.

@@ -35,8 +35,8 @@ SQUARE = ";".join(
 )
 
 
-class Part(Protocol):
-    """A split, as far as it is looked at here."""
+class Viewable(Protocol):
+    """What is shown of a split."""
 
     @property
     def name(self) -> str: ...
@@ -59,7 +59,7 @@ class PatchImages:
     (n, 96, 96, 3). Rows of several splits are numbered through, in the order of the splits.
     """
 
-    parts: Sequence[Part]
+    parts: Sequence[Viewable]
 
     def __len__(self) -> int:
         return sum(len(part) for part in self.parts)
@@ -127,7 +127,7 @@ class Sample:
         return f'<div style="display:flex;flex-wrap:wrap;gap:8px">{"".join(figures)}</div>'
 
 
-def sample(parts: Sequence[Part], count: int, seed: int) -> Sample:
+def sample(parts: Sequence[Viewable], count: int, seed: int) -> Sample:
     """Patches drawn at random without replacement, in the order of the source.
 
     Raises InputError for fewer than one patch, and for patches that cannot be read.
@@ -148,7 +148,7 @@ def sample(parts: Sequence[Part], count: int, seed: int) -> Sample:
     )
 
 
-def labels_of(parts: Sequence[Part]) -> np.ndarray | None:
+def labels_of(parts: Sequence[Viewable]) -> np.ndarray | None:
     """Labels of all patches: int8, or float32 with NaN if a split has none, or None if no split has."""
     if all(part.labels is None for part in parts):
         return None
@@ -158,7 +158,7 @@ def labels_of(parts: Sequence[Part]) -> np.ndarray | None:
     return np.concatenate(known).astype(np.float32)
 
 
-def frame(parts: Sequence[Part]) -> pd.DataFrame:
+def frame(parts: Sequence[Viewable]) -> pd.DataFrame:
     """The columns id, label (NaN if not known), slide (None if not known) and split."""
     import pandas as pd
 
@@ -173,7 +173,7 @@ def frame(parts: Sequence[Part]) -> pd.DataFrame:
     )
 
 
-def table_html(title: str, parts: Sequence[Part]) -> str:
+def table_html(title: str, parts: Sequence[Viewable]) -> str:
     """A table of splits and, below it, a few patches."""
     columns = ("split", "patches", "tumor", "normal", "slides", "without slide")
     head = "".join(f"<th>{name}</th>" for name in columns)

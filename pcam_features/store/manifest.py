@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from .. import __version__
 from ..constants import LARGEST_ROWS
 from ..errors import InputError
+from ..sources.fitting import Fit
 from ..sources.source import Source, Split
 from ..storage.fields import Fields
 from ..storage.files import LOCK, TEMPORARY, clear_folder, is_marked, read_json, write_json
@@ -368,14 +369,14 @@ def check_source(path: Path, known: SourceRecord, now: SourceRecord) -> None:
         )
     if known.fit != now.fit:
         raise InputError(
-            f"feature store {path} holds patches brought to 96 pixels in another way "
-            f"({described_fit(known.fit)}, now {described_fit(now.fit)}); {ADVICE}"
+            f"feature store {path} was made with another size of patches, --fit or --mpp (before: "
+            f"{described_fit(known.fit)}; now: {described_fit(now.fit)}); {ADVICE}"
         )
 
 
 def described_fit(fit: dict[str, Any] | None) -> str:
-    """How patches were brought to 96 pixels, for an error message."""
-    return "unchanged" if fit is None else ", ".join(f"{key} {fit[key]}" for key in fit)
+    """How patches were brought to 96×96 pixels, for an error message."""
+    return "patches are 96×96 pixels" if fit is None else Fit.from_dict(fit).sentence()
 
 
 def added_families(

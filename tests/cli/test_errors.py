@@ -191,6 +191,18 @@ def test_mechanics_patches_of_another_size_are_refused_before_anything_is_writte
     assert not (tmp_path / "p.csv").exists()
 
 
+@pytest.mark.parametrize("command", [("convert",), ("deep", "fit"), ("deep", "predict")])
+def test_mechanics_tiles_are_offered_only_where_a_patch_may_be_several_images(
+    command: tuple[str, ...], pcam: Run, source: Path, tmp_path: Path
+) -> None:
+    result = pcam(*command, source, tmp_path / "out", "--fit", "tile")
+    assert result.code == 2
+    assert "'tile' is not one of 'resize', 'crop'" in " ".join(result.err.replace("│", "").split())
+    assert not (tmp_path / "out").exists()
+    assert "tile" not in pcam(*command, "--help").out
+    assert "tile" in pcam("extract", "--help").out
+
+
 def test_mechanics_cuda_without_one(
     pcam: Run, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,9 +45,9 @@ def md5(content: bytes) -> str:
     return hashlib.md5(content).hexdigest()
 
 
-def published(name: str, content: bytes, unpacked: int = 0) -> pcam.Published:
+def published(name: str, content: bytes, unpacked: int = 0) -> pcam.PublishedFile:
     size = len(content) if unpacked else None
-    return pcam.Published(name, md5(content), size, size or 1 << 20, unpacked)
+    return pcam.PublishedFile(name, md5(content), size, size or 1 << 20, unpacked)
 
 
 FILES = (

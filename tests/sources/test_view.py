@@ -99,6 +99,14 @@ def test_mechanics_a_sample_is_drawn_by_its_seed(kaggle: Source) -> None:
         kaggle.sample(0)
 
 
+def test_mechanics_a_sample_of_one_split(kaggle: Source) -> None:
+    drawn = kaggle.sample(9, split="test", seed=3)
+    assert drawn.splits == ["test"] * 9
+    assert drawn.ids == kaggle.split("test").sample(9, seed=3).ids
+    with pytest.raises(InputError, match="no split 'valid'; it has: train, test"):
+        kaggle.sample(9, split="valid")
+
+
 def test_oracle_a_samples_pictures_are_the_patches(kaggle: Source) -> None:
     drawn = kaggle.split("train").sample(4)
     shown = drawn._repr_html_()

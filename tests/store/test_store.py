@@ -20,6 +20,7 @@ from pcam_features.store.manifest import (
     FamilyRecord,
     SourceRecord,
     StoreManifest,
+    check_source,
     plan,
     write_manifest,
 )
@@ -48,6 +49,17 @@ def test_invariant_what_a_source_was_fitted_by_and_encoders_are_kept(store_folde
     assert again.families["net_96px"].is_embedding
     assert not again.families["color"].is_embedding
     assert "fit" not in known.to_dict()["source"]
+
+
+def test_mechanics_another_fit_is_refused_with_a_sentence_on_both(tmp_path: Path) -> None:
+    plain = SourceRecord("images", "data", "protocol")
+    fit = {"how": "tile", "mpp": None, "width": 224, "height": 200}
+    with pytest.raises(InputError) as raised:
+        check_source(tmp_path, plain, replace(plain, fit=fit))
+    assert (
+        "(before: patches are 96×96 pixels; now: patches of 224×200 pixels are cut into 9 tiles of "
+        "96×96; features are the mean over tiles)"
+    ) in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -101,11 +113,13 @@ def test_mechanics_a_store_of_otherwise_fitted_patches_is_not_extended(
 ) -> None:
     store = Path(shutil.copytree(store_folder, tmp_path / "store"))
     manifest = manifest_of(store)
-    manifest["source"]["fit"] = {"fit": "resize", "size": 50}
+    manifest["source"]["fit"] = {"how": "resize", "mpp": None, "width": 50, "height": 50}
     (store / "manifest.json").write_text(json.dumps(manifest))
     source, _ = open_source(str(synthetic_folder))
     assert SourceRecord.of(source).fit is None
-    with pytest.raises(InputError, match="fit resize, size 50, now unchanged"):
+    with pytest.raises(
+        InputError, match="of 50×50 pixels are resized to 96×96; now: patches are 96×96 pixels"
+    ):
         plan(store, source, source.only(None), chosen("color"), "cpu")
 
 
