@@ -12,16 +12,32 @@ SUM = hashlib.sha256().digest_size
 
 
 def folder() -> Path:
+    """The folder of the cache."""
     return cache_root() / "encoders"
 
 
-def kept(name: str, what: object, make: Callable[[], bytes]) -> bytes:
-    """Return a graph from the cache, or create it with `make` and cache it.
+def cached(name: str, key: object, make: Callable[[], bytes]) -> bytes:
+    """Return a graph from the cache, or create it with `make` and store it there.
 
-    The key is `name` and a digest of `what` and of this package's source. A file that does not match
-    its checksum is created again. Several processes may write at once, because files appear complete.
+    The file is named after `name` and a digest of `key` and of the source code of `encoders`. A file
+    that does not match its checksum is created again. Several processes can write at the same time,
+    because a file is moved into place only when it is complete.
+
+    Parameters
+    ----------
+    name
+        The start of the file's name.
+    key
+        Everything that determines the graph; its `repr` must be the same in every process.
+    make
+        Creates the serialized graph.
+
+    Returns
+    -------
+    bytes
+        The serialized graph.
     """
-    digest = hashlib.sha256(repr(what).encode())
+    digest = hashlib.sha256(repr(key).encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
     path = folder() / f"{name}-{digest.hexdigest()[:16]}.graph"

@@ -18,7 +18,7 @@ import onnx
 
 from ..errors import InputError
 from . import weights
-from .cache import kept
+from .cache import cached
 from .embedding import Embedding
 from .graph import Graph, pixels_in
 from .options import EncoderFacts, EncoderOptions, check_choices
@@ -130,6 +130,7 @@ class _Network:
             self.value = self.graph.add("Clip", self.value, low, high)
 
     def block(self, name: str, stride: int, skip: bool) -> None:
+        """Add a block of expansion, depthwise convolution and projection."""
         before = self.value
         if f"{name}._expand_conv.weight" in self.arrays:
             self.convolve(f"{name}._expand_conv", f"{name}._bn0")
@@ -146,7 +147,21 @@ def build(
     wanted: tuple[str, ...],
     pools: tuple[str, ...],
 ) -> onnx.ModelProto:
-    """Build the graph from pixels to the pooled activations at the given depths."""
+    """Build the graph from pixels to the pooled activations at the given depths.
+
+    Parameters
+    ----------
+    name
+        The network, a key of `PUBLISHED`.
+    source
+        Height and width of the patches in pixels.
+    size
+        Side of the network's input in pixels.
+    wanted
+        The depths to read, in the order of the outputs.
+    pools
+        How feature maps are pooled, in the order of the outputs.
+    """
     arrays, graph = read_weights(name), Graph()
     network = _Network(arrays, pixels_in(graph, source, size, MEAN, STD), size, graph)
     network.convolve("_conv_stem", "_bn0", stride=2)
@@ -189,7 +204,7 @@ def open_encoder(name: str, options: EncoderOptions) -> Embedding:
         def make() -> bytes:
             return bytes(build(name, source, facts.size, read_at, pools).SerializeToString())
 
-        content = kept(f"{name}_{facts.size}px", (name, source, facts.size, read_at, pools), make)
+        content = cached(f"{name}_{facts.size}px", (name, source, facts.size, read_at, pools), make)
         return RUNTIMES[runtime](content, chunk=chunk, threads=threads, precision=facts.precision)
 
     features = tuple(

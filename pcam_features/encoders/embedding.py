@@ -32,7 +32,24 @@ VIEWS = (1, 4, 8)  # unchanged; rotations by 90°; these and those of the mirror
 
 
 def family_name(network: str, size: int, views: int, precision: str) -> str:
-    """The name of the family: the name of the network in safe characters, and its input settings."""
+    """The name of an embedding as a family: its network in safe characters, and its input settings.
+
+    Parameters
+    ----------
+    network
+        The network's name.
+    size
+        Side of its input in pixels.
+    views
+        Number of orientations that are averaged.
+    precision
+        "f32" or "bf16".
+
+    Examples
+    --------
+    >>> family_name("ResNet-10t", 96, 4, "f32")
+    'resnet_10t_96px_4views'
+    """
     safe = re.sub("[^a-z0-9]+", "_", network.lower()).strip("_")[:48].strip("_")
     safe = safe if safe[:1].isalpha() else f"net_{safe}".strip("_")
     views_part = f"_{views}views" if views > 1 else ""
@@ -40,7 +57,7 @@ def family_name(network: str, size: int, views: int, precision: str) -> str:
 
 
 def check_size(size: object, whose: str) -> int:
-    """Validate an input size, with whose square memory grows. Raises InputError if it is invalid."""
+    """Return an input size in pixels, if valid: memory grows with its square. Raises InputError."""
     if type(size) is not int or not SIZES[0] <= size <= SIZES[1]:
         raise InputError(f"{whose} must be {SIZES[0]} to {SIZES[1]} pixels, not {size!r}.")
     return size
@@ -57,7 +74,7 @@ def width_of(run: Run, chunk: int, side: int, whose: str) -> int:
     found, with_others = run(noise[0]), run(noise[1])
     if found.ndim != 2 or len(found) != chunk or not found.size:
         raise InputError(
-            f"{whose} returns {list(found.shape)} for {chunk} patches instead of one vector per patch."
+            f"{whose} returns {list(found.shape)} for {chunk} patches; it must return one vector each."
         )
     if not np.isfinite(found).all():
         raise InputError(f"{whose} returns NaN or infinity for a patch of noise; check its weights.")
@@ -136,7 +153,7 @@ class Embedding:
     def measurer(self, source: tuple[int, int], threads: int) -> Callable[[np.ndarray], np.ndarray]:
         """Load the network for `threads` threads.
 
-        What is returned embeds patches, uint8 (N, *source, 3), as float32 (N, columns). It pads
+        The returned function embeds patches, uint8 (N, *source, 3), as float32 (N, columns). It pads
         batches to `chunk` patches, so that a patch's values do not depend on how many there are.
         """
         run, chunk, count = self.load(source, threads), self.chunk, self.facts.views
@@ -187,9 +204,10 @@ def _each(batch: np.ndarray, turn: Callable[[np.ndarray, int], np.ndarray], how:
 
 
 def average(seen: list[np.ndarray]) -> np.ndarray:
-    """The mean over views, added in the order of their values.
+    """The mean over views, added in ascending order of values.
 
-    So it has the same bits for a rotated or flipped patch, whose views come in another order.
+    A rotated or flipped patch has the same views in another order. The fixed order of addition makes
+    its mean equal to the bit.
     """
     if len(seen) == 1:
         return seen[0]

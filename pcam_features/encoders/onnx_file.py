@@ -8,7 +8,7 @@ blue on a scale of 0 to 1, and optionally `size` in pixels.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,36 +28,70 @@ from .runtimes import DEFAULT, F32, RUNTIMES, Run, chunk_for
 
 VERSION = 1
 LARGEST = (1 << 31) - 1  # bytes: the limit of an ONNX file
-LARGEST_BATCH = 64  # the largest fixed batch size of a network
+LARGEST_BATCH = 64  # the largest fixed batch size that is accepted
 DOMAINS = ("", "ai.onnx")  # the domains of operators that the ONNX standard defines
-LOOPS = ("Loop", "Scan")
+LOOPS = ("Loop", "Scan")  # may run without end
 OLDEST_OPSET = 11  # the first with the current definition of pooling and resizing
+EXAMPLE = "mean = [0.5, 0.5, 0.5] and std = [0.5, 0.5, 0.5]"  # the content of a TOML file
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """The network's input: its side in pixels, and the mean and deviation of red, green and blue."""
+
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A parsed network with the name of its input, the shape of its output, and its batch size."""
+
+    model: onnx.ModelProto
+    input: str
+    output_shape: list[int]
+    chunk: int
 
 
 def open_file(name: str, options: EncoderOptions) -> Embedding:
-    """Open an ONNX file as an encoder. Raises InputError if it is invalid or cannot be run."""
+    """Open an ONNX file as an encoder.
+
+    Parameters
+    ----------
+    name
+        The path of the file, which ends in `.onnx`; the TOML file is beside it.
+    options
+        The options of the encoder.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, invalid or unsafe, or the network cannot be run.
+    """
     path = Path(name)
     content = _read(path)
     model = _parse(content, path)
-    given, shape = _input(model, path)
-    size, mean, std = _pixels(path, options.size, shape)
+    name_of_input, shape = _input(model, path)
+    scaling = _scaling(path, options.size, shape)
     if options.depths is not None:
         check_choices(options.depths, ["head"], f"depth in {path}")
     runtime, precision = options.runtime or DEFAULT, options.precision or F32
     chunk = shape[0] or chunk_for(runtime)
-    maps = _output(_fixed(model, chunk, size), path)
-    if len(maps) == 2 and options.pools not in (None, ("mean",)):
-        raise InputError(f"{path} returns vectors and not maps to pool; leave out --pools.")
-    pools = tuple(POOLS if options.pools is None else options.pools) if len(maps) == 4 else ()
+    output = _output(_fixed(model, chunk, scaling.size), path)
+    if len(output) == 2 and options.pools not in (None, ("mean",)):
+        raise InputError(f"{path} returns vectors, which cannot be pooled; leave out --pools.")
+    pools = tuple(POOLS if options.pools is None else options.pools) if len(output) == 4 else ()
+    network = Network(model, name_of_input, output, chunk)
 
     def load(source: tuple[int, int], threads: int) -> Run:
-        graph = _around(model, given, maps, source, size, mean, std, pools, chunk)
+        graph = _from_pixels(network, scaling, source, pools)
         try:
             return RUNTIMES[runtime](graph, chunk=chunk, threads=threads, precision=precision)
         except InputError:
             raise
         except Exception as error:  # an untrusted graph can be wrong in too many ways to list
-            raise InputError(f"{path} cannot be run by {runtime}: {_said(error)}.") from None
+            raise InputError(f"{path} cannot be run by {runtime}: {_reason(error)}.") from None
 
     try:
         run = load((PATCH_SIZE, PATCH_SIZE), 1)
@@ -65,13 +99,13 @@ def open_file(name: str, options: EncoderOptions) -> Embedding:
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"{path} cannot be run by {runtime}: {_said(error)}.") from None
+        raise InputError(f"{path} cannot be run by {runtime}: {_reason(error)}.") from None
     facts = EncoderFacts(
         network=path.stem,
         weights_sha256=sha256(content),
-        size=size,
-        mean=mean,
-        std=std,
+        size=scaling.size,
+        mean=scaling.mean,
+        std=scaling.std,
         pools=pools,
         views=options.views or 1,
         precision=precision,
@@ -83,7 +117,8 @@ def open_file(name: str, options: EncoderOptions) -> Embedding:
     return Embedding(VERSION, features, facts, chunk, load)
 
 
-def _said(error: Exception) -> str:
+def _reason(error: Exception) -> str:
+    """The message of an error on one line, without its final period."""
     return " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
 
 
@@ -97,7 +132,7 @@ def _read(path: Path) -> bytes:
 
 
 def _parse(content: bytes, path: Path) -> onnx.ModelProto:
-    """Parse a model that is self-contained and valid. Raises InputError otherwise."""
+    """Parse a model. Raises InputError unless it is valid, self-contained and recent enough."""
     try:
         model = onnx.load_model_from_string(content)
         if not model.graph.node:
@@ -105,15 +140,15 @@ def _parse(content: bytes, path: Path) -> onnx.ModelProto:
         _check_parts(model)
         onnx.checker.check_model(model)
     except Exception as error:
-        raise InputError(f"{path} is not an ONNX model that pcam can use: {_said(error)}.") from None
-    opsets = [opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx")]
+        raise InputError(f"{path} is not an ONNX model that pcam can use: {_reason(error)}.") from None
+    opsets = [opset.version for opset in model.opset_import if opset.domain in DOMAINS]
     if not opsets or opsets[0] < OLDEST_OPSET:
         raise InputError(f"{path} has an ONNX opset before {OLDEST_OPSET}; export it with a newer one.")
     return model
 
 
 def _check_parts(message: Message) -> None:
-    """Raise ValueError for unsafe parts, at any depth: external weights, own functions, loops."""
+    """Raise ValueError for unsafe parts at any depth: external weights, own functions, loops."""
     if isinstance(message, onnx.TensorProto) and (
         message.data_location == TensorProto.EXTERNAL or message.external_data
     ):
@@ -123,7 +158,7 @@ def _check_parts(message: Message) -> None:
     if isinstance(message, onnx.NodeProto) and (
         message.domain not in DOMAINS or message.op_type in LOOPS
     ):
-        raise ValueError(f"an encoder does not need its operator {message.domain}:{message.op_type}")
+        raise ValueError(f"an encoder cannot have the operator {message.domain}:{message.op_type}")
     for field, value in message.ListFields():
         if field.type == FieldDescriptor.TYPE_MESSAGE:
             for part in [value] if isinstance(value, Message) else value:
@@ -131,7 +166,7 @@ def _check_parts(message: Message) -> None:
 
 
 def _dimensions(value: onnx.ValueInfoProto) -> list[int]:
-    """The lengths of a tensor's axes, 0 where they are not fixed."""
+    """The length of each axis of a tensor, 0 where it is not fixed."""
     return [axis.dim_value for axis in value.type.tensor_type.shape.dim]
 
 
@@ -142,7 +177,7 @@ def _input(model: onnx.ModelProto, path: Path) -> tuple[str, list[int]]:
     if len(inputs) != 1:
         names = ", ".join(value.name for value in inputs) or "none"
         raise InputError(
-            f"{path} has {len(inputs)} inputs ({names}); an encoder must have one, pixels."
+            f"{path} has {len(inputs)} inputs ({names}); an encoder must have one, the pixels."
         )
     shape = _dimensions(inputs[0])
     kind = inputs[0].type.tensor_type.elem_type
@@ -158,31 +193,23 @@ def _input(model: onnx.ModelProto, path: Path) -> tuple[str, list[int]]:
     return inputs[0].name, shape
 
 
-def _pixels(
-    path: Path, size: int | None, shape: list[int]
-) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
-    """The input size of the network in pixels, and the mean and standard deviation of pixels."""
+def _scaling(path: Path, size: int | None, shape: list[int]) -> Scaling:
+    """Read the TOML file beside a network, whose input has `shape`; `size` takes precedence."""
     beside = path.with_suffix(".toml")
-    example = "mean = [0.5, 0.5, 0.5] and std = [0.5, 0.5, 0.5]"
     try:
-        said: dict[str, Any] = tomllib.loads(beside.read_text(encoding="utf-8"))
+        entries: dict[str, Any] = tomllib.loads(beside.read_text(encoding="utf-8"))
     except OSError:
         raise InputError(
-            f"{beside} is missing; create it with the normalization of {path}, such as {example}."
+            f"{beside} is missing; create it with the normalization of {path}, such as {EXAMPLE}."
         ) from None
     except ValueError as error:
-        raise InputError(f"{beside} cannot be read: {_said(error)}.") from None
-    numbers = []
-    for key in ("mean", "std"):
-        three = said.pop(key, None)
-        if not isinstance(three, list) or len(three) != 3 or not all(map(_is_number, three)):
-            raise InputError(f"{beside} must have {key} as three numbers; write {example}.")
-        numbers.append(tuple(float(one) for one in three))
-    if min(numbers[1]) <= 0:
+        raise InputError(f"{beside} cannot be read: {_reason(error)}.") from None
+    mean, std = (_three_numbers(entries.pop(key, None), key, beside) for key in ("mean", "std"))
+    if min(std) <= 0:
         raise InputError(f"{beside}: std must be above 0; correct it.")
-    wanted = said.pop("size", 0)
-    if said:
-        raise InputError(f"{beside} has unknown entries: {', '.join(said)}; remove them.")
+    wanted = entries.pop("size", 0)
+    if entries:
+        raise InputError(f"{beside} has unknown entries: {', '.join(entries)}; remove them.")
     wanted = size or wanted or shape[2]
     if not wanted:
         raise InputError(
@@ -193,7 +220,13 @@ def _pixels(
         raise InputError(
             f"{path} takes {shape[2]}×{shape[2]} pixels, not {wanted}×{wanted}; change --size."
         )
-    return wanted, numbers[0], numbers[1]
+    return Scaling(wanted, mean, std)
+
+
+def _three_numbers(values: object, key: str, file: Path) -> tuple[float, ...]:
+    if not isinstance(values, list) or len(values) != 3 or not all(map(_is_number, values)):
+        raise InputError(f"{file} must have {key} as three numbers; write {EXAMPLE}.")
+    return tuple(float(value) for value in values)
 
 
 def _is_number(value: object) -> bool:
@@ -201,7 +234,7 @@ def _is_number(value: object) -> bool:
 
 
 def _fixed(model: onnx.ModelProto, chunk: int, size: int) -> onnx.ModelProto:
-    """The model with the lengths of all axes that follow from its input."""
+    """The model with a fixed input shape, and all shapes that follow from it."""
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
     weights = {tensor.name for tensor in model.graph.initializer}
@@ -230,21 +263,14 @@ def _output(model: onnx.ModelProto, path: Path) -> list[int]:
     return shape
 
 
-def _around(
-    model: onnx.ModelProto,
-    given: str,
-    maps: list[int],
-    source: tuple[int, int],
-    size: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-    pools: tuple[str, ...],
-    chunk: int,
+def _from_pixels(
+    network: Network, scaling: Scaling, source: tuple[int, int], pools: tuple[str, ...]
 ) -> bytes:
     """The serialized model from pixels, uint8 (N, *source, 3), to features."""
+    model, maps = network.model, network.output_shape
     graph = Graph()
-    value = pixels_in(graph, source, size, mean, std)
-    graph.nodes.append(helper.make_node("Identity", [value], [given]))
+    value = pixels_in(graph, source, scaling.size, scaling.mean, scaling.std)
+    graph.nodes.append(helper.make_node("Identity", [value], [network.input]))
     graph.nodes.extend(model.graph.node)
     output = model.graph.output[0].name
     if pools:
@@ -257,8 +283,8 @@ def _around(
         whole.graph.ClearField(field)
     whole.graph.node.extend(graph.nodes)
     whole.graph.initializer.extend(graph.constants)
-    batch = chunk if _dimensions(model.graph.input[0])[:1] == [chunk] else "N"
-    shape = [batch, *source, 3]
+    fixed = _dimensions(model.graph.input[0])[:1] == [network.chunk]
+    shape = [network.chunk if fixed else "N", *source, 3]
     whole.graph.input.append(helper.make_tensor_value_info(PIXELS, TensorProto.UINT8, shape))
     whole.graph.output.append(helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, None))
     return bytes(whole.SerializeToString())

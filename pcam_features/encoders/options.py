@@ -1,4 +1,4 @@
-"""What an encoder is asked for, and what decides the values it computes."""
+"""Options of encoders, and the facts that determine the values they compute."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ class EncoderOptions:
     runtime: str | None = None
 
     def given(self) -> list[str]:
-        """The names of the options that are not left to their defaults."""
+        """The names of the options that are not None."""
         return [field.name for field in fields(self) if getattr(self, field.name) is not None]
 
 
 @dataclass(frozen=True)
 class EncoderFacts:
-    """All that decides an embedding's values; a store's manifest keeps it.
+    """Everything that determines an embedding's values, as recorded in a store's manifest.
 
     Parameters
     ----------
@@ -90,17 +90,48 @@ class EncoderFacts:
 
 
 def names_in(names: str | Sequence[str] | None) -> tuple[str, ...] | None:
-    """Names in a comma-separated text or a sequence; None for None."""
+    """The names in a comma-separated text or a sequence; None for None.
+
+    Examples
+    --------
+    >>> names_in("block02, head")
+    ('block02', 'head')
+    """
     if isinstance(names, str):
         return tuple(word.strip() for word in names.split(",") if word.strip())
     return None if names is None else tuple(names)
 
 
 def check_choices(given: Sequence[str], known: Sequence[str], what: str) -> tuple[str, ...]:
-    """The given names without repeats. Raises InputError for an unknown name, or none at all."""
+    """Validate names of choices.
+
+    Parameters
+    ----------
+    given
+        The chosen names.
+    known
+        The names to choose from.
+    what
+        What is chosen, in the singular, for error messages.
+
+    Returns
+    -------
+    tuple of str
+        The chosen names without repeats.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown, or none is given.
+
+    Examples
+    --------
+    >>> check_choices(["mean", "mean"], ["mean", "maximum"], "pool")
+    ('mean',)
+    """
     for name in given:
         if name not in known:
-            raise InputError(f"there is no {what} {name!r}; there are: {', '.join(known)}.")
+            raise InputError(f"there is no {what} {name!r}; choose from: {', '.join(known)}.")
     if not given:
-        raise InputError(f"name at least one {what} of: {', '.join(known)}.")
+        raise InputError(f"choose at least one {what} from: {', '.join(known)}.")
     return tuple(dict.fromkeys(given))

@@ -19,6 +19,7 @@ from .runtimes import F32, RUNTIMES
 ENCODER = ENCODERS[0]
 PRECISIONS = (F32, "bf16")
 ONNX = ".onnx"
+HEAD_ONLY = EncoderOptions(ENCODER, 96, depths=("head",), pools=("mean",), views=1)
 
 
 def open_encoder(
@@ -31,7 +32,17 @@ def open_encoder(
     precision: str | None = None,
     runtime: str | None = None,
 ) -> Embedding:
-    """Open an encoder. Options are those of `EncoderOptions`; None is the encoder's default.
+    """Open an encoder.
+
+    Parameters
+    ----------
+    encoder, size, depths, pools, views, precision, runtime
+        See `EncoderOptions`; None uses the encoder's default. Depths and pools may be comma-separated.
+
+    Returns
+    -------
+    Embedding
+        The encoder as a family of features.
 
     Raises
     ------
@@ -56,7 +67,28 @@ def open_encoder(
 
 
 def open_with(options: EncoderOptions) -> Embedding:
-    """Open the encoder that `options` name. Raises InputError as `open_encoder` does."""
+    """Open the encoder that `options` name.
+
+    Parameters
+    ----------
+    options
+        The encoder and its settings.
+
+    Returns
+    -------
+    Embedding
+        The encoder as a family of features.
+
+    Raises
+    ------
+    InputError
+        If the encoder cannot be used, or does not have an option's value.
+
+    Examples
+    --------
+    >>> len(open_with(HEAD_ONLY).columns)
+    1280
+    """
     encoder = options.encoder or ENCODER
     if options.views not in (None, *VIEWS):
         raise InputError(f"the number of views must be 1, 4 or 8, not {options.views}.")
@@ -84,38 +116,33 @@ def open_with(options: EncoderOptions) -> Embedding:
     )
 
 
-def embed(
-    batch: np.ndarray,
-    encoder: str = ENCODER,
-    size: int = 96,
-    depths: Sequence[str] = ("head",),
-    pools: Sequence[str] = ("mean",),
-    views: int = 1,
-    *,
-    precision: str = F32,
-    runtime: str | None = None,
-    threads: int = 0,
-) -> np.ndarray:
+def embed(batch: np.ndarray, options: EncoderOptions = HEAD_ONLY, *, threads: int = 0) -> np.ndarray:
     """Embed patches of any size.
 
     Parameters
     ----------
     batch
         uint8 (N, height, width, 3), RGB.
-    encoder, size, depths, pools, views, precision, runtime
-        See `EncoderOptions`.
+    options
+        The encoder and its settings. Default: the mean of the last feature maps of EfficientNet-Lite0
+        at 96 pixels, in one orientation.
     threads
-        Number of threads; 0 is one for each core.
+        Number of threads; 0 uses one for each core.
 
     Returns
     -------
-    ndarray
-        float32 (N, F). Columns are ordered by depth, then pool, then channel.
+    numpy.ndarray
+        float32 (N, columns). Columns are ordered by depth, then pool, then channel.
 
     Raises
     ------
     InputError
-        For anything that is not such patches or options.
+        If `batch` is not such patches, or the encoder cannot be used.
+
+    Examples
+    --------
+    >>> embed(np.zeros((2, 50, 50, 3), np.uint8)).shape
+    (2, 1280)
     """
     import joblib
 
@@ -123,21 +150,13 @@ def embed(
         raise InputError(
             f"patches must be uint8 (N, height, width, 3), not {batch.dtype} {tuple(batch.shape)}."
         )
-    if views != 1 and batch.shape[1] != batch.shape[2]:
+    encoder = open_with(options)
+    if encoder.facts.views > 1 and batch.shape[1] != batch.shape[2]:
         raise InputError(
             f"several views need square patches; these are {tuple(batch.shape[1:3])}; use views=1."
         )
-    opened = open_encoder(
-        encoder,
-        size=size,
-        depths=depths,
-        pools=pools,
-        views=views,
-        precision=precision,
-        runtime=runtime,
-    )
     threads = threads or joblib.cpu_count()
-    measure = opened.measurer(batch.shape[1:3], threads)
-    starts = range(0, len(batch), opened.chunk)
-    parts = Threads(threads).map(lambda start: measure(batch[start : start + opened.chunk]), starts)
+    measure = encoder.measurer(batch.shape[1:3], threads)
+    starts = range(0, len(batch), encoder.chunk)
+    parts = Threads(threads).map(lambda start: measure(batch[start : start + encoder.chunk]), starts)
     return np.concatenate(list(parts))

@@ -26,8 +26,7 @@ Run = Callable[[np.ndarray], np.ndarray]  # uint8 (chunk, H, W, 3) -> float32 (c
 
 
 class Runtime(Protocol):
-    """Loads a serialized ONNX graph, for a number of patches per call, a number of threads and a
-    precision."""
+    """Loads a serialized ONNX graph for `chunk` patches per call, `threads` threads and a precision."""
 
     def __call__(self, graph: bytes, *, chunk: int, threads: int, precision: str) -> Run: ...
 
@@ -57,7 +56,7 @@ def openvino(graph: bytes, *, chunk: int, threads: int, precision: str) -> Run:
     """Load a graph with one stream and one request for each thread.
 
     Raises InputError if the processor has no instructions for this precision. OpenVINO would compute
-    in another precision, or emulate this one, without a word.
+    in another precision, or emulate this one, without reporting it.
     """
     ov = _import_openvino()
     if precision == "bf16" and "BF16" not in ov.Core().get_property("CPU", CAPABILITIES):
@@ -74,7 +73,7 @@ def openvino(graph: bytes, *, chunk: int, threads: int, precision: str) -> Run:
     compiled = ov.Core().compile_model(model, "CPU", settings)
     used = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     if used != precision:
-        raise InputError(f"this processor has no {precision} (it would use {used}); use f32.")
+        raise InputError(f"this processor has no {precision}, only {used}; use --precision f32.")
     free: queue.SimpleQueue[Any] = queue.SimpleQueue()
     for _ in range(threads):
         free.put(compiled.create_infer_request())
@@ -100,6 +99,10 @@ def _options(ort: Any) -> Any:
 
 
 def onnxruntime(graph: bytes, *, chunk: int, threads: int, precision: str) -> Run:
+    """Load a graph with ONNX Runtime on the CPU, one thread per call.
+
+    Raises InputError for a precision other than f32, and if ONNX Runtime is not installed.
+    """
     if precision != "f32":
         raise InputError(f"ONNX Runtime computes only in f32, not {precision}; use --runtime openvino.")
     if find_spec("onnxruntime") is None:
@@ -127,7 +130,7 @@ def cuda(graph: bytes, *, chunk: int, threads: int, precision: str) -> Run:
     if problem is None and find_spec("onnxruntime") is None:
         problem = "ONNX Runtime is not installed (install the extra cuda12 or cuda13)"
     if problem:
-        raise InputError(f"--runtime cuda cannot be used: {problem}. Leave it out for the CPU.")
+        raise InputError(f"--runtime cuda cannot be used: {problem}; leave it out to use the CPU.")
     import onnxruntime as ort
 
     from ..engine.cuda import to_device
@@ -136,7 +139,7 @@ def cuda(graph: bytes, *, chunk: int, threads: int, precision: str) -> Run:
     provider = "CUDAExecutionProvider"
     if provider in ort.get_available_providers():
         ort.preload_dlls()
-        how = [(provider, {"use_tf32": "0"})]  # which would reduce f32 to 10 bits
+        how = [(provider, {"use_tf32": "0"})]  # TF32 would reduce the mantissa of f32 to 10 bits
         session = ort.InferenceSession(graph, _options(ort), providers=how)
         if provider in session.get_providers():
             return bound(session, "cuda", to_device, lambda array: int(array.data.ptr))
@@ -160,9 +163,8 @@ def bound(
     given, wanted = session.get_inputs()[0].name, session.get_outputs()[0].name
 
     def run(pixels: np.ndarray) -> np.ndarray:
-        there = place(
-            pixels
-        )  # returns when the copy is complete, because ONNX Runtime has its own stream
+        # ONNX Runtime has its own stream, so `place` must return only when the copy is complete.
+        there = place(pixels)
         binding = session.io_binding()
         binding.bind_input(given, device, 0, np.uint8, there.shape, address(there))
         binding.bind_output(wanted, device)
@@ -178,5 +180,11 @@ RUNTIMES: dict[str, Runtime] = {"openvino": openvino, "onnxruntime": onnxruntime
 
 
 def chunk_for(runtime: str) -> int:
-    """The number of patches per call of a runtime."""
+    """The number of patches that a runtime takes per call.
+
+    Examples
+    --------
+    >>> chunk_for("openvino"), chunk_for("cuda")
+    (8, 256)
+    """
     return CHUNK_ON_CARD if runtime == CARD else CHUNK

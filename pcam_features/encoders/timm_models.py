@@ -1,7 +1,7 @@
 """timm models as encoders, run by PyTorch (the extra `deep`): `timm:NAME` or `timm:NAME:WEIGHTS`.
 
-With a weight file (safetensors, or a PyTorch file of tensors only) no pretrained weights are
-downloaded, so that a pathology model can be used offline.
+With a weight file (safetensors, or a PyTorch file of tensors only) nothing is downloaded, so a
+pathology model can be used offline.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..networks.timm_models import _split, network, pixels
+from ..networks.timm_models import network, pixels, split_name
 from .embedding import Embedding, check_size, width_of
 from .options import EncoderFacts, EncoderOptions, check_choices
 from .runtimes import CHUNK, F32, Run
@@ -33,8 +33,8 @@ def open_model(name: str, options: EncoderOptions) -> Embedding:
     how = pixels(model)
     size = check_size(options.size or how["input_size"][1], f"the input size of timm:{name}")
     facts = EncoderFacts(
-        network="timm_" + _split(name)[0],
-        weights_sha256=_sum(model.state_dict()),
+        network="timm_" + split_name(name)[0],
+        weights_sha256=_checksum(model.state_dict()),
         size=size,
         mean=tuple(how["mean"]),
         std=tuple(how["std"]),
@@ -49,12 +49,15 @@ def open_model(name: str, options: EncoderOptions) -> Embedding:
         raise
     except Exception as error:  # each network rejects a size in its own way
         reason = " ".join(str(error).split())[:300].rstrip(".")
-        raise InputError(f"timm:{name} cannot embed pixels of {size}×{size}: {reason}.") from None
+        raise InputError(
+            f"timm:{name} cannot embed {size}×{size} pixels: {reason}; change --size."
+        ) from None
     features = tuple(f"value__patch_{k:04d}" for k in range(width))
     return Embedding(VERSION, features, facts, CHUNK, lambda source, threads: run)
 
 
-def _sum(state: Mapping[str, Any]) -> str:
+def _checksum(state: Mapping[str, Any]) -> str:
+    """A SHA-256 sum of the names, shapes and values of tensors, independent of their order."""
     digest = hashlib.sha256()
     for key, tensor in sorted(state.items()):
         digest.update(f"{key} {tuple(tensor.shape)}".encode())
@@ -63,9 +66,10 @@ def _sum(state: Mapping[str, Any]) -> str:
 
 
 def _runner(model: Any, size: int, how: Mapping[str, Any]) -> Run:
+    """What embeds patches with a model, resized and normalized as it was trained."""
     import torch
 
-    torch.set_num_threads(1)  # the threads that read patches are those that embed
+    torch.set_num_threads(1)  # each thread that reads patches also embeds them
     mean, std = (torch.tensor(how[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
 
     def run(pixels: np.ndarray) -> np.ndarray:

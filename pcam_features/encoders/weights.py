@@ -1,8 +1,8 @@
 """Reads untrusted weight files in PyTorch's older format (before zip) without PyTorch.
 
-Such a file is five pickles (magic number, version, system information, dictionary of tensors, keys of
-their storages), followed by the bytes of each storage. A pickle may call any function that it names.
-This reader therefore knows only three names, all of them harmless, and refuses everything else.
+Such a file holds five pickles (magic number, version, system information, dictionary of tensors, keys
+of their storages), followed by the bytes of each storage. A pickle can call any function that it names.
+This reader therefore accepts only three names, all of them harmless, and refuses every other.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class _Rebuild:
     ) -> Tensor:
         numbers = (offset, *shape, *strides)
         if not isinstance(storage, Storage) or any(type(n) is not int or n < 0 for n in numbers):
-            raise pickle.UnpicklingError("a tensor that is none")
+            raise pickle.UnpicklingError("a tensor is malformed")
         return Tensor(storage, offset, tuple(shape), tuple(strides))
 
 
@@ -61,20 +61,20 @@ class _Unpickler(pickle.Unpickler):
             return OrderedDict
         if module == "torch" and name in DTYPES:
             return DTYPES[name]
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}, and tensors need no such thing")
+        raise pickle.UnpicklingError(f"it refers to {module}.{name}, which tensors do not need")
 
     def persistent_load(self, pid: Any) -> Storage:
         kind, dtype, key, _place, count, view = pid
         if kind != "storage" or dtype not in DTYPES.values() or view is not None:
-            raise pickle.UnpicklingError("a storage of a kind that is not known")
+            raise pickle.UnpicklingError("a storage has an unknown type")
         return Storage(str(key), str(dtype), int(count))
 
 
 def _parse(content: bytes) -> dict[str, np.ndarray]:
     file = io.BytesIO(content)
     if _Unpickler(file).load() != MAGIC or _Unpickler(file).load() != PROTOCOL:
-        raise ValueError("it does not begin as such files do")
-    _Unpickler(file).load()  # the machine that wrote it: lengths of types, which are fixed here
+        raise ValueError("it is not in PyTorch's older format")
+    _Unpickler(file).load()  # system information: sizes of types, which are fixed here
     tensors = _Unpickler(file).load()
     keys = _Unpickler(file).load()
     at, starts = file.tell(), {}
@@ -84,7 +84,7 @@ def _parse(content: bytes) -> dict[str, np.ndarray]:
         starts[key] = (at + 8, count)
         at += 8 + count * np.dtype(dtypes[key]).itemsize
         if count < 0 or at > len(content):
-            raise ValueError("it ends too early")
+            raise ValueError("it is truncated")
     found = {}
     for name, tensor in tensors.items():
         start, count = starts[tensor.storage.key]
@@ -97,17 +97,31 @@ def _array(stored: np.ndarray, tensor: Tensor) -> np.ndarray:
     steps = zip(tensor.shape, tensor.strides, strict=True)
     last = tensor.offset + sum((length - 1) * step for length, step in steps)
     if not 0 < math.prod(tensor.shape) <= len(stored) or last >= len(stored):
-        raise ValueError("a tensor reaches beyond what is stored of it")
+        raise ValueError("a tensor is larger than its storage")
     strides = [step * stored.itemsize for step in tensor.strides]
     view = np.lib.stride_tricks.as_strided(stored[tensor.offset :], tensor.shape, strides)
     return np.ascontiguousarray(view)
 
 
 def read(path: Path, checksum: str | None = None) -> dict[str, np.ndarray]:
-    """The arrays of a weight file, by name.
+    """Read the arrays of a weight file without running code from it.
 
-    Raises InputError if it has not this SHA-256 sum, or holds anything but tensors; nothing that
-    the file names is run.
+    Parameters
+    ----------
+    path
+        The file.
+    checksum
+        The expected SHA-256 sum in hexadecimal digits; None accepts any.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        The arrays by name, float32 or int64.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, has another checksum, or holds anything but tensors.
     """
     try:
         with path.open("rb") as file:
@@ -115,7 +129,7 @@ def read(path: Path, checksum: str | None = None) -> dict[str, np.ndarray]:
     except OSError as error:
         raise InputError(f"weight file {path} cannot be read: {error.strerror}.") from None
     if len(content) > LARGEST:
-        raise InputError(f"weight file {path} is larger than {LARGEST >> 20} MiB.")
+        raise InputError(f"weight file {path} is larger than {LARGEST >> 20} MiB; check the file.")
     if checksum is not None and sha256(content) != checksum:
         raise InputError(f"weight file {path} is damaged (its SHA-256 sum differs); reinstall it.")
     try:

@@ -1,6 +1,6 @@
 """The reference networks: four small CNNs of a Kaggle mini-project, a compact ResNet, timm models.
 
-All take patches as float32 (N, 3, 96, 96) from 0 to 1, and return two outputs: normal and tumor.
+All take patches, float32 (N, 3, 96, 96) in [0, 1], and return two outputs: normal and tumor.
 
 `cnn_one` to `cnn_four` are the Keras networks of the mini-project's notebook, with Keras' initial
 weights: 3×3 'same' convolutions with ReLU, global max pooling, Adam at 1e-4. (The notebook resized its
@@ -84,6 +84,7 @@ class Residual(nn.Module):
 
 
 def residual() -> nn.Module:
+    """A ResNet of three stages with two residual blocks each."""
     first, *_ = WIDTHS
     layers: list[nn.Module] = [
         nn.Conv2d(3, first, 3, 2, padding=1, bias=False),
@@ -99,14 +100,16 @@ def residual() -> nn.Module:
 
 
 def convolution(inputs: int, outputs: int) -> list[nn.Module]:
+    """A 3×3 convolution with ReLU."""
     return [nn.Conv2d(inputs, outputs, 3, padding="same"), nn.ReLU()]
 
 
 def dense(inputs: int, outputs: int) -> list[nn.Module]:
+    """A fully connected layer with ReLU."""
     return [nn.Linear(inputs, outputs), nn.ReLU()]
 
 
-def with_kerass_weights(*layers: nn.Module) -> nn.Module:
+def keras_initialized(*layers: nn.Module) -> nn.Module:
     """A sequence of layers, initialized as in Keras: Glorot uniform weights, zero biases."""
     for layer in layers:
         if isinstance(layer, nn.Conv2d | nn.Linear):
@@ -116,7 +119,8 @@ def with_kerass_weights(*layers: nn.Module) -> nn.Module:
 
 
 def cnn_one() -> nn.Module:
-    return with_kerass_weights(
+    """Two convolutions."""
+    return keras_initialized(
         *convolution(3, 32),
         nn.MaxPool2d(2),
         *convolution(32, 64),
@@ -128,7 +132,8 @@ def cnn_one() -> nn.Module:
 
 
 def cnn_two(second_dropout: float = 0.0) -> nn.Module:
-    return with_kerass_weights(
+    """Three convolutions and two dense layers."""
+    return keras_initialized(
         *convolution(3, 32),
         nn.MaxPool2d(2),
         *convolution(32, 64),
@@ -145,11 +150,13 @@ def cnn_two(second_dropout: float = 0.0) -> nn.Module:
 
 
 def cnn_three() -> nn.Module:
+    """`cnn_two` with a second dropout layer."""
     return cnn_two(DROPOUT)
 
 
 def cnn_four() -> nn.Module:
-    return with_kerass_weights(
+    """Six convolutions with dropout after each pair."""
+    return keras_initialized(
         *convolution(3, 32),
         *convolution(32, 32),
         nn.MaxPool2d((2, 1)),
@@ -187,22 +194,34 @@ RECIPES = {
 
 
 def recipe(name: str, *, pretrained: bool) -> Recipe:
-    """The network with this name: one of `constants.Network`, or `timm:NAME[:WEIGHTS]`.
+    """Look up a network by its name.
 
-    Without `pretrained`, a timm model starts with random weights, to be replaced by others. Raises
-    InputError for an unknown name, or weights that cannot be used.
+    Parameters
+    ----------
+    name
+        One of `constants.Network`, or `timm:NAME[:WEIGHTS]`.
+    pretrained
+        Whether a timm model starts from pretrained weights rather than random ones.
+
+    Raises
+    ------
+    InputError
+        If the name is unknown, or the weights cannot be used.
+
+    Examples
+    --------
+    >>> recipe("residual", pretrained=False).views
+    8
     """
     if name.startswith(TIMM):
         return of_timm(name.removeprefix(TIMM), pretrained=pretrained)
     if name not in RECIPES:
-        raise InputError(
-            f"there is no network {name}; choose one of: {', '.join(RECIPES)}, or {TIMM}NAME."
-        )
+        raise InputError(f"there is no network {name}; choose from: {', '.join(RECIPES)}, {TIMM}NAME.")
     return RECIPES[Network(name)]
 
 
 def of_timm(name: str, *, pretrained: bool) -> Recipe:
-
+    """A timm model with two outputs; see `timm_models.network`."""
     model: Any = network(name, classes=OUTPUTS, pretrained=pretrained)
     how = pixels(model)
     return Recipe(
@@ -217,5 +236,11 @@ def of_timm(name: str, *, pretrained: bool) -> Recipe:
 
 
 def weights(network: nn.Module) -> int:
-    """The number of trainable parameters of a network."""
+    """The number of trainable parameters of a network.
+
+    Examples
+    --------
+    >>> weights(nn.Linear(3, 2))
+    8
+    """
     return sum(one.numel() for one in network.parameters())

@@ -18,7 +18,7 @@ def turned(patches: torch.Tensor, view: int) -> torch.Tensor:
 
 
 def at_random(patches: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Augment patches (N, 3, H, H) from 0 to 1: each in a random view and with random stain jitter."""
+    """Augment patches (N, 3, H, H) in [0, 1]: each in a random view and with random stain jitter."""
     views = rng.integers(0, 8, len(patches))
     out = torch.empty_like(patches)
     for view in np.unique(views):
@@ -30,7 +30,7 @@ def at_random(patches: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
 def stained(patches: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     """Scale and shift hematoxylin, eosin and DAB of each patch by up to JITTER.
 
-    The patch becomes s·(1 + a) + b in each stain s, uniform a and b. Source: D. Tellez et al.,
+    Each stain s becomes s·(1 + a) + b, with uniform a and b. Source: D. Tellez et al.,
     "Whole-slide mitosis detection in H&E breast histology using PHH3 as a reference to train distilled
     stain-invariant convolutional networks", IEEE TMI 2018; stains by Ruifrok & Johnston.
     """

@@ -28,7 +28,7 @@ LARGEST_FILE = 1 << 32  # bytes
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network: its manifest, how it is fed, and its layers with their weights."""
+    """A trained network: its manifest, its recipe, and its layers with their weights."""
 
     manifest: NetworkManifest
     recipe: Recipe
@@ -36,14 +36,14 @@ class Trained:
 
 
 def read_tensors(file: Path) -> dict[str, torch.Tensor]:
-    """The tensors in a file. Raises InputError if it is damaged, too large, or not finite."""
+    """Read the tensors in a file. Raises InputError if it is damaged, too large, or not finite."""
     try:
         if file.stat().st_size > LARGEST_FILE:
             raise InputError(f"{file} is too large for a network; train the network again.")
         tensors: dict[str, torch.Tensor] = load_file(file)
     except (OSError, SafetensorError, ValueError) as error:
         reason = " ".join(str(error).split())[:200].rstrip(".")
-        raise InputError(f"{file} cannot be read: {reason}.") from None
+        raise InputError(f"{file} cannot be read: {reason}; train the network again.") from None
     if not all(sound(one) for one in tensors.values()):
         raise InputError(f"{file} has complex or non-finite numbers; train the network again.")
     return tensors
@@ -55,12 +55,14 @@ def sound(tensor: torch.Tensor) -> bool:
 
 
 def load(network: nn.Module, tensors: dict[str, torch.Tensor], file: Path) -> None:
-    """Load weights into a network. Raises InputError if they are those of another network."""
+    """Load weights into a network. Raises InputError if they belong to another network."""
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200].rstrip(".")
-        raise InputError(f"the weights in {file} do not fit this network: {reason}.") from None
+        raise InputError(
+            f"the weights in {file} do not fit this network: {reason}; train it again."
+        ) from None
 
 
 def read(path: Path) -> Trained:
@@ -69,12 +71,12 @@ def read(path: Path) -> Trained:
     Parameters
     ----------
     path
-        The folder that `pcam deep fit` made.
+        The folder that `pcam deep fit` wrote.
 
     Raises
     ------
     InputError
-        If `path` is not a trained network, or it is damaged or of another version.
+        If `path` is not a trained network, is damaged, or was written by another version.
     """
     if not (path / MANIFEST).is_file():
         begun = unfinished(path)

@@ -1,4 +1,4 @@
-"""Patches for a network, read by other threads while it computes."""
+"""Feeds patches to a network; threads read them while it computes."""
 
 from __future__ import annotations
 
@@ -26,12 +26,18 @@ def batches(split: Split, each: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def chunks(rows: np.ndarray, size: int) -> list[np.ndarray]:
-    """Rows in chunks of `size`."""
+    """Split rows into chunks of `size`; the last may be smaller.
+
+    Examples
+    --------
+    >>> chunks(np.arange(5), 2)
+    [array([0, 1]), array([2, 3]), array([4])]
+    """
     return [rows[k : k + size] for k in range(0, len(rows), size)]
 
 
 def to_light(pixels: np.ndarray, device: str) -> torch.Tensor:
-    """Convert uint8 (n, 96, 96, 3) to float32 (n, 3, 96, 96) from 0 to 1."""
+    """Convert uint8 (n, 96, 96, 3) to float32 (n, 3, 96, 96) in [0, 1]."""
     light: torch.Tensor = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() / 255
     return light
 

@@ -45,11 +45,13 @@ LOOKED_AT_ROWS = 256  # patches that a thread processes at a time
 
 
 def choose(device: Device) -> tuple[str, str]:
-    """The device that PyTorch computes on, and a sentence on why. Raises InputError if `cuda` cannot be
-    used."""
+    """Choose the device for PyTorch; returns it with a sentence for the user.
+
+    Raises InputError if `cuda` cannot be used.
+    """
     there = torch.cuda.is_available()
     if device == Device.cuda and not there:
-        raise InputError("--device cuda cannot be used: PyTorch finds no CUDA device. Use cpu or auto.")
+        raise InputError("--device cuda cannot be used: PyTorch finds no CUDA device; use cpu or auto.")
     if device == Device.cpu or not there:
         why = " (auto: PyTorch finds no CUDA device)" if device == Device.auto else ""
         return "cpu", f"device: cpu{why}"
@@ -70,9 +72,20 @@ def labeled(split: Split) -> pd.DataFrame:
 
 
 def deal(split: Split, count: int, seed: int, threads: int) -> Folds:
-    """Deal a split into the folds that `pcam fit` makes of the same patches.
+    """Assign a split to the same folds as `pcam fit` does.
 
     Where slides are unknown, color features are measured to form pseudo-slides.
+
+    Parameters
+    ----------
+    split
+        The patches.
+    count
+        Number of folds.
+    seed
+        Seed of the assignment.
+    threads
+        Number of threads that measure color features.
     """
     patches = labeled(split)
     if all(split.slides):
@@ -129,17 +142,17 @@ def fit(
     Parameters
     ----------
     task
-        What is trained.
+        The network, the patches and the folds.
     path
-        The network's folder, which is written whole or not at all.
+        The network's folder. It appears only when it is complete.
     how
-        How long and where it is trained.
+        The options of the training.
     overwrite
-        Whether a network that exists is replaced.
+        Whether to replace an existing network.
     progress
-        Told how many steps have been done since the last call.
+        Called with the number of steps done since the last call.
     say
-        Told a sentence after each epoch.
+        Called with a message after each epoch.
 
     Returns
     -------
@@ -182,19 +195,19 @@ def fit(
 
 
 def rows_of_folds(task: TrainingTask, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The rows to train on and the rows held out. Raises InputError if either has one class only."""
+    """The rows to train on and the rows held out. Raises InputError if either has only one class."""
     folds, fold = task.folds, task.held_out
     if not 0 <= fold < folds.count:
-        raise InputError(f"there is no fold {fold}; choose one from 0 to {folds.count - 1}.")
+        raise InputError(f"there is no fold {fold}; choose --fold from 0 to {folds.count - 1}.")
     learned, held = np.flatnonzero(folds.fold != fold), np.flatnonzero(folds.fold == fold)
-    for rows, what in ((learned, "the set of the other folds"), (held, f"fold {fold}")):
+    for rows, what in ((learned, f"the split without fold {fold}"), (held, f"fold {fold}")):
         if np.unique(labels[rows]).size < 2:
-            raise InputError(f"{what} has only one class; choose another --fold to hold out.")
+            raise InputError(f"{what} has only one class; hold out another --fold.")
     return learned, held
 
 
 def plan_of(task: TrainingTask, known: Recipe, how: TrainingOptions) -> TrainingPlan:
-    """What decides a training."""
+    """The plan of a training: everything that determines its result."""
     return TrainingPlan(
         network=plain_name(task.network),
         started_from=task.network,
@@ -223,14 +236,14 @@ def unseen(path: Path, manifest: NetworkManifest, split: Split) -> tuple[np.ndar
     rows
         The rows of the split that it was not trained on.
     of_held
-        How many of these are of its held-out fold.
+        How many of these are in its held-out fold.
     learned
-        How many other rows it was trained on.
+        How many rows it was trained on.
 
     Raises
     ------
     InputError
-        If its table of folds is not the one it was trained with.
+        If the table of folds does not match the manifest.
     """
     table = read_fold_table(path / FOLD_TABLE)
     held = manifest.folds.held_out
@@ -247,7 +260,13 @@ def unseen(path: Path, manifest: NetworkManifest, split: Split) -> tuple[np.ndar
 
 
 def plain_name(network: str) -> str:
-    """A network's name without the weight file it started from."""
+    """A network's name without the weight file it started from.
+
+    Examples
+    --------
+    >>> plain_name("timm:resnet18:weights.pth")
+    'timm:resnet18'
+    """
     return TIMM + network.split(":")[1] if network.startswith(TIMM) else network
 
 
@@ -259,7 +278,8 @@ def write(
     with whole_file(weight_file) as temporary:
         tensors = trainer.network.state_dict().items()
         whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors}
-        temporary.write_bytes(save(whole))  # safetensors' own files are readable by their owner only
+        # `save_file` would make the file readable by its owner only.
+        temporary.write_bytes(save(whole))
     with whole_file(folder / FOLD_TABLE) as temporary:
         table.to_parquet(temporary, index=False)
     manifest = manifest.with_checksums(
@@ -281,7 +301,7 @@ def cost(trainer: Trainer, patches_per_second: float) -> costs.Cost:
 
 
 def card_memory_mib() -> float:
-    """The most memory of the graphics card that was in use."""
+    """Peak memory use of the GPU in MiB."""
     return round(float(torch.cuda.max_memory_allocated()) / 2**20, 1)
 
 

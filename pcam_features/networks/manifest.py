@@ -1,4 +1,4 @@
-"""A trained network's manifest: the network, what it was trained on and how, and its learning curve."""
+"""The manifest of a trained network: its network, patches, options and learning curve."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ NAME = re.compile(rf"({TIMM})?[A-Za-z0-9_.\-]{{1,100}}")  # no path: weights are
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How long and where a network is trained.
+    """Options of a training.
 
     Parameters
     ----------
     epochs
-        Largest number of passes through the training patches.
+        Maximum number of passes through the training patches.
     batch
         Patches per step.
     patience
         Stop after this many epochs without improvement.
     seed
-        Seed of everything random.
+        Seed of all random numbers.
     device
         "cpu" or "cuda".
     threads
@@ -114,8 +114,21 @@ class TrainedPatches:
 
 @dataclass(frozen=True)
 class HeldOutFold:
-    """The folds of a training: their number, which is held out, how they were made, a digest, and the
-    checksum of their table, which is empty before the table is written."""
+    """The folds of a training.
+
+    Parameters
+    ----------
+    count
+        Number of folds.
+    held_out
+        The fold that is held out.
+    protocol
+        How the folds were made.
+    fingerprint
+        Digest of the folds.
+    sha256
+        Checksum of the table of folds; empty before the table is written.
+    """
 
     count: int
     held_out: int
@@ -149,7 +162,7 @@ class HeldOutFold:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingPlan:
-    """What decides a training. A stopped training goes on only if its plan is the same.
+    """Everything that determines a training. An interrupted run continues only if its plan is equal.
 
     Parameters
     ----------
@@ -168,7 +181,7 @@ class TrainingPlan:
     optimizer, decay
         The optimizer and its weight decay.
     views
-        How many flips and turns a prediction is averaged over.
+        How many flips and rotations a prediction is averaged over.
     """
 
     pcam_version: str = __version__
@@ -204,7 +217,7 @@ class TrainingPlan:
 
 @dataclass(frozen=True)
 class TrainingOutcome:
-    """What came of a training.
+    """The result of a training.
 
     Parameters
     ----------
@@ -226,7 +239,7 @@ class TrainingOutcome:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkManifest(TrainingPlan, TrainingOutcome):
-    """What a network's manifest says: the plan of its training, what came of it, and its checksum."""
+    """The manifest of a network: the plan and the result of its training, and its checksum."""
 
     sha256: str = ""
 
@@ -237,7 +250,7 @@ class NetworkManifest(TrainingPlan, TrainingOutcome):
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], path: Path) -> NetworkManifest:
-        """Read and validate a manifest: the only place that does.
+        """Read and validate a manifest.
 
         Parameters
         ----------
@@ -253,7 +266,7 @@ class NetworkManifest(TrainingPlan, TrainingOutcome):
         """
         if KEY not in content:
             raise InputError(
-                f"{path} is not a network of pcam deep; give NETWORK and SOURCE in the right order."
+                f"{path} is not a network of pcam deep fit; check the order of NETWORK and SOURCE."
             )
         if content[KEY] != VERSION:
             raise InputError(f"network {path} was written by another version of pcam; train it again.")
@@ -291,7 +304,7 @@ class NetworkManifest(TrainingPlan, TrainingOutcome):
         return replace(self, sha256=weights, folds=replace(self.folds, sha256=folds))
 
     def public(self) -> dict[str, Any]:
-        """What `pcam deep fit --json` prints: all but the checksum of the weights."""
+        """The JSON object that `pcam deep fit --json` prints: all but the checksum of the weights."""
         return self.decisions() | {
             KEY: VERSION,
             "positive": self.positive,

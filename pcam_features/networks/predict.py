@@ -1,4 +1,4 @@
-"""Predicting with a network."""
+"""Predicts with a network."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def probabilities(
     Parameters
     ----------
     network, recipe
-        The network, and how it is fed.
+        The network and its recipe.
     split, rows
-        The patches.
+        A split and the rows to predict.
     device
         "cpu" or "cuda".
     views
-        How many of the eight flips and turns to average over.
+        How many of the eight flips and rotations to average over.
     progress
-        Told how many patches have been predicted since the last call.
+        Called with the number of patches predicted since the last call.
 
     Returns
     -------

@@ -12,24 +12,36 @@ SAFE, TORCH = ".safetensors", (".pth", ".pt", ".bin")
 CLASSIFIERS = ("head.", "fc.", "classifier.", "head_drop.")  # not needed for an embedding
 
 
-def _split(name: str) -> tuple[str, Path | None]:
-    """The model's name, and the weight file if one is named."""
+def split_name(name: str) -> tuple[str, Path | None]:
+    """Split NAME[:WEIGHTS] into the model's name and the weight file, None if there is none."""
     before, colon, last = name.rpartition(":")
     return (before, Path(last)) if colon and last.endswith((SAFE, *TORCH)) else (name, None)
 
 
 def network(name: str, *, classes: int = 0, pretrained: bool = True) -> Any:
-    """A timm model with `classes` outputs, or with a vector as output if `classes` is 0.
+    """Create a timm model, ready for inference.
 
-    Without `pretrained`, its weights are random and no file is read. Raises InputError if the model
-    cannot be created.
+    Parameters
+    ----------
+    name
+        NAME[:WEIGHTS]: timm's name of the model, and optionally a weight file.
+    classes
+        Number of outputs; with 0, the output is a vector of features.
+    pretrained
+        Whether to load pretrained weights, from WEIGHTS or from timm's source. Otherwise weights are
+        random and no file is read.
+
+    Raises
+    ------
+    InputError
+        If the model cannot be created or the weights do not fit it.
     """
     for module in ("torch", "timm"):
         if find_spec(module) is None:
             raise InputError(f"{module} is not installed; run pip install 'pcam-features[deep]'.")
     import timm
 
-    architecture, file = _split(name)
+    architecture, file = split_name(name)
     state = None if file is None or not pretrained else _weights(file)
     try:
         model = timm.create_model(
@@ -37,7 +49,7 @@ def network(name: str, *, classes: int = 0, pretrained: bool = True) -> Any:
         )
     except Exception as error:  # for example unknown names, no connection, or a refusing server
         reason = " ".join(str(error).split())[:300].rstrip(".")
-        raise InputError(f"timm:{name} cannot be created: {reason}.") from None
+        raise InputError(f"timm:{name} cannot be created: {reason}; check its name.") from None
     if state is not None:
         try:
             own = model.state_dict()
@@ -50,7 +62,7 @@ def network(name: str, *, classes: int = 0, pretrained: bool = True) -> Any:
         except RuntimeError as error:
             raise InputError(
                 f"the weights in {file} do not fit {architecture}: "
-                f"{str(error).split(chr(10))[-1].strip()}"
+                f"{str(error).splitlines()[-1].strip().rstrip('.')}."
             ) from None
         missing, more = (
             [key for key in keys if not key.startswith(CLASSIFIERS)] for keys in (missing, more)
@@ -64,7 +76,7 @@ def network(name: str, *, classes: int = 0, pretrained: bool = True) -> Any:
 
 
 def _weights(file: Path) -> dict[str, Any]:
-    """Read tensors by name. From a pickle, only what PyTorch's `weights_only` allows."""
+    """Read tensors by name; from a pickle, only what PyTorch's `weights_only` allows."""
     import torch
 
     try:

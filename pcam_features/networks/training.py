@@ -1,8 +1,8 @@
-"""Training a network: augmentation by flips, turns and stain jitter, a cosine schedule, mixed
+"""Trains a network: augmentation by flips, rotations and stain jitter, a cosine schedule, mixed
 precision on CUDA, early stopping on the held-out fold, and checkpoints.
 
-Everything random follows from the seed and the number of the step, so that a run that was stopped and
-continued ends in the same weights.
+All random numbers are determined by the seed and the number of the step. A run that was interrupted
+and continued therefore ends with the same weights.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from .predict import probabilities
 CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINT_SECONDS = 120
 WARM_UP = 0.05  # share of the steps in which the learning rate rises from zero
-STEP_STREAM, EPOCH_STREAM = 1, 2  # streams of random numbers
+STEP_STREAM, EPOCH_STREAM = 1, 2  # separate streams of random numbers
 
 
 @dataclass
 class State:
-    """The progress of training: steps done, the summed loss of this epoch, the finished epochs, the
-    state of the gradient scaler, and the weights of the best epoch."""
+    """The progress of training: steps done, the summed loss of the current epoch, the finished epochs,
+    the state of the gradient scaler, and the weights of the best epoch."""
 
     step: int = 0
     loss: float = 0.0
@@ -51,7 +51,7 @@ class State:
     best: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def best_epoch(self) -> int:
-        """The index of the epoch of the highest AUC, or -1 before the first has ended."""
+        """The index of the epoch with the highest AUC, or -1 before the first epoch has ended."""
         aucs = [epoch.auc for epoch in self.curve]
         return int(np.argmax(aucs)) if aucs else -1
 
@@ -73,7 +73,7 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(how.device, enabled=half)
 
     def step(self, pixels: np.ndarray, labels: np.ndarray, number: int, total: int) -> float:
-        """Take a step on a batch; returns its mean loss."""
+        """Train on one batch; returns its mean loss."""
         self.network.train()
         how = self.how
         torch.manual_seed(int(np.random.SeedSequence([how.seed, number]).generate_state(1)[0]))
@@ -138,29 +138,35 @@ class Trainer:
             held.setdefault(int(number), {})[key] = one.cpu() if key == "step" else one
         shapes = [one.shape for group in self.optimizer.param_groups for one in group["params"]]
         if [len(held.get(k, {})) for k in range(len(shapes))] != [3] * len(shapes):
-            raise ValueError("the state of its optimizer is incomplete")
+            raise ValueError("its optimizer state is incomplete")
         if any(
             held[k]["exp_avg"].shape != s or held[k]["exp_avg_sq"].shape != s
             for k, s in enumerate(shapes)
         ):
-            raise ValueError("the state of its optimizer is of another network")
+            raise ValueError("its optimizer state belongs to another network")
         self.optimizer.load_state_dict({"state": held, "param_groups": fresh["param_groups"]})
         self.scaler.load_state_dict(state.scaler)
         return state
 
 
 def check_state(state: State, per_epoch: int, how: TrainingOptions, names: set[str]) -> None:
-    """Raises ValueError for a state that no training reaches."""
+    """Raise ValueError if a state is inconsistent."""
     epochs = len(state.curve)
     steps = epochs * per_epoch <= state.step < (epochs + 1) * per_epoch
     if not steps or epochs > how.epochs:
-        raise ValueError("its curve and its steps do not match")
+        raise ValueError("its learning curve and its number of steps do not match")
     if set(state.best) != (names if epochs else set()):
         raise ValueError("the weights of its best epoch are incomplete")
 
 
 def schedule(step: int, total: int) -> float:
-    """The factor of the learning rate at a step: linear warm-up, then cosine decay."""
+    """The factor of the learning rate at a step: linear warm-up, then cosine decay.
+
+    Examples
+    --------
+    >>> [round(schedule(step, 100), 2) for step in (0, 4, 50, 99)]
+    [0.2, 1.0, 0.5, 0.0]
+    """
     warm = max(1.0, WARM_UP * total)
     return min(1.0, (step + 1) / warm) * (1 + cos(pi * step / total)) / 2
 
@@ -168,10 +174,10 @@ def schedule(step: int, total: int) -> float:
 def rows_of_steps(
     rows: np.ndarray, how: TrainingOptions, first: int, per_epoch: int
 ) -> Iterator[np.ndarray]:
-    """Yield the rows of each step from `first` on, shuffled for each epoch."""
+    """Yield the rows of each step from step `first` on, shuffled for each epoch."""
     for epoch in range(first // per_epoch, how.epochs):
         order = np.random.default_rng([how.seed, EPOCH_STREAM, epoch]).permutation(rows)
-        steps = np.array_split(order, per_epoch)  # all of nearly the same size
+        steps = np.array_split(order, per_epoch)  # sizes differ by at most one
         yield from steps[first - epoch * per_epoch :] if epoch == first // per_epoch else steps
 
 
@@ -185,7 +191,7 @@ def train(
     progress: Callable[[int], None] = lambda done: None,
     say: Callable[[str], None] = lambda message: None,
 ) -> tuple[State, float]:
-    """Train a network; at the end it has the weights of the best epoch.
+    """Train a network, and leave it with the weights of the best epoch.
 
     Parameters
     ----------
@@ -198,9 +204,9 @@ def train(
     checkpoint
         The file to continue from, and to save to.
     progress
-        Told how many steps have been done since the last call.
+        Called with the number of steps done since the last call.
     say
-        Told a sentence after each epoch.
+        Called with a message after each epoch.
 
     Returns
     -------
@@ -254,7 +260,7 @@ def train(
 
 
 def is_over(state: State, how: TrainingOptions) -> bool:
-    """Whether all epochs are done, or too many had no improvement."""
+    """Whether all epochs are done, or `patience` epochs passed without improvement."""
     epochs = len(state.curve)
     return epochs >= how.epochs or epochs - 1 - state.best_epoch() >= how.patience
 

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import Result
+from embedded import embedded
 
-from pcam_features.encoders import embed
 from pcam_features.encoders.options import EncoderOptions
 from pcam_features.errors import InputError
 from pcam_features.extraction.selection import families_named
@@ -65,7 +65,7 @@ def test_oracle_the_store_holds_what_embed_gives(store: Path, synthetic_folder: 
         table = pd.read_parquet(store / "train" / name)
         assert table["id"].tolist() == source.splits["train"].ids
         how = {"depths": ["block00", "block04"], "pools": ["mean", "maximum"], "views": views}
-        np.testing.assert_array_equal(table.drop(columns="id"), embed(batch, **how))  # type: ignore[arg-type]
+        np.testing.assert_array_equal(table.drop(columns="id"), embedded(batch, **how))  # type: ignore[arg-type]
 
 
 def test_mechanics_the_manifest_says_what_decides_an_embedding(store: Path) -> None:

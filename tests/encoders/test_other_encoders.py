@@ -11,10 +11,11 @@ import onnx
 import pandas as pd
 import pytest
 from conftest import Result
+from embedded import embedded
 from onnx import TensorProto, helper, numpy_helper
 from scipy.signal import correlate
 
-from pcam_features.encoders import cache, embed
+from pcam_features.encoders import cache
 from pcam_features.encoders.registry import open_encoder
 from pcam_features.errors import InputError
 
@@ -83,7 +84,7 @@ def test_oracle_maps_of_a_file_are_pooled(
     maps = maps_of(real_batch[:11])
     middle = maps[:, :, 4:8, 4:8].mean(axis=(2, 3))
     parts = [maps.mean(axis=(2, 3)), middle, maps.std(axis=(2, 3)), maps.max(axis=(2, 3))]
-    found = embed(real_batch[:11], path, pools=pools, runtime=runtime)
+    found = embedded(real_batch[:11], path, pools=pools, runtime=runtime)
     np.testing.assert_allclose(found, np.concatenate(parts, axis=1), rtol=1e-4, atol=1e-4)
     opened = open_encoder(path, pools=pools)
     assert opened.columns[5] == "my_net_v2_96px__mean__center_0001"
@@ -92,7 +93,7 @@ def test_oracle_maps_of_a_file_are_pooled(
 def test_oracle_a_vector_of_a_file_is_taken_as_it_is(tmp_path: Path, real_batch: np.ndarray) -> None:
     path = str(save(tmp_path, network(**FLAT)))
     expected = maps_of(real_batch[:3]).reshape(3, -1)
-    np.testing.assert_allclose(embed(real_batch[:3], path), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(embedded(real_batch[:3], path), expected, rtol=1e-4, atol=1e-4)
     assert open_encoder(path, size=96).columns[-1] == "my_net_v2_96px__value__patch_0575"
 
 
@@ -182,7 +183,7 @@ BAD: dict[str, tuple[Any, str]] = {
         for place in ("a node", "a branch", "a sparse tensor", "without saying so")
     },
     "functions": (with_function(), "My-Net.v2.onnx is not an ONNX model that pcam can use"),
-    "a loop": (with_loop(), "does not need its operator :Loop"),
+    "a loop": (with_loop(), "cannot have the operator :Loop"),
     "neighbors seen": (
         after(node("ReduceMean", "z", "m", axes=[0]), node("Sub", "z m", "v")),
         "mixes the patches of a batch",
@@ -281,7 +282,7 @@ def test_mechanics_settings_of_a_file(
 
 
 def test_mechanics_a_vector_has_nothing_to_pool(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="not maps to pool; leave out --pools"):
+    with pytest.raises(InputError, match="cannot be pooled; leave out --pools"):
         open_encoder(str(save(tmp_path, network(**FLAT))), size=96, pools=["center"])
 
 
@@ -308,7 +309,7 @@ def test_oracle_timm_by_weight_file(timm: Any, tmp_path: Path, real_batch: np.nd
     with torch.inference_mode():
         expected = model(torch.from_numpy(pixels.transpose(0, 3, 1, 2)).float()).numpy()
     for file in ("w.safetensors", "w.pth"):
-        found = embed(real_batch[:3], f"timm:resnet10t:{tmp_path / file}")
+        found = embedded(real_batch[:3], f"timm:resnet10t:{tmp_path / file}")
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -321,7 +322,7 @@ def test_mechanics_timm_weights_that_are_none(timm: Any, tmp_path: Path) -> None
         with pytest.raises(InputError, match="cannot be used"):
             open_encoder(f"timm:resnet10t:{tmp_path / file}")
     assert not victim.exists()
-    with pytest.raises(InputError, match="cannot be made"):
+    with pytest.raises(InputError, match="cannot be created"):
         open_encoder("timm:nonsense")
 
 
