@@ -28,7 +28,7 @@ HASHED = 4 << 20  # bytes hashed at a time
 
 pause = time.sleep  # replaced in tests, so that they need not wait
 T = TypeVar("T")
-Told = Callable[[int], None]
+Progress = Callable[[int], None]
 
 
 @contextmanager
@@ -40,16 +40,18 @@ def room_needed(path: Path) -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise PcamError(
-            f"the disk is full at {path}; make room and run again: what is finished is kept."
+            f"the disk is full at {path}; free disk space and run the command again to continue."
         ) from None
 
 
 class DownloadPart:
     """An incomplete file and the checksum of its content so far."""
 
-    def __init__(self, path: Path, algorithm: str, progress: Told) -> None:
+    def __init__(self, path: Path, algorithm: str, progress: Progress) -> None:
         if path.is_symlink() or (path.exists() and not path.is_file()):
-            raise InputError(f"{path} is not a file that can be gone on with; move it away.")
+            raise InputError(
+                f"{path} is not a regular file, so no download can continue there; move it away."
+            )
         self.path, self.algorithm, self.progress = path, algorithm, progress
         self.stream = open(path, "r+b" if path.exists() else "w+b", buffering=0)  # noqa: SIM115
         self.size, self.sum = 0, hashlib.new(algorithm, usedforsecurity=False)
@@ -85,8 +87,8 @@ class Known:
 
     size: int | None  # published size; the file must have it
     most: int  # largest size in bytes
-    told: bool = False  # whether the server must tell the size
-    total: int | None = None  # size told by the server, or reached
+    told: bool = False  # whether the server must report the size
+    total: int | None = None  # size reported by the server, or reached
     tag: str | None = None  # entity tag of the version that the part belongs to
     afresh: bool = False  # range requests failed; the whole file is requested
 
@@ -102,7 +104,7 @@ def download(
     *,
     algorithm: str = "md5",
     expected: str | None = None,
-    progress: Told = lambda count: None,
+    progress: Progress = lambda count: None,
     say: Callable[[str], None] = lambda message: None,
 ) -> tuple[int, str]:
     """Download `url` to `path` and return its size and checksum, which must be `expected`.
@@ -116,7 +118,7 @@ def download(
         if part.size > (known.most if known.size is None else known.size):
             part.restart()  # it belongs to another file
         elif part.size:
-            say(f"{path.name}: {part.size:,} bytes are there already")
+            say(f"{path.name}: continuing after {part.size:,} bytes")
         for last in (False, True):
             persist(lambda: _go_on(url, part, known), lambda: part.size, path.name, say)
             found = part.sum.hexdigest()
@@ -125,10 +127,14 @@ def download(
             part.restart()
             if last:
                 raise PcamError(
-                    f"{url} has the {algorithm} {found} and not {expected}, twice: it is another file, "
-                    "or damaged on the way; name another --mirror."
+                    f"{url} has the {algorithm} checksum {found} instead of {expected}, also after a "
+                    "second download: it is not the published file, or it was damaged in transit; use "
+                    "another --mirror."
                 )
-            say(f"{path.name} has the {algorithm} {found}, not {expected}: once more from the start")
+            say(
+                f"{path.name} has the {algorithm} checksum {found} instead of {expected}; downloading "
+                "it again from the start"
+            )
             known.total = None if known.size is None else known.size
         os.fsync(part.stream.fileno())
     os.replace(partly, path)
@@ -136,7 +142,10 @@ def download(
 
 
 def size_of(url: str, name: str, most: int, say: Callable[[str], None]) -> int:
-    """The size of a file as the server tells it. Raises PcamError if it is missing or too large."""
+    """The size of a file as the server reports it.
+
+    Raises PcamError if the file is missing, empty or too large.
+    """
 
     def look() -> int:
         with closing(ask(url, {})) as response:
@@ -146,7 +155,7 @@ def size_of(url: str, name: str, most: int, say: Callable[[str], None]) -> int:
 
     size = persist(look, lambda: 0, name, say)
     if not size:
-        raise PcamError(f"the server of {url} says that it is empty; name another --mirror.")
+        raise PcamError(f"the server reports that {url} is empty; use another --mirror.")
     return size
 
 
@@ -165,9 +174,12 @@ def persist(work: Callable[[], T], size: Callable[[], int], name: str, say: Call
             fruitless = 0 if size() > best else fruitless + 1
             best = max(best, size())
             if fruitless >= TRIES or tried >= MOST_TRIES:
-                kept = f"; run again to go on after {size():,} bytes" if size() else "; try again later"
+                advice = "try again later"
+                if size():
+                    advice = f"run the command again to continue after {size():,} bytes"
                 raise PcamError(
-                    f"{name} could not be downloaded in {tried} tries, at last because {again}{kept}."
+                    f"{name} could not be downloaded in {tried} attempts (last error: {again}); "
+                    f"{advice}."
                 ) from None
             wait = max(min(FIRST_WAIT * 2 ** max(fruitless - 1, 0), LONGEST_WAIT), again.wait)
             say(f"{name}: {again}; trying again in {wait:.0f} s")
@@ -189,7 +201,7 @@ def _go_on(url: str, part: DownloadPart, known: Known) -> None:
                 known.total = part.size
                 return
             known.afresh = True
-            raise AgainError(f"the server has nothing after {part.size:,} bytes")
+            raise AgainError(f"the server has no data after the first {part.size:,} bytes")
         whole = response.status == 200
         if whole:
             known.total = _fitting(url, known, response.length)
@@ -213,27 +225,27 @@ def _take(part: DownloadPart, known: Known, response: Response) -> None:
         part.write(content[: end - part.size])
         if known.end is None and part.size == end:
             part.restart()
-            raise AgainError(f"more than {end:,} bytes came")
+            raise AgainError(f"the server sent more than {end:,} bytes")
         if part.size == end:
             return
     if known.end is None:
-        known.total = part.size  # the checksum tells whether this is the whole file
+        known.total = part.size  # the checksum shows whether this is the whole file
     elif part.size < end:
-        raise AgainError(f"the connection broke off after {part.size:,} of {end:,} bytes")
+        raise AgainError(f"the connection was lost after {part.size:,} of {end:,} bytes")
 
 
 def _fitting(url: str, known: Known, length: int | None) -> int | None:
-    """The size that the server tells, checked against what is known."""
+    """The size that the server reports, checked against what is known."""
     if length is None:
         if known.told:
-            raise PcamError(f"the server of {url} does not say how large it is; name another --mirror.")
+            raise PcamError(f"the server does not report the size of {url}; use another --mirror.")
         return None
     if known.size is not None and length != known.size:
-        raise AgainError(f"the server says that it has {length:,} bytes, not {known.size:,}")
+        raise AgainError(f"the server reports {length:,} bytes instead of {known.size:,}")
     if length > known.most:
         raise PcamError(
-            f"the server of {url} says that it has {length:,} bytes, more than the {known.most:,} that "
-            "it can have; name another --mirror."
+            f"the server reports {length:,} bytes for {url}, more than the largest possible size of "
+            f"{known.most:,}; use another --mirror."
         )
     return length
 
@@ -261,5 +273,5 @@ def _check_range(url: str, part: DownloadPart, known: Known, response: Response)
     if not fits:
         known.afresh = True
         known.total = known.size
-        raise AgainError("the server sent another part than it was asked for")
+        raise AgainError("the server sent a different part than was requested")
     known.total = _fitting(url, known, total)

@@ -34,7 +34,7 @@ AROUND_A_FILE = 512  # bytes of overhead per file in a zip
 
 
 def expected_most() -> int:
-    """The largest size of the zip: hardly more than its files unpacked."""
+    """An upper bound on the size of the zip: slightly more than its files unpacked."""
     patches = kaggle_zip.TRAIN + kaggle_zip.TEST
     return patches * (PATCH_FILE + AROUND_A_FILE) + len(kaggle_zip.TABLES) * kaggle_zip.MOST_TABLE
 
@@ -50,7 +50,7 @@ def fetch(folder: Path, *, mirror: str | None, dry_run: bool, bar: Bar, say: Say
     if dry_run:
         return _forecast(folder, url, say)
     folder.mkdir(parents=True, exist_ok=True)
-    with one_process(folder, f"fetching to {folder}"):
+    with one_process(folder, f"downloading to {folder}"):
         taken = _forecast(folder, url, say)
         if not is_done(folder):
             if (folder / NAME).exists():
@@ -59,7 +59,7 @@ def fetch(folder: Path, *, mirror: str | None, dry_run: bool, bar: Bar, say: Say
             else:
                 record = _bring(folder, url, bar, say)
             add_to_record(folder, NAME, record)
-        say(f"{folder / NAME} is whole, by the sums that the zip holds")
+        say(f"{folder / NAME}: every file in it matches its checksum")
         lay_out(folder)
         return replace(taken, files=read_record(folder))
 
@@ -79,7 +79,10 @@ def is_done(folder: Path) -> bool:
     if record is None or not path.is_file():
         return False
     if path.stat().st_size != record.bytes:
-        raise InputError(f"{path} is not as large as when it was fetched; move it away and run again.")
+        raise InputError(
+            f"{path} does not have the size that was downloaded; move it away and run the command "
+            "again."
+        )
     return True
 
 
@@ -100,12 +103,12 @@ def _forecast(folder: Path, url: str | None, say: Say) -> FetchResult:
 def _check(path: Path, bar: Bar) -> None:
     """Raise InputError for a zip that is not Kaggle's."""
     if flaw := _flaw(path, bar):
-        raise InputError(f"{path} is not Kaggle's zip: {flaw}; move it away and run again.")
+        raise InputError(f"{path} is not Kaggle's zip: {flaw}; move it away and run the command again.")
 
 
 def _flaw(path: Path, bar: Bar) -> str:
     members = kaggle_zip.TRAIN + kaggle_zip.TEST + len(kaggle_zip.TABLES)
-    with bar(f"check {path.name}", members, "members") as progress:
+    with bar(f"check {path.name}", members, "files") as progress:
         return kaggle_zip.flaw_of(path, progress)
 
 
@@ -124,8 +127,8 @@ def _bring(folder: Path, url: str | None, bar: Bar, say: Say) -> FetchRecord:
     if flaw := _flaw(came, bar):
         came.unlink()
         raise PcamError(
-            f"what came from {url or 'Kaggle'} is not the competition's zip: {flaw}; it was thrown "
-            "away: run again to download it anew."
+            f"the file from {url or 'Kaggle'} is not the competition's zip ({flaw}) and was deleted; "
+            "run the command again to download it again."
         )
     with bar_for(bar, f"hash {NAME}", came.stat().st_size) as progress:
         record = _record(came, url, hash_file(came, "sha256", progress))

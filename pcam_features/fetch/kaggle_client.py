@@ -19,7 +19,7 @@ RULES = f"https://www.kaggle.com/competitions/{COMPETITION}/rules"
 MARKER = ".kaggle-partial"  # suffix of the client's record of an incomplete download
 POLL = 0.5  # seconds
 SIGN_IN = (
-    "make a token at https://www.kaggle.com/settings/api and save it to ~/.kaggle/access_token, "
+    "create an API token at https://www.kaggle.com/settings/api and save it to ~/.kaggle/access_token, "
     "or run: kaggle auth login"
 )
 TOKENS = ("KAGGLE_API_TOKEN", "KAGGLE_KEY")
@@ -31,27 +31,29 @@ MEANINGS = (
         r"No module named '?kaggle\b",
         "Kaggle's client is not installed; run: pip install 'pcam-features[kaggle]'",
     ),
-    (r"No module named '?([\w.]+)", "Kaggle's client lacks {0}; run: pip install {0}"),
+    (r"No module named '?([\w.]+)", "Kaggle's client needs the package {0}; run: pip install {0}"),
     (
         r"accept (?:its|this competition's) rules|\b403\b|Forbidden",
-        f"Kaggle gives the patches only to who accepts the rules; do so at {RULES} and run again",
+        f"the competition's rules are not accepted yet; accept them at {RULES} and run the command "
+        "again",
     ),
-    (r"\b401\b|Unauthorized", f"Kaggle refuses the token; {SIGN_IN}"),
-    (r"rate limited|\b429\b", "Kaggle asks to be left alone for a while; run again later"),
-    (r"problem on Kaggle's side|\b50[0-9]\b", "Kaggle is out of order; run again later"),
+    (r"\b401\b|Unauthorized", f"Kaggle rejected the API token; {SIGN_IN}"),
+    (r"rate limited|\b429\b", "Kaggle limits the number of requests; run the command again later"),
+    (r"problem on Kaggle's side|\b50[0-9]\b", "Kaggle is unavailable; run the command again later"),
     (
         r"Max retries exceeded|Failed to resolve|Connection(?:Error| refused| reset| aborted)"
         r"|Connect(?:ion)?Timeout|Read timed out|ProxyError",
-        "Kaggle cannot be reached; look at the network (HTTPS_PROXY, if there is one) and run again",
+        "Kaggle cannot be reached; check the network (and HTTPS_PROXY if you use a proxy) and run the "
+        "command again",
     ),
-    (r"No space left on device", "the disk is full; make room and run again"),
+    (r"No space left on device", "the disk is full; free disk space and run the command again"),
 )
 
 
 def download(folder: Path, bar: Bar) -> Path:
     """Download the competition's zip into `folder` with the client, continuing a partial download.
 
-    Raises PcamError, which says what to do, if the download fails.
+    Raises PcamError if the download fails. The message says what to do.
     """
     folder.mkdir(parents=True, exist_ok=True)
     found = folder / ZIP
@@ -124,14 +126,14 @@ def _text(stream: object) -> str:
 def meaning(out: str, err: str) -> str:
     """The error and what to do, from the client's output."""
     if re.search("Authentication required|Could not find kaggle.json|Invalid credentials", out + err):
-        # The client prints the same for a missing token and for a refused one.
+        # The client prints the same for a missing token and for a rejected one.
         if has_token():
-            return f"Kaggle refuses the token that is there; {SIGN_IN}"
-        return f"Kaggle wants to know who you are and there is no token; {SIGN_IN}"
+            return f"Kaggle rejected the API token that was found; {SIGN_IN}"
+        return f"Kaggle requires an API token and none was found; {SIGN_IN}"
     for pattern, words in MEANINGS:
         if found := re.search(pattern, err):
             return words.format(*found.groups())
-    return f"Kaggle's client failed: {_last_words(out, err)}; run again to go on"
+    return f"Kaggle's client failed: {_last_words(out, err)}; run the command again to continue"
 
 
 def _last_words(out: str, err: str) -> str:
@@ -140,11 +142,11 @@ def _last_words(out: str, err: str) -> str:
     if "Traceback (most recent" not in text:
         text = re.split(r"\n\s*\n", text)[0]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:300].rstrip(".") if lines else "it did not say why"
+    return lines[-1][:300].rstrip(".") if lines else "it gave no reason"
 
 
 def has_token() -> bool:
-    """Whether there is a token where the client looks for it."""
+    """Whether there is an API token where the client looks for it."""
     if any(os.environ.get(name) for name in TOKENS):
         return True
     config = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")

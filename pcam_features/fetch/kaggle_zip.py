@@ -34,22 +34,22 @@ class _Careful(io.BufferedReader):
         left = self.seek(0, io.SEEK_END) - here
         self.seek(here)
         if min(left, left if size is None or size < 0 else size) > MOST_DIRECTORY:
-            raise ValueError(f"its list of members has more than {MOST_DIRECTORY >> 20} MiB")
+            raise ValueError(f"its directory is larger than {MOST_DIRECTORY >> 20} MiB")
         return super().read(size)
 
 
 def flaw_of(path: Path, progress: Callable[[int], None] = lambda count: None) -> str:
-    """The fault of a zip, as text; empty if every file is there and has the right CRC-32.
+    """What is wrong with a zip, as text; empty if every file is there and has the right CRC-32.
 
     `progress` is called with the number of files read.
     """
     if path.stat().st_size > MOST_BYTES:
-        return f"it has more than {MOST_BYTES >> 30} GiB"
+        return f"it is larger than {MOST_BYTES >> 30} GiB"
     try:
         with _Careful(io.FileIO(path)) as stream, zipfile.ZipFile(stream) as archive:
             return _flaw_of_list(archive.infolist()) or _flaw_of_members(archive, progress)
     except DAMAGES as error:
-        return f"it is no zip that can be read ({_words(error)})"
+        return f"it cannot be read as a zip ({_words(error)})"
 
 
 def _words(error: BaseException) -> str:
@@ -59,19 +59,19 @@ def _words(error: BaseException) -> str:
 def _flaw_of_list(members: list[zipfile.ZipInfo]) -> str:
     for member in members:
         if flaw := _flaw_of_entry(member):
-            return f"member {member.orig_filename[:200]} {flaw}"
+            return f"its file {member.orig_filename[:200]} {flaw}"
     names = Counter(member.filename for member in members)
     if len(names) != len(members):
-        return f"member {names.most_common(1)[0][0][:200]} stands there more than once"
+        return f"its file {names.most_common(1)[0][0][:200]} occurs more than once"
     if sum(member.file_size for member in members) > MOST_BYTES:
-        return f"its members have more than {MOST_BYTES >> 30} GiB together"
+        return f"its files are larger than {MOST_BYTES >> 30} GiB in total"
     for name in TABLES:
         if name not in names:
             return f"it has no {name}"
     for folder, wanted in ((kaggle.TRAIN, TRAIN), (kaggle.TEST, TEST)):
         found = sum(re.fullmatch(rf"{folder}/[^/]+\.tif", name) is not None for name in names)
         if found != wanted:
-            return f"it has {found:,} patches in {folder} and not {wanted:,}"
+            return f"it has {found:,} patches in {folder} instead of {wanted:,}"
     return ""
 
 
@@ -83,13 +83,13 @@ def _flaw_of_entry(member: zipfile.ZipInfo) -> str:
         or any(sign in name for sign in "\\\0")
         or ".." in name.split("/")
     ):
-        return "has a name that leads out of its folder"
+        return "has a path that leads out of the zip"
     if member.flag_bits & 1:
         return "is encrypted"
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        return "is packed in a way that Kaggle does not use"
+        return "is compressed in a way that Kaggle does not use"
     if member.file_size > (MOST_TABLE if name.endswith(".csv") else MOST_PATCH):
-        return f"is said to have {member.file_size:,} bytes"
+        return f"is too large ({member.file_size:,} bytes)"
     return ""
 
 
@@ -100,6 +100,6 @@ def _flaw_of_members(archive: zipfile.ZipFile, progress: Callable[[int], None]) 
                 while stream.read(CHUNK):
                     pass  # zipfile compares the CRC-32 at the end
         except DAMAGES as error:
-            return f"member {member.filename[:200]} is damaged ({_words(error)})"
+            return f"its file {member.filename[:200]} is damaged ({_words(error)})"
         progress(1)
     return ""

@@ -81,7 +81,7 @@ FILES = (
 
 @dataclass(frozen=True)
 class Step:
-    """The work left for a file, in bytes at most. `there` marks a file that only has to be checked."""
+    """The work left for a file, in bytes at most. If `there`, the file only has to be checked."""
 
     file: PublishedFile
     there: bool
@@ -110,7 +110,7 @@ def fetch(
     if dry_run:
         return _forecast(folder, steps_of(folder, wanted, keep_packed), say)
     folder.mkdir(parents=True, exist_ok=True)
-    with one_process(folder, f"fetching to {folder}"):
+    with one_process(folder, f"downloading to {folder}"):
         for file in wanted:
             for leftover in folder.glob(f"{file.final}.*{TEMPORARY}"):
                 leftover.unlink()
@@ -135,7 +135,7 @@ def steps_of(folder: Path, wanted: Sequence[PublishedFile], keep_packed: bool) -
             continue
         path = folder / file.name
         if path.exists() and not path.is_file():
-            raise InputError(f"{path} is not a file; move it away and run again.")
+            raise InputError(f"{path} is not a regular file; move it away and run the command again.")
         there = path.is_file()
         if file.unpacked and not there and (folder / file.final).exists():
             raise InputError(_in_the_way(folder / file.final))
@@ -160,13 +160,13 @@ def is_done(folder: Path, file: PublishedFile, record: FetchRecord | None) -> bo
 
 def _in_the_way(path: Path) -> str:
     return (
-        f"{path} is there, but {RECORD} does not say that it is what was fetched; move it away and run "
-        "again."
+        f"{path} exists but does not match the downloads listed in {RECORD}; move it away and run the "
+        "command again."
     )
 
 
 def room(steps: Sequence[Step]) -> int:
-    """Disk space needed when it is fullest: an unpacked file is beside its packed one."""
+    """Maximum disk space in use at any time: a packed file stays until it is unpacked."""
     used = most = 0
     for step in steps:
         used += step.download + step.file.unpacked
@@ -187,8 +187,8 @@ def _check(path: Path, file: PublishedFile, bar: Bar) -> None:
         found = hash_file(path, "md5", progress)
     if found != file.md5:
         raise InputError(
-            f"{path} has the md5 {found} and not {file.md5}; move it away, or if it is the beginning "
-            f"of the right one rename it to {path.name}{PART}, and run again."
+            f"{path} has the md5 checksum {found} instead of {file.md5}; move it away or, if it is an "
+            f"incomplete download, rename it to {path.name}{PART}; then run the command again."
         )
 
 
@@ -226,8 +226,8 @@ def unpack(packed: Path, final: Path, most: int, bar: Bar) -> Unpacked:
                 size += len(content)
                 if size > most:
                     raise PcamError(
-                        f"{packed} unpacks to more than the {most:,} bytes that it can have; remove it "
-                        "and run again."
+                        f"{packed} unpacks to more than the largest possible size of {most:,} bytes; "
+                        "remove it and run the command again."
                     )
                 found.update(content)
                 with room_needed(final):
@@ -244,7 +244,7 @@ def _next(unpacked: gzip.GzipFile, packed: Path) -> bytes:
         return unpacked.read(CHUNK)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise PcamError(
-            f"{packed} cannot be unpacked ({error}); remove it and run again to download it anew."
+            f"{packed} cannot be unpacked ({error}); remove it and run the command again."
         ) from None
 
 

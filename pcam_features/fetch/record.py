@@ -32,7 +32,7 @@ class Unpacked:
 
 @dataclass(frozen=True)
 class FetchRecord:
-    """What `fetched.json` says of one downloaded file.
+    """The entry of one downloaded file in `fetched.json`.
 
     Parameters
     ----------
@@ -43,9 +43,9 @@ class FetchRecord:
     md5, sha256
         Its checksum; None for the one that was not computed.
     keeps_packed
-        Whether the packed file was to be kept; None for a file that is not unpacked.
+        Whether the packed file is kept after unpacking; None for a file that is not packed.
     unpacked
-        What was unpacked from it; None for a file that is not unpacked.
+        The unpacked file; None for a file that is not packed.
     """
 
     url: str
@@ -57,7 +57,7 @@ class FetchRecord:
 
     @classmethod
     def from_dict(cls, entry: Any) -> FetchRecord:
-        """Read an entry of the file. Raises ValueError if it is damaged."""
+        """Read an entry. Raises ValueError if it is damaged."""
         if not isinstance(entry, dict):
             raise ValueError("an entry is not an object")
         unpacked = entry.get("unpacked")
@@ -74,7 +74,7 @@ class FetchRecord:
         return record
 
     def to_dict(self) -> dict[str, Any]:
-        """The entry of the file: address, checksums and sizes, without what is None."""
+        """The entry in JSON: address, checksums and sizes. Unknown values are left out."""
         order = ("url", "md5", "bytes", "sha256", "keeps_packed", "unpacked")
         entry = asdict(self)
         return {key: entry[key] for key in order if entry[key] is not None}
@@ -82,16 +82,16 @@ class FetchRecord:
 
 @dataclass(frozen=True)
 class FetchResult:
-    """What a fetch takes and, once it is done, the files in the folder.
+    """The size of a download and, once it is finished, the files in the folder.
 
     Parameters
     ----------
     bytes_to_download
-        At most so many bytes are downloaded.
+        Maximum number of bytes to download.
     bytes_of_disk
-        Disk space needed when it is fullest.
+        Maximum disk space in use at any time during the download, in bytes.
     files
-        The record of each file, by name; None if nothing was fetched.
+        The record of each file, by name; None if nothing was downloaded.
     """
 
     bytes_to_download: int
@@ -107,7 +107,7 @@ class FetchResult:
 
 
 def read_record(folder: Path) -> dict[str, FetchRecord]:
-    """The records of files that were fetched to a folder, by name.
+    """The records of the files that were downloaded to a folder, by name.
 
     Raises InputError if the file that lists them is damaged.
     """
@@ -117,13 +117,15 @@ def read_record(folder: Path) -> dict[str, FetchRecord]:
     try:
         files = read_json(path, "record").get("files")
     except InputError as error:
-        raise InputError(f"{str(error).rstrip('.')}; move it away and run again.") from None
+        raise InputError(f"{str(error).rstrip('.')}; move it away and run the command again.") from None
     try:
         if not isinstance(files, dict):
             raise ValueError("there is no list")
         return {name: FetchRecord.from_dict(entry) for name, entry in files.items()}
     except (TypeError, ValueError):
-        raise InputError(f"record {path} does not list files; move it away and run again.") from None
+        raise InputError(
+            f"record {path} has no valid list of files; move it away and run the command again."
+        ) from None
 
 
 def add_to_record(folder: Path, name: str, record: FetchRecord) -> None:
@@ -133,6 +135,7 @@ def add_to_record(folder: Path, name: str, record: FetchRecord) -> None:
 
 
 def hash_file(path: Path, algorithm: str, progress: Callable[[int], None] = lambda count: None) -> str:
+    """The checksum of a file. `progress` is called with the number of new bytes."""
     found = hashlib.new(algorithm, usedforsecurity=False)
     with path.open("rb") as stream:
         while content := stream.read(CHUNK):
@@ -150,7 +153,7 @@ def check_folder(folder: Path) -> None:
     """Raise InputError if `folder` is not a folder, or cannot be created."""
     there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
     if not there.is_dir():
-        raise InputError(f"{there} is not a folder; name one to fetch to.")
+        raise InputError(f"{there} is not a folder; give another folder to download to.")
 
 
 def check_room(folder: Path, download: int, room: int, say: Say) -> None:
@@ -161,11 +164,11 @@ def check_room(folder: Path, download: int, room: int, say: Say) -> None:
     there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
     free = shutil.disk_usage(there).free
     say(
-        f"to download: at most {readable(download)}; disk it takes at the most crowded moment: "
-        f"{readable(room)}, of {readable(free)} free"
+        f"to download: at most {readable(download)}; disk space needed: at most {readable(room)} of "
+        f"{readable(free)} free"
     )
     if room > free:
         raise InputError(
-            f"the disk of {folder} has {readable(free)} free and fetching takes up to {readable(room)}"
-            "; make room or name a folder on another disk."
+            f"the disk of {folder} has {readable(free)} free, and the download needs up to "
+            f"{readable(room)}; free disk space or give a folder on another disk."
         )

@@ -24,13 +24,14 @@ REDIRECTS = 5
 MOVED = (301, 302, 303, 307, 308)
 BUSY = (408, 425, 429)  # retried, as is every status from 500
 LONGEST_ASKED = 300.0  # seconds; the longest Retry-After that is followed
-REMEDIES = {
-    401: "asks for a password",
-    403: "does not give it to you; it may be open from another network, or at another --mirror",
-    404: "does not have it; look at the address, or name a --mirror that has it",
-    407: "is behind a proxy that asks for a password; put it into the proxy's address (HTTPS_PROXY)",
-    410: "no longer has it; name a --mirror that does",
+REMEDIES = {  # what the server does, and what to do
+    401: ("requires a password", "use another --mirror"),
+    403: ("refuses access", "try another network or another --mirror"),
+    404: ("does not have the file", "check the address, or use another --mirror"),
+    407: ("is behind a proxy that requires a password", "add it to the address in HTTPS_PROXY"),
+    410: ("no longer has the file", "use another --mirror"),
 }
+UNEXPECTED = ("sent an unexpected answer", "open the address in a browser to see why")
 
 
 class AgainError(Exception):
@@ -63,10 +64,10 @@ class _Paced(io.RawIOBase):
         self.count += count or 0
         self.room -= count or 0
         if self.room < 0:
-            raise OSError("the answer has no end")
+            raise OSError("the response is too long")
         if self.waited >= WINDOW:
             if self.count < LEAST:
-                raise OSError(f"only {self.count:,} bytes came in {self.waited:.0f} s")
+                raise OSError(f"only {self.count:,} bytes arrived in {self.waited:.0f} s")
             self.waited, self.count = 0.0, 0
         return count
 
@@ -119,9 +120,9 @@ def reason_of(error: BaseException) -> str:
     """A short reason for an error."""
     reason = getattr(error, "reason", None) or error  # urllib wraps what happened
     if isinstance(reason, TimeoutError):
-        return "nothing came for too long"
+        return f"no data arrived for {TIMEOUT:.0f} s"
     if isinstance(reason, http.client.IncompleteRead):
-        return "the connection broke off"
+        return "the connection was lost"
     words = getattr(reason, "strerror", None) or " ".join(str(reason).split())
     return str(words)[:200] or type(reason).__name__
 
@@ -134,10 +135,13 @@ def check_url(url: str, option: str) -> str:
     except ValueError:
         plain = False
     if not plain or parts.scheme not in ("http", "https") or not url.isascii() or not url.isprintable():
-        raise InputError(f"{option} {url} is no address; it should be like https://example.org/pcam.")
+        raise InputError(
+            f"{option} {url} is not a web address; give one like https://example.org/pcam."
+        )
     if " " in url or parts.query or parts.fragment or "@" in parts.netloc:
         raise InputError(
-            f"{option} is joined with the names of files, so it cannot have spaces, a user, ? or #."
+            f"{option} must not contain spaces, a user name, ? or #, because file names are appended "
+            "to it; give the address of a folder."
         )
     return url.rstrip("/")
 
@@ -155,7 +159,7 @@ def ask(url: str, headers: dict[str, str]) -> Response:
         with closing(response):
             at = _followed(at, response.headers.get("Location", ""))
     raise PcamError(
-        f"{url} is redirected more than {REDIRECTS} times; try again later, or name a --mirror."
+        f"{url} is redirected more than {REDIRECTS} times; try again later, or use another --mirror."
     )
 
 
@@ -173,13 +177,14 @@ def _ask_once(url: str, headers: dict[str, str]) -> Response:
     except (OSError, http.client.HTTPException, ValueError) as error:
         if isinstance(getattr(error, "reason", error), ssl.SSLCertVerificationError):
             raise PcamError(
-                f"the certificate of {urlsplit(url).hostname} is not one that this machine trusts "
-                f"({reason_of(error)}); look at the clock, or name your network's in SSL_CERT_FILE."
+                f"this machine does not trust the certificate of {urlsplit(url).hostname} "
+                f"({reason_of(error)}); check the clock, or set SSL_CERT_FILE to your network's "
+                "certificates."
             ) from None
         raise AgainError(reason_of(error)) from None
     if not isinstance(response, Response):
         raise PcamError(
-            f"{url} cannot be asked through this proxy; look at HTTP_PROXY and HTTPS_PROXY."
+            f"{url} cannot be requested through this proxy; check HTTP_PROXY and HTTPS_PROXY."
         )
     return response
 
@@ -191,13 +196,14 @@ def _followed(url: str, location: str) -> str:
     except ValueError:
         scheme, host, target = "", None, location
     if scheme not in ("http", "https") or not host or not target.isprintable() or not location:
-        refused = "which is no address of the web"
+        refused = "which is not a web address"
     elif scheme == "http" and url.startswith("https"):
-        refused = "where the way is not safe"
+        refused = "which is not encrypted"
     else:
         return target
     raise PcamError(
-        f"{url[:200]} is redirected to {location[:200] or 'nowhere'}, {refused}; name another --mirror."
+        f"{url[:200]} is redirected to {location[:200] or 'an empty address'}, {refused}; use "
+        "another --mirror."
     )
 
 
@@ -205,12 +211,13 @@ def refuse(url: str, response: Response) -> None:
     """Raise AgainError if the server is busy, and PcamError if it refuses the request."""
     status = response.status
     if status in BUSY or status >= 500:
-        what = "asks to be left alone for a while" if status == 429 else "is out of order"
+        what = "limits the number of requests" if status == 429 else "is unavailable"
         raise AgainError(
-            f"the server {what} ({status})", _asked_wait(response.headers.get("Retry-After", ""))
+            f"the server {what} (HTTP status {status})",
+            _asked_wait(response.headers.get("Retry-After", "")),
         )
-    what = REMEDIES.get(status, "gives an answer that is no file; look at the address in a browser")
-    raise PcamError(f"the server of {url} {what} ({status}).")
+    what, advice = REMEDIES.get(status, UNEXPECTED)
+    raise PcamError(f"the server of {url} {what} (HTTP status {status}); {advice}.")
 
 
 def _asked_wait(words: str) -> float:

@@ -114,11 +114,11 @@ def test_mechanics_a_disk_too_small_is_refused_before_anything_comes(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(9, 8, 100_000))
     result = pcam("fetch", "pcam", tmp_path, "--mirror", server.url)
     assert (result.code, server.asked) == (2, [])
-    assert "has 97.7 KiB free and fetching takes up to 1.1 MiB" in result.err
+    assert "has 97.7 KiB free, and the download needs up to 1.1 MiB" in result.err
 
 
 def test_mechanics_a_disk_that_fills_up_ends_in_a_sentence(tmp_path: Path) -> None:
-    said = pytest.raises(PcamError, match=r"the disk is full at .*; make room and run again")
+    said = pytest.raises(PcamError, match=r"the disk is full at .*; free disk space and run")
     with said, download.room_needed(tmp_path / "x"):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -154,8 +154,8 @@ def test_mechanics_another_part_than_was_asked_for_is_not_taken(
 ) -> None:
     server.behaviors = [hostile.drops, hostile.shifted]
     result = pcam("fetch", "pcam", tmp_path, "--mirror", server.url)
-    assert "sent another part than it was asked for" in result.err
-    assert "once more from the start" not in result.err
+    assert "sent a different part than was requested" in result.err
+    assert "again from the start" not in result.err
 
 
 def test_mechanics_an_answer_without_end_is_not_listened_to(
@@ -163,25 +163,28 @@ def test_mechanics_an_answer_without_end_is_not_listened_to(
 ) -> None:
     server.behaviors = [hostile.continues_forever, hostile.trailers_without_end]
     result = pcam("fetch", "pcam", tmp_path, "--mirror", server.url)
-    assert result.err.count("the answer has no end") == 2
+    assert result.err.count("the response is too long") == 2
 
 
 ENDS: dict[str, tuple[Behavior, str]] = {
-    "401": (answer(401), "asks for a password (401)"),
-    "403": (answer(403), "does not give it to you"),
-    "404": (answer(404), "does not have it; look at the address"),
-    "400": (answer(400), "gives an answer that is no file"),
+    "401": (answer(401), "requires a password (HTTP status 401)"),
+    "403": (answer(403), "refuses access"),
+    "404": (answer(404), "does not have the file (HTTP status 404); check the address"),
+    "400": (answer(400), "sent an unexpected answer"),
     "loop": (moved("/loop/valid_x.h5.gz"), "is redirected more than 5 times"),
-    "file": (moved("file:///etc/passwd"), "is redirected to file:///etc/passwd, which is no address"),
-    "ftp": (moved("ftp://127.0.0.1/x"), "which is no address of the web"),
-    "nonsense": (moved("http://[::"), "which is no address of the web"),
-    "nowhere": (answer(302), "is redirected to nowhere"),
+    "file": (
+        moved("file:///etc/passwd"),
+        "is redirected to file:///etc/passwd, which is not a web",
+    ),
+    "ftp": (moved("ftp://127.0.0.1/x"), "which is not a web address"),
+    "nonsense": (moved("http://[::"), "which is not a web address"),
+    "nowhere": (answer(302), "is redirected to an empty address"),
     "busy": (
         answer(503),
-        "could not be downloaded in 6 tries, at last because the server is out of order",
+        "could not be downloaded in 6 attempts (last error: the server is unavailable",
     ),
-    "other": (hostile.damages, "twice: it is another file"),
-    "longer": (hostile.says_more, "says that it has 20,028 bytes, not 20,023"),
+    "other": (hostile.damages, "also after a second download: it is not the published file"),
+    "longer": (hostile.says_more, "reports 20,028 bytes instead of 20,023"),
 }
 
 
@@ -200,7 +203,7 @@ def test_mechanics_what_does_not_pass_ends_in_a_sentence(
 
 
 def test_mechanics_a_safe_address_is_not_left_for_an_unsafe_one() -> None:
-    with pytest.raises(PcamError, match="where the way is not safe"):
+    with pytest.raises(PcamError, match="which is not encrypted"):
         web._followed("https://a.example/x", "http://a.example/x")
     assert web._followed("http://a.example/x", "https://b.example/y") == "https://b.example/y"
 
@@ -229,7 +232,7 @@ def test_mechanics_a_trickle_is_cut_off(
     server.behaviors = [hostile.trickles]
     result = pcam("fetch", "pcam", tmp_path, "--mirror", server.url)
     assert result.code == 0
-    assert "bytes came in 0 s; trying again" in result.err
+    assert "bytes arrived in 0 s; trying again" in result.err
 
 
 def test_mechanics_tries_are_bounded_even_with_progress(
@@ -238,7 +241,7 @@ def test_mechanics_tries_are_bounded_even_with_progress(
     monkeypatch.setattr(download, "MOST_TRIES", 4)
     server.behaviors = [hostile.drops] * 9
     size = len(CONTENT["test_x.h5.gz"])
-    with pytest.raises(PcamError, match=r"in 4 tries.*run again to go on after 18,7"):
+    with pytest.raises(PcamError, match=r"in 4 attempts.*run the command again to continue after 18,7"):
         download.download(f"{server.url}/test_x.h5.gz", tmp_path / "x", Known(size, size))
     assert len(server.asked) == 4
 
@@ -313,7 +316,7 @@ def test_oracle_valid_and_test_under_each_others_names_are_refused(
     server.files |= {name: CONTENT[other] for name, other in swapped.items()}
     result = pcam("fetch", "pcam", tmp_path, "--mirror", server.url)
     assert result.code == 1
-    assert "twice: it is another file" in result.err
+    assert "also after a second download: it is not the published file" in result.err
     assert not list(tmp_path.glob("*.h5*"))
 
 
@@ -321,7 +324,10 @@ DAMAGED = {
     "truncated": (packed("test_x.h5")[:-9], "cannot be unpacked"),
     "damaged": (packed("test_x.h5")[:-8] + bytes(8), "cannot be unpacked"),
     "no gzip": (b"plain" * 99, "cannot be unpacked"),
-    "bomb": (gzip.compress(bytes(50_000_000)), "unpacks to more than the 30,000 bytes"),
+    "bomb": (
+        gzip.compress(bytes(50_000_000)),
+        "unpacks to more than the largest possible size of 30,000 bytes",
+    ),
 }
 
 
@@ -369,7 +375,7 @@ def test_mechanics_another_file_of_that_name_is_left_as_it_is(
     (tmp_path / name).write_bytes(b"mine")
     result = pcam("fetch", "pcam", tmp_path, "--mirror", server.url)
     assert (result.code, server.asked) == (2, [])
-    assert f"and not {md5(CONTENT[name])}; move it away" in result.err
+    assert f"instead of {md5(CONTENT[name])}; move it away" in result.err
     assert (tmp_path / name).read_bytes() == b"mine"
 
 
@@ -380,7 +386,7 @@ def test_mechanics_another_unpacked_file_is_left_beside_the_right_packed_one(
     (tmp_path / "test_x.h5").write_bytes(b"mine")
     result = pcam("fetch", "pcam", tmp_path, "--mirror", server.url)
     assert result.code == 2
-    assert "test_x.h5 is there, but" in result.err
+    assert "test_x.h5 exists but" in result.err
     assert (tmp_path / "test_x.h5").read_bytes() == b"mine"
 
 
@@ -401,9 +407,9 @@ def test_mechanics_a_folder_that_cannot_be_used_is_refused(pcam: Run, tmp_path: 
     (tmp_path / "file").touch()
     assert "is not a folder" in pcam("fetch", "pcam", tmp_path / "file" / "x", "--dry-run").err
     (tmp_path / "fetched.json").write_text('{"files": []}')
-    assert "does not list files" in pcam("fetch", "pcam", tmp_path).err
+    assert "has no valid list of files" in pcam("fetch", "pcam", tmp_path).err
     (tmp_path / "fetched.json").write_text("{")
-    assert "; move it away and run again." in pcam("fetch", "pcam", tmp_path).err
+    assert "; move it away and run the command again." in pcam("fetch", "pcam", tmp_path).err
     (tmp_path / "fetched.json").unlink()
     with one_process(tmp_path, "testing"):
         assert pcam("fetch", "pcam", tmp_path).code == 1

@@ -114,9 +114,9 @@ def test_mechanics_a_zip_that_stands_there_is_checked_and_never_replaced(
 @pytest.mark.parametrize(
     ("behavior", "words"),
     [
-        (answer(200, Content_Length=None), "does not say how large it is"),
-        (answer(200, Content_Length=10**12), "more than the 17,179,869,184 that it can have"),
-        (answer(403), "does not give it to you"),
+        (answer(200, Content_Length=None), "does not report the size"),
+        (answer(200, Content_Length=10**12), "more than the largest possible size of 17,179,869,184"),
+        (answer(403), "refuses access"),
     ],
 )
 def test_mechanics_a_mirror_must_say_how_large_it_is(
@@ -141,29 +141,29 @@ def entry_changed(offset: int, value: bytes) -> bytes:
 
 without = {name: content for name, content in MEMBERS.items() if name != "train/3.tif"}
 HOSTILE = {
-    "climbs": (renamed("../../0.tif"), "leads out of its folder"),
-    "climbs inside": (renamed("tr/../0.tif"), "leads out of its folder"),
-    "absolute": (renamed("/rain/0.tif"), "leads out of its folder"),
-    "drive": (renamed("C:ain/0.tif"), "leads out of its folder"),
-    "backslash": (renamed("train\\0.tif"), "leads out of its folder"),
-    "NUL": (renamed("train/0\0tif"), "leads out of its folder"),
+    "climbs": (renamed("../../0.tif"), "leads out of the zip"),
+    "climbs inside": (renamed("tr/../0.tif"), "leads out of the zip"),
+    "absolute": (renamed("/rain/0.tif"), "leads out of the zip"),
+    "drive": (renamed("C:ain/0.tif"), "leads out of the zip"),
+    "backslash": (renamed("train\\0.tif"), "leads out of the zip"),
+    "NUL": (renamed("train/0\0tif"), "leads out of the zip"),
     "twice": (ZIP.replace(b"train/0.tif", b"train/1.tif"), "more than once"),
-    "missing": (zipped(without), "has 4 patches in train and not 5"),
+    "missing": (zipped(without), "has 4 patches in train instead of 5"),
     "no table": (
         renamed("other_names").replace(b"train_labels", b"brain_labels"),
         "has no train_labels",
     ),
     "damaged": (
         zipped(MEMBERS, zipfile.ZIP_STORED).replace(b"\x02" * 3000, b"\x02" * 2999 + b"\x03"),
-        "member train/2.tif is damaged (Bad CRC-32",
+        "its file train/2.tif is damaged (Bad CRC-32",
     ),
-    "truncated": (ZIP[:-30], "no zip that can be read"),
-    "no zip": (b"<html>sign in</html>", "no zip that can be read"),
+    "truncated": (ZIP[:-30], "cannot be read as a zip"),
+    "no zip": (b"<html>sign in</html>", "cannot be read as a zip"),
     "says too much": (
         entry_changed(24, struct.pack("<L", 1 << 30)),
-        "is said to have 1,073,741,824 bytes",
+        "is too large (1,073,741,824 bytes)",
     ),
-    "bomb": (zipped(MEMBERS | {"train/0.tif": bytes(17 << 20)}), "is said to have 17,825,792 bytes"),
+    "bomb": (zipped(MEMBERS | {"train/0.tif": bytes(17 << 20)}), "is too large (17,825,792 bytes)"),
     "hidden bomb": (
         zipped(MEMBERS | {"train/0.tif": bytes(9 << 20)}).replace(
             struct.pack("<L", 9 << 20), struct.pack("<L", 3000)
@@ -171,7 +171,7 @@ HOSTILE = {
         "is damaged",
     ),
     "encrypted": (entry_changed(8, b"\x01\0"), "is encrypted"),
-    "other packing": (entry_changed(10, b"\x0c\0"), "is packed in a way"),
+    "other packing": (entry_changed(10, b"\x0c\0"), "is compressed in a way"),
     "beyond": (entry_changed(42, struct.pack("<L", 1 << 31)), "is damaged"),
 }
 
@@ -194,11 +194,11 @@ def test_mechanics_lists_and_totals_are_bounded(
     assert flaw_of(tmp_path / "a.zip") == ""
     with monkeypatch.context() as patch:
         patch.setattr(archive, "MOST_DIRECTORY", 300)
-        assert "its list of members has more than" in flaw_of(tmp_path / "a.zip")
+        assert "its directory is larger than" in flaw_of(tmp_path / "a.zip")
     monkeypatch.setattr(archive, "MOST_BYTES", len(ZIP))
-    assert "its members have more than" in flaw_of(tmp_path / "a.zip")
+    assert "its files are larger than" in flaw_of(tmp_path / "a.zip")
     monkeypatch.setattr(archive, "MOST_BYTES", 10)
-    assert "it has more than" in flaw_of(tmp_path / "a.zip")
+    assert "it is larger than" in flaw_of(tmp_path / "a.zip")
 
 
 @settings(max_examples=200, deadline=None)
@@ -222,7 +222,7 @@ def test_invariant_damage_is_found_or_does_no_harm(data: st.DataObject) -> None:
 SAID = {  # of the client 2.2.5, as it was seen to print
     "no token": (
         "print('Authentication required to call the Kaggle API.\\n\\nFirst, you'); sys.exit(1)",
-        "there is no token; make a token at",
+        "none was found; create an API token at",
     ),
     "rules": (
         "sys.exit(\"You must accept this competition's rules before you'll be able to download files."
@@ -230,8 +230,8 @@ SAID = {  # of the client 2.2.5, as it was seen to print
         'accept its rules first at\\n  https://www.kaggle.com/competitions/<competition>/rules")',
         "https://www.kaggle.com/competitions/histopathologic-cancer-detection/rules",
     ),
-    "old rules": ("sys.exit('403 - Forbidden')", "accepts the rules"),
-    "old token": ("sys.exit('401 - Unauthorized')", "refuses the token"),
+    "old rules": ("sys.exit('403 - Forbidden')", "rules are not accepted yet"),
+    "old token": ("sys.exit('401 - Unauthorized')", "rejected the API token"),
     "no network": (
         "sys.exit(\"HTTPSConnectionPool(host='api.kaggle.com'): Max retries exceeded with url: "
         '/v1/x (Caused by NameResolutionError(...))")',
@@ -242,19 +242,19 @@ SAID = {  # of the client 2.2.5, as it was seen to print
         "raise ConnectionError('HTTPSConnectionPool: Max retries exceeded with url')",
         "cannot be reached",
     ),
-    "broken": ("import six_of_one", "lacks six_of_one; run: pip install six_of_one"),
+    "broken": ("import six_of_one", "needs the package six_of_one; run: pip install six_of_one"),
     "out of order": (
         'sys.exit("oops\\n\\nThis is a problem on Kaggle\'s side, not with your command.")',
-        "is out of order",
+        "is unavailable",
     ),
-    "busy": ("sys.exit('Too many\\n\\nYou have been rate limited.')", "left alone for a while"),
+    "busy": ("sys.exit('Too many\\n\\nYou have been rate limited.')", "limits the number of requests"),
     "something": (
         "sys.exit('Not found\\n\\nThe resource was not found.')",
         "client failed: Not found;",
     ),
     "a bug": ("[][1]", "client failed: IndexError: list index out of range;"),
-    "silent": ("sys.exit(3)", "it did not say why"),
-    "nothing came": ("pass", "it did not say why"),
+    "silent": ("sys.exit(3)", "it gave no reason"),
+    "nothing came": ("pass", "it gave no reason"),
 }
 
 
@@ -275,7 +275,7 @@ def test_mechanics_a_token_that_is_refused_is_told_from_one_that_is_missing(
     client(tmp_path / "client", monkeypatch, SAID["no token"][0])
     monkeypatch.setenv("KAGGLE_API_TOKEN", "secret")
     result = pcam("fetch", "kaggle", tmp_path / "a")
-    assert "refuses the token that is there" in result.err
+    assert "rejected the API token that was found" in result.err
     assert "secret" not in result.err
 
 
