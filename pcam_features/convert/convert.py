@@ -1,7 +1,7 @@
-"""Converting a source to another layout without loss: pixels, labels, ids and slides.
+"""Converting a source to another layout. Pixels, labels, ids and slides are preserved.
 
-The result is read by `sources` and by other programs. The folder contains `converted.json`, which
-records the source and marks the folder as one that may be replaced.
+pcam and other programs can read the result. The folder contains `converted.json`, which records the
+source and marks the folder as one that `--overwrite` may replace.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ MARK, KEY = "converted.json", "converted_from"
 WHAT = "converted folder"
 LONGEST_NAME = 200  # bytes of a file's name; file systems allow 255, and a suffix is added
 RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)(\..*)?", re.I)
-WAITING = 2  # encoded batches that wait for the writer
-TEXT_BYTES = 64  # bytes in tables around an id and a slide
-OTHER_BYTES = 1 << 20  # bytes that a folder needs beside its patches
+WAITING = 2  # encoded batches that may wait for the writer
+TEXT_BYTES = 64  # bytes per patch in tables, besides its id and slide
+OTHER_BYTES = 1 << 20  # bytes of a folder besides its patches
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class ConversionPlan:
     patches
         The number of patches of each split.
     bytes_at_most
-        Disk space that the conversion may need.
+        Maximum disk space that the conversion needs.
     bytes_free
         Disk space that is free.
     """
@@ -66,7 +66,17 @@ class ConversionPlan:
 
 @dataclass(frozen=True)
 class ConvertedSplit:
-    """What `converted.json` says of one split."""
+    """The entry of a split in `converted.json`.
+
+    Parameters
+    ----------
+    patches
+        Number of patches.
+    tumor
+        Number of tumor patches; None without labels.
+    with_slide
+        Number of patches whose slide is known.
+    """
 
     patches: int
     tumor: int | None
@@ -80,7 +90,7 @@ class ConvertedSplit:
 
 @dataclass(frozen=True)
 class ConversionRecord:
-    """The content of `converted.json`: what a folder was made from."""
+    """The content of `converted.json`: the source and the splits of a converted folder."""
 
     source: Source
     splits: Sequence[Split]
@@ -103,11 +113,35 @@ def plan(
 ) -> ConversionPlan:
     """Plan a conversion. Nothing is written.
 
+    Parameters
+    ----------
+    source, splits
+        The patches to write.
+    folder
+        The folder to create.
+    to
+        The layout to write.
+    overwrite
+        Whether an earlier conversion in `folder` may be replaced.
+
+    Returns
+    -------
+    ConversionPlan
+        The numbers of patches and the disk space.
+
     Raises
     ------
     InputError
-        If the folder cannot be made, if the layout cannot hold a name, or if the disk has too little
-        free space.
+        If the folder cannot be created, if the layout cannot store a name, or if the disk has too
+        little free space.
+
+    Examples
+    --------
+    >>> from pcam_features.sources.detect import open_source
+    >>> source, _ = open_source("synthetic:40:4:0")
+    >>> planned = plan(source, source.only("train"), Path("new"), Layout.hdf5, overwrite=False)
+    >>> planned.patches, planned.layout.value, Path("new").exists()
+    ({'train': 40}, 'hdf5', False)
     """
     check_apart(source, folder)
     check_free(folder, overwrite=overwrite, what=WHAT, mark=MARK, key=KEY)
@@ -121,34 +155,39 @@ def plan(
     free = shutil.disk_usage(parent).free
     if free < needed:
         raise InputError(
-            f"{folder} may take {readable(needed)} and its disk has {readable(free)} free; make room, "
-            "name a folder on another disk, or convert fewer splits with --split."
+            f"{folder} needs up to {readable(needed)} and its disk has {readable(free)} free; free "
+            "disk space, give a folder on another disk, or convert fewer splits with --split."
         )
     patches = {split.name: len(split) for split in splits}
     return ConversionPlan(source.path, source.kind, to, patches, needed, free)
 
 
 def most_bytes(split: Split, patch_bytes: int) -> int:
+    """An upper bound on the disk space of a split, whose patches need `patch_bytes` each."""
     texts = sum(len(text.encode()) for text in (*split.ids, *filter(None, split.slides)))
     return len(split) * (patch_bytes + TEXT_BYTES) + 3 * texts  # quoted, and written twice in Parquet
 
 
 def check_apart(source: Source, folder: Path) -> None:
-    """Raise InputError if the source is inside the new folder, or the folder inside the source."""
+    """Raise InputError if one of the source and the new folder contains the other."""
     if source.kind == Kind.synthetic:
         return
     ours, theirs = folder.resolve(), Path(source.path).resolve()
     if source.kind == Kind.manifest and ours.exists():
         theirs = theirs.parent  # its images may be in the folder that would be replaced
     if ours == theirs or ours in theirs.parents or theirs in ours.parents:
-        raise InputError(f"{folder} and {source.path} lie in one another; name a folder beside it.")
+        raise InputError(
+            f"{folder} and {source.path} are the same folder, or one contains the other; give another "
+            "folder."
+        )
 
 
 def check_splits(splits: Sequence[Split], to: Layout) -> None:
+    """Raise InputError for a split whose name the layout cannot store."""
     for split in splits:
         reason = unsafe(split.name)
         if reason is None and not WRITERS[to].holds(split.name):
-            reason = "has other than letters, digits and _"
+            reason = "has characters other than letters, digits and _"
         if reason:
             raise InputError(
                 f"split {split.name!r} cannot be written to {to}: its name {reason}; rename it in the "
@@ -156,8 +195,8 @@ def check_splits(splits: Sequence[Split], to: Layout) -> None:
             )
     if twins := first_twins([split.name for split in splits]):
         raise InputError(
-            f"splits {twins[0]!r} and {twins[1]!r} would be one on disks that do not tell upper from "
-            "lower case; choose one with --split."
+            f"splits {twins[0]!r} and {twins[1]!r} would have the same file name on disks that ignore "
+            "case; choose one with --split."
         )
 
 
@@ -167,28 +206,28 @@ def check_file_names(split: Split) -> None:
     for patch_id in split.ids:
         if reason := unsafe(patch_id):
             raise InputError(
-                f"id {patch_id[:100]!r} of split {split.name!r} cannot be a file's name: it {reason}; "
+                f"id {patch_id[:100]!r} of split {split.name!r} cannot be a file name: it {reason}; "
                 f"{elsewhere}."
             )
     if twins := first_twins(split.ids):
         raise InputError(
-            f"ids {twins[0][:100]!r} and {twins[1][:100]!r} of split {split.name!r} would be one file "
-            f"on disks that do not tell upper from lower case; {elsewhere}."
+            f"ids {twins[0][:100]!r} and {twins[1][:100]!r} of split {split.name!r} would have the "
+            f"same file name on disks that ignore case or accents' encoding; {elsewhere}."
         )
 
 
 def unsafe(name: str) -> str | None:
     """Why a name from the data cannot be a file name; None if it can."""
     if not name or not name.isprintable():  # NUL, line breaks, surrogates
-        return "is empty or has letters that cannot be printed"
+        return "is empty or has characters that cannot be printed"
     if set(name) & set('/\\<>:"|?*'):
-        return 'has one of / \\ < > : " | ? *'
+        return 'contains one of / \\ < > : " | ? *'
     if name.startswith(".") or name.endswith((".", " ")):
-        return "begins with a dot, or ends with a dot or a space"
+        return "starts with a dot, or ends with a dot or a space"
     if RESERVED.fullmatch(name):
         return "is reserved on Windows"
     if len(name.encode()) > LONGEST_NAME:
-        return f"has more than {LONGEST_NAME} bytes"
+        return f"is longer than {LONGEST_NAME} bytes"
     return None
 
 
@@ -210,9 +249,9 @@ def check_slides(splits: Sequence[Split]) -> None:
             before, where = known.setdefault(patch_id, (slide, split.name))
             if before != slide:
                 raise InputError(
-                    f"id {patch_id[:100]!r} has the slide {before} in split {where!r} and {slide} in "
-                    f"{split.name!r}, which a folder of images cannot say; convert to {Layout.hdf5} or "
-                    f"{Layout.parquet}, or one split at a time."
+                    f"id {patch_id[:100]!r} has slide {before or 'unknown'} in split {where!r} and "
+                    f"{slide or 'unknown'} in {split.name!r}, but slides.csv has one slide per id; "
+                    f"convert to {Layout.hdf5} or {Layout.parquet}, or one split at a time."
                 )
 
 
@@ -226,7 +265,7 @@ def convert(
     overwrite: bool = False,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> None:
-    """Write splits in another layout. The folder appears only when everything is written.
+    """Write splits in another layout. The folder is created only when everything is written.
 
     Parameters
     ----------
@@ -241,7 +280,7 @@ def convert(
     overwrite
         Whether an earlier conversion in `folder` may be replaced.
     progress
-        Called with the number of patches that were encoded.
+        Called with the number of patches that were just encoded.
 
     Raises
     ------
@@ -249,6 +288,20 @@ def convert(
         As `plan`, and for patches that cannot be read.
     PcamError
         If writing fails.
+
+    Examples
+    --------
+    >>> from pcam_features.sources.detect import open_source
+    >>> source, _ = open_source("synthetic:8:2:0")
+    >>> convert(source, source.only("test"), Path("out"), Layout.hdf5, threads=1)
+    >>> for file in sorted(Path("out").iterdir()):
+    ...     print(file.name)
+    camelyonpatch_level_2_split_test_meta.csv
+    camelyonpatch_level_2_split_test_x.h5
+    camelyonpatch_level_2_split_test_y.h5
+    converted.json
+    >>> open_source("out")[0]
+    Source('out', kind hdf5, 2 patches: test 2)
     """
     plan(source, splits, folder, to, overwrite=overwrite)
     try:
@@ -265,8 +318,8 @@ def convert(
     except (OSError, RuntimeError) as error:  # HDF5's library raises RuntimeError if the disk is full
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise PcamError(
-            f"{folder} cannot be written: {reason}; nothing was changed there: make room, or name "
-            "another folder."
+            f"{folder} cannot be written: {reason}; nothing was changed there, so free disk space, or "
+            "give another folder."
         ) from None
 
 
@@ -275,7 +328,7 @@ def batches(
 ) -> Generator[Any, None, None]:
     """Yield the encoded patches in order.
 
-    Threads read and encode them, and wait when they are far ahead of the caller, who writes.
+    Threads read and encode batches. They pause while `WAITING` batches are not written yet.
     """
 
     def encoded(start: int) -> Any:

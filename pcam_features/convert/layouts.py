@@ -1,6 +1,6 @@
-"""Writers of the layouts that `convert` offers. `sources` reads each of them.
+"""Writers of the layouts that `convert` offers. `sources` can read each of them.
 
-A writer receives a folder, a split, and the split's patches in encoded batches of `BATCH_ROWS`.
+A writer gets a folder, a split, and the split's patches in encoded batches of `BATCH_ROWS`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ IMAGE_SUFFIX = ".png"
 PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
 LARGEST_PNG = 28_000  # bytes: incompressible pixels and the file format's overhead
 DISK_BLOCK = 4096  # bytes; a file occupies whole blocks
-NO_LABEL = -1  # in Parquet, as Hugging Face's `ClassLabel` has it
+NO_LABEL = -1  # in Parquet, as in Hugging Face's `ClassLabel`
 CLASSES = (image_folder.NORMAL, image_folder.TUMOR)  # by label
 SLIDE, SLIDE_IN_META = COLUMNS
 
@@ -53,15 +53,19 @@ SCHEMA = pa.schema(
 
 
 def pixels_as_they_are(batch: np.ndarray) -> np.ndarray:
+    """The batch itself, for layouts that store pixels."""
     return batch
 
 
 def pngs(batch: np.ndarray) -> list[bytes]:
+    """Each patch of a batch as a PNG file."""
     bgr = (cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) for pixels in batch)
     return [cv2.imencode(IMAGE_SUFFIX, pixels, PNG)[1].tobytes() for pixels in bgr]
 
 
 def write_hdf5(folder: Path, split: Split, batches: Iterator[np.ndarray]) -> None:
+    """Write pixels, labels and the table of ids and slides as PCam names them."""
+
     def path(ending: str) -> Path:
         return folder / hdf5.file_name(split.name, ending)
 
@@ -81,6 +85,7 @@ def write_hdf5(folder: Path, split: Split, batches: Iterator[np.ndarray]) -> Non
 
 
 def write_images(folder: Path, split: Split, batches: Iterator[list[bytes]]) -> None:
+    """Write `<split>/<class>/<id>.png`."""
     classes = [image_folder.UNLABELED] * len(split)
     if split.labels is not None:
         classes = [CLASSES[label] for label in split.labels.tolist()]
@@ -92,6 +97,7 @@ def write_images(folder: Path, split: Split, batches: Iterator[list[bytes]]) -> 
 
 
 def write_parquet(folder: Path, split: Split, batches: Iterator[list[bytes]]) -> None:
+    """Write `data/<split>-00000-of-00001.parquet` and following files, as Hugging Face names them."""
     shards = -(-len(split) // SHARD_ROWS)
     data = folder / "data"
     data.mkdir(exist_ok=True)
@@ -108,6 +114,7 @@ def write_parquet(folder: Path, split: Split, batches: Iterator[list[bytes]]) ->
 
 
 def row_group(split: Split, start: int, images: Sequence[bytes]) -> pa.Table:
+    """The rows of some patches, from row `start` of the split, as a table of SCHEMA."""
     rows = slice(start, start + len(images))
     ids, labels = split.ids[rows], split.labels
     paths = [f"{patch_id}{IMAGE_SUFFIX}" for patch_id in ids]
@@ -131,17 +138,21 @@ def write_slides(folder: Path, splits: Sequence[Split]) -> None:
 
 
 class Writer(NamedTuple):
+    """How a layout is written."""
+
     encode: Callable[[np.ndarray], Any]  # encodes a batch; called from any thread
     write: Callable[[Path, Split, Iterator[Any]], None]
     holds: Callable[[str], bool]  # whether a split can have this name
-    patch_bytes: int  # disk space of a patch, at most
+    patch_bytes: int  # maximum disk space of a patch
 
 
 def named_in_hdf5(split: str) -> bool:
+    """Whether PCam's file names can contain the name of a split."""
     return hdf5.FILE.fullmatch(hdf5.file_name(split, f"{hdf5.PIXELS}.h5")) is not None
 
 
 def named_in_parquet(split: str) -> bool:
+    """Whether the name of a split can be read back from the names of its Parquet files."""
     found = hf_parquet.NAME.fullmatch(hf_parquet.file_name(split, 0, 1))
     return found is not None and found["split"] == split
 

@@ -1,4 +1,4 @@
-"""Synthetic patches on disk, in Kaggle's layout, with the slides and test labels.
+"""Writing synthetic patches to disk in Kaggle's layout, with slides and test labels.
 
 train/<id>.tif   test/<id>.tif   train_labels.csv   sample_submission.csv
 slides.csv       id,slide of all patches
@@ -43,14 +43,14 @@ def synthesize(
     folder
         The folder to create.
     patches, slides
-        Numbers for training. The test split has a quarter as many patches, of half as many other
-        slides.
+        Numbers of training patches and slides. The test split has a quarter as many patches, from half
+        as many other slides.
     seed
         Random seed.
     overwrite
         Whether an earlier data set in `folder` may be replaced.
     progress
-        Called with the number of patches that were written.
+        Called with the number of patches that were just written.
 
     Returns
     -------
@@ -61,6 +61,13 @@ def synthesize(
     ------
     InputError
         If the numbers are invalid, or if the folder exists.
+
+    Examples
+    --------
+    >>> synthesize(Path("synthetic"), patches=8, slides=2, seed=0)
+    {'train': 8, 'test': 2}
+    >>> len(list(Path("synthetic/train").iterdir()))
+    8
     """
     synthetic.check_size(patches, slides)
     sizes = {"train": (patches, slides), "test": synthetic.test_share(patches, slides)}

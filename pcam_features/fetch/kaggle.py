@@ -40,10 +40,34 @@ def expected_most() -> int:
 
 
 def fetch(folder: Path, *, mirror: str | None, dry_run: bool, bar: Bar, say: Say) -> FetchResult:
-    """Download the competition's zip to `folder` and check every file in it.
+    """Download the competition's zip and check every file in it.
 
-    A partial download is kept and continued by the next run. Raises InputError if the folder has
-    another file of that name or the disk is too small, and PcamError if the download fails.
+    A partial download is kept, and the next run continues it.
+
+    Parameters
+    ----------
+    folder
+        The folder to download to.
+    mirror
+        Address of a folder with the zip; None for Kaggle's client.
+    dry_run
+        Whether to print the size of the download and stop.
+    bar
+        Shows progress: called with a title, a total and a unit.
+    say
+        Called with each message.
+
+    Returns
+    -------
+    FetchResult
+        The size of the download, and the downloaded file unless `dry_run`.
+
+    Raises
+    ------
+    InputError
+        If the folder has another file of that name, or if the disk has too little free space.
+    PcamError
+        If the download fails.
     """
     url = None if mirror is None else f"{check_url(mirror, '--mirror')}/{NAME}"
     check_folder(folder)

@@ -37,7 +37,21 @@ CHUNK = 4 << 20
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """A published file. `unpacked` is its largest unpacked size in bytes; 0 if it is not packed."""
+    """A file of PatchCamelyon.
+
+    Parameters
+    ----------
+    name
+        Its name on the server.
+    md5
+        Its published checksum.
+    size
+        Its size in bytes; None if unknown.
+    most
+        Its largest possible size in bytes.
+    unpacked
+        Its largest possible size after unpacking, in bytes; 0 if it is not packed.
+    """
 
     name: str
     md5: str
@@ -47,6 +61,7 @@ class PublishedFile:
 
     @property
     def final(self) -> str:
+        """The name of the file after unpacking."""
         return self.name.removesuffix(PACKED) if self.unpacked else self.name
 
 
@@ -99,10 +114,54 @@ def fetch(
     say: Say,
     files: Sequence[PublishedFile] | None = None,
 ) -> FetchResult:
-    """Download PatchCamelyon to `folder`. Finished files are kept, and skipped by a later run.
+    """Download PatchCamelyon, verify checksums and unpack the files.
 
-    Raises InputError if the folder has other files with the same names or the disk is too small, and
-    PcamError if a file cannot be downloaded.
+    Finished files are kept, and a later run skips them.
+
+    Parameters
+    ----------
+    folder
+        The folder to download to.
+    mirror
+        Address of a folder with the same files; None for Zenodo.
+    keep_packed
+        Whether to keep the packed files after unpacking.
+    dry_run
+        Whether to print the size of the download and stop.
+    bar
+        Shows progress: called with a title, a total and a unit.
+    say
+        Called with each message.
+    files
+        The files to download; None for all of PatchCamelyon.
+
+    Returns
+    -------
+    FetchResult
+        The size of the download, and the downloaded files unless `dry_run`.
+
+    Raises
+    ------
+    InputError
+        If the folder has other files with the same names, or if the disk has too little free space.
+    PcamError
+        If a file cannot be downloaded.
+
+    Examples
+    --------
+    >>> from contextlib import nullcontext
+    >>> table = PublishedFile("meta.csv", "5a3dd671e465cfd74b5b822125e65b0a", size=2048, most=2048)
+    >>> result = fetch(
+    ...     Path("new"),
+    ...     mirror=None,
+    ...     keep_packed=False,
+    ...     dry_run=True,
+    ...     bar=lambda title, total, unit: nullcontext(lambda done: None),
+    ...     say=lambda message: None,
+    ...     files=[table],
+    ... )
+    >>> result.bytes_to_download
+    2048
     """
     wanted = FILES if files is None else files
     base = None if mirror is None else check_url(mirror, "--mirror")

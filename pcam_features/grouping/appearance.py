@@ -14,28 +14,34 @@ from ..store.store import Store
 from ..store.values import stored
 
 FAMILY = "color"
-LOOKED_AT = (
+APPEARANCE = (
     "color__mean__patch_",
     "color__deviation__patch_",
     "color__p05__patch_",
     "color__p95__patch_",
 )
-NEAR = 0.02  # in units of a column's spread; finds all duplicates in PCam's training set
+NEAR = 0.02  # in standard deviations of a column; finds all duplicates in PCam's training set
 
 
 def looked_at(columns: Sequence[str]) -> list[int]:
     """The positions of the columns that describe appearance."""
-    return [k for k, name in enumerate(columns) if name.startswith(LOOKED_AT)]
+    return [k for k, name in enumerate(columns) if name.startswith(APPEARANCE)]
 
 
 @dataclass(frozen=True)
 class Looks:
-    """The appearance of patches, in units of each column's spread, float64 (rows, columns).
+    """The appearance of patches. Columns are standardized to mean 0 and standard deviation 1.
 
-    `copies` has the columns that near-duplicates share: mean and standard deviation of each plane.
-    `slide` has columns that depend more on the slide than on the content: the 5th and 95th percentiles,
-    which measure the darkest stain and the brightness of the lamp. Both are the same for rotated and
-    flipped patches.
+    Rotating or flipping a patch changes no value.
+
+    Parameters
+    ----------
+    copies
+        The mean and standard deviation of each color plane, float64 (patches, columns). They hardly
+        differ between near-duplicates.
+    slide
+        The 5th and 95th percentiles of each color plane, float64 (patches, columns). They depend more
+        on the slide (its stain and the brightness of the lamp) than on the tissue.
     """
 
     copies: np.ndarray
@@ -43,7 +49,20 @@ class Looks:
 
 
 def looks_of(color: np.ndarray, columns: Sequence[str]) -> Looks:
-    """The appearance of patches from their color features (rows, columns)."""
+    """The appearance of patches from their color features.
+
+    Parameters
+    ----------
+    color
+        Values of family `color`, (patches, columns).
+    columns
+        The names of these columns.
+
+    Returns
+    -------
+    Looks
+        The appearance of each patch.
+    """
 
     def scaled(*starts: str) -> np.ndarray:
         values = color[:, [k for k, name in enumerate(columns) if name.startswith(starts)]]
@@ -52,13 +71,32 @@ def looks_of(color: np.ndarray, columns: Sequence[str]) -> Looks:
         return np.asarray((values - values.mean(axis=0)) / np.where(spread > 0, spread, 1))
 
     return Looks(
-        copies=scaled(*LOOKED_AT[:2]),
-        slide=scaled(*LOOKED_AT[2:]),
+        copies=scaled(*APPEARANCE[:2]),
+        slide=scaled(*APPEARANCE[2:]),
     )
 
 
 def near_duplicates(fingerprints: np.ndarray) -> np.ndarray:
-    """The cluster of each row (rows,): rows that differ by less than NEAR per column, transitively."""
+    """Cluster near-duplicates.
+
+    Two patches are near-duplicates if their root mean square difference per column is at most NEAR.
+    Clusters are transitive: if A and B are near-duplicates, and B and C, all three are in one cluster.
+
+    Parameters
+    ----------
+    fingerprints
+        `Looks.copies`, (patches, columns).
+
+    Returns
+    -------
+    numpy.ndarray
+        The number of each patch's cluster, (patches,).
+
+    Examples
+    --------
+    >>> near_duplicates(np.array([[0.0, 0.0], [5.0, 5.0], [0.0, 0.01]])).tolist()
+    [0, 1, 0]
+    """
     different, codes = np.unique(fingerprints, axis=0, return_inverse=True)
     reach = NEAR * np.sqrt(fingerprints.shape[1])
     pairs = cKDTree(different).query_pairs(reach, output_type="ndarray")

@@ -1,8 +1,8 @@
-"""Cross-validation folds: patches of one slide are never on both sides of a fold.
+"""Cross-validation folds. All patches of a slide are in the same fold.
 
 Where slides are unknown, near-duplicates are kept together, and patches with similar stain and
-brightness form pseudo-slides. The held-out patches then differ from the training patches, as those of a
-new slide would.
+brightness form pseudo-slides. The held-out patches then differ from the training patches in stain and
+brightness, as patches of a new slide would.
 """
 
 from __future__ import annotations
@@ -26,7 +26,19 @@ TABLE = "folds.parquet"  # in a model folder
 
 @dataclass(frozen=True)
 class Folds:
-    """The group and the fold (0 … n-1) of each patch, and a description of the groups."""
+    """Cross-validation folds of some patches.
+
+    Parameters
+    ----------
+    group
+        The number of each patch's group, (patches,).
+    fold
+        The fold of each patch, from 0 to `count` - 1, (patches,).
+    count
+        Number of folds.
+    protocol
+        A description of the groups.
+    """
 
     group: np.ndarray
     fold: np.ndarray
@@ -34,16 +46,51 @@ class Folds:
     protocol: str
 
     def fingerprint(self) -> str:
+        """SHA-256 of the groups and folds."""
         return sha256(np.stack([self.group, self.fold]).astype("<i8").tobytes())
 
 
 def make_folds(
     patches: pd.DataFrame, count: int, seed: int, looks: Looks | None = None, unit: str = "slide"
 ) -> Folds:
-    """Create folds by group (see `make_groups`), stratified by label.
+    """Create folds of groups (see `make_groups`), stratified by label.
 
-    Raises InputError if there is only one class, if there are fewer groups than folds, or if the groups
-    cannot be divided so that both classes remain for training.
+    Parameters
+    ----------
+    patches
+        The columns `id`, `label` (0 or 1) and `slide`.
+    count
+        Number of folds.
+    seed
+        Random seed.
+    looks
+        The appearance of the patches, for patches of unknown slide.
+    unit
+        What the column `slide` contains, for messages.
+
+    Returns
+    -------
+    Folds
+        The group and the fold of each patch.
+
+    Raises
+    ------
+    InputError
+        If labels are missing or all the same, if there are fewer groups than folds, or if the groups
+        cannot be divided so that both classes remain for training.
+
+    Examples
+    --------
+    >>> ids, slides = [f"p{k}" for k in range(60)], [f"s{k % 6}" for k in range(60)]
+    >>> labels = [k // 6 % 2 for k in range(60)]
+    >>> patches = pd.DataFrame({"id": ids, "label": labels, "slide": slides})
+    >>> folds = make_folds(patches, count=3, seed=0)
+    >>> folds.protocol
+    'grouped by slide: 6 slides, none in two folds'
+    >>> np.bincount(folds.fold).tolist()
+    [20, 20, 20]
+    >>> len(set(zip(slides, folds.fold)))  # each of the six slides is in one fold
+    6
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -86,7 +133,7 @@ def known_labels(patches: pd.DataFrame) -> np.ndarray:
 def is_sound(fold: np.ndarray, labels: np.ndarray, count: int) -> bool:
     """Whether every fold has patches, and both classes remain when any two folds are left out.
 
-    One of them is scored by a stack that was chosen without the other.
+    Two folds are left out at a time when the combination of base models is selected and scored.
     """
     held = [np.bincount(fold[labels == label], minlength=count) > 0 for label in (0, 1)]
     return bool(np.all(np.bincount(fold, minlength=count) > 0)) and all(
@@ -97,10 +144,25 @@ def is_sound(fold: np.ndarray, labels: np.ndarray, count: int) -> bool:
 def read_folds(path: Path, patches: pd.DataFrame) -> Folds:
     """Read the folds of a model, or of a CSV or Parquet file.
 
-    The file has the columns `id`, `fold` and optionally `group` (integers), for the same patches in any
-    order. Without `group`, the group is the slide if all slides are known.
+    Parameters
+    ----------
+    path
+        A model folder, or a file with the columns `id`, `fold` and optionally `group` (integers), in
+        any order of rows. Without `group`, the group is the slide if all slides are known, and else
+        the fold.
+    patches
+        The columns `id`, `label` and `slide` of the patches, which must be those of the file.
 
-    Raises InputError for an invalid file, for a group in two folds, and as `make_folds`.
+    Returns
+    -------
+    Folds
+        The group and the fold of each patch, in the order of `patches`.
+
+    Raises
+    ------
+    InputError
+        If the file is invalid, if it has other patches, if a group is in two folds, or if labels are
+        missing or all the same.
     """
     table = read_fold_table(path / TABLE if path.is_dir() else path)
     labels = known_labels(patches)

@@ -14,7 +14,24 @@ from .appearance import Looks, near_duplicates
 
 
 def group_codes(ids: list[str], slides: list[Any]) -> tuple[np.ndarray, int]:
-    """The group of each patch, its slide or else itself, and the number of patches of known slide."""
+    """The group of each patch: its slide or, if that is unknown, the patch itself.
+
+    Parameters
+    ----------
+    ids, slides
+        The id and the slide of each patch. A slide that is empty or not a string is unknown.
+
+    Returns
+    -------
+    tuple
+        The number of each patch's group, (patches,), and how many patches have a known slide.
+
+    Examples
+    --------
+    >>> groups, known = group_codes(["a", "b", "c"], ["s1", None, "s1"])
+    >>> groups.tolist(), known
+    ([1, 0, 1], 2)
+    """
     known = [isinstance(slide, str) and slide != "" for slide in slides]
     names = [
         f"slide:{slide}" if is_known else f"patch:{i}"
@@ -23,27 +40,36 @@ def group_codes(ids: list[str], slides: list[Any]) -> tuple[np.ndarray, int]:
     return np.unique(np.array(names), return_inverse=True)[1], sum(known)
 
 
-SMALL = 4  # patches per slide: with fewer on average, the column is hardly that of slides
-PSEUDO_SLIDES = 15  # the number that predicts the AUC on new slides best; see DECISIONS.md
+SMALL = 4  # patches per slide; with fewer on average, the groups are probably not slides
+PSEUDO_SLIDES = 15  # with this number, the AUC is closest to the AUC on new slides; see DECISIONS.md
 LEAST = 20  # minimum average number of patches, or clusters of near-duplicates, per pseudo-slide
-COMPONENTS = 8
-CLIP = 4.0  # standard deviations
+COMPONENTS = 8  # principal components that pseudo-slides are computed from
+CLIP = 4.0  # standard deviations; larger deviations from the mean are clipped
 
 
 def join(group: np.ndarray, cluster: np.ndarray) -> np.ndarray:
-    """The finest groups (rows,) that split neither a group nor a cluster."""
+    """Merge groups that share a cluster, and return the number of each patch's group, (patches,).
+
+    Examples
+    --------
+    >>> join(np.array([0, 1, 2]), np.array([0, 1, 1])).tolist()
+    [0, 1, 1]
+    """
     groups, clusters = int(group.max()) + 1, int(cluster.max()) + 1
     links = coo_array((np.ones(len(group)), (group, groups + cluster)), shape=(groups + clusters,) * 2)
     return np.unique(connected_components(links, directed=False)[1][group], return_inverse=True)[1]
 
 
 def pseudo_slides(look: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """The pseudo-slide (rows,) of each row of appearance (rows, columns): a k-means cluster."""
+    """Divide rows of `Looks.slide`, (rows, columns), into `count` pseudo-slides with k-means.
+
+    Returns the number of each row's pseudo-slide, (rows,).
+    """
     from sklearn.cluster import KMeans
     from sklearn.decomposition import PCA
 
     clipped = np.clip(look, -CLIP, CLIP)
-    with threadpool_limits(1):  # several threads would add in varying order
+    with threadpool_limits(1):  # with several threads, rounding would vary from run to run
         components = PCA(min(COMPONENTS, *look.shape), random_state=seed).fit_transform(clipped)
         found: np.ndarray = KMeans(count, n_init=1, random_state=seed).fit_predict(components)
     return found
@@ -52,13 +78,29 @@ def pseudo_slides(look: np.ndarray, count: int, seed: int) -> np.ndarray:
 def group_unknown(
     group: np.ndarray, unknown: np.ndarray, looks: Looks, folds: int, seed: int
 ) -> tuple[np.ndarray, int]:
-    """Join near-duplicates, and assign groups without a slide to pseudo-slides.
+    """Merge near-duplicates, and assign groups of unknown slide to pseudo-slides.
 
-    Returns the groups (rows,) and the number of pseudo-slides, which is 0 if there are too few patches
-    for `folds` of them.
+    Parameters
+    ----------
+    group
+        The number of each patch's group, (patches,).
+    unknown
+        Whether the slide of each patch is unknown, bool (patches,).
+    looks
+        The appearance of the patches.
+    folds
+        The minimum number of pseudo-slides.
+    seed
+        Random seed.
+
+    Returns
+    -------
+    tuple
+        The number of each patch's new group, (patches,), and the number of pseudo-slides. With too few
+        patches for `folds` pseudo-slides, there are none, and only near-duplicates are merged.
     """
     group = join(group, near_duplicates(looks.copies))
-    slideless = np.bincount(group, ~unknown) == 0  # groups without a patch of known slide
+    slideless = np.bincount(group, ~unknown) == 0  # groups in which no patch has a known slide
     count = min(max(PSEUDO_SLIDES, folds), int(slideless.sum()) // LEAST)
     if count < folds:
         return group, 0
@@ -72,11 +114,37 @@ def group_unknown(
 def make_groups(
     patches: pd.DataFrame, looks: Looks | None, folds: int, seed: int, unit: str
 ) -> tuple[np.ndarray, str]:
-    """The group of each patch, and a description of the grouping and its consequences.
+    """Group patches by slide. Patches of unknown slide are grouped into pseudo-slides.
 
-    The group is the slide, or another `unit` that the column has, or else a pseudo-slide. A
-    near-duplicate of a patch of known slide joins that slide. Without `looks`, a patch of unknown slide
-    is its own group.
+    A near-duplicate of a patch of known slide joins that slide.
+
+    Parameters
+    ----------
+    patches
+        The columns `id` and `slide`.
+    looks
+        The appearance of the patches. If None, each patch of unknown slide is its own group.
+    folds
+        Number of folds to be made from the groups.
+    seed
+        Random seed.
+    unit
+        What the column `slide` contains, for the description: `slide`, or for example `patient`.
+
+    Returns
+    -------
+    tuple
+        The number of each patch's group, (patches,), and a description of the grouping and of what it
+        means for scores.
+
+    Examples
+    --------
+    >>> patches = pd.DataFrame({"id": list("abcdefgh"), "slide": ["s1", "s2"] * 4})
+    >>> group, description = make_groups(patches, None, folds=2, seed=0, unit="slide")
+    >>> group.tolist()
+    [0, 1, 0, 1, 0, 1, 0, 1]
+    >>> description
+    'grouped by slide: 2 slides, none in two folds'
     """
     group, known = group_codes(patches["id"].tolist(), patches["slide"].tolist())
     groups = int(group.max()) + 1
@@ -88,7 +156,7 @@ def make_groups(
         )
         return group, f"grouped by {unit}: {groups:,} {unit}s, none in two folds{hardly}"
     some = f"{known:,} patches grouped by {unit}, " if known else ""
-    how = "not grouped (no color features to detect near-duplicates with)"
+    how = "not grouped (near-duplicates cannot be found without color features)"
     if looks is not None:
         missing = patches["slide"].fillna("").to_numpy() == ""
         group, count = group_unknown(group, missing, looks, folds, seed)

@@ -37,10 +37,12 @@ SPLIT_NAME = re.compile(r"\w[\w -]{0,63}")  # a split becomes a folder of the fe
 
 @contextmanager
 def silent(title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    """Show no progress."""
     yield lambda done: None
 
 
 def check_path(path: str) -> Path:
+    """The path of a file or folder. Raises InputError if there is none."""
     if not path or "\0" in path or not Path(path).exists():
         raise InputError(f"there is no folder or file {path!r}; give the path of the patches.")
     if not (Path(path).is_file() or Path(path).is_dir()):
@@ -49,11 +51,12 @@ def check_path(path: str) -> Path:
 
 
 def kind_of(path: Path) -> Kind | None:
+    """The layout that recognizes a path; None if none does."""
     return next((kind for kind, layout in LAYOUTS.items() if layout.recognize(path)), None)
 
 
 def detect(path: str) -> Kind:
-    """The layout of the source at a path. Raises InputError if it is not known."""
+    """The layout of the source at a path. Raises InputError if no layout matches."""
     if path.startswith(f"{Kind.synthetic}:"):
         return Kind.synthetic
     there = check_path(path)
@@ -61,20 +64,20 @@ def detect(path: str) -> Kind:
     if found not in (None, Kind.images):
         return found
     for inside, kind in sources_inside(there):
-        if kind != Kind.images:  # a split or a class looks like one too
+        if kind != Kind.images:  # the folder of a split or a class also looks like a source
             raise InputError(f"{path} is not a source itself but contains one ({kind}); give {inside}.")
     if found:
         return found
     if above := source_above(there):
-        raise InputError(f"{path} is a part of a source; give the whole source, {above}.")
+        raise InputError(f"{path} is part of a source; give the whole source, {above}.")
     raise InputError(
-        f"{path} is of no known kind: the layout is none of {KNOWN}; move images without "
-        f"classes to <split>/{image_folder.UNLABELED}/."
+        f"{path} has none of the known layouts: {KNOWN}; if it holds images without classes, move them "
+        f"to <split>/{image_folder.UNLABELED}/."
     )
 
 
 def source_above(path: Path) -> Path | None:
-    """The source that a folder of images or a file clearly belongs to."""
+    """The source that a folder of images, or a file, is clearly part of; None if there is none."""
     of_images = path.is_dir() and any(file.suffix.lower() in SUFFIXES for file in path.iterdir())
     if not of_images and path.suffix.lower() not in (*SUFFIXES, ".h5"):
         return None
@@ -87,7 +90,7 @@ def source_above(path: Path) -> Path | None:
 
 
 def sources_inside(folder: Path) -> Iterator[tuple[Path, Kind]]:
-    """The sources directly in a folder; folders that cannot be read are skipped."""
+    """Yield the sources directly in a folder. Folders that cannot be read are skipped."""
     for inside in sorted(folder.iterdir()) if folder.is_dir() else ():
         try:
             kind = kind_of(inside)
@@ -108,14 +111,46 @@ def open_source(
     unpacking: Unpacking = silent,
     strict: bool = True,
 ) -> tuple[Source, str]:
-    """The source at `path`, and a sentence on where its slides come from.
+    """Open patches in any layout.
 
-    `slides` is FILE or FILE:COLUMN; without it, a `slides.csv` in the folder is used or what the layout
-    says, and with `none` none is. `fit` (`resize`, `crop` or `tile`) and `mpp` say how patches of
-    another size are brought to 96×96 pixels: see `fitting`. `unpacking` shows the progress of a file
-    that must be unpacked.
-    Raises InputError for anything that is not as it should be; without `strict`, problems with single
-    patches are left to the caller.
+    Parameters
+    ----------
+    path
+        A folder or file of patches, or `synthetic:PATCHES[:SLIDES[:SEED]]`.
+    kind
+        The layout; None to detect it from the path.
+    slides
+        A CSV with the slide of each patch, as `FILE` or `FILE:COLUMN`. With None, a `slides.csv` in
+        the folder is used, or else the slides that the layout names. With `none`, slides are unknown.
+    positive
+        For a folder of images, the name of the class folder that holds tumor patches.
+    fit
+        How patches of another size are brought to 96×96 pixels: `resize`, `crop` or `tile`. With None,
+        they are refused. See `fitting`.
+    mpp
+        Micrometers per pixel of the images; None if unknown.
+    unpacking
+        Shows the progress if a file must be unpacked.
+    strict
+        Whether to refuse a source with faulty patches. If false, the faults are in `Source.problems`.
+
+    Returns
+    -------
+    tuple
+        The source, and a sentence on its layout and on where its slides come from.
+
+    Raises
+    ------
+    InputError
+        If the path or an option is invalid, or if the source is damaged.
+
+    Examples
+    --------
+    >>> source, sentence = open_source("synthetic:40:4:0")
+    >>> source
+    Source('synthetic:40:4:0', kind synthetic, 50 patches: train 40, test 10)
+    >>> sentence
+    'synthetic:40:4:0, read as synthetic; slides: known for 50 of 50 patches'
     """
     how = fitting_of(fit, mpp)
     if kind in LAYOUTS and not LAYOUTS[kind].recognize(check_path(path)):
@@ -144,7 +179,7 @@ def open_source(
 
 
 def fitting_of(fit: str | None, mpp: float | None) -> Fitting | None:
-    """The way of fitting that options ask for. Raises InputError for options that make no sense."""
+    """The value of --fit, checked together with --mpp. Raises InputError if they are invalid."""
     check_mpp(mpp)
     if fit is not None:
         return how_named(fit)
@@ -154,7 +189,7 @@ def fitting_of(fit: str | None, mpp: float | None) -> Fitting | None:
 
 
 def with_known_slides(source: Source, path: str, slides: str | None) -> tuple[Source, str]:
-    """The source with the slides that are known, and a sentence about it."""
+    """The source with its known slides, and a sentence on its layout and slides."""
     if slides is None and source.kind != Kind.synthetic and (Path(path) / BESIDE).is_file():
         slides = str(Path(path) / BESIDE)
     if slides == "none":

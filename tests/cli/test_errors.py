@@ -57,7 +57,7 @@ def test_mechanics_no_such_folder(pcam: Run, tmp_path: Path) -> None:
 def test_mechanics_folder_of_no_known_kind(pcam: Run, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "notes.txt").write_text("nothing")
-    refused(pcam("extract", tmp_path / "empty", tmp_path / "f"), "no known kind")
+    refused(pcam("extract", tmp_path / "empty", tmp_path / "f"), "none of the known layouts")
 
 
 def labels_without_column(table: pd.DataFrame) -> pd.DataFrame:
