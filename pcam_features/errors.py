@@ -1,5 +1,16 @@
 """Exceptions. A message is one sentence: what went wrong, where, and what to do next."""
 
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+FLAGS = ("overwrite", "verify", "published", "strict")
+VALUES = ("auto", "cpu", "cuda", "cnn", "none", "f32", "bf16", "openvino", "onnxruntime")
+FITTINGS = ("resize", "crop", "tile")
+OPTION = re.compile(rf"--([a-z][a-z-]*)(?: ({'|'.join((*VALUES, *FITTINGS))})\b)?")
+COMMAND = re.compile(r"\bpcam (extract|fit|compare)\b")
+
 
 class PcamError(Exception):
     """A run failed for a known reason."""
@@ -12,3 +23,35 @@ class InputError(PcamError):
     """Arguments or input data are invalid."""
 
     exit_code = 2
+
+
+def in_python(sentence: str, names: Mapping[str, str] | None = None) -> str:
+    """A sentence about options of the command line, with arguments of functions in their place.
+
+    Parameters
+    ----------
+    sentence
+        The sentence.
+    names
+        The arguments that have other names than their options.
+
+    Examples
+    --------
+    >>> in_python("give another folder, or --overwrite to extract anew.")
+    'give another folder, or overwrite=True to extract anew.'
+    >>> in_python("--size is for embeddings; add --families cnn.")
+    "size= is for embeddings; add families='cnn'."
+    >>> in_python("run pcam extract again.")
+    'run pcam.extract again.'
+    >>> in_python("use another --seed.", {"seed": "random_state"})
+    'use another random_state=.'
+    """
+
+    def argument(match: re.Match[str]) -> str:
+        option, value = match[1].replace("-", "_"), match[2]
+        name = (names or {}).get(option, option)
+        if name in FLAGS:
+            return f"{name}=True" + ("" if value is None else f" {value}")
+        return f"{name}=" + ("" if value is None else repr(value))
+
+    return COMMAND.sub(r"pcam.\1", OPTION.sub(argument, sentence))

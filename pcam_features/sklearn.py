@@ -7,8 +7,7 @@ any code. To hand a model to others, use `pcam fit`, whose models open without r
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,16 +17,16 @@ import joblib
 import numpy as np
 import pandas as pd
 from PIL import Image
-from scipy.special import expit
-from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from .api.arguments import check_families, check_numbers, check_scale, check_text, check_texts
 from .constants import FOLDS
 from .encoders.options import EncoderOptions, names_in
 from .encoders.registry import ENCODER, open_with
 from .engine.devices import choose
 from .errors import InputError
-from .extraction.images import images_of
+from .extraction.images import Images, images_of
 from .extraction.selection import families_named
 from .extraction.transformer import device_of, measure
 from .families.registry import FAMILIES
@@ -36,16 +35,18 @@ from .grouping.folds import Folds, make_folds
 from .learn.base_models import ALL, GROUPS, logits
 from .learn.context import FitContext
 from .learn.estimators import (
+    LogOddsClassifier,
     NystroemRidgeClassifier,
     PseudoSlideKFold,
     encode_labels,
+    for_scikit_learn,
     known_slides,
     patch_ids,
 )
 from .learn.fit import learn, searched_settings
-from .learn.settings import Compute
+from .learn.settings import ROUNDS, Compute, Settings
 from .learn.steps import Work
-from .sources.fitting import SizeError
+from .sources.fitting import how_named
 from .store.values import of_arrays
 
 __all__ = [
@@ -59,19 +60,6 @@ __all__ = [
 FAMILY_NAME = re.compile("[a-z][a-z0-9_]*")
 UNNAMED = "features"  # the family of columns whose names do not name one
 NOT_FEATURES = ("id", "label", "slide")  # columns of a store's table that would tell the answer
-
-
-@contextmanager
-def sizes_as_they_are() -> Iterator[None]:
-    """Give advice for estimators, which do not resize, where images of another size are refused."""
-    try:
-        yield
-    except SizeError as error:
-        fact = str(error).rpartition("; ")[0]
-        raise InputError(
-            f"{fact}; estimators take 96×96 pixels, so bring images to that size, or give them to "
-            "pcam.features(images, fit=…), whose table estimators take."
-        ) from None
 
 
 class _ImageTransformer(TransformerMixin, BaseEstimator):
@@ -90,13 +78,14 @@ class _ImageTransformer(TransformerMixin, BaseEstimator):
     def _columns(self) -> list[str]:
         return [column for family in self._families() for column in family.columns]
 
+    @for_scikit_learn
     def fit(self, X: Any, y: Any = None) -> _ImageTransformer:
         """Check the parameters and the form of the images. Nothing is learned.
 
         Parameters
         ----------
         X : ndarray of uint8, shape (n_images, 96, 96, 3), or sequence of paths or PIL images
-            Images in RGB.
+            Images in RGB. With `other_sizes`, all have one height and width, which may be any.
         y : ignored
 
         Returns
@@ -108,18 +97,19 @@ class _ImageTransformer(TransformerMixin, BaseEstimator):
         InputError
             If a parameter or the form of the images is wrong.
         """
-        with sizes_as_they_are():
-            images_of(X)
+        self._check_parameters()
+        self._images(X)
         self.n_features_out_ = len(self._columns())
         return self
 
+    @for_scikit_learn
     def transform(self, X: Any) -> np.ndarray:
         """Return one row of features per image.
 
         Parameters
         ----------
         X : ndarray of uint8, shape (n_images, 96, 96, 3), or sequence of paths or PIL images
-            Images in RGB.
+            Images in RGB. With `other_sizes`, all have one height and width, which may be any.
 
         Returns
         -------
@@ -131,12 +121,23 @@ class _ImageTransformer(TransformerMixin, BaseEstimator):
         InputError
             If an image cannot be read or is not a patch.
         """
-        with sizes_as_they_are():
-            return measure(X, self._families(), threads=self.threads, device=self._device())[0]
+        self._check_parameters()
+        images, families = self._images(X), self._families()
+        return measure(images, families, threads=self.threads, device=self._device())[0]
+
+    def _check_parameters(self) -> None:
+        """Raise InputError for a parameter that is wrong by itself."""
+        check_numbers(threads=self.threads)
+        check_sizes(self.other_sizes, self.mpp)
+        self._device()
+
+    def _images(self, X: Any) -> Images:
+        return images_of(X, self.other_sizes, self.mpp)
 
     def _device(self) -> str:
         return "cpu"
 
+    @for_scikit_learn
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the columns, in order.
 
@@ -163,6 +164,12 @@ class PatchFeatures(_ImageTransformer):
         Number of threads. 0 means one per core. Use 1 inside `cross_val_score(..., n_jobs=-1)`.
     device : {"cpu", "cuda", "auto"}, default="cpu"
         Where to compute the features.
+    other_sizes : {"resize", "crop", "tile"}, default=None
+        How images of another size are brought to 96×96 pixels, as the argument `fit` of
+        `pcam_features.features` does. None means that other sizes are an error.
+    mpp : float, default=None
+        Micrometers per pixel of the images, with `other_sizes`: images are brought to PCam's scale of
+        0.972 first. None means that the scale is unknown.
 
     Attributes
     ----------
@@ -187,13 +194,22 @@ class PatchFeatures(_ImageTransformer):
     """
 
     def __init__(
-        self, families: str | Sequence[str] = "all", *, threads: int = 0, device: str = "cpu"
+        self,
+        families: str | Sequence[str] = "all",
+        *,
+        threads: int = 0,
+        device: str = "cpu",
+        other_sizes: str | None = None,
+        mpp: float | None = None,
     ) -> None:
         self.families = families
         self.threads = threads
         self.device = device
+        self.other_sizes = other_sizes
+        self.mpp = mpp
 
     def _families(self) -> Sequence[Any]:
+        check_families(self.families)
         return families_named(self.families)
 
     def _device(self) -> str:
@@ -222,6 +238,12 @@ class PatchEmbeddings(_ImageTransformer):
         The library that runs the network. None means the encoder's default.
     threads : int, default=0
         Number of threads. 0 means one per core.
+    other_sizes : {"resize", "crop", "tile"}, default=None
+        How images of another size are brought to 96×96 pixels, as the argument `fit` of
+        `pcam_features.features` does. None means that other sizes are an error.
+    mpp : float, default=None
+        Micrometers per pixel of the images, with `other_sizes`: images are brought to PCam's scale of
+        0.972 first. None means that the scale is unknown.
 
     Attributes
     ----------
@@ -249,6 +271,8 @@ class PatchEmbeddings(_ImageTransformer):
         precision: str | None = None,
         runtime: str | None = None,
         threads: int = 0,
+        other_sizes: str | None = None,
+        mpp: float | None = None,
     ) -> None:
         self.encoder = encoder
         self.size = size
@@ -258,8 +282,12 @@ class PatchEmbeddings(_ImageTransformer):
         self.precision = precision
         self.runtime = runtime
         self.threads = threads
+        self.other_sizes = other_sizes
+        self.mpp = mpp
 
     def _families(self) -> Sequence[Any]:
+        check_text(encoder=self.encoder, precision=self.precision, runtime=self.runtime)
+        check_texts(depths=self.depths, pools=self.pools)
         options = EncoderOptions(
             encoder=self.encoder,
             size=self.size,
@@ -272,7 +300,7 @@ class PatchEmbeddings(_ImageTransformer):
         return [open_with(options)]
 
 
-class PatchClassifier(ClassifierMixin, BaseEstimator):
+class PatchClassifier(LogOddsClassifier):
     """The model of `pcam fit`: boosted trees and kernel models per group of families, combined.
 
     Base models are trained out of fold across slides, or across pseudo-slides where slides are unknown.
@@ -288,12 +316,21 @@ class PatchClassifier(ClassifierMixin, BaseEstimator):
         Number of folds, from 3 to 20.
     trials : int, default=0
         Trials of a search for better settings, per kind of model. 0 means no search.
+    rounds : int, default=180
+        Largest number of boosted trees per model, from 1 to 10,000. The folds choose how many are
+        used. A search chooses this number itself.
     device : {"cpu", "cuda", "auto"}, default="cpu"
         Where to compute features and train.
     threads : int, default=0
         Number of threads. 0 means one per core.
     random_state : int, default=0
         Seed.
+    other_sizes : {"resize", "crop", "tile"}, default=None
+        How images of another size are brought to 96×96 pixels, as the argument `fit` of
+        `pcam_features.features` does. None means that other sizes are an error.
+    mpp : float, default=None
+        Micrometers per pixel of the images, with `other_sizes`: images are brought to PCam's scale of
+        0.972 first. None means that the scale is unknown.
 
     Attributes
     ----------
@@ -354,25 +391,31 @@ class PatchClassifier(ClassifierMixin, BaseEstimator):
         *,
         n_splits: int = FOLDS,
         trials: int = 0,
+        rounds: int = ROUNDS,
         device: str = "cpu",
         threads: int = 0,
         random_state: int = 0,
+        other_sizes: str | None = None,
+        mpp: float | None = None,
     ) -> None:
         self.families = families
         self.n_splits = n_splits
         self.trials = trials
+        self.rounds = rounds
         self.device = device
         self.threads = threads
         self.random_state = random_state
+        self.other_sizes = other_sizes
+        self.mpp = mpp
 
     __metadata_request__fit = {"groups": True}  # noqa: RUF012 (read by scikit-learn's routing)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_class = False
         tags.input_tags.three_d_array = True
         return tags
 
+    @for_scikit_learn
     def fit(self, X: Any, y: Any, groups: Any = None) -> PatchClassifier:
         """Train the base models, combine and calibrate them.
 
@@ -381,6 +424,7 @@ class PatchClassifier(ClassifierMixin, BaseEstimator):
         X : images or table
             uint8 (n_samples, 96, 96, 3), a sequence of paths or PIL images, or a DataFrame or array of
             shape (n_samples, n_features). String indices of a DataFrame are taken as ids of patches.
+            With `other_sizes`, all images have one height and width, which may be any.
         y : array-like of shape (n_samples,)
             Two classes.
         groups : array-like of shape (n_samples,), default=None
@@ -394,18 +438,36 @@ class PatchClassifier(ClassifierMixin, BaseEstimator):
         Raises
         ------
         InputError
-            If there are too few patches or groups for the folds, or `X` is of the wrong form.
+            If a parameter is wrong, there are too few patches or groups for the folds, or `X` is of the
+            wrong form. It is a ValueError too, as all InputErrors of estimators.
         ValueError
             If `y` does not hold two classes, or a table is not of finite numbers.
         """
+        self._check_parameters()
         arrays, families = self._learn_columns(X, y)
         self.classes_, labels = encode_labels(y)
+        rows = len(next(iter(arrays.values())))
+        if len(labels) != rows:
+            raise InputError(f"there are {len(labels):,} labels for {rows:,} images.")
         self.families_ = families
         looks = appearance_in(arrays, families)
         self.folds_ = self._deal(patch_ids(X, len(labels)), labels, groups, looks)
         with TemporaryDirectory(prefix="pcam-") as folder:
             self._learn(Work(Path(folder)), arrays, labels)
         return self
+
+    def _check_parameters(self) -> None:
+        """Raise InputError for a parameter that is wrong by itself."""
+        check_families(self.families)
+        check_numbers(
+            n_splits=self.n_splits,
+            trials=self.trials,
+            rounds=self.rounds,
+            threads=self.threads,
+            random_state=self.random_state,
+        )
+        device_of(self.device)
+        check_sizes(self.other_sizes, self.mpp)
 
     def _deal(self, ids: list[str], labels: np.ndarray, groups: Any, looks: Looks | None) -> Folds:
         patches = pd.DataFrame(
@@ -417,7 +479,9 @@ class PatchClassifier(ClassifierMixin, BaseEstimator):
         target, _ = choose(device_of(self.device))
         threads = self.threads or joblib.cpu_count()
         compute = Compute(target.NAME, threads, self.random_state)
-        context = FitContext(work, of_arrays(arrays), labels, self.folds_, compute)
+        context = FitContext(
+            work, of_arrays(arrays), labels, self.folds_, compute, Settings(rounds=self.rounds)
+        )
         settings, _ = searched_settings(context, self.trials)
         learned = learn(replace(context, settings=settings), self.families_)
         self.models_, self.stack_ = learned.models, learned.outcome.stack
@@ -425,6 +489,7 @@ class PatchClassifier(ClassifierMixin, BaseEstimator):
         self.out_of_fold_auc_ = learned.outcome.out_of_fold_auc
         self.importance_ = learned.importance
 
+    @for_scikit_learn
     def decision_function(self, X: Any) -> np.ndarray:
         """Return the calibrated log-odds of the second class.
 
@@ -439,52 +504,18 @@ class PatchClassifier(ClassifierMixin, BaseEstimator):
             Log-odds, float64.
         """
         check_is_fitted(self)
+        self._check_parameters()
         values = of_arrays(self._known_columns(X))
         scores = logits(self.models_, values, self.threads or joblib.cpu_count())
         log_odds: np.ndarray = self.stack_.log_odds(scores)
         return log_odds
-
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Return the probability of each class.
-
-        Parameters
-        ----------
-        X : images or table
-            As in `decision_function`.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, 2)
-            Probabilities in the order of `classes_`, float64.
-        """
-        positive = expit(self.decision_function(X))
-        return np.stack([1 - positive, positive], axis=1)
-
-    def predict(self, X: Any) -> np.ndarray:
-        """Return the class of the higher probability.
-
-        Parameters
-        ----------
-        X : images or table
-            As in `decision_function`.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            Members of `classes_`.
-        """
-        above = self.decision_function(X) > 0
-        return np.asarray(self.classes_[above.astype(int)])
 
     def _learn_columns(
         self, X: Any, y: Any
     ) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, ...]]]:
         """Return each family's values and names of columns."""
         if are_images(X):
-            with sizes_as_they_are():
-                values, columns = measure(X, self.families, threads=self.threads, device=self.device)
-            if len(values) != len(y):
-                raise InputError(f"there are {len(y):,} labels for {len(values):,} images.")
+            values, columns = self._measured(X, self.families)
         else:
             values, _ = validate_data(self, X, y, dtype=np.float32, order="C", ensure_min_samples=2)
             columns = self._columns_of(values)
@@ -492,6 +523,11 @@ class PatchClassifier(ClassifierMixin, BaseEstimator):
         if self.families is not None and not are_images(X):
             families = self._wanted(families)
         return arrays_of(values, columns, families), families
+
+    def _measured(self, X: Any, families: Any) -> tuple[np.ndarray, list[str]]:
+        """Return the features of images, and the names of their columns."""
+        images = images_of(X, self.other_sizes, self.mpp)
+        return measure(images, families, threads=self.threads, device=self.device)
 
     def _columns_of(self, values: np.ndarray) -> list[str]:
         """Return the names of a table's columns. Raises InputError for those that are no features."""
@@ -523,8 +559,7 @@ class PatchClassifier(ClassifierMixin, BaseEstimator):
         columns = [column for own in self.families_.values() for column in own]
         if are_images(X):
             names = self.families if self.families is not None else list(self.families_)
-            with sizes_as_they_are():
-                values, measured = measure(X, names, threads=self.threads, device=self.device)
+            values, measured = self._measured(X, names)
         elif hasattr(self, "n_features_in_"):
             values = validate_data(self, X, dtype=np.float32, order="C", reset=False)
             measured = self._columns_of(values)
@@ -540,6 +575,14 @@ class PatchClassifier(ClassifierMixin, BaseEstimator):
                 f"{', '.join(self.families_)}; give these, or images."
             )
         return arrays_of(values, measured, self.families_)
+
+
+def check_sizes(other_sizes: Any, mpp: Any) -> None:
+    """Raise InputError if these do not say how images of another size are brought to 96×96 pixels."""
+    check_scale(mpp)
+    if other_sizes is not None:
+        check_text(other_sizes=other_sizes)
+        how_named(other_sizes)
 
 
 def are_images(X: Any) -> bool:

@@ -99,14 +99,14 @@ def make_folds(
     groups = int(group.max()) + 1
     if groups < count:
         raise InputError(
-            f"there are {groups} {unit}s for {count} folds; provide more {unit}s, or use fewer --folds."
+            f"there are {groups} {unit}s for {count} folds; provide more {unit}s, or lower --folds."
         )
     for label in (0, 1):
         holding = np.unique(group[labels == label]).size
         if holding < LEAST_FOLDS or (labels == label).sum() < count:
             raise InputError(
                 f"label {label} has {int((labels == label).sum())} patches of {holding} {unit}(s), too "
-                f"few for {count} folds; provide more patches and {unit}s, or use fewer --folds."
+                f"few for {count} folds; provide more patches and {unit}s, or lower --folds."
             )
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     fold = np.empty(len(labels), np.int16)
@@ -115,7 +115,7 @@ def make_folds(
     if not is_sound(fold, labels, count):
         raise InputError(
             f"{groups} {unit}s cannot be divided into {count} folds such that both classes remain for "
-            "training; use another number of --folds, or another --seed."
+            "training; change --folds or --seed."
         )
     return Folds(group, fold, count, protocol)
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from numbers import Integral, Real
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import pandas as pd
 from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import BaseCrossValidator
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..constants import FOLDS, LEAST_FOLDS, MOST_FOLDS
-from ..errors import InputError
+from ..errors import InputError, in_python
 from ..families.registry import FAMILIES
 from ..grouping.appearance import FAMILY, Looks, looked_at, looks_of
 from ..grouping.folds import Folds, make_folds
@@ -27,6 +29,31 @@ from .settings import PENALTY, WIDTH
 COLOR_COLUMNS = tuple(FAMILIES[FAMILY].columns)
 APPEARANCE_COLUMNS = tuple(COLOR_COLUMNS[k] for k in looked_at(COLOR_COLUMNS))
 BLOCK = "features"  # the name of the one table that a kernel model of arrays learns from
+PARAMETERS = {"fit": "other_sizes", "folds": "n_splits", "seed": "random_state"}  # by option
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+class EstimatorError(InputError, ValueError):
+    """Invalid parameters or data of an estimator.
+
+    scikit-learn, and code around its estimators, expects a ValueError where an estimator refuses data.
+    Elsewhere an InputError is none, so that `except ValueError` catches no sentence meant for a user.
+    """
+
+
+def for_scikit_learn(method: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """A method of an estimator: its errors are ValueErrors too and name the estimator's parameters."""
+
+    @functools.wraps(method)
+    def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        try:
+            return method(*args, **kwargs)
+        except InputError as error:
+            raise EstimatorError(in_python(str(error), PARAMETERS)) from error
+
+    return call
 
 
 def encode_labels(y: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -41,13 +68,60 @@ def encode_labels(y: Any) -> tuple[np.ndarray, np.ndarray]:
     kind = type_of_target(y, input_name="y", raise_unknown=True)
     if kind != "binary":
         raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
-    classes, codes = np.unique(y, return_inverse=True)
+    classes, codes = np.unique(column_or_1d(y, warn=True), return_inverse=True)
     if len(classes) < 2:
         raise ValueError(f"The labels have one class only ({classes[0]!r}); two classes are needed.")
     return classes, codes.astype(np.int8)
 
 
-class NystroemRidgeClassifier(ClassifierMixin, BaseEstimator):
+class LogOddsClassifier(ClassifierMixin, BaseEstimator):
+    """A classifier of two classes, which has `classes_` and a `decision_function` of log-odds."""
+
+    classes_: np.ndarray
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = False
+        return tags
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Return the log-odds of the second class, float64 (n_samples,)."""
+        raise NotImplementedError
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return the probability of each class.
+
+        Parameters
+        ----------
+        X
+            As in `decision_function`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, 2)
+            Probabilities in the order of `classes_`, float64.
+        """
+        positive = expit(self.decision_function(X))
+        return np.stack([1 - positive, positive], axis=1)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the class of the higher probability.
+
+        Parameters
+        ----------
+        X
+            As in `decision_function`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Members of `classes_`.
+        """
+        above = self.decision_function(X) > 0
+        return np.asarray(self.classes_[above.astype(int)])
+
+
+class NystroemRidgeClassifier(LogOddsClassifier):
     """Kernel ridge regression with a Gaussian kernel and Nyström's approximation.
 
     This is the kernel model of `pcam fit` for any table of numbers. Columns are standardized and
@@ -105,11 +179,6 @@ class NystroemRidgeClassifier(ClassifierMixin, BaseEstimator):
         self.penalty = penalty
         self.random_state = random_state
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_class = False
-        return tags
-
     def fit(self, X: Any, y: Any) -> NystroemRidgeClassifier:
         """Draw landmarks and fit their weights.
 
@@ -147,11 +216,11 @@ class NystroemRidgeClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def _check_parameters(self) -> None:
-        if int(self.n_landmarks) != self.n_landmarks or self.n_landmarks < 1:
+        if not is_whole(self.n_landmarks) or self.n_landmarks < 1:
             raise ValueError(f"n_landmarks is {self.n_landmarks!r}; give a whole number from 1.")
         for name in ("width", "penalty"):
             value = getattr(self, name)
-            if not (np.isfinite(value) and value > 0):
+            if not isinstance(value, Real) or not 0 < float(value) < np.inf:  # also true for NaN
                 raise ValueError(f"{name} is {value!r}; give a number above 0.")
 
     def _seed(self) -> int:
@@ -176,38 +245,6 @@ class NystroemRidgeClassifier(ClassifierMixin, BaseEstimator):
         X = validate_data(self, X, dtype=np.float32, order="C", reset=False)
         exact = replace(self.model_, landmarks=self.model_.landmarks.astype(np.float64))
         return exact.margin(X.astype(np.float64))
-
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Return the probability of each class.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            The columns of `fit`.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, 2)
-            Probabilities in the order of `classes_`, float64.
-        """
-        positive = expit(self.decision_function(X))
-        return np.stack([1 - positive, positive], axis=1)
-
-    def predict(self, X: Any) -> np.ndarray:
-        """Return the class of the higher probability.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            The columns of `fit`.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            Members of `classes_`.
-        """
-        above = self.decision_function(X) > 0
-        return np.asarray(self.classes_[above.astype(int)])
 
 
 class PseudoSlideKFold(BaseCrossValidator):
@@ -258,6 +295,7 @@ class PseudoSlideKFold(BaseCrossValidator):
         """Return the number of folds. The arguments are ignored."""
         return self.n_splits
 
+    @for_scikit_learn
     def folds(self, X: Any, y: Any, groups: Any = None) -> Folds:
         """Return each patch's group and fold, and a sentence about what a group is.
 
@@ -276,9 +314,10 @@ class PseudoSlideKFold(BaseCrossValidator):
         InputError
             If there are too few groups or patches of a class, or `X` does not tell how patches look.
         """
-        if not LEAST_FOLDS <= self.n_splits <= MOST_FOLDS:
+        if not is_whole(self.n_splits) or not LEAST_FOLDS <= self.n_splits <= MOST_FOLDS:
             raise InputError(
-                f"n_splits is {self.n_splits!r}; give a number from {LEAST_FOLDS} to {MOST_FOLDS}."
+                f"n_splits= is {self.n_splits!r}; give a whole number from {LEAST_FOLDS} to "
+                f"{MOST_FOLDS}."
             )
         labels = encode_labels(y)[1].astype(np.float64)
         patches = pd.DataFrame(
@@ -336,6 +375,11 @@ class PseudoSlideKFold(BaseCrossValidator):
         rows = self.folds(X, y, groups).fold
         for k in range(self.n_splits):
             yield np.flatnonzero(rows != k), np.flatnonzero(rows == k)
+
+
+def is_whole(value: Any) -> bool:
+    """Return whether this is a whole number, and not True or False."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def patch_ids(X: Any, rows: int) -> list[str]:

@@ -182,7 +182,7 @@ def test_mechanics_what_cannot_be_split_is_refused(real_store: Store) -> None:
     colors = frame(real_store)
     labels = real_store.patches("train")["label"].to_numpy()
     cases: list[tuple[str, PseudoSlideKFold, Any, Any]] = [
-        ("n_splits is 2", PseudoSlideKFold(2), colors, None),
+        ("n_splits= is 2", PseudoSlideKFold(2), colors, None),
         ("lacks the column color__mean", PseudoSlideKFold(), colors.iloc[:, 300:], None),
         ("does not tell how patches look", PseudoSlideKFold(), np.zeros((len(labels), 5)), None),
         ("rows of finite numbers", PseudoSlideKFold(), colors * np.nan, None),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,15 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.utils import estimator_checks
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from threadpoolctl import threadpool_limits
 
+import pcam_features as pcam
 from pcam_features.errors import InputError
 from pcam_features.families.registry import FAMILIES
 from pcam_features.learn.base_models import logits
 from pcam_features.learn.bundle import read
+from pcam_features.learn.estimators import EstimatorError
 from pcam_features.sklearn import (
     NystroemRidgeClassifier,
     PatchClassifier,
@@ -189,12 +193,14 @@ def test_parity_it_is_the_model_that_fit_makes(
 
 
 def test_invariant_images_tables_and_arrays_give_the_same_model(
-    fitted: PatchClassifier, synthetic: tuple[np.ndarray, np.ndarray, list[str]], store: Store
+    synthetic: tuple[np.ndarray, np.ndarray, list[str]], store: Store
 ) -> None:
     images, labels, slides = synthetic
+    small = PatchClassifier(n_splits=3, rounds=20, threads=2)
+    fitted = small.fit(parquet(store, FITTED), labels, groups=slides)
     expected = fitted.predict_proba(parquet(store, FITTED))
     np.testing.assert_array_equal(fitted.predict_proba(images), expected)
-    chosen = PatchClassifier(list(FITTED), n_splits=3, threads=2)
+    chosen = PatchClassifier(list(FITTED), n_splits=3, rounds=20, threads=2)
     by_images = clone(chosen).fit(images, labels, groups=slides)
     np.testing.assert_array_equal(by_images.predict_proba(images), expected)
     np.testing.assert_array_equal(by_images.predict_proba(parquet(store, list(FAMILIES))), expected)
@@ -277,3 +283,158 @@ def test_oracle_scikit_learns_checks_that_apply_pass(
     estimator: BaseEstimator, check: Callable[[str, Any], None]
 ) -> None:
     check(type(estimator).__name__, estimator)
+
+
+# The classifier takes tables of numbers too, and these checks feed some. If a check that is expected to
+# fail passes, that is an error.
+INAPPLICABLE = {
+    "check_methods_subset_invariance": "asks for 1e-7, but the kernel models of `pcam fit` multiply "
+    "matrices of float32, whose sums round by the number of rows, and the estimator equals a bundle of "
+    "`pcam fit` to the bit; `test_invariant_a_row_alone_has_the_score_that_it_has_among_others` bounds "
+    "the difference",
+}
+
+
+@pytest.fixture
+def one_blas_thread() -> Iterator[None]:
+    """Tiny matrices are multiplied faster by one thread than by several that wait for each other."""
+    with threadpool_limits(1, user_api="blas"):
+        yield
+
+
+@pytest.mark.usefixtures("one_blas_thread")
+@parametrize_with_checks(
+    [PatchClassifier(n_splits=3, rounds=20, threads=1)],
+    expected_failed_checks=lambda estimator: INAPPLICABLE,
+)
+def test_oracle_scikit_learns_checks_of_tables_pass(estimator: Any, check: Any) -> None:
+    check(estimator)
+
+
+def small_table(rows: int = 120) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """A table of features, labels and slides."""
+    labels = np.arange(rows) % 2
+    values = np.random.default_rng(0).normal(size=(rows, 3)) + labels[:, None]
+    slides = np.repeat([f"slide {k}" for k in range(12)], rows // 12)
+    return pd.DataFrame(values, columns=["lbp__a", "lbp__b", "lbp__c"]), labels, slides
+
+
+@pytest.mark.usefixtures("one_blas_thread")
+def test_invariant_a_row_alone_has_the_score_that_it_has_among_others() -> None:
+    table, labels, slides = small_table()
+    classifier = PatchClassifier(n_splits=3, rounds=20, threads=1).fit(table, labels, groups=slides)
+    alone = [classifier.decision_function(table.iloc[k : k + 1])[0] for k in range(30)]
+    np.testing.assert_allclose(alone, classifier.decision_function(table)[:30], atol=1e-5)
+
+
+@pytest.mark.usefixtures("one_blas_thread")
+def test_mechanics_rounds_bound_the_number_of_trees() -> None:
+    table, labels, slides = small_table()
+    few = PatchClassifier(n_splits=3, rounds=7, threads=1).fit(table, labels, groups=slides)
+    assert few.models_["texture_trees"].booster.num_boosted_rounds() == 7
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"n_splits": 2}, "n_splits= is 2; give a whole number from 3 to 20"),
+        ({"n_splits": "5"}, "n_splits= is '5'"),
+        ({"trials": -1}, "trials= is -1"),
+        ({"rounds": 0}, "rounds= is 0; give a whole number from 1 to 10,000"),
+        ({"threads": 1.5}, "threads= is 1.5"),
+        ({"threads": True}, "threads= is True"),
+        ({"random_state": None}, "random_state= is None"),
+        ({"random_state": np.random.RandomState(0)}, "random_state= is of type RandomState"),
+        ({"families": 3}, "families= is 3"),
+        ({"device": "gpu"}, "there is no device 'gpu'"),
+        ({"other_sizes": "stretch"}, "other_sizes= is 'stretch'; give one of: resize, crop, tile"),
+        ({"other_sizes": 96}, "other_sizes= is 96"),
+        ({"mpp": "0.5"}, "mpp= is '0.5'"),
+        ({"n_splits": 13}, "there are 12 slides for 13 folds; provide more slides, or lower n_splits="),
+    ],
+    ids=lambda value: str(value)[:24] if isinstance(value, dict) else "",
+)
+def test_mechanics_wrong_parameters_of_the_classifier_are_named(
+    parameters: dict[str, Any], message: str
+) -> None:
+    table, labels, slides = small_table()
+    with pytest.raises(InputError) as caught:
+        PatchClassifier(**parameters).fit(table, labels, groups=slides)
+    assert message in str(caught.value)
+    assert "--" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "transformer",
+    [
+        PatchFeatures("color", threads=-1),
+        PatchFeatures("color", mpp=0.5),
+        PatchFeatures(5),  # type: ignore[arg-type]
+        PatchFeatures("color", device="gpu"),
+        PatchEmbeddings(depths=3),  # type: ignore[arg-type]
+        PatchEmbeddings(other_sizes="stretch"),
+    ],
+    ids=repr,
+)
+def test_mechanics_wrong_parameters_of_transformers_are_refused(
+    transformer: Any, synthetic_batch: np.ndarray
+) -> None:
+    for call in (transformer.fit, transformer.transform):
+        with pytest.raises(EstimatorError) as caught:
+            call(synthetic_batch)
+        assert "--" not in str(caught.value)
+
+
+def test_mechanics_errors_of_estimators_are_value_errors(synthetic_batch: np.ndarray) -> None:
+    table, labels, _ = small_table()
+    for call in (
+        lambda: PatchFeatures("colour").fit(synthetic_batch),
+        lambda: PatchFeatures("color").transform(synthetic_batch / 255),
+        lambda: PatchClassifier(n_splits=1).fit(table, labels),
+        lambda: PseudoSlideKFold(2).folds(table, labels),
+        lambda: PseudoSlideKFold("3").folds(table, labels),  # type: ignore[arg-type]
+        lambda: PseudoSlideKFold().test_folds(table, labels),
+    ):
+        with pytest.raises(EstimatorError) as caught:
+            call()
+        assert isinstance(caught.value, InputError)
+        assert isinstance(caught.value, ValueError)
+        again = pickle.loads(pickle.dumps(caught.value))  # as joblib's workers send it
+        assert (type(again), str(again)) == (EstimatorError, str(caught.value))
+    assert not issubclass(InputError, ValueError)
+
+
+@pytest.mark.parametrize("how", ["resize", "crop", "tile"])
+@pytest.mark.parametrize("mpp", [None, 0.8])
+def test_parity_images_of_other_sizes_are_brought_to_patches_as_features_does(
+    how: str, mpp: float | None
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, 128, 128, 3), np.uint8)
+    images[:, :64] //= 2
+    expected = pcam.features(images, families="color", fit=how, mpp=mpp, threads=1)
+    features = PatchFeatures("color", threads=1, other_sizes=how, mpp=mpp)
+    found = clone(features).set_output(transform="pandas").fit_transform(images)
+    pd.testing.assert_frame_equal(found, expected)
+    pictures = [Image.fromarray(pixels) for pixels in images]
+    np.testing.assert_array_equal(features.transform(pictures), expected)
+
+
+def test_parity_embeddings_of_other_sizes_are_those_of_the_api() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (2, 128, 128, 3), np.uint8)
+    expected = pcam.embeddings(images, fit="crop", **SMALL)
+    found = PatchEmbeddings(**SMALL, other_sizes="crop").fit_transform(images)
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.usefixtures("one_blas_thread")
+def test_mechanics_the_classifier_takes_images_of_other_sizes(
+    synthetic: tuple[np.ndarray, np.ndarray, list[str]],
+) -> None:
+    images, labels, slides = synthetic
+    larger = np.pad(images, ((0, 0), (8, 8), (8, 8), (0, 0)), constant_values=255)
+    small = PatchClassifier("color", n_splits=3, rounds=20, threads=1, other_sizes="crop")
+    found = small.fit(larger, labels, groups=slides).predict_proba(larger[:5])
+    alike = clone(small).set_params(other_sizes=None).fit(images, labels, groups=slides)
+    np.testing.assert_array_equal(found, alike.predict_proba(images[:5]))
+    with pytest.raises(EstimatorError, match="112×112 pixels; choose with other_sizes="):
+        alike.predict(larger[:5])
