@@ -29,7 +29,7 @@ PLACES = {
     "embeddings": ".api.features",
     "extract": ".api.data",
     "features": ".api.features",
-    "fit": ".api.model",
+    "fit": ".api.fitting",
     "open_model": ".api.model",
     "open_source": ".api.data",
     "open_store": ".api.data",

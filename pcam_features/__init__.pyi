@@ -5,9 +5,9 @@ from .api.data import open_source as open_source
 from .api.data import open_store as open_store
 from .api.features import embeddings as embeddings
 from .api.features import features as features
+from .api.fitting import fit as fit
 from .api.model import Explanation as Explanation
 from .api.model import Model as Model
-from .api.model import fit as fit
 from .api.model import open_model as open_model
 from .encoders.options import EncoderOptions as EncoderOptions
 from .errors import InputError as InputError

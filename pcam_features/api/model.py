@@ -14,17 +14,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ..constants import ENCODERS, FOLDS, Device
+from ..constants import ENCODERS, Device
 from ..encoders.runtimes import RUNTIMES
-from ..engine.devices import choose
 from ..errors import InputError
 from ..extraction.images import images_of
-from ..extraction.transformer import device_of
 from ..families.family import FeatureFamily
 from ..families.registry import FAMILIES
-from ..grouping.folds import read_folds
 from ..learn import bundle as bundles
-from ..learn import fit as learning
 from ..learn.base_models import logits
 from ..learn.bundle import Bundle
 from ..learn.explain_patch import PatchExplanation, PatchPlace, explain_values
@@ -39,23 +35,17 @@ from ..learn.predict import (
     seen_among,
     seen_before,
 )
-from ..learn.settings import Compute
-from ..learn.steps import kept_steps
-from ..learn.training import steps
 from ..report import explanation_page
 from ..report.card import card
 from ..report.pictures import framed
-from ..sources.slides import parse, read_slides
 from ..sources.source import Source, Split
 from ..storage import parquet
-from ..storage.resumable import unfinished
 from ..store.layout import MANIFEST as STORE_MANIFEST
 from ..store.manifest import FamilyRecord
 from ..store.pictures import open_pictures
 from ..store.store import Store
 from ..store.values import Values, of_arrays
 from .arguments import (
-    check_families,
     check_log,
     check_numbers,
     check_path,
@@ -66,7 +56,7 @@ from .arguments import (
 from .data import Log, open_source, open_store, unheard
 from .features import Choice, is_source_path, table_of
 from .messages import for_python, warn
-from .progress import Progress, shown
+from .progress import Progress
 
 
 class Markdown(str):
@@ -641,116 +631,3 @@ def open_model(path: str | Path) -> Model:
     """
     check_path("path", path, "the path of a model")
     return Model(Path(path), bundles.read(Path(path)))
-
-
-@for_python
-def fit(
-    store: Store | str | Path,
-    path: str | Path,
-    *,
-    split: str = "train",
-    families: str | Sequence[str] | None = None,
-    folds: int | None = None,
-    folds_from: str | Path | None = None,
-    groups: str | Path | None = None,
-    trials: int = 0,
-    max_memory: float | None = None,
-    device: Device | str = "auto",
-    threads: int = 0,
-    seed: int = 0,
-    overwrite: bool = False,
-    progress: Progress = "bar",
-    log: Log = unheard,
-) -> Model:
-    """Fit a model: base models on groups of families, combined, and scored out of fold across slides.
-
-    A fit that was stopped goes on where it was, when it is called again.
-
-    Parameters
-    ----------
-    store
-        A feature store, or its path.
-    path
-        The model's folder, made whole or not at all.
-    split
-        The split to learn from.
-    families
-        Families, comma-separated or in a list; "all" is the hand-crafted ones, "cnn" the embeddings.
-        Default: all that the store has.
-    folds
-        Number of folds across slides. Default: 5.
-    folds_from
-        Folds of another model, or a CSV or Parquet file with id, fold and group.
-    groups
-        A CSV of groups to use instead of slides, "FILE" or "FILE:COLUMN".
-    trials
-        Number of trials of a search for better settings, for each kind of base model.
-    max_memory
-        GiB of memory for features. Default: half of the machine's.
-    device
-        Where boosted trees are trained: "auto", "cpu" or "cuda".
-    threads
-        Number of threads; 0 is one for each core.
-    seed
-        Seed of everything random.
-    overwrite
-        Whether to replace a model at `path`.
-    progress
-        See `features`; the units are steps of the fit.
-    log
-        Called with sentences on what is done; `print` prints them.
-
-    Returns
-    -------
-    Model
-        The fitted model.
-
-    Raises
-    ------
-    InputError
-        For a store that a model cannot be fitted on.
-    """
-    if folds_from is not None and (folds is not None or groups is not None):
-        raise InputError(
-            "--folds-from already defines the folds and groups; leave out --folds and --groups."
-        )
-    check_numbers(folds=folds, trials=trials, max_memory=max_memory, threads=threads, seed=seed)
-    check_families(families)
-    check_progress(progress)
-    check_path("path", path, "the path of the model to make")
-    check_log(log)
-    if folds_from is not None:
-        check_path("folds_from", folds_from, "the path of a model, or of a table of folds")
-    opened = opened_store(store)
-    folder = Path(path)
-    bundles.check_free(folder, overwrite=overwrite)
-    names = families if families is None or isinstance(families, str) else ",".join(families)
-    used = learning.families_to_use(opened, split, names)
-    target, why = choose(device_of(device))
-    log(why)
-    if folds_from is not None:
-        dealt = read_folds(Path(folds_from), opened.patches(split))
-    else:
-        spec = None if groups is None else str(groups)
-        known = None if spec is None else (parse(spec)[1] or "slide", read_slides(spec))
-        dealt = learning.deal(opened, split, int(folds or FOLDS), int(seed), known)
-    log(f"folds: {dealt.count}, {dealt.protocol}")
-    if kept := kept_steps(folder):
-        log(f"continuing {unfinished(folder)}: {kept} steps of an earlier run are reused")
-    options = learning.FitOptions(
-        Compute(target.NAME, int(threads) or joblib.cpu_count(), int(seed)),
-        trials=int(trials),
-        memory_bytes=None if max_memory is None else int(float(max_memory) * 2**30),
-        overwrite=overwrite,
-    )
-    with shown(progress, "fit", steps(used, dealt.count, trials), "steps") as advance:
-        bundle = learning.fit(
-            opened,
-            folder,
-            split=split,
-            families=used,
-            folds=dealt,
-            options=options,
-            progress=advance,
-        )
-    return Model(folder, bundle)

@@ -94,7 +94,7 @@ def fit(
     Each group of families gets one XGBoost model and one kernel ridge model. If the command is stopped,
     run it again to continue.
     """
-    from ..api.model import fit as run
+    from ..api.fitting import fit as run
     from ..api.progress import Reporter
 
     with console.stops_at_once("stopped; run the same command again to continue"):

@@ -31,5 +31,5 @@ def test_oracle_examples_give_what_they_show(
 
 
 def test_invariant_the_public_modules_have_examples() -> None:
-    public = ("api.comparing", "api.data", "api.features", "api.model", "sklearn")
+    public = ("api.comparing", "api.data", "api.features", "api.fitting", "api.model", "sklearn")
     assert {f"pcam_features.{name}" for name in public} < set(MODULES)
