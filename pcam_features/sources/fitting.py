@@ -196,7 +196,7 @@ class Fit:
 
 
 def check_mpp(mpp: float | None) -> None:
-    """Raise InputError for a scale that no microscope image has."""
+    """Raise InputError for an impossible scale."""
     low, high = MPP_RANGE
     if mpp is not None and not low <= mpp <= high:  # also false for NaN
         raise InputError(f"--mpp is {mpp}; give micrometers per pixel, from {low} to {high:g}.")

@@ -69,7 +69,7 @@ def listed(path: Path) -> list[Path]:
 
 
 def ask(path: Path, dataset: str, *, values: bool = False) -> dict[str, Any]:
-    """The answer of `hdf5_layout` about a dataset. Raises InputError if it cannot be read."""
+    """Run `hdf5_layout` on a dataset and return its answer. Raises InputError if it cannot be read."""
     # -P: a file named h5py.py beside the data is not imported.
     command = [sys.executable, "-P", hdf5_layout.__file__, str(path.absolute()), dataset]
     damaged = f"{path} cannot be read as HDF5"
@@ -129,7 +129,7 @@ def unpacked(path: Path, unpacking: Unpacking) -> Path:
 def read_pixels(path: Path, *, any_size: bool) -> tuple[Shape, Callable[[int, int], np.ndarray]]:
     """The shape of a file's pixels (N, height, width, 3), and a `Split.read` for them.
 
-    Raises InputError unless they are uint8, of 96×96 pixels or, if any size will do, square.
+    Raises InputError unless they are uint8 and of 96×96 pixels or, with `any_size`, of square patches.
     """
     said = ask(path, PIXELS)
     rows, *rest = said["shape"]
@@ -137,7 +137,7 @@ def read_pixels(path: Path, *, any_size: bool) -> tuple[Shape, Callable[[int, in
     if not square or said["dtype"] != "|u1":
         raise InputError(
             f"{path}: {PIXELS} is {said['dtype']} of shape {said['shape']}, not uint8 (N, "
-            f"{', '.join(map(str, SHAPE))}); rewrite it as that."
+            f"{', '.join(map(str, SHAPE))}); rewrite it in that form."
         )
     if tuple(rest) != SHAPE and not any_size:
         raise InputError(other_size(f"a patch of {path}", (rest[1], rest[0])))
@@ -149,6 +149,7 @@ def read_pixels(path: Path, *, any_size: bool) -> tuple[Shape, Callable[[int, in
 
 
 def contiguous(file: Positions, shape: Shape, offset: int) -> Callable[[int, int], np.ndarray]:
+    """A `Split.read` for pixels that are stored in one piece, from byte `offset` on."""
     patch_bytes = math.prod(shape[1:])
     if offset + shape[0] * patch_bytes > file.size:
         raise InputError(f"{file.path} is incomplete; download it again.")
@@ -156,7 +157,7 @@ def contiguous(file: Positions, shape: Shape, offset: int) -> Callable[[int, int
     def read(start: int, stop: int) -> np.ndarray:
         batch = np.empty((stop - start, *shape[1:]), np.uint8)
         if not file.fill(batch.reshape(-1), offset + start * patch_bytes):
-            raise InputError(f"{file.path} became shorter while it was read; run again.")
+            raise InputError(f"{file.path} became shorter while it was read; run the command again.")
         return batch
 
     return read
@@ -215,6 +216,7 @@ def chunked(file: Positions, said: dict[str, Any]) -> Callable[[int, int], np.nd
 
 
 def read_labels(path: Path, rows: int) -> np.ndarray:
+    """The labels, int8 (rows,). Raises InputError if there are not `rows`, or not all are 0 or 1."""
     values = np.array(ask(path, LABELS, values=True)["values"], np.int64)
     if len(values) != rows:
         raise InputError(
@@ -235,7 +237,7 @@ def sibling(pixels: Path, ending: str) -> Path | None:
 
 
 def read_meta(path: Path | None, split: str, rows: int) -> tuple[list[str], list[str | None]]:
-    """Ids and slides."""
+    """The ids and slides of a split from its meta table; numbered ids and no slides without one."""
     if path is None:
         return numbered(split, rows), [None] * rows
     table = read_table(path, (), "meta table")
@@ -250,6 +252,7 @@ def read_meta(path: Path | None, split: str, rows: int) -> tuple[list[str], list
 
 
 def split_of(path: Path, name: str, unpacking: Unpacking, *, any_size: bool) -> Split:
+    """Open a split from its file of pixels, with the labels and the meta table beside it."""
     pixels = unpacked(path, unpacking)
     (rows, height, width, _), read = read_pixels(pixels, any_size=any_size)
     told, meta = sibling(path, f"{LABELS}.h5"), sibling(path, META)

@@ -1,8 +1,8 @@
-"""Finds where an HDF5 file stores its pixels, in a process of its own.
+"""Finding where an HDF5 file stores its pixels, in a separate process.
 
-On a malicious file, HDF5's library may crash, hang or allocate any amount of memory. So it runs in this
-process, with limits on memory and time. The process prints as JSON where the bytes are, and `hdf5` then
-reads them without the library; or it prints why the file is refused:
+On a malicious file, HDF5's library may crash, hang or allocate any amount of memory. Therefore this
+process limits its memory and time. It prints the positions of the bytes as JSON, and `hdf5` then reads
+them without the library. If the file is refused, it prints the reason:
 
     python -P pcam_features/sources/hdf5_layout.py FILE DATASET [values]
 """

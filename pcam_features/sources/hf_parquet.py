@@ -91,7 +91,10 @@ def read_group(key: Group) -> pa.Array:
 
 
 def columns_of(path: Path) -> tuple[dict[str, list[Any]], list[int]]:
-    """The columns beside images, and the number of rows of each row group. Raises InputError."""
+    """The columns other than images, and the number of rows of each row group.
+
+    Raises InputError if the file is damaged or too large.
+    """
     try:
         file, schema = parquet.open_file(path)
         with file:
@@ -102,7 +105,8 @@ def columns_of(path: Path) -> tuple[dict[str, list[Any]], list[int]]:
                 )
             if IMAGE not in schema.names or any(schema.names.count(n) > 1 for n in schema.names):
                 raise InputError(
-                    f"{path} has no column {IMAGE}, or two columns with one name: {schema.names[:10]}."
+                    f"{path} has no column {IMAGE}, or two columns of the same name: "
+                    f"{schema.names[:10]}; correct the file."
                 )
             wanted = [n for n in (LABEL, ID, *SLIDE_COLUMNS) if n in schema.names]
             table = parquet.read(file, wanted)
@@ -119,7 +123,7 @@ def columns_of(path: Path) -> tuple[dict[str, list[Any]], list[int]]:
 
 
 def is_inverted(schema: pa.Schema) -> bool:
-    """Whether 1 means normal and 0 tumor, according to the label names in the file's metadata."""
+    """Whether label 1 means normal, according to the label names in the file's metadata."""
     try:
         said = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
         names = said["info"]["features"][LABEL]["names"]
@@ -131,13 +135,14 @@ def is_inverted(schema: pa.Schema) -> bool:
 
 
 def check_shards(split: str, files: list[Path]) -> None:
-    """Raise InputError if the files are numbered k of n and not all n are there."""
+    """Raise InputError if the files are numbered k of n and some of the n are missing."""
     found = [NAME.fullmatch(file.name) for file in files]
     said = [(int(m["shard"]), int(m["shards"])) for m in found if m and m["shards"]]
     if said and sorted(said) != [(k, len(files)) for k in range(len(files))]:
         raise InputError(
             f"the {len(files)} {SUFFIX} files of split {split} in {files[0].parent} are not numbered 0 "
-            f"to n - 1 of n (the first is {files[0].name}); complete them, or move away another set's."
+            f"to n - 1 of n (the first is {files[0].name}); add the missing files, or "
+            "move files of another data set away."
         )
 
 
@@ -151,12 +156,14 @@ def label_of(value: Any, path: Path) -> int | None:
 
 
 def texts(values: list[Any], path: Path, name: str) -> list[str]:
+    """The values of a column of strings. Raises InputError if some are not strings."""
     if not all(isinstance(value, str) for value in values):
         raise InputError(f"{path}: column {name} is not text in every row; correct it.")
     return values
 
 
 def split_of(name: str, files: list[Path]) -> Split:
+    """Open a split from its files, in order. Raises InputError if they are damaged or incomplete."""
     check_shards(name, files)
     ids: list[str] = []
     labels: list[int | None] = []

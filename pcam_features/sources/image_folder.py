@@ -45,7 +45,7 @@ def recognize(path: Path) -> bool:
 def positive_class(names: list[str], path: Path, given: str | None) -> str | None:
     """The class that is tumor; None if the split has no labels.
 
-    Raises InputError if the names do not tell.
+    Raises InputError if that is not clear from the names.
     """
     if names == [UNLABELED]:
         return None
@@ -60,13 +60,13 @@ def positive_class(names: list[str], path: Path, given: str | None) -> str | Non
             )
         return given
     if all(name.lower() in NEGATIVE for name in names):
-        return TUMOR  # the split has none
+        return TUMOR  # the split has no tumor patches
     found = [name for name in names if name.lower() in POSITIVE]
     rest = [name for name in names if name.lower() not in POSITIVE | NEGATIVE]
     if len(found) != 1 or (rest and len(names) > 2):
         raise InputError(
-            f"which class of {path} is tumor is not clear from: {', '.join(names)}; "
-            "name it with --positive CLASS."
+            f"it is not clear which class of {path} is tumor ({', '.join(names)}); name it with "
+            "--positive CLASS."
         )
     return found[0]
 

@@ -33,7 +33,10 @@ PROTOCOL = (
 
 
 class Files(Protocol):
-    """The files of the competition. Patches are referred to by the values of `images`."""
+    """The files of the competition, in a folder or a zip.
+
+    `images` gives a file for each id, which `size` and `image` accept.
+    """
 
     def has(self, name: str) -> bool: ...
     def table(self, name: str) -> pd.DataFrame: ...
@@ -43,6 +46,8 @@ class Files(Protocol):
 
 
 class Folder:
+    """The unpacked competition."""
+
     def __init__(self, path: Path) -> None:
         self.path = path
 
@@ -106,7 +111,10 @@ def recognize(path: Path) -> bool:
 
 
 def read_labels(files: Files, path: Path) -> tuple[dict[str, int | None], list[Problem]]:
-    """The labels by id, in the table's order. A label other than 0 and 1 is None, and a problem."""
+    """The labels by id, in the table's order, and problems.
+
+    A label other than 0 and 1 becomes None and is a problem.
+    """
     table = files.table(LABELS)
     told = {"0": 0, "1": 1}
     pairs = list(zip(table["id"], table["label"], strict=True))

@@ -22,13 +22,25 @@ if TYPE_CHECKING:
 
 EXAMPLES = 10  # ids listed with a problem
 MOST_TRIED = 100  # patches tried to find the size of a readable one
-# Gives the image of a row, uint8 (height, width, 3). With a size, an image of another is an InputError.
+# Gives the image of a row, uint8 (height, width, 3). Raises InputError if it has not the given size.
 Original = Callable[[int, Size | None], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A fault of a source: its kind, the number of patches, ids of some of them, and a sentence."""
+    """A fault of a source.
+
+    Parameters
+    ----------
+    kind
+        The kind of fault, such as `missing file`.
+    count
+        Number of patches with this fault.
+    examples
+        The ids of some of them.
+    says
+        A sentence for messages.
+    """
 
     kind: str
     count: int
@@ -37,7 +49,7 @@ class Problem:
 
 
 def problem(kind: str, ids: Sequence[str], says: str) -> list[Problem]:
-    """A list with the problem of these patches; empty if there are no patches."""
+    """A list with one problem of these patches; empty if `ids` is empty."""
     return [Problem(kind, len(ids), list(ids[:EXAMPLES]), says)] if ids else []
 
 
@@ -45,13 +57,30 @@ def problem(kind: str, ids: Sequence[str], says: str) -> list[Problem]:
 class Split:
     """Patches of one part of a data set, in a fixed order.
 
-    `read(start, stop)` gives rows start to stop as uint8 (n, 96, 96, 3), RGB, C-contiguous and
-    writeable; it may be called from several threads, and raises InputError for a patch that is not one.
-    `labels` is int8 of 0 and 1, or None where there are none; a slide of None is unknown.
-    `content(start, stop)` is a digest of what is known about the pixels without reading them.
-    `original(row, size)` gives an image as the layout holds it, of any size; None where all patches
-    are 96×96 by definition. Where patches are cut into tiles, over which features are averaged,
-    `tiles(start, stop)` gives uint8 (n, `tile_count`, 96, 96, 3), and `read` the whole patch resized.
+    Parameters
+    ----------
+    name
+        The name of the split, such as `train`.
+    ids
+        The ids of the patches; they are unique.
+    labels
+        int8 (patches,) of 0 and 1, where 1 is tumor; None without labels.
+    slides
+        The slide of each patch; None where unknown.
+    content
+        `content(start, stop)` is a digest of what is known about these rows without reading pixels,
+        such as file sizes.
+    read
+        `read(start, stop)` gives these rows as uint8 (rows, 96, 96, 3), RGB, C-contiguous and
+        writeable. It is thread-safe, and raises InputError for a patch that cannot be read.
+    original
+        `original(row, size)` gives an image as it is stored, of any size; None if all patches are
+        96×96 by definition.
+    tiles
+        For patches that are cut into tiles, `tiles(start, stop)` gives uint8 (rows, `tile_count`, 96,
+        96, 3). `read` then gives the whole patch, resized.
+    tile_count
+        Number of tiles per patch.
     """
 
     name: str
@@ -87,7 +116,7 @@ class Split:
         return view.frame([self])
 
     def image(self, row: int, size: Size | None) -> np.ndarray:
-        """The image of a row as the layout holds it, uint8 (height, width, 3).
+        """The image of a row as it is stored, uint8 (height, width, 3).
 
         Raises InputError if it cannot be read, or has another size than `size`.
         """
@@ -125,12 +154,24 @@ class Split:
 
 @dataclass(frozen=True, repr=False)
 class Source:
-    """A data set: its splits, and the protocol under which it may be used.
+    """A data set in any layout: its splits, and how it may be used.
 
-    Patches with problems may be missing from the splits. `fit` says how patches of another
-    size are brought to 96×96 pixels; None if they have that size.
+    The properties `ids`, `labels`, `slides` and `images` cover all splits, in the order of `splits`.
 
-    Ids, labels, slides and images of all splits come one split after another, in the order of `splits`.
+    Parameters
+    ----------
+    kind
+        The layout, one of `constants.Kind`.
+    path
+        Where the source was opened.
+    protocol
+        A sentence on how the data set may be used.
+    splits
+        The splits by name.
+    problems
+        Faults of the source. Faulty patches may be missing from the splits.
+    fit
+        How patches of another size are brought to 96×96 pixels; None if they have that size.
 
     Examples
     --------
@@ -234,7 +275,7 @@ class Source:
     def check_size(self) -> None:
         """Raise InputError, before anything is written, if the first patch is not 96×96 pixels.
 
-        Other errors of that patch are left to the one who reads it.
+        Other errors of that patch are raised when it is read.
         """
         first = next((split for split in self.splits.values() if len(split)), None)
         if first is None:
@@ -283,6 +324,7 @@ class Source:
         return told
 
     def without_slides(self) -> Source:
+        """The same source with unknown slides."""
         return replace(self, splits={n: named(s, {}) for n, s in self.splits.items()})
 
     def only(self, names: str | None) -> list[Split]:
@@ -314,6 +356,7 @@ def source_of(
 
 
 def named(split: Split, slides: Mapping[str, str]) -> Split:
+    """The split with slides from a table by id; other ids have unknown slides."""
     return replace(split, slides=[slides.get(i) for i in split.ids])
 
 
@@ -333,8 +376,8 @@ def whole_labels(labels: Sequence[int | None], where: str) -> np.ndarray | None:
         return None
     if any(label is None for label in labels):
         raise InputError(
-            f"{where}: some patches have a label and some have none; move those without to a split "
-            "of their own."
+            f"{where}: some patches have a label and some have none; move patches without a label to a "
+            "split of their own."
         )
     return np.array(labels, np.int8)
 

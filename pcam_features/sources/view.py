@@ -56,7 +56,7 @@ class PatchImages:
     """The images of patches, read when they are asked for.
 
     `images[i]` is uint8 (96, 96, 3). A slice, a list or array of rows, or a boolean mask gives uint8
-    (n, 96, 96, 3). Rows of several splits are numbered through, in the order of the splits.
+    (n, 96, 96, 3). Rows are numbered across splits, in the order of the splits.
     """
 
     parts: Sequence[Viewable]
@@ -133,7 +133,7 @@ def sample(parts: Sequence[Viewable], count: int, seed: int) -> Sample:
     Raises InputError for fewer than one patch, and for patches that cannot be read.
     """
     if count < 1:
-        raise InputError(f"a sample has at least 1 patch, not {count}.")
+        raise InputError(f"a sample of {count} patches is not possible; give at least 1.")
     images = PatchImages(parts)
     chosen = np.random.default_rng(seed).choice(len(images), min(count, len(images)), replace=False)
     rows = np.sort(chosen)

@@ -1,4 +1,6 @@
-"""What a model costs: a small JSON file in its folder, and beside its predictions for `pcam compare`.
+"""The cost of a model: its speed, memory and number of parameters.
+
+A small JSON file in the model's folder, and beside its predictions for `pcam compare`, has the cost.
 
 `NAME.cost.json` beside `NAME.csv` may hold any of FIELDS. For models that pcam did not train, write it
 by hand.
@@ -35,18 +37,18 @@ FIELDS = NUMBERS | TEXTS
 
 @dataclass(frozen=True)
 class Cost:
-    """What is known of a model's cost; None is unknown.
+    """The cost of a model. None means unknown.
 
     Parameters
     ----------
     parameters
-        Number of learned numbers.
+        Number of learned parameters.
     train_patches_per_second, predict_patches_per_second
-        Throughput of training, and of prediction from pixels.
+        Patches per second in training, and in prediction from pixels.
     train_memory_mib, predict_memory_mib
         Peak memory in MiB.
     train_device, predict_device
-        Where it was trained, and where it predicted.
+        The devices of training and of prediction.
     """
 
     parameters: float | None = None
@@ -75,13 +77,13 @@ class Cost:
         return cls(**content)
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON object of the file: what is known."""
+        """The JSON object of the file. Unknown values are left out."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
 class Measuring:
-    """How many patches were measured, and in how many seconds."""
+    """Number of patches whose features were computed, and the time in seconds."""
 
     patches: int = 0
     seconds: float = 0.0
@@ -102,7 +104,7 @@ def read(file: Path) -> Cost:
     Parameters
     ----------
     file
-        The file; if there is none, nothing is known.
+        The file; if it does not exist, all costs are unknown.
 
     Raises
     ------
@@ -117,21 +119,21 @@ def read(file: Path) -> Cost:
 
 
 def write(file: Path, cost: Cost) -> None:
-    """Write what is known of a cost."""
+    """Write a file of costs."""
     write_json(file, cost.to_dict())
 
 
 def record_measuring(store: Path, families: Sequence[str], patches: int, seconds: float) -> None:
-    """Record how long a run took to measure families.
+    """Record how long a run took to compute families.
 
     Parameters
     ----------
     store
         The feature store's folder.
     families
-        The families that were measured together; runs of the same families are added up.
+        The families that were computed together. Runs of the same families are added up.
     patches, seconds
-        How many patches were measured, and in what time.
+        The number of patches, and the time that they took.
     """
     key, runs = ",".join(families), measured(store)
     runs[key] = runs.get(key, Measuring()).plus(patches, seconds)
@@ -139,7 +141,7 @@ def record_measuring(store: Path, families: Sequence[str], patches: int, seconds
 
 
 def measured(store: Path) -> dict[str, Measuring]:
-    """The recorded runs, by their families; those that are damaged are left out."""
+    """The recorded runs, by their families. Damaged entries are left out."""
     try:
         runs = {
             key: Measuring(run.whole("patches"), run.number("seconds"))
@@ -153,9 +155,9 @@ def measured(store: Path) -> dict[str, Measuring]:
 
 
 def measuring_seconds(store: Path, families: Iterable[str]) -> float | None:
-    """Seconds per patch that measuring some families took; None if unknown for one of them.
+    """The time per patch, in seconds, that some families took; None if unknown for one of them.
 
-    A run that measured other families as well counts with its whole time.
+    A run that computed other families as well counts with its whole time.
     """
     seconds, missing = 0.0, set(families)
     for key, run in measured(store).items():
@@ -166,7 +168,7 @@ def measuring_seconds(store: Path, families: Iterable[str]) -> float | None:
 
 
 def peak_memory_mib() -> float | None:
-    """The peak memory of this process in MiB, or None if the system does not tell."""
+    """The peak memory of this process in MiB, or None if the system does not report it."""
     try:
         import resource
     except ImportError:

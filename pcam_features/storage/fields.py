@@ -1,4 +1,4 @@
-"""Reading JSON objects field by field: each value is checked once, where it comes in."""
+"""Reading JSON objects field by field. Each value is checked once, when the file is read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
-LARGEST_WHOLE = 1 << 53  # beyond it, other readers of JSON round
+LARGEST_WHOLE = 1 << 53  # other readers of JSON round larger numbers
 
 
 @dataclass(frozen=True)

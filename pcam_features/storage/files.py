@@ -9,14 +9,11 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from platformdirs import user_cache_path
 
 from ..errors import InputError, PcamError
-
-if TYPE_CHECKING:
-    pass
 
 TEMPORARY = ".part-written"  # suffix of incomplete files and folders
 LOCK = "lock"  # the lock file of a folder that only one process may write to at a time
@@ -144,7 +141,7 @@ def clear_folder(folder: Path, *kept: str) -> None:
 
 @contextmanager
 def one_process(folder: Path, doing: str) -> Iterator[None]:
-    """Raise PcamError if another process is in such a block for this folder."""
+    """Lock a folder during the block. Raises PcamError if another process has locked it."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(folder / LOCK)
@@ -157,11 +154,13 @@ def one_process(folder: Path, doing: str) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write a text file, which is complete or absent."""
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file, which is complete or absent."""
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 

@@ -1,4 +1,7 @@
-"""Reading untrusted Parquet files: a text that is stored once can fill memory in every row."""
+"""Reading untrusted Parquet files.
+
+A long text that a file stores once could fill the memory when it is repeated in every row.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +36,6 @@ def read(file: pq.ParquetFile, columns: Sequence[str] | None = None) -> pa.Table
             continue
         for chunk in table[k].chunks:
             if max((len(one or "") for one in chunk.dictionary.to_pylist()), default=0) > LONGEST:
-                raise ValueError(f"a text in column {field.name} has more than {LONGEST} letters")
+                raise ValueError(f"a text in column {field.name} has more than {LONGEST} characters")
         table = table.set_column(k, field.name, table[k].cast(field.type.value_type))
     return table

@@ -32,10 +32,12 @@ STEPS = "steps"  # a folder of intermediate results, removed at the end
 
 
 def unfinished(path: Path) -> Path:
+    """The unfinished folder of `path`."""
     return path.with_name(path.name + ENDING)
 
 
 def differences(known: dict[str, Any], now: dict[str, Any]) -> str:
+    """The names of the settings in which two plans differ."""
     return ", ".join(key for key in known | now if known.get(key) != now.get(key))
 
 
@@ -74,14 +76,14 @@ def in_the_making(
         yield folder
         check()  # check again, because filling the folder took time
         replace_folder(folder, path)
-    # Only after renaming: a fit that is killed before continues from these steps.
+    # Only after renaming, because a fit that is killed before that continues from these steps.
     shutil.rmtree(path / STEPS, ignore_errors=True)
     for name in (PLAN, LOCK):
         (path / name).unlink(missing_ok=True)
 
 
 def is_bare(folder: Path) -> bool:
-    """Whether a folder has no more than what a fit leaves that is stopped right at its start."""
+    """Whether a folder contains only what a fit leaves behind if it is stopped at its start."""
     return folder.is_dir() and all(
         entry.name == LOCK or entry.name.endswith(TEMPORARY) for entry in folder.iterdir()
     )

@@ -1,4 +1,4 @@
-"""Where the files of a feature store lie, and how rows are dealt into parts."""
+"""The paths of files in a feature store, and the division of rows into parts."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ PATCH_SCHEMA = pa.schema([("id", pa.string()), ("label", pa.int8()), ("slide", p
 
 
 def part_path(store: Path, split: str, table: str, part: int) -> Path:
+    """The file of a part of a family, or of the table PATCHES."""
     return store / split / table / f"part-{part:05d}.parquet"
 
 
 def part_count(rows: int) -> int:
+    """The number of parts that a split of so many rows has."""
     return -(-rows // PART_ROWS)
 
 
 def part_span(part: int, rows: int) -> tuple[int, int]:
+    """The first row of a part, and the row after its last, in a split of so many rows."""
     return part * PART_ROWS, min((part + 1) * PART_ROWS, rows)
 
 
 def parts_of(rows: np.ndarray) -> np.ndarray:
-    """The part that each row is in."""
+    """The number of the part that contains each row."""
     return rows // PART_ROWS

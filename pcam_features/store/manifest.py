@@ -1,4 +1,4 @@
-"""A store's manifest: what the store holds, and what another run may add to it."""
+"""The manifest of a store: what the store contains, and checks before another run adds to it."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ MEANING = {
     "labels": "its labels",
     "slides": "its slides (--slides)",
 }
-ADVICE = "give another folder, or --overwrite to extract anew."
+ADVICE = "give another folder, or use --overwrite to extract again."
 
 
 class Stored(Protocol):
-    """A family as the store sees it: hand-crafted features or an embedding."""
+    """A family that can be stored: handcrafted features or an embedding."""
 
     @property
     def name(self) -> str: ...
@@ -52,7 +52,7 @@ class SourceRecord:
     protocol
         A sentence on how the data set may be used.
     fit
-        How patches of another size were brought to 96 pixels; None if they had 96.
+        How patches of another size were brought to 96×96 pixels; None if they had that size.
     """
 
     kind: str
@@ -85,7 +85,7 @@ class SourceRecord:
 
 @dataclass(frozen=True)
 class FamilyRecord:
-    """A family of features: what must agree for stored values to be used together.
+    """A family of features. Values may be used together only if these entries are equal.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ class FamilyRecord:
     columns
         The names of its columns, in order.
     encoder
-        For an embedding, all facts that decide its values; None for hand-crafted features.
+        For an embedding, everything that determines its values; None for handcrafted features.
     """
 
     version: int
@@ -114,7 +114,7 @@ class FamilyRecord:
     @classmethod
     def from_fields(cls, name: str, known: Fields) -> FamilyRecord:
         """Raises ValueError if `name` may not be stored, or a field is missing or wrong."""
-        if not may_be_stored(name, known.content):  # names become paths: only safe ones are taken
+        if not may_be_stored(name, known.content):  # names become paths, so only safe ones are accepted
             raise ValueError(f"unknown family {name!r}")
         columns = known.texts("columns")
         if len({"id", *columns}) != 1 + len(columns):
@@ -128,7 +128,7 @@ class FamilyRecord:
         return plain if self.encoder is None else plain | {"encoder": self.encoder}
 
     def differences(self, other: FamilyRecord) -> str:
-        """In what two records of a family differ, for an error message."""
+        """The differences of two records of a family, for an error message."""
         before, after = self._facts(), other._facts()
         changed = [key for key in before | after if before.get(key) != after.get(key)]
         each = [f"{key} {before.get(key)}, now {key} {after.get(key)}" for key in changed]
@@ -163,8 +163,15 @@ class Fingerprint:
 
 @dataclass(frozen=True)
 class FamilyState:
-    """How far a family's features of a split are: the devices that computed them, and whether all
-    parts are written."""
+    """The progress of a family in a split.
+
+    Parameters
+    ----------
+    devices
+        The devices that computed its features.
+    complete
+        Whether all parts are written.
+    """
 
     devices: tuple[str, ...] = ()
     complete: bool = False
@@ -176,7 +183,7 @@ class FamilyState:
 
 @dataclass(frozen=True)
 class SplitRecord:
-    """A split: how many patches it has, whether they have labels, and its families."""
+    """A split: its number of patches, whether they have labels, and its families."""
 
     rows: int
     labeled: bool
@@ -211,7 +218,7 @@ class SplitRecord:
         }
 
     def computed_on(self, family: str, device: str) -> SplitRecord:
-        """The record once `device` takes part in computing a family that is not complete yet."""
+        """The record with `device` added to a family that is not complete yet."""
         state = self.families.get(family, FamilyState())
         if not state.complete and device not in state.devices:
             state = replace(state, devices=(*state.devices, device))
@@ -220,7 +227,7 @@ class SplitRecord:
 
 @dataclass(frozen=True)
 class StoreManifest:
-    """What a feature store holds.
+    """What a feature store contains.
 
     Parameters
     ----------
@@ -229,7 +236,7 @@ class StoreManifest:
     source
         Where the patches come from.
     families
-        The families by name, whatever splits have them.
+        The families of all splits, by name.
     splits
         The splits by name.
     """
@@ -241,7 +248,7 @@ class StoreManifest:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], path: Path) -> StoreManifest:
-        """Read and validate a manifest: the only place that does.
+        """Read and validate a manifest.
 
         Parameters
         ----------
@@ -257,19 +264,19 @@ class StoreManifest:
         """
         if KEY not in content:
             raise InputError(
-                f"{path} is not a feature store; put FEATURES and MODEL in the right order."
+                f"{path} is not a feature store; check the order of the arguments FEATURES and MODEL."
             )
         if content[KEY] != VERSION or content.get("part_rows") != PART_ROWS:
             raise InputError(
                 f"feature store {path} was written by another version of pcam "
-                f"({content.get('pcam_version')}); extract it anew with --overwrite."
+                f"({content.get('pcam_version')}); extract again with --overwrite."
             )
         try:
             return cls._from_fields(Fields(content))
         except ValueError as error:
             raise InputError(
                 f"feature store manifest {path / MANIFEST} is damaged ({error}); "
-                "extract it anew with --overwrite."
+                "extract again with --overwrite."
             ) from None
 
     @classmethod
@@ -322,8 +329,8 @@ def check_ours(path: Path) -> None:
             raise InputError(f"{path} is a file, not a feature store; give another name.")
         if any(f.name != LOCK and not f.name.endswith(TEMPORARY) for f in path.iterdir()):
             raise InputError(
-                f"{path} is not empty and not a feature store ({MANIFEST} does not say so), so it is "
-                "left as it is; give another folder."
+                f"{path} is not empty and not a feature store (no valid {MANIFEST}), so it is left as "
+                "it is; give another folder."
             )
 
 
@@ -341,7 +348,7 @@ def plan(
     families
         The families to add.
     device
-        Where kernels run.
+        The device that kernels run on.
 
     Raises
     ------
@@ -361,10 +368,10 @@ def plan(
 
 
 def check_source(path: Path, known: SourceRecord, now: SourceRecord) -> None:
-    """Raises InputError if a source is of another kind than the store's, or fitted otherwise."""
+    """Raise InputError if a source has another layout, size or fit than the store's."""
     if known.kind != now.kind:
         raise InputError(
-            f"feature store {path} holds features of a source of kind {known.kind}, not {now.kind}; "
+            f"feature store {path} was made from a source of layout {known.kind}, not {now.kind}; "
             f"{ADVICE}"
         )
     if known.fit != now.fit:
@@ -399,8 +406,9 @@ def added_families(
 
 
 def extended_split(path: Path, known: SplitRecord | None, source: Source, split: Split) -> SplitRecord:
-    """The record of a split to add. Patches of unknown slide may be given slides later: no feature
-    depends on them.
+    """The record of a split to add.
+
+    Slides may be added to patches of unknown slide, because no feature depends on them.
 
     Raises InputError if the store has other patches in this split.
     """
@@ -412,8 +420,8 @@ def extended_split(path: Path, known: SplitRecord | None, source: Source, split:
         known = replace(known, fingerprint=now.fingerprint)
     if known.rows != now.rows:
         raise InputError(
-            f"feature store {path} was made from another source than {source.path}: split "
-            f"{split.name!r} has {now.rows:,} patches, and had {known.rows:,}: its ids changed; "
+            f"feature store {path} was made from other patches than those of {source.path}: split "
+            f"{split.name!r} has {now.rows:,} patches instead of {known.rows:,}, so its ids changed; "
             f"{ADVICE}"
         )
     changed = [
@@ -430,7 +438,7 @@ def extended_split(path: Path, known: SplitRecord | None, source: Source, split:
 
 
 def clear(path: Path) -> None:
-    """Remove all that a store holds, the manifest first, so that what is left never looks whole."""
+    """Remove everything in a store. The manifest goes first, so that the rest never looks complete."""
     (path / MANIFEST).unlink(missing_ok=True)
     clear_folder(path, LOCK)
 

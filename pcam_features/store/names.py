@@ -1,4 +1,4 @@
-"""Names that a family may have in a store or a model: they become folders and files."""
+"""Names that a family may have in a store or a model, where they become names of folders and files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from .layout import PATCHES
 
 HAND_MADE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
-# An embedding's name ends in the size it was computed at, so that no hand-made family can have it.
+# An embedding's name ends in its input size, so that no handcrafted family can have the same name.
 EMBEDDING = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*_[0-9]{2,4}px(_[48]views)?(_bf16)?")
 LONGEST_NAME = 80
 

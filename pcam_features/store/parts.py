@@ -1,4 +1,4 @@
-"""Writing the parts of a store: each is whole or absent."""
+"""Writing the parts of a store. Each part is either complete or absent."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ CONTENT = b"pcam_content"  # in a part's metadata: what its patches were made fr
 
 
 def is_there(path: Path, split: Split, family: Stored, part: int) -> bool:
-    """Whether a part of a family is written; one that cannot be read counts as missing.
+    """Whether a part of a family exists. A part that cannot be read counts as missing.
 
     Raises
     ------
     InputError
-        If the part was made from files of other sizes than the source has now.
+        If a file of the source has another size than when the part was written.
     """
     file = part_path(path, split.name, family.name, part)
     start, stop = part_span(part, len(split))
@@ -35,8 +35,8 @@ def is_there(path: Path, split: Split, family: Stored, part: int) -> bool:
         return False
     if (metadata.metadata or {}).get(CONTENT, b"").decode() != split.content(start, stop):
         raise InputError(
-            f"feature store {path} was made from other files: a file of rows {start:,} to {stop:,} of "
-            f"split {split.name!r} changed its size; {ADVICE}"
+            f"feature store {path} was made from other files: in rows {start:,} to {stop:,} of split "
+            f"{split.name!r}, a file has another size now; {ADVICE}"
         )
     return bool(metadata.num_rows == stop - start)
 
@@ -62,7 +62,7 @@ def write_features(path: Path, split: Split, family: Stored, part: int, values: 
     Parameters
     ----------
     path, split, family, part
-        The store's folder and which part of it is written.
+        The store's folder, and the part to write.
     values
         Features, float32 (rows, columns).
 
@@ -74,7 +74,8 @@ def write_features(path: Path, split: Split, family: Stored, part: int, values: 
     if not np.isfinite(values).all():
         raise PcamError(
             f"{family.name} is NaN or infinite in split {split.name!r}, from row "
-            f"{part * PART_ROWS:,} on; this part is not written."
+            f"{part * PART_ROWS:,} on, so this part is not written; run pcam doctor to check the "
+            "installation."
         )
     start, stop = part_span(part, len(split))
     columns = {name: pa.array(values[:, k]) for k, name in enumerate(family.columns)}

@@ -18,9 +18,9 @@ def open_pictures(store: Store, split: str, source: str | None) -> Callable[[int
     Parameters
     ----------
     store, split
-        Whose patches.
+        The store and the split.
     source
-        Where the patches are; None for the source that the features were computed from.
+        The path of the patches; None for the source that the features were computed from.
 
     Returns
     -------
@@ -47,7 +47,10 @@ def open_pictures(store: Store, split: str, source: str | None) -> Callable[[int
     found = opened.splits.get(split)
     wanted = store.manifest.splits[split].fingerprint.ids
     if found is None or found.fingerprint()["ids"] != wanted:
-        raise InputError(f"{opened.path} has other patches than {store.path} was made from.")
+        raise InputError(
+            f"{opened.path} does not have the patches that {store.path} was made from; give their "
+            "source with --source."
+        )
     patches = found
 
     def picture(row: int) -> np.ndarray:

@@ -38,7 +38,7 @@ class Store:
     path
         The folder.
     manifest
-        What the store holds.
+        What the store contains.
     """
 
     path: Path
@@ -164,7 +164,7 @@ class Store:
         return state.hexdigest()
 
     def check_finished(self, split: str, families: Iterable[str]) -> None:
-        """Raises InputError unless the families are complete in a split."""
+        """Raise InputError unless the families are complete in a split."""
         finished = self.families(split)
         for family in families:
             if family not in finished:
@@ -209,8 +209,8 @@ class Store:
         return values
 
     def _schema(self, table: str) -> pa.Schema:
-        """The columns a part must have. They are checked before any is read: a hostile file's columns
-        could take all memory."""
+        """The columns that a part must have. They are checked before any column is read, because the
+        columns of a hostile file could take all memory."""
         if table == PATCHES:
             return PATCH_SCHEMA
         columns = self.manifest.families[table].columns

@@ -1,4 +1,4 @@
-"""The features that models learn from, read in blocks of patches so that memory need not hold all."""
+"""Features for models, read in blocks of patches so that they need not all fit in memory."""
 
 from __future__ import annotations
 

@@ -330,7 +330,7 @@ def test_mechanics_overwrite_spares_real_data_and_swapped_arguments(
     model = Path(shutil.copytree(model_folder, tmp_path / "model"))
     refused(pcam("extract", source, model, "--overwrite"), "not a feature store")
     refused(pcam("fit", store, store, "--overwrite"), "not created by pcam as a model")
-    refused(pcam("predict", store, model, tmp_path / "p.csv"), "right order")
+    refused(pcam("predict", store, model, tmp_path / "p.csv"), "check the order")
     assert (model / "all" / "trees.ubj").exists()
 
 

@@ -116,7 +116,7 @@ def test_mechanics_a_long_text_in_every_row_is_not_written_out(
     path = tmp_path / "folds.parquet"
     ids = pa.DictionaryArray.from_arrays(pa.array(np.zeros(300, np.int32)), pa.array(["x" * 10**6]))
     pq.write_table(pa.table({"id": ids, "fold": pa.array(range(300))}), path)
-    with pytest.raises(InputError, match="more than 1000 letters") as caught:
+    with pytest.raises(InputError, match="more than 1000 characters") as caught:
         read_folds(path, open_store(store_folder).patches("train"))
     assert len(str(caught.value)) < 300
 

@@ -182,7 +182,7 @@ def test_mechanics_parquet_that_is_none_of_images(tmp_path: Path) -> None:
 def test_mechanics_pipes_are_not_waited_for(name: str, tmp_path: Path) -> None:
     (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
     os.mkfifo(tmp_path / "data" / name)
-    refused(tmp_path / "data", "none of Kaggle's folder|no patches|not there")
+    refused(tmp_path / "data", "none of the known layouts: Kaggle's folder|no patches|not there")
     refused(tmp_path / "data" / name, "neither a file nor a folder")
 
 
@@ -321,9 +321,9 @@ def test_mechanics_shards_are_all_there_and_of_one_set(tmp_path: Path) -> None:
     path = layouts.parquet(tmp_path)
     file = path / "train-00000-of-00001.parquet"
     file.rename(path / "train-00000-of-00003.parquet")
-    refused(path, "complete them")
+    refused(path, "add the missing files")
     layouts.parquet(path)
-    refused(path, "another set's")
+    refused(path, "another data set")
 
 
 def test_mechanics_names_of_labels_say_which_is_tumor(tmp_path: Path) -> None:

@@ -186,7 +186,7 @@ def test_mechanics_a_folder_is_given_not_a_part_of_it(tmp_path: Path) -> None:
     refused(tmp_path, "not a source itself but contains one .hdf5.; give")
     refused(tmp_path / "pcam", "no patches of layout images", kind="images")
     (tmp_path / "empty").mkdir()
-    refused(tmp_path / "empty", "none of Kaggle's folder")
+    refused(tmp_path / "empty", "none of the known layouts: Kaggle's folder")
     refused("a\0b", "no folder or file")
 
 
