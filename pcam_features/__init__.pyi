@@ -9,6 +9,9 @@ from .api.fitting import fit as fit
 from .api.model import Explanation as Explanation
 from .api.model import Model as Model
 from .api.model import open_model as open_model
+from .api.preparing import SourceCheck as SourceCheck
+from .api.preparing import check_source as check_source
+from .api.preparing import convert_source as convert_source
 from .encoders.options import EncoderOptions as EncoderOptions
 from .errors import InputError as InputError
 from .errors import PcamError as PcamError

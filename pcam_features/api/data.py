@@ -50,6 +50,7 @@ def open_source(
     positive: str | None = None,
     fit: str | None = None,
     mpp: float | None = None,
+    strict: bool = True,
     progress: Progress = "bar",
     log: Log = unheard,
 ) -> Source:
@@ -71,6 +72,8 @@ def open_source(
         How patches of another size are brought to 96×96 pixels: "resize", "crop" or "tile".
     mpp
         Micrometers per pixel of the patches.
+    strict
+        Whether to refuse a source with faulty patches. If False, the faults are in `Source.problems`.
     progress
         Shown while a file is unpacked; see `features`.
     log
@@ -104,6 +107,7 @@ def open_source(
         fit=fit,
         mpp=mpp,
         unpacking=display_of(progress),
+        strict=strict,
     )
     log(sentence)
     return source

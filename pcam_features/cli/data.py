@@ -24,7 +24,6 @@ from .options import (
     SourceArgument,
     SplitsOption,
     ThreadsOption,
-    cores,
 )
 
 
@@ -112,46 +111,38 @@ def check(
     json: JsonOption = False,
 ) -> None:
     """Check the data before use: faults, duplicates, image quality, class balance, drift, overlap."""
-    from ..check.check import check as run
-    from ..check.look import kernels
-    from ..engine import cpu
-    from ..sources.detect import open_source
-    from ..storage.files import whole_file
+    from ..api.data import open_source
+    from ..api.preparing import check_source
+    from ..api.progress import Reporter
 
     check_outputs(report, patches)
-    opened, slides_from = open_source(
+    bars = Reporter(console.progress)
+    opened = open_source(
         source,
         kind=kind,
         slides=slides,
         positive=positive,
         fit=fit,
         mpp=mpp,
-        unpacking=console.progress,
         strict=False,
+        progress=bars,
+        log=console.say,
     )
-    console.say(slides_from)
     other = None
     if against is not None:
-        other, _ = open_source(against, fit=fit, mpp=mpp, unpacking=console.progress, strict=False)
-    splits = opened.only(split)
-    total = sum(map(len, splits)) + sum(map(len, other.splits.values() if other else ()))
-    if not cpu.compiled_before(kernels()):
-        console.say("compiling the kernels of family color; this takes a few seconds, once")
-    with console.progress("check", total, "patches") as advance:
-        result = run(opened, splits, other, cores(threads), advance)
+        other = open_source(against, fit=fit, mpp=mpp, strict=False, progress=bars)
+    result = check_source(
+        opened, against=other, split=split, threads=threads, progress=bars, log=console.say
+    )
     if patches is not None:
-        with whole_file(patches) as temporary:
-            result.to_frame().to_csv(temporary, index=False)
+        result.write_patches(patches)
     if report is not None:
-        from ..check.pictures import gather
-        from ..report.check_page import write
-
-        write(report, result, gather(result))
+        result.report(report)
         console.say(f"report: {report}")
     if json:
         console.as_json(result.to_dict())
     else:
-        show.checked(result)
+        show.checked(result.result)
     if strict and result.faults:
         raise PcamError(f"{source} has {result.faults} fault(s); fix them, or leave out --strict.")
 
@@ -178,26 +169,26 @@ def convert(
     json: JsonOption = False,
 ) -> None:
     """Convert patches to another layout. Pixels, labels, ids and slides are preserved."""
-    from ..convert.convert import convert as run
-    from ..convert.convert import plan
-    from ..sources.detect import open_source
+    from ..api.data import open_source
+    from ..api.preparing import Conversion
+    from ..api.progress import Reporter
 
-    opened, slides_from = open_source(
+    bars = Reporter(console.progress)
+    opened = open_source(
         source,
         kind=kind,
         slides=slides,
         positive=positive,
         fit=fit,
         mpp=mpp,
-        unpacking=console.progress,
+        progress=bars,
+        log=console.say,
     )
-    console.say(slides_from)
-    splits = opened.only(split)
-    planned = plan(opened, splits, folder, to, overwrite=overwrite)
+    work = Conversion(opened, folder, to, split=split, threads=threads, overwrite=overwrite)
+    planned = work.plan()
     show.conversion(planned, folder)
     if not dry_run:
-        with console.progress("convert", sum(map(len, splits)), "patches") as advance:
-            run(opened, splits, folder, to, cores(threads), overwrite=overwrite, progress=advance)
+        work.run(bars)
         console.say(f"converted: {folder}; the source is unchanged")
     if json:
         console.as_json(planned.to_dict() | {"dry_run": dry_run, "folder": str(folder)})
