@@ -28,9 +28,9 @@ def check(
     source
         The source to check.
     splits
-        Those of its splits to check.
+        The splits of `source` to check.
     against
-        Another source, which must not have the same patches or slides. None: no other.
+        Another source, which should not share patches or slides with this one. None for no other.
     threads
         Number of threads.
     progress
@@ -66,7 +66,7 @@ def check(
 
 
 def prefixes(source: Source, against: Source | None) -> tuple[str, str]:
-    """What to put before the names of splits, so that those of two sources differ."""
+    """Prefixes of split names that distinguish two sources."""
     if against is None:
         return "", ""
     own, other = (
@@ -85,7 +85,7 @@ def look_at_splits(
     *,
     own: bool,
 ) -> list[CheckedSplit]:
-    """Look at every patch of some splits, whose names get a prefix."""
+    """Measure every patch of some splits, whose names get a prefix."""
     return [
         CheckedSplit(prefix + split.name, look_at(split, measure, threads, progress), own)
         for split in splits

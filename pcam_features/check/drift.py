@@ -1,4 +1,4 @@
-"""Drift: whether one set of patches has the distribution of another."""
+"""Drift: the difference in distribution between two sets of patches."""
 
 from __future__ import annotations
 

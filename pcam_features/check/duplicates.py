@@ -1,8 +1,8 @@
-"""Duplicate patches: with the same pixels or nearly so, also if flipped or rotated.
+"""Duplicate patches: with the same or nearly the same pixels, also if flipped or rotated.
 
-Near-duplicates are searched for by quantities of a gray thumbnail that flips and rotations do not
-change: the mean and standard deviation over the cells that change places. Candidates are then compared
-cell by cell. JPEG compression hardly changes these quantities; it does change colors.
+The search for near-duplicates uses quantities of a gray thumbnail that flips and rotations do not
+change: the mean and standard deviation over cells that exchange places. Candidates are then compared
+cell by cell. JPEG compression hardly changes these quantities, although it changes colors.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from .quality import black, blank
 
 REACH = 1.5  # gray levels: largest root mean square difference of candidates
 ALIKE, ALIKE_SHARE = 2.0, 0.1  # mean difference of copies: gray levels, and of the deviation
-MOST_PAIRS = 20_000_000  # candidates; there are more only in sets of very similar patches
+MOST_PAIRS = 20_000_000  # candidates; only sets of very similar patches have more
 AT_ONCE = 1 << 18  # pairs
 
 
 @dataclass(frozen=True)
 class Copies:
-    """The group of duplicates of each patch of all looks, one look after the other, (rows,); -1: none.
+    """The group of duplicates of each patch, (rows,), -1 for none; the looks follow one another.
 
     `exact` joins patches with the same pixels; `near` joins these and near-duplicates, except blank and
     black patches. `too_many`: near-duplicates were not searched for, because too many pairs look alike.

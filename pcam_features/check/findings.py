@@ -1,4 +1,4 @@
-"""The findings of a check, in sentences: faults first, then oddities, then notes."""
+"""The findings of a check, in sentences: first faults, then oddities, then notes."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ class Grade(StrEnum):
 class Finding:
     """A finding.
 
-    `what` is its kind, `count` the number of patches (or slides, or groups) concerned, `examples` some
-    of them, `says` the finding in a sentence, `split` the split concerned, empty if it is several.
+    `what` is its kind, `count` the number of patches, slides or groups concerned, and `examples` are
+    some of these. `says` is the finding in a sentence. `split` is the split concerned, empty for
+    several.
     """
 
     grade: Grade
@@ -43,7 +44,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class CheckedSplit:
-    """A split that was looked at, its name, and whether it belongs to the source checked."""
+    """A measured split, its name, and whether it belongs to the source that is checked."""
 
     name: str
     look: Look
@@ -107,13 +108,13 @@ def unreadable(parts: Sequence[CheckedSplit]) -> Iterator[Finding]:
         rows = sorted(part.look.unreadable)
         if rows:
             reason = part.look.unreadable[rows[0]]
-            says = f"{len(rows):,} patch(es) of {part.name} cannot be read, the first: {reason}"
+            says = f"{len(rows):,} patch(es) of {part.name} cannot be read; the first: {reason}"
             grade = Grade.fault if part.own else Grade.odd
             yield Finding(grade, "unreadable", len(rows), ids_of(part, rows), says, part.name)
 
 
 def not_their_sum(look: Look) -> np.ndarray:
-    """The rows whose id is a SHA-1, but not of their pixels; none unless most ids are SHA-1s."""
+    """The rows whose id is a SHA-1 sum, but not of their pixels; none unless most ids are such sums."""
     sums = [re.fullmatch("[0-9a-f]{40}", i) is not None for i in look.split.ids]
     if 2 * sum(sums) <= len(sums):
         return np.zeros(0, np.int64)
@@ -130,7 +131,7 @@ def damaged(parts: Sequence[CheckedSplit]) -> Iterator[Finding]:
             names = ids_of(part, rows)
             says = (
                 f"{len(rows):,} patch(es) of {part.name} do not match their id, which is the SHA-1 of "
-                f"the pixels: {some(names)}; they are damaged or altered, download them again."
+                f"the pixels: {some(names)}; they are damaged or altered; download them again."
             )
             yield Finding(Grade.fault, "wrong checksum", len(rows), names, says, part.name)
 
@@ -146,7 +147,7 @@ def groups_by(group: np.ndarray, wanted: Callable[[np.ndarray], bool]) -> list[n
 
 
 def conflicts(group: np.ndarray, rows: Rows) -> list[np.ndarray]:
-    """Groups of copies, as rows, with conflicting labels; not those of the other source alone."""
+    """Groups of copies with conflicting labels, each as rows; not those in the other source alone."""
     known = rows.own & (rows.label >= 0)
 
     def both_ways(group: np.ndarray) -> bool:
@@ -195,14 +196,14 @@ def overlapping(parts: Sequence[CheckedSplit], rows: Rows, copies: Copies) -> It
 
 
 def shared_slides(parts: Sequence[CheckedSplit]) -> Iterator[Finding]:
-    """Slides that are in two splits."""
+    """Slides that occur in two splits."""
     known = [{slide for slide in part.look.split.slides if slide} for part in parts]
     for a, b in combinations(range(len(parts)), 2):
         both = sorted(known[a] & known[b])
         if parts[a].own and both:
             says = (
                 f"{len(both):,} slide(s) are both in {parts[a].name} and in {parts[b].name}: "
-                f"{some(both)}; scores on one split after training on the other do not hold for new "
+                f"{some(both)}; scores on one split after training on the other do not apply to new "
                 "slides."
             )
             yield Finding(Grade.fault, "slides in two splits", len(both), both[:EXAMPLES], says)
@@ -232,13 +233,15 @@ def repeated(parts: Sequence[CheckedSplit], rows: Rows, copies: Copies) -> Itera
                 )
                 yield Finding(Grade.odd, f"copies with {what}", len(extra), names, says, part.name)
     if copies.too_many:
-        says = f"more than {MOST_PAIRS:,} pairs look alike: near-duplicates were not searched for."
+        says = (
+            f"near-duplicates were not searched for, because more than {MOST_PAIRS:,} pairs look alike."
+        )
         yield Finding(Grade.odd, "too many alike", 0, [], says)
 
 
 @dataclass(frozen=True)
 class Defect:
-    """A defect of image quality: which patches of a look show it, and how a finding says so."""
+    """A defect of image quality: the function that finds it, and the words of its finding."""
 
     shown_by: Callable[[Look], np.ndarray]
     says: str
@@ -246,7 +249,7 @@ class Defect:
 
 QUALITY = {
     "blank": Defect(blank, "are blank"),
-    "black": Defect(black, "are black, entirely or for the most part"),
+    "black": Defect(black, "are entirely or mostly black"),
     "out of focus": Defect(out_of_focus, "seem out of focus"),
     "pen-marked": Defect(pen_marked, "have blue or green ink on them"),
 }
@@ -273,7 +276,9 @@ def drifting(drifts: Sequence[Drift]) -> Iterator[Finding]:
         far = marked(drift)
         if far:
             distances = ", ".join(f"{name} (KS {drift.apart[name]:.2f})" for name in far)
-            says = f"{drift.other} differs from {drift.base} in {distances}; expect other scores there."
+            says = (
+                f"{drift.other} differs from {drift.base} in {distances}; scores there may differ too."
+            )
             yield Finding(Grade.note, "drift", len(far), far, says, drift.other)
 
 
@@ -285,8 +290,8 @@ def slides_known(parts: Sequence[CheckedSplit]) -> Iterator[Finding]:
             every = unknown == len(part.look.split)
             which = "all patches" if every else f"{unknown:,} patches"
             says = (
-                f"the slides of {which} of {part.name} are unknown; give them with --slides, because "
-                "cross-validation across slides needs them."
+                f"the slides of {which} of {part.name} are unknown; cross-validation across slides "
+                "needs them, so give them with --slides."
             )
             yield Finding(Grade.note, "slides unknown", unknown, [], says, part.name)
 

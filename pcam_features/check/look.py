@@ -23,7 +23,7 @@ from ..sources.source import Split
 
 ROWS = 128  # patches of a unit of work
 SMALL = 8  # pixels of a side of a thumbnail
-DARK = 60  # a pixel whose channels are all below is too dark to be stain
+DARK = 60  # a pixel with all channels below this level is too dark to be stain
 # OpenCV's hue, saturation and value of ink: 75 to 235 degrees, which no stain has.
 INK_FROM, INK_TO = np.array((38, 71, 31), np.uint8), np.array((117, 255, 255), np.uint8)
 LABELS = (0, 1, None)
@@ -149,7 +149,7 @@ def color_measure() -> Measure:
 
 @dataclass(frozen=True)
 class SpanLook:
-    """What was measured of some rows: fields of `Look` by row, and sums over the rows by label."""
+    """The measurements of some rows: fields of `Look` by row, and sums over the rows by label."""
 
     rows: np.ndarray
     unreadable: dict[int, str]

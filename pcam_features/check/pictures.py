@@ -94,7 +94,7 @@ def sheets(parts: Sequence[CheckedSplit]) -> Iterator[PatchSheet]:
 
 
 def pixels_of(part: CheckedSplit, row: int) -> np.ndarray | None:
-    """A patch, or None if its file has gone since it was checked."""
+    """A patch, or None if it can no longer be read."""
     try:
         patch: np.ndarray = part.look.split.read(row, row + 1)[0]
     except InputError:

@@ -1,6 +1,6 @@
 """Patches without tissue or of poor image quality.
 
-DECISIONS.md has how many real patches the thresholds catch.
+DECISIONS.md records how many real patches exceed these thresholds.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import numpy as np
 
 from .look import Look
 
-FLAT = 4.0  # standard deviation in gray levels; a patch with less shows glass, or nothing
+FLAT = 4.0  # standard deviation in gray levels; a patch below it shows glass or nothing
 LIGHT = 128.0  # mean gray level that separates glass from nothing
 MOSTLY_DARK = 0.5  # proportion of pixels
 BLURRED, BLURRED_SHARE = 250.0, 0.25  # variance of the Laplacian, and its ratio to that of gray levels
@@ -22,7 +22,7 @@ def blank(look: Look) -> np.ndarray:
 
 
 def black(look: Look) -> np.ndarray:
-    """Which patches are uniformly dark, or dark for the most part, bool (rows,)."""
+    """Which patches are uniformly or mostly dark, bool (rows,)."""
     flat = (look.deviation < FLAT) & (look.gray < LIGHT)
     return look.there & (flat | (look.dark > MOSTLY_DARK))
 

@@ -1,4 +1,4 @@
-"""The result of a check, as frozen records."""
+"""The result of a check as frozen records."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class SplitSummary:
 
     @classmethod
     def of(cls, part: CheckedSplit) -> SplitSummary:
-        """The summary of a split that was looked at."""
+        """The summary of a measured split."""
         look = part.look
         labels, slides = look.split.labels, [slide for slide in look.split.slides if slide]
         rows = len(look.split)
@@ -150,7 +150,7 @@ class CheckResult:
         return whole
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the verdict and the findings."""
+        """The HTML that a notebook shows: the verdict and the findings."""
         from html import escape
 
         import pandas as pd

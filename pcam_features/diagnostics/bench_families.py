@@ -1,8 +1,8 @@
-"""Measures the speed of each feature family beside the same features from common libraries.
+"""Compares the speed of each feature family with that of the same features from common libraries.
 
 Each family is timed per patch in one thread. All families together are also timed with one thread
 per core. Runs of pcam and of the library are interleaved, so that other load on the machine affects
-both alike, and the median is reported. The library routes are in `reference`; the tests use them too.
+both equally, and the median is reported. The library routes are in `reference`; the tests use them too.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def run(
     Parameters
     ----------
     source
-        A source of patches, as the command line takes it.
+        A source of patches, as on the command line.
     patches
         Number of patches to time on. Fewer are used if the source has fewer.
     repeats
@@ -145,7 +145,7 @@ def run(
         reference = references[family.name]
         ours, theirs = _interleaved(family, reference, batch, repeats)
         timings.append(_timing(family.name, len(family.columns), ours, theirs, reference.LIBRARY))
-        say(f"bench: {family.name} is done")
+        say(f"bench: {family.name} done")
     one_core, all_cores = _one_and_all_cores(batch, repeats)
     library_total = sum(timing.library_ms_per_patch for timing in timings) / 1000
     columns = sum(timing.columns for timing in timings)

@@ -1,7 +1,7 @@
-"""Measures the speed of reading patches from each layout, beside a plain loop over a library.
+"""Compares the speed of reading patches from each layout with that of a plain loop over a library.
 
 The same patches are written to a temporary folder in each layout and then read. Runs are interleaved
-and the median is reported. By then all files are in the page cache of the operating system, so the
+and the median is reported. All files are in the page cache of the operating system by then, so the
 time is that of lookup, decompression and decoding, not of the disk.
 """
 
@@ -36,7 +36,7 @@ from ..sources.source import Source, Split, numbered
 
 BATCH_ROWS = 32  # about as many patches as `extract` reads at a time
 JPEG_QUALITY = 90
-NOTE = "all files were in the page cache: a slow disk, or a first read, takes additional time"
+NOTE = "all files were in the page cache; a first read or a slow disk takes additional time"
 Plain = Callable[[], Iterable[np.ndarray]]
 
 
@@ -165,8 +165,8 @@ def check_pixels(way: Way, split: Split, pixels: np.ndarray) -> None:
     lossy = way.path.name == "jpeg"
     if not np.array_equal(ours, theirs) or not (lossy or np.array_equal(ours, pixels)):
         raise PcamError(
-            f"{way.layout} does not read the same with pcam and with {way.library}, so their times "
-            "cannot be compared; please report this."
+            f"pcam and {way.library} read different pixels from {way.layout}, so their times cannot be "
+            "compared; please report this."
         )
 
 
@@ -218,7 +218,7 @@ def run(
     Parameters
     ----------
     source
-        A source of patches, as the command line takes it.
+        A source of patches, as on the command line.
     patches
         Number of patches to write and read. Fewer are used if the source has fewer.
     repeats

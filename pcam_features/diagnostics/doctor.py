@@ -141,7 +141,7 @@ def check_embeddings(batch: np.ndarray) -> Check:
 
 
 def check_cache() -> Check:
-    """Check that the cache of compiled kernels can be written."""
+    """Check that the cache of compiled kernels is writable."""
     folder = cpu.cache_folder()
     remedy = "set the environment variable PCAM_CACHE_DIR to a writable folder"
     try:

@@ -130,7 +130,7 @@ class Embedding:
         """Empty: a network has no kernels."""
         return ()
 
-    def described(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """The family's entry in a store's manifest."""
         return {
             "version": self.version,

@@ -29,9 +29,9 @@ def run(
     Parameters
     ----------
     data
-        What is compared, from `inputs.gather`.
+        The models and patches, from `inputs.gather`.
     options
-        How it is compared.
+        The options of the comparison.
     progress
         Called with the number of resamples done.
 
@@ -76,7 +76,7 @@ def run(
 
 
 def parts_of(data: ComparisonData, options: ComparisonOptions) -> tuple[PartResult, ...]:
-    """The models by slide, by stain cluster, and by the groupings asked for, where known."""
+    """The AUC of models by slide, stain cluster and the groupings in the options, where known."""
     parts: list[PartResult] = []
 
     def add(name: str, groups: Sequence[str | None]) -> None:
@@ -92,7 +92,7 @@ def parts_of(data: ComparisonData, options: ComparisonOptions) -> tuple[PartResu
         groups = [grouping.group_of.get(patch) for patch in data.ids]
         if not any(groups):
             raise InputError(
-                f"none of the truth's ids is in --by {grouping.given}; give a table with these ids."
+                f"--by {grouping.given} has none of the truth's ids; give a table with these ids."
             )
         taken = any(part.name == grouping.name for part in parts)
         add(f"{grouping.name} (--by)" if taken else grouping.name, groups)
@@ -100,7 +100,7 @@ def parts_of(data: ComparisonData, options: ComparisonOptions) -> tuple[PartResu
 
 
 def without_copies(data: ComparisonData) -> WithoutCopies | None:
-    """The models without near-duplicates, or None where these are not known."""
+    """The AUC of models without near-duplicates, or None if these are unknown."""
     looks = None if data.features is None else data.features.looks
     if looks is None or len(data.ids) <= STAINS:
         return None

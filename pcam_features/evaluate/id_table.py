@@ -22,9 +22,9 @@ LABEL, SEED = "label", "seed"
 
 @dataclass(frozen=True)
 class IdTable:
-    """A table with a column `id` of unique text, and what error messages call it.
+    """A table with a column `id` of unique text, and its name in error messages.
 
-    `text` says that all cells are text, as those of a CSV file.
+    `text` is true if all cells are text, as in a CSV file.
     """
 
     name: str
@@ -38,7 +38,7 @@ class IdTable:
         return ids
 
     def at(self, row: int) -> str:
-        """Where a row is, for an error message."""
+        """The place of a row, for an error message."""
         return f"{self.name}, line {row + 2}" if self.text else f"{self.name}, row {row}"
 
 
@@ -53,14 +53,14 @@ def id_table(given: object, what: str, ids: Sequence[str] | None = None) -> IdTa
         indexed by id, whose values become the column `label`; an array (n,) or (n, seeds), in the order
         of `ids`; or anything that has a method `to_pandas`, such as a Polars DataFrame.
     what
-        What the table is, for error messages: `truth`, `predictions 'name'`.
+        The name of the table in error messages, such as `truth` or `predictions 'name'`.
     ids
         The ids of an array's rows. None: arrays are refused.
 
     Raises
     ------
     InputError
-        If this is no such table, or an id is missing or not unique.
+        If this is not such a table, or an id is missing or not unique.
     """
     to_pandas = getattr(given, "to_pandas", None)
     if to_pandas is None:
@@ -86,7 +86,7 @@ def _(given: pd.Series[float], what: str, ids: Sequence[str] | None = None) -> I
 def _(given: pd.DataFrame, what: str, ids: Sequence[str] | None = None) -> IdTable:
     if not given.columns.is_unique:
         twice = given.columns[given.columns.duplicated()][0]
-        raise InputError(f"{what} has two columns {twice}; keep one.")
+        raise InputError(f"{what} has two columns named {twice}; keep one.")
     if "id" in given.columns:
         index = pd.Index(given["id"])
         cells = given.drop(columns="id")
@@ -101,7 +101,9 @@ def _(given: np.ndarray, what: str, ids: Sequence[str] | None = None) -> IdTable
     try:
         values = np.asarray(given)
     except ValueError:
-        raise InputError(f"{what} is a list of lists of unequal length; give equal ones.") from None
+        raise InputError(
+            f"{what} is a list of lists of different lengths; give lists of equal length."
+        ) from None
     if ids is None:
         raise InputError(f"{what} is an array and has no ids; give a Series indexed by id.")
     if values.ndim not in (1, 2) or len(values) != len(ids):
@@ -131,7 +133,7 @@ def in_memory(cells: pd.DataFrame, index: pd.Index, what: str) -> IdTable:
 
 
 def with_ids(given: Any, what: str) -> Names:
-    """Names by id, as pandas has them. Raises InputError if `given` is nothing that has ids."""
+    """Names by id as a pandas object or mapping. Raises InputError if `given` has no ids."""
     if isinstance(given, pd.Series | pd.DataFrame | Mapping):
         return given
     to_pandas = getattr(given, "to_pandas", None)
@@ -153,14 +155,14 @@ def by_id(given: Names, what: str, columns: Sequence[str] = ()) -> dict[str, str
         A Series or mapping from id to name; or a DataFrame with a column `id`, or indexed by id, and
         one further column or one of `columns`.
     what
-        What the names are, for error messages.
+        The name of the table in error messages.
     columns
         The columns of a DataFrame that names are taken from, the first that it has.
 
     Raises
     ------
     InputError
-        If this is none of these, or a DataFrame has no such column.
+        If `given` is none of these, or a DataFrame has no such column.
     """
     given = with_ids(given, what)
     if isinstance(given, pd.DataFrame):

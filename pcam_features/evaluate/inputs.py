@@ -41,8 +41,8 @@ class StoredFeatures:
 class ComparisonData:
     """Everything that is compared, in the order of the truth.
 
-    `over` is what is resampled, `protocol` says so in a sentence. `validation` is the truth that
-    thresholds were chosen on.
+    `over` names what is resampled and `protocol` describes it in a sentence. `validation` names the
+    data that thresholds were chosen on.
     """
 
     ids: list[str]
@@ -58,16 +58,15 @@ class ComparisonData:
 
 @dataclass(frozen=True)
 class Validation:
-    """Patches to choose thresholds on: their truth, and the predictions of each model, given as those
-    of `gather` are."""
+    """Patches to choose thresholds on: truth and predictions, in the forms that `gather` takes."""
 
     truth: Given
     models: Models
 
     @property
     def name(self) -> str:
-        """What the truth is called."""
-        return str(self.truth) if isinstance(self.truth, str | Path) else "validation data in memory"
+        """The name of the truth in messages."""
+        return str(self.truth) if isinstance(self.truth, str | Path) else "the validation data"
 
 
 def find_features(features: Path | Store, ids: Sequence[str]) -> StoredFeatures:
@@ -84,7 +83,7 @@ def find_features(features: Path | Store, ids: Sequence[str]) -> StoredFeatures:
             own = None if looks is None else Looks(looks.copies[rows], looks.slide[rows])
             return StoredFeatures(store, split, rows, own, slides)
     raise InputError(
-        f"no split of {store.path} has all of the truth's ids; give the store of these patches."
+        f"no split of {store.path} has all ids of the truth; give the feature store of these patches."
     )
 
 
@@ -109,7 +108,7 @@ def gather(
         (n, seeds) in the order of the truth.
     slides
         The slide of each patch: `FILE[:COLUMN]`, a Series or mapping from id to slide, or a DataFrame
-        with `id` and `slide` or `wsi`. None: those that `features` knows.
+        with `id` and `slide` or `wsi`. None: those in `features`.
     features
         A feature store of these patches. It gives slides or, where they are unknown, pseudo-slides.
     tuned_on
@@ -120,7 +119,7 @@ def gather(
     Raises
     ------
     InputError
-        If something cannot be compared; the message says what, and what to give instead.
+        If a table cannot be read, does not match the others, or cannot be compared.
     """
     table = read_truth(truth)
     ids, labels = table["id"].tolist(), table["label"].to_numpy()
@@ -146,7 +145,7 @@ def gather(
 
 
 def slides_of(slides: str | Path | Names, ids: Sequence[str]) -> list[str | None]:
-    """The slide of each id, None where it is unknown. Raises InputError if the ids are of others."""
+    """The slide of each id, None where it is unknown. Raises InputError if no id is in the table."""
     slide_of: Mapping[str, str | None]
     if isinstance(slides, str | Path):
         slide_of = read_slides(str(slides))
@@ -155,14 +154,16 @@ def slides_of(slides: str | Path | Names, ids: Sequence[str]) -> list[str | None
     known = [slide_of.get(name) for name in ids]
     if not any(name in slide_of for name in ids):
         raise InputError(
-            "none of the truth's ids is in the slide table; give the table of these patches."
+            "the slide table has none of the truth's ids; give the table of these patches."
         )
     return known
 
 
 def known_cost(name: str, files: Sequence[Path]) -> dict[str, Any]:
-    """What a model costs: from NAME.cost.json beside its first file, or else from the first cost file
-    beside one of its files, which is the cost of one seed."""
+    """The cost of a model, from NAME.cost.json beside its first file.
+
+    Without that file, it is the first cost file beside any of its files, which is the cost of one seed.
+    """
     if not files:
         return {}
     own = files[0].with_name(f"{name}.csv") if "/" not in name else files[0]
@@ -187,14 +188,13 @@ def tuned(
     table = read_truth(tuned_on.truth)
     if shared := len(ids & set(table["id"])):
         raise InputError(
-            f"{shared:,} patches of validation {tuned_on.name} are among those compared; choose "
-            "thresholds on others."
+            f"{shared:,} patches of {tuned_on.name} are also compared; choose thresholds on others."
         )
     names = [model.name for model in models]
     named = {model.name: model for model in given if model.name is not None}
     if named and set(named) != set(names):
         raise InputError(
-            f"--validation names {', '.join(named)}; the models are {', '.join(names)}: name each."
+            f"--validation names {', '.join(named)}; the models are {', '.join(names)}; name each one."
         )
     labels = table["label"].to_numpy()
     thresholds = {}
@@ -203,8 +203,8 @@ def tuned(
         rows = own.read(table["id"].tolist(), model.name)
         if len(rows) != len(model.rows):
             raise InputError(
-                f"--validation of {model.name} has {len(rows)} seeds and the model has "
-                f"{len(model.rows)}; give as many."
+                f"--validation of {model.name} has {len(rows)} seeds, but the model has "
+                f"{len(model.rows)}; give the same number."
             )
         thresholds[model.name] = [best_threshold(labels, row) for row in rows]
     return thresholds
@@ -217,17 +217,17 @@ def grouped(
     features: StoredFeatures | None,
     seed: int,
 ) -> tuple[Groups, str, str]:
-    """The groups that are resampled, what they are, and the same in a sentence.
+    """Choose the groups that are resampled; returns them, their kind, and a sentence on them.
 
-    These are slides where they are known; elsewhere pseudo-slides if there are color features, or else
-    single patches.
+    Groups are slides where these are known. Other patches form pseudo-slides if color features are
+    known, and otherwise each is a group of its own.
     """
     unknown = np.array([slide is None for slide in slides])
     distinct = len({slide for slide in slides if slide is not None})
     codes, _ = group_codes(ids, slides)
     if not unknown.any():
         if distinct < 2:
-            raise InputError("all patches are of one slide; resampling slides needs two or more.")
+            raise InputError("all patches are from one slide; intervals need at least two slides.")
         return stratify(labels, codes), SLIDES, f"{distinct:,} slides"
     some = f"{distinct:,} slides, and " if distinct else ""
     some += f"{unknown.sum():,} patches of unknown slide"
@@ -239,13 +239,13 @@ def grouped(
                 "approximate those of real slides"
             )
             return stratify(labels, joined), PSEUDO, sentence
-    sentence = f"{some}, each resampled as if independent, so that intervals are too narrow"
+    sentence = f"{some}, each resampled as if independent, which makes intervals too narrow"
     return stratify(labels, codes), SLIDES if distinct else PATCHES, sentence
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """Groups of patches by id, what they are called, and how they were given."""
+    """Groups of patches by id, the name of the grouping, and the argument that gave it."""
 
     name: str
     given: str

@@ -1,7 +1,7 @@
 """The metrics of predictions, on all patches and on resamples of them.
 
-Every metric takes weights, (b, n): how often each patch is in each of b resamples. With weights of 1 it
-is the metric itself, so that the same code gives an estimate and its interval.
+Every metric takes weights, (b, n): how often each patch is in each of b resamples. With weights of 1
+the result is the metric itself, so the same code gives an estimate and its interval.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ METRICS = {
     "log_loss": Metric("log loss", False, share=False),
     "ece": Metric("calibration error", False),
 }
-RANKED = ("auc", "average_precision", "sensitivity")  # the metrics that `walk` gives
+RANKED = ("auc", "average_precision", "sensitivity")  # the metrics that `walk` computes
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,8 @@ def ranked(ranking: Ranking, weights: np.ndarray, specificity: float = SPECIFICI
     """AUC, average precision, and sensitivity at a specificity, of rankings.
 
     AUC is that of `sklearn.metrics.roc_auc_score`, average precision that of
-    `sklearn.metrics.average_precision_score`. Sensitivity is the highest of all thresholds with at
-    least the specificity.
+    `sklearn.metrics.average_precision_score`. Sensitivity is the highest of all thresholds whose
+    specificity is at least `specificity`.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def ranked(ranking: Ranking, weights: np.ndarray, specificity: float = SPECIFICI
     weights
         Integer weights, (b, n).
     specificity
-        The least specificity, 0 to 1.
+        The minimum specificity, 0 to 1.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""How results show themselves in a notebook: tables, and a small chart as inline SVG."""
+"""HTML of results for notebooks: tables, and a small chart as inline SVG."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def forest_svg(names: Sequence[str], estimates: Sequence[Estimate], title: str) 
     Parameters
     ----------
     names
-        What each row is called.
+        The name of each row.
     estimates
         The value and interval of each row.
     title
-        What the values are.
+        The name of the values, as the title of the axis.
     """
     low = min(one.low for one in estimates)
     high = max(one.high for one in estimates)

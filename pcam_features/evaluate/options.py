@@ -1,4 +1,4 @@
-"""How models are compared."""
+"""Options of a comparison."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ComparisonOptions:
-    """How models are compared.
+    """Options of a comparison.
 
     Parameters
     ----------

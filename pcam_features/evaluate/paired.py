@@ -25,7 +25,7 @@ from .result import MetricEstimate, ModelResult, PairDifference, SeedSpread
 from .verdict import pair_finding
 
 AUC = list(METRICS).index("auc")
-NO_INTERVAL = "ece"  # it is larger on every resample, so that resamples give no interval
+NO_INTERVAL = "ece"  # resampling inflates it, so it has no bootstrap interval
 PLAIN_THRESHOLD = 0.5
 NORMAL = 10**9  # degrees of freedom with which Student's t is the normal distribution
 
@@ -35,7 +35,7 @@ class Entry:
     """A model to compare.
 
     `rows` has the probabilities, float64 (seeds, n); `thresholds` one threshold for each seed; `files`
-    the files that the probabilities were read from; `cost` what is known of what the model costs.
+    the files that the probabilities were read from; `cost` the known costs of the model.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Entry:
 
     @property
     def mean(self) -> np.ndarray:
-        """The mean probability over seeds, (n,). It is shown; scores are of each seed."""
+        """The mean probability over seeds, (n,), for display; scores are computed for each seed."""
         return np.asarray(self.rows.mean(axis=0))
 
 
@@ -56,7 +56,7 @@ def parse_pairs(pairs: Sequence[str | tuple[str, str]], names: Sequence[str]) ->
     Raises
     ------
     InputError
-        If a pair is not of two of the models, or is given twice.
+        If a pair does not name two of the models, or is given twice.
     """
     if not pairs:
         return list(combinations(names, 2))
@@ -65,10 +65,14 @@ def parse_pairs(pairs: Sequence[str | tuple[str, str]], names: Sequence[str]) ->
     for spec in specs:
         matching = [(a, b) for a in names for b in names if a != b and f"{a}:{b}" == spec]
         if len(matching) != 1:
-            raise InputError(f"--pair {spec} is not A:B of two models; there are: {', '.join(names)}.")
+            raise InputError(
+                f"--pair {spec} is not A:B with two models; the models are: {', '.join(names)}."
+            )
         parsed += matching
     if len({frozenset(pair) for pair in parsed}) != len(parsed):
-        raise InputError("the same --pair is given twice; p-values are adjusted for each one given.")
+        raise InputError(
+            "the same --pair is given twice; p-values are adjusted for each pair, so give it once."
+        )
     return parsed
 
 
@@ -96,7 +100,7 @@ def compare(
 
     The metrics of a model with several seeds are the means over its seeds. p-values are two-sided and
     adjusted over the pairs by Holm's method. With a margin, A is not inferior to B if the interval of
-    A − B lies above −margin. DeLong's intervals, which take patches as independent, are given beside.
+    A − B lies above −margin. DeLong's intervals assume that patches are independent.
 
     Parameters
     ----------
@@ -114,7 +118,7 @@ def compare(
     Raises
     ------
     InputError
-        If a pair is not of two of the models, or the groups cannot be resampled.
+        If a pair does not name two of the models, or the groups cannot be resampled.
     """
     names = [entry.name for entry in entries]
     pairs = parse_pairs(options.pairs, names)
@@ -240,7 +244,7 @@ def difference(
 def pair_difference(
     pair: tuple[str, str], tested: TestedDifference, p_holm: float, margin: float | None
 ) -> PairDifference:
-    """A pair's difference, with the adjusted p-value and what it shows in words."""
+    """The result of a pair, with the adjusted p-value and the finding in words."""
     return PairDifference(
         a=pair[0],
         b=pair[1],

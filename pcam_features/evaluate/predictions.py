@@ -1,4 +1,4 @@
-"""Truth and predictions: tables of `id` and `label`, Kaggle's format, from files and from memory."""
+"""Truth and predictions: tables of `id` and `label` (Kaggle's format), from files and from memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SEEDS = (LABEL, SEED)  # how the names of columns with probabilities begin
 
 
 def read_truth(given: Given) -> pd.DataFrame:
-    """The labels that predictions are scored against.
+    """Read the labels that predictions are scored against.
 
     Parameters
     ----------
@@ -51,13 +51,13 @@ def read_truth(given: Given) -> pd.DataFrame:
             f"{truth.at(row)}: the label of {truth.ids[row]} is {plain(cells[row])}, not 0 or 1."
         )
     if labels.nunique() < 2:
-        raise InputError(f"{truth.name} holds one class only; an AUC needs both.")
+        raise InputError(f"{truth.name} has only one class; an AUC needs patches of both.")
     return pd.DataFrame({"id": truth.ids, LABEL: labels.astype(np.int8)})
 
 
 @dataclass(frozen=True)
 class ModelInput:
-    """What is given of a model: its name, if that is said, and its tables of predictions."""
+    """A model as it was given: its name, None if it has none, and its tables of predictions."""
 
     name: str | None
     given: tuple[Given, ...]
@@ -86,7 +86,7 @@ def parse_model(spec: str) -> ModelInput:
     try:
         if Path(spec).exists():
             return ModelInput(None, (Path(spec),))
-    except OSError:  # longer than a path may be: these are several files
+    except OSError:  # a list of files can be longer than a path may be
         pass
     name, equals, files = spec.partition("=")
     if not equals:
@@ -115,7 +115,7 @@ def seeds_in(given: Any) -> tuple[Given, ...]:
 
 
 def read_models(models: Models, ids: Sequence[str]) -> list[ModelPredictions]:
-    """The predictions of each model.
+    """Read the predictions of each model.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def read_models(models: Models, ids: Sequence[str]) -> list[ModelPredictions]:
     parsed = parse_models(models)
     files = [file.resolve() for model in parsed for file in model.files]
     if len(set(files)) != len(files):
-        raise InputError("the same predictions are given twice; name each file once.")
+        raise InputError("the same file of predictions is given twice; give each file once.")
     names = names_of(parsed)
     if not names:
         raise InputError("no models are given; give the predictions of one or more.")
@@ -145,7 +145,7 @@ def read_models(models: Models, ids: Sequence[str]) -> list[ModelPredictions]:
     if len(set(names)) != len(names):
         raise InputError(f"two models have the same name; give each its own, as {example}.")
     if not all(name.isprintable() for name in names):
-        raise InputError(f"a model's name is not plain text; give it another, as {example}.")
+        raise InputError(f"a model's name has unprintable characters; give it another, as {example}.")
     return [
         ModelPredictions(name, model.files, model.read(ids, name))
         for name, model in zip(names, parsed, strict=True)
@@ -203,7 +203,7 @@ def plain(cell: Any) -> str:
 
 
 def probabilities(table: IdTable, column: str) -> np.ndarray:
-    """A column's probabilities. Raises InputError if it holds anything else, or nothing to compare."""
+    """A column's probabilities. Raises InputError for other or constant values, and for classes."""
     cells = table.cells[column]
     values: np.ndarray = pd.to_numeric(cells, errors="coerce").to_numpy(np.float64)
     bad = ~((values >= 0) & (values <= 1))  # true for NaN as well
@@ -214,9 +214,11 @@ def probabilities(table: IdTable, column: str) -> np.ndarray:
             "to 1."
         )
     if np.unique(values).size == 1:
-        raise InputError(f"{table.name} are all {values[0]:g}: there is nothing to compare.")
+        raise InputError(
+            f"{table.name} are all {values[0]:g}; a constant prediction cannot be compared."
+        )
     if np.isin(values, (0.0, 1.0)).all():
-        raise InputError(f"{table.name} hold bare labels, 0 and 1; give probabilities.")
+        raise InputError(f"{table.name} hold only 0 and 1; give probabilities instead of classes.")
     return values
 
 
@@ -228,7 +230,7 @@ def write_predictions(path: Path, ids: Sequence[str], probabilities: np.ndarray)
     inside = (probabilities >= 0) & (probabilities <= 1)  # false for NaN as well
     if not inside.all():
         raise InputError(
-            f"{int((~inside).sum())} predictions are not probabilities; nothing was written."
+            f"{int((~inside).sum())} predictions are not from 0 to 1; nothing was written."
         )
     with whole_file(path) as temporary:
         pd.DataFrame({"id": list(ids), "label": probabilities}).to_csv(temporary, index=False)

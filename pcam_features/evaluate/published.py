@@ -14,19 +14,19 @@ class PublishedScore(NamedTuple):
     source: str
 
 
-OWN_REPORT = "its authors' own report"
+OWN_REPORT = "reported by its authors"
 NOTE = (
-    "Published by others, under other protocols, and not verified by pcam: ROC AUC unless stated "
-    "otherwise. Small differences from the figures above mean nothing."
+    "Published by others, under other protocols, and not verified by pcam; ROC AUC unless stated "
+    "otherwise. Small differences from the scores above are not meaningful."
 )
 SCORES = (
     PublishedScore("pixels, logistic regression", "PCam test, all of train", "0.655", OWN_REPORT),
     PublishedScore(
-        "four small Keras CNNs", "Kaggle public / private", "0.867 / 0.785", "mini-project's notebook"
+        "four small Keras CNNs", "Kaggle public / private", "0.867 / 0.785", "mini-project notebook"
     ),
-    PublishedScore("Keras CNN of students", "PCam test", "0.846", OWN_REPORT),
+    PublishedScore("Keras CNN, student project", "PCam test", "0.846", OWN_REPORT),
     PublishedScore(
-        "ResNet-50 of ImageNet, linear / fine-tuned", "PCam test", "0.877 / 0.947", OWN_REPORT
+        "ResNet-50 (ImageNet), linear / fine-tuned", "PCam test", "0.877 / 0.947", OWN_REPORT
     ),
     PublishedScore("custom CNN", "PCam test", "0.921", OWN_REPORT),
     PublishedScore("ResNet-18 with transformer", "PCam test", "0.939", OWN_REPORT),
@@ -37,9 +37,12 @@ SCORES = (
     ),
     PublishedScore("color, texture, pixel PCA, XGBoost", "Kaggle, random split", "0.970", OWN_REPORT),
     PublishedScore(
-        "genetic programs over scikit-image", "PCam test, balanced accuracy", "0.78", OWN_REPORT
+        "genetic programming on scikit-image features",
+        "PCam test, balanced accuracy",
+        "0.78",
+        OWN_REPORT,
     ),
     PublishedScore(
-        "best late submissions without leaked labels", "Kaggle private", "0.98", "Kaggle's leaderboard"
+        "best late submissions without leaked labels", "Kaggle private", "0.98", "Kaggle leaderboard"
     ),
 )

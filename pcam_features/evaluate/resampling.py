@@ -1,8 +1,8 @@
 """Bootstrap resampling of whole slides.
 
 Slides, not patches, are independent. They are drawn with replacement within two strata, slides with
-positive patches and slides without, as studies collect them. A patch of unknown slide is a group of its
-own.
+positive patches and slides without, as studies collect them. A patch whose slide is unknown is a
+group of its own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import InputError
 from ..execution.executor import Threads
 
-DRAWS_AT_ONCE = 16  # resamples whose weights, one for each patch, a thread holds in memory
+DRAWS_AT_ONCE = 16  # resamples that a thread holds in memory, each with a weight per patch
 
 
 @dataclass(frozen=True)
@@ -44,33 +44,36 @@ def stratify(labels: np.ndarray, groups: np.ndarray) -> Groups:
     labels
         0 or 1 for each patch, (n,).
     groups
-        Any label of the group of each patch, (n,).
+        The group of each patch, any values, (n,).
 
     Raises
     ------
     InputError
-        Unless each class is in two groups or more: one group shows no spread between groups.
+        If all patches of a class are in one group: a single group shows no spread between groups.
     """
     codes = np.unique(groups, return_inverse=True)[1]
     positive = np.bincount(codes, labels) > 0
     negative = np.bincount(codes, 1 - labels) > 0
-    for holding, what in ((positive, "positive"), (negative, "negative")):
+    for holding, what, patches in (
+        (positive, "positive", int(labels.sum())),
+        (negative, "negative", int((1 - labels).sum())),
+    ):
         if holding.sum() < 2:
-            raise InputError(
-                f"slides cannot be resampled: all {what} patches are of one slide; give more slides, "
-                "or compare without --slides."
-            )
+            found = f"all {what} patches are from one slide"
+            if patches < 2:
+                found = f"only {patches} patch is {what}" if patches else f"no patch is {what}"
+            raise InputError(f"{found}; intervals need {what} patches from at least two slides.")
     strata: tuple[np.ndarray, ...] = (np.flatnonzero(positive), np.flatnonzero(~positive))
-    if min(map(len, strata)) < 2:  # a stratum of one would never vary
+    if min(map(len, strata)) < 2:  # a stratum of one group would not vary
         strata = (np.arange(len(positive)),)
     return Groups(codes, strata)
 
 
 def draws(labels: np.ndarray, groups: Groups, count: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each group is in each of `count` resamples, (b, groups), up to DRAWS_AT_ONCE at a time.
+    """Yield how often each group is in each resample, (b, groups), up to DRAWS_AT_ONCE at a time.
 
-    A resample that lacks a class is drawn again. Raises InputError if that happens to more than one
-    resample in two: the interval would then describe other data.
+    A resample that lacks a class is drawn again. Raises InputError if that happens to more than half of
+    the resamples, because the interval would then describe other data.
     """
     rng = np.random.default_rng(seed)
     held = np.stack([np.bincount(groups.codes, labels), np.bincount(groups.codes, 1 - labels)])
@@ -85,7 +88,7 @@ def draws(labels: np.ndarray, groups: Groups, count: int, seed: int) -> Iterator
         kept, drawn = kept + len(times), drawn + size
         if drawn >= 100 and kept < drawn / 2:
             raise InputError(
-                "slides cannot be resampled: too few hold both classes or each class; give more slides."
+                "slides cannot be resampled: most resamples lack a class; give more slides."
             )
         if len(times):
             yield times
@@ -101,7 +104,7 @@ def resampled(
     threads: int = 1,
     progress: Callable[[int], None] = lambda done: None,
 ) -> np.ndarray:
-    """A statistic on resamples of groups.
+    """Compute a statistic on resamples of groups.
 
     Parameters
     ----------

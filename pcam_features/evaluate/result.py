@@ -47,8 +47,8 @@ class ModelResult:
     """The scores of one model.
 
     `resampled` is the AUC with its bootstrap interval, `delong` the AUC with DeLong's interval, which
-    takes patches as independent. `metrics` has every metric of `METRICS` by name. `thresholds` has one
-    threshold for each seed. `cost` has what is known of `storage.costs.FIELDS`.
+    assumes that patches are independent. `metrics` has every metric of `METRICS` by name. `thresholds`
+    has one threshold for each seed. `cost` has the known fields of `storage.costs.FIELDS`.
     """
 
     name: str
@@ -202,9 +202,9 @@ class WithoutCopies:
 class Comparison:
     """A comparison of models on the same patches.
 
-    `resampled_over` is what the bootstrap draws: slides, pseudo-slides or patches; `protocol` says so
-    in a sentence. `slides` is None if no slide is known. `without_copies` is None unless a feature
-    store was given.
+    `resampled_over` names what the bootstrap draws (slides, pseudo-slides or patches), and `protocol`
+    describes it in a sentence. `slides` is None if no slide is known. `without_copies` is None unless
+    a feature store was given.
     """
 
     pcam_version: str
@@ -304,7 +304,7 @@ class Comparison:
         return pd.DataFrame(rows, index=index, columns=columns)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
+        """The HTML that a notebook shows."""
         from html import escape
 
         from .notebook import forest_svg, table_html

@@ -30,7 +30,7 @@ def submit(
     Returns
     -------
     tuple of int
-        How many rows were written, and how many predictions were left out.
+        The number of rows written, and of predictions left out.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def submit(
     """
     wanted = ids if sample is None else read_table(sample, ("id", "label"), "sample")["id"].tolist()
     if not wanted:
-        raise InputError(f"sample {sample} has no ids.")
+        raise InputError(f"sample {sample} has no ids; give Kaggle's sample submission.")
     position = {patch_id: k for k, patch_id in enumerate(ids)}
     missing = [i for i in wanted if i not in position]
     if missing:

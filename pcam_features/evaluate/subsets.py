@@ -1,4 +1,4 @@
-"""Models on parts of the patches, and how far they agree."""
+"""The AUC of models on subgroups of patches, and the agreement of models."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .intervals import auc
 from .paired import Entry
 from .result import Agreement, GroupResult, LeftOut, PartResult, WithoutCopies
 
-LEAST = 5  # patches of each class that the AUC of a part needs
+LEAST = 5  # the minimum number of patches of each class for the AUC of a subgroup
 
 
 def auc_of(entry: Entry, labels: np.ndarray, rows: np.ndarray) -> float:
@@ -27,7 +27,7 @@ def by_group(
     Parameters
     ----------
     name
-        What the grouping is called.
+        The name of the grouping.
     labels
         0 or 1 for each patch, (n,).
     entries
@@ -67,7 +67,7 @@ def without_copies(labels: np.ndarray, entries: Sequence[Entry], clusters: np.nd
 
 
 def agreement(labels: np.ndarray, entries: Sequence[Entry]) -> Agreement:
-    """How far the models agree in their probabilities and their classifications."""
+    """The agreement of models in their probabilities and their classifications."""
     from sklearn.metrics import cohen_kappa_score
 
     ranks = np.stack([rankdata(entry.mean) for entry in entries])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from .intervals import LEVEL, Estimate
 from .result import ModelResult, PairDifference
 
-FEW_GROUPS = 30  # with fewer groups, bootstrap intervals are rough
+FEW_GROUPS = 30  # bootstrap intervals from fewer groups are rough
 
 
 def pair_finding(
@@ -17,7 +17,24 @@ def pair_finding(
     p_holm: float,
     margin: float | None,
 ) -> str:
-    """What the difference of a pair shows, in words."""
+    """The finding on a pair of models in words.
+
+    Parameters
+    ----------
+    names
+        The two models, A and B.
+    interval
+        The difference of AUC, A − B, with its interval.
+    p_value, p_holm
+        The p-value, and the same adjusted for the number of pairs.
+    margin
+        The non-inferiority margin, or None.
+
+    Examples
+    --------
+    >>> pair_finding(("stack", "cnn"), Estimate(0.02, 0.01, 0.03), 0.001, 0.002, None)
+    'stack is better than cnn'
+    """
     a, b = names
     if p_holm < 1 - LEVEL:
         return f"{a} is better than {b}" if interval.value > 0 else f"{a} is worse than {b}"

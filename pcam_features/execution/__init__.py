@@ -1,1 +1,1 @@
-"""Who does the work: units of work are handed out to threads of this process."""
+"""Executors: they run units of work, in threads of this process."""

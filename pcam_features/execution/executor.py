@@ -1,4 +1,4 @@
-"""One way to hand out units of work, so that no caller has a pool of its own."""
+"""Runs units of work. All parts of the package use it instead of thread pools of their own."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Result = TypeVar("Result")
 
 
 class Executor(Protocol):
-    """Hands out units of work to its workers."""
+    """Runs units of work."""
 
     @property
     def workers(self) -> int:
-        """How many units are worked on at once."""
+        """The number of units that run at the same time."""
         ...
 
     def map(self, work: Callable[[Unit], Result], units: Iterable[Unit]) -> Iterator[Result]:
@@ -34,8 +34,8 @@ class Threads:
     workers
         Number of threads. With one, the work runs in the calling thread.
     waiting
-        How many units may wait for the caller, or for a free thread, beside the `workers` units that
-        are being worked on. As many as there are workers by default.
+        How many further units may be finished but not yet taken by the caller, or queued. Default:
+        `workers`.
     """
 
     workers: int
@@ -44,14 +44,19 @@ class Threads:
     def map(self, work: Callable[[Unit], Result], units: Iterable[Unit]) -> Iterator[Result]:
         """Yield the result of each unit, in the order of the units.
 
-        Units are taken from `units` as workers become free: at most `workers + waiting` of them are
-        being worked on or wait for the caller, so that memory does not grow with their number. When a
-        unit fails or the caller stops early, units that have not begun are dropped.
+        Units are taken from `units` as workers become free. At most `workers + waiting` of them are
+        running, queued or not yet taken by the caller, which bounds memory. If a unit fails or the
+        caller stops early, units that have not started are canceled.
 
         Raises
         ------
         Exception
-            Whatever `work` raises for a unit, when that unit's result is due.
+            The exception that `work` raises for a unit, when its result is due.
+
+        Examples
+        --------
+        >>> list(Threads(2).map(abs, [-1, 2, -3]))
+        [1, 2, 3]
         """
         if self.workers <= 1:
             for unit in units:

@@ -1,1 +1,1 @@
-"""From patches to features: into a store, or into a table."""
+"""Computes features of patches, into a store or a table."""

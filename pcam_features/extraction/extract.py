@@ -1,4 +1,4 @@
-"""From a source of patches to a feature store, with every core busy and nothing lost on the way."""
+"""Extracts features from a source into a store, in parts that an interrupted run keeps."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from ..store.manifest import check_ours, clear, mark_complete, plan, write_manif
 from ..store.parts import is_there, write_features, write_patches
 from .measuring import OpenFamilies, open_families, spans
 
-VERIFY_ROWS = 128  # patches that a thread reads at a time to check their sums
-WRITERS = 2  # threads that write the parts before, while the next ones are measured
+VERIFY_ROWS = 128  # patches that a thread reads at a time to verify their checksums
+WRITERS = 2  # threads that write finished parts while the next ones are measured
 
 
 def left_to_cpu(families: Sequence[FeatureFamily], device: str) -> list[str]:
@@ -84,7 +84,7 @@ def missing(
 
 @dataclass(frozen=True)
 class ExtractionPlan:
-    """What extraction would do.
+    """What an extraction would do.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ class ExtractionPlan:
     columns
         Number of columns of each family.
     patches_to_measure
-        How many patches are not in the store yet with all families.
+        Number of patches that lack a family in the store.
     bytes_to_write
         Size of what is missing, before compression.
     device
@@ -124,7 +124,7 @@ def forecast(
     *,
     overwrite: bool = False,
 ) -> ExtractionPlan:
-    """Plan an extraction; nothing is written. Raises InputError if the store at `path` does not fit."""
+    """Plan an extraction without writing. Raises InputError if the store does not match the source."""
     if overwrite and path.exists():
         check_ours(path)
         parts = missing(None, splits, families)
@@ -161,7 +161,7 @@ def extract(
     Parameters
     ----------
     path
-        The store's folder, made if it is not there.
+        The store's folder; it is created if necessary.
     source, splits
         The patches.
     families
@@ -171,17 +171,19 @@ def extract(
     threads
         Number of threads that read and measure.
     overwrite
-        Whether to remove what the store holds first.
+        Whether to empty the store first.
     progress
         Called with the number of patches done, and with 0 when measuring begins.
 
     Raises
     ------
     InputError
-        For patches that cannot be read, and a store that does not fit; finished parts stay.
+        If a patch cannot be read, or the store does not match the source. Finished parts stay.
     """
     check_ours(path)
-    opened = open_families(families, target, threads)  # before there is a folder: it may fail
+    opened = open_families(
+        families, target, threads
+    )  # before the folder is created, because it may fail
     names = [family.name for family in families]
     path.mkdir(parents=True, exist_ok=True)
     with one_process(path, f"extracting to {path}"):
@@ -193,7 +195,7 @@ def extract(
         parts = missing(path, splits, families)
         if parts:
             opened.prepare()
-            progress(0)  # compiled: from here on, time tells how long the rest will take
+            progress(0)  # kernels are compiled, so the remaining time can be estimated from here
             began = time.monotonic()
             _measure_parts(
                 path, {split.name: split for split in splits}, parts, opened, threads, progress
@@ -236,7 +238,7 @@ def _measure_parts(
                     progress(unit.stop - unit.start)
                 names = part.whole.families
                 yield part, {name: np.concatenate([batch[name] for batch in batches]) for name in names}
-        except Exception as error:  # raised below, once the parts before it are written
+        except Exception as error:  # raised below, after the parts before it are written
             failures.append(error)
 
     def write(item: Measured) -> None:
@@ -251,7 +253,7 @@ def _measure_parts(
 
 
 def verify(splits: Sequence[Split], threads: int, progress: Callable[[int], None]) -> None:
-    """Raises InputError for the first patch whose id is not the SHA-1 of its pixels."""
+    """Raise InputError for the first patch whose id is not the SHA-1 sum of its pixels."""
     by_name = {split.name: split for split in splits}
 
     def check(unit: Unit) -> int:
@@ -261,7 +263,7 @@ def verify(splits: Sequence[Split], threads: int, progress: Callable[[int], None
             digest = hashlib.sha1(pixels.tobytes(), usedforsecurity=False).hexdigest()
             if not re.fullmatch("[0-9a-f]{40}", patch_id):
                 raise InputError(
-                    f"--verify needs ids that are SHA-1 sums, as Kaggle's are; {patch_id} is none."
+                    f"--verify needs ids that are SHA-1 sums, as Kaggle's are; {patch_id} is not one."
                 )
             if digest != patch_id:
                 raise InputError(

@@ -1,4 +1,4 @@
-"""Images as callers hold them (arrays, PIL images, paths), read as batches of patches."""
+"""Images in memory or files (arrays, PIL images, paths), read as batches of patches."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ArrayImages:
 
 @dataclass(frozen=True)
 class ListedImages:
-    """Patches in a list of arrays, PIL images and paths, each read when its batch is."""
+    """Patches in a list of arrays, PIL images and paths, each read with its batch."""
 
     items: Sequence[Any]
 
@@ -76,7 +76,7 @@ def images_of(images: Any, fit: str | None = None, mpp: float | None = None) -> 
     Raises
     ------
     InputError
-        If `images` is nothing of these, or an array of another shape or type.
+        If `images` is none of these, or an array of another shape or type.
     """
     if mpp is not None and fit is None:
         raise InputError(f"--mpp {mpp:g} needs --fit; choose one of: {', '.join(Fitting)}.")
@@ -95,7 +95,7 @@ def images_of(images: Any, fit: str | None = None, mpp: float | None = None) -> 
         images = pixels[None] if pixels.ndim == 3 else pixels
     if not hasattr(images, "__iter__") or getattr(images, "ndim", 1) == 0:
         raise InputError(
-            f"images are an array, {EXPECTED}, PIL images or paths, not {type(images).__name__}."
+            f"images must be an array, {EXPECTED}, PIL images or paths, not {type(images).__name__}."
         )
     items = list(images)
     if fit is None or not items:
@@ -104,9 +104,21 @@ def images_of(images: Any, fit: str | None = None, mpp: float | None = None) -> 
 
 
 def fitted(items: Sequence[Any], how: Fitting, mpp: float | None) -> Images:
-    """Images of one size, any that `fitting` takes, brought to 96×96 pixels.
+    """Bring images of one size to 96×96 pixels.
 
-    Raises InputError if the first image cannot be brought to that size in this way.
+    Parameters
+    ----------
+    items
+        Arrays, PIL images or paths.
+    how
+        How they are brought to that size.
+    mpp
+        Micrometers per pixel of the images, or None.
+
+    Raises
+    ------
+    InputError
+        If the first image cannot be brought to that size in this way.
     """
 
     def original(row: int, size: Size | None) -> np.ndarray:
@@ -114,7 +126,7 @@ def fitted(items: Sequence[Any], how: Fitting, mpp: float | None) -> Images:
         height, width = image.shape[:2]
         if size is not None and (width, height) != size:
             raise InputError(
-                f"image {row} is {width}×{height} pixels and the first is {size[0]}×{size[1]}; give "
+                f"image {row} is {width}×{height} pixels, but the first is {size[0]}×{size[1]}; give "
                 "images of one size at a time."
             )
         return image
@@ -134,7 +146,7 @@ def fitted(items: Sequence[Any], how: Fitting, mpp: float | None) -> Images:
 def patch_of(item: Any, where: str) -> np.ndarray:
     """One patch, uint8 (96, 96, 3), from an array, a PIL image or a path.
 
-    Raises InputError, beginning with `where`, if it is none.
+    Raises InputError if it is none of these; the message begins with `where`.
     """
     if isinstance(item, str | Path):
         return read_patch(Path(item))
@@ -145,7 +157,7 @@ def patch_of(item: Any, where: str) -> np.ndarray:
 def any_image(item: Any, where: str) -> np.ndarray:
     """One image of any size, uint8 (height, width, 3), from an array, a PIL image or a path.
 
-    Raises InputError, beginning with `where`, if it is none.
+    Raises InputError if it is none of these; the message begins with `where`.
     """
     if isinstance(item, str | Path):
         return read_patch(Path(item), None)
@@ -153,11 +165,11 @@ def any_image(item: Any, where: str) -> np.ndarray:
         check_mode(item, where)
         return to_rgb(item)
     if not hasattr(item, "__array__"):
-        raise InputError(f"{where} is neither an array, a PIL image nor a path: {type(item).__name__}.")
+        raise InputError(f"{where} must be an array, a PIL image or a path, not {type(item).__name__}.")
     pixels = np.asarray(item)
     if pixels.ndim != 3 or pixels.shape[2] != 3:
         raise InputError(
-            f"{where} has the shape {pixels.shape}; a patch is uint8 ({PATCH_SIZE}, {PATCH_SIZE}, 3)."
+            f"{where} must be uint8 ({PATCH_SIZE}, {PATCH_SIZE}, 3), not of shape {pixels.shape}."
         )
     _check_dtype(pixels, where)
     return pixels
@@ -172,7 +184,7 @@ def _check_dtype(pixels: np.ndarray, what: str) -> None:
 
 
 def _checked(pixels: np.ndarray, what: str) -> np.ndarray:
-    """An array of patches as uint8 (n, 96, 96, 3). Raises InputError if it has another form."""
+    """An array of patches as uint8 (n, 96, 96, 3). Raises InputError for another shape or type."""
     if pixels.ndim == 3:
         pixels = pixels[None]
     _check_dtype(pixels, what)
@@ -188,5 +200,5 @@ def _checked(pixels: np.ndarray, what: str) -> np.ndarray:
             f"{PATCH_SIZE}×{PATCH_SIZE}."
         )
     if pixels.ndim != 4 or pixels.shape[1:] != SHAPE:
-        raise InputError(f"{what} must be {EXPECTED}, not an array of the shape {pixels.shape}.")
+        raise InputError(f"{what} must be {EXPECTED}, not an array of shape {pixels.shape}.")
     return pixels

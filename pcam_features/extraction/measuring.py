@@ -1,4 +1,4 @@
-"""Families opened together, and patches measured with them, batch by batch."""
+"""Opens several families together and measures batches of patches with them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class OpenFamilies:
     families
         The families, in the order of their columns.
     groups
-        What measures each group of families, by the group's name.
+        The opened families of each group, by the group's name.
     """
 
     families: tuple[FeatureFamily, ...]
@@ -38,16 +38,16 @@ class OpenFamilies:
         return max(opened.rows for opened in self.groups.values())
 
     def prepare(self) -> None:
-        """Compile what is not compiled yet: a minute for the first time on a machine."""
+        """Compile kernels that are not compiled yet, about a minute the first time on a machine."""
         for opened in self.groups.values():
             opened.prepare()
 
     def measure(
         self, images: Images, start: int, stop: int, names: Sequence[str]
     ) -> dict[str, np.ndarray]:
-        """Measure images `start` to `stop`: float32 (stop - start, columns) of each family named.
+        """Measure images `start` to `stop`: float32 (stop - start, columns) for each of `names`.
 
-        Where patches are cut into tiles, the values are the means over a patch's tiles.
+        If patches are cut into tiles, values are means over the tiles of a patch.
         """
         if isinstance(images, Split) and images.tiles is not None:
             return measure_tiles(images, (start, stop), self._measure, names, self.rows)
@@ -82,5 +82,11 @@ def open_families(families: Sequence[FeatureFamily], target: Target, threads: in
 
 
 def spans(start: int, stop: int, rows: int) -> list[tuple[int, int]]:
-    """The batches of `rows` patches from `start` to `stop`; the last may be smaller."""
+    """The batches of `rows` patches from `start` to `stop`; the last may be smaller.
+
+    Examples
+    --------
+    >>> spans(0, 5, 2)
+    [(0, 2), (2, 4), (4, 5)]
+    """
     return [(first, min(first + rows, stop)) for first in range(start, stop, rows)]

@@ -1,4 +1,4 @@
-"""Which families to compute, from their names."""
+"""Selects families by name."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ DEFAULTS = EncoderOptions()
 
 
 def families_named(names: Families, options: EncoderOptions = DEFAULTS) -> list[FeatureFamily]:
-    """The families of these names.
+    """Select families by name.
 
     Parameters
     ----------
     names
         Names of families, comma-separated or in a sequence, which may also hold families as objects.
-        "all" is every hand-crafted family, and so is None; "cnn" is an encoder.
+        "all" or None selects every handcrafted family; "cnn" selects an encoder.
     options
-        The encoder that "cnn" stands for.
+        The encoder for "cnn".
 
     Raises
     ------
     InputError
-        For an unknown name or option, and for options without "cnn".
+        If a name or option is unknown, or there are options without "cnn".
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""From images to a table of features, in memory."""
+"""Computes features of images as a table in memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .images import images_of
 from .measuring import OpenFamilies, kernels_in, open_families, spans
 from .selection import Families, families_named
 
-KEPT = 4  # opened sets of families: a network takes seconds to load, and memory
+KEPT = 4  # opened sets of families to keep: a network takes seconds to load, but also memory
 _opened: OrderedDict[str, OpenFamilies] = OrderedDict()
 _opening = threading.Lock()
 
@@ -43,7 +43,7 @@ def measure(
     images
         uint8 (n, 96, 96, 3) or (96, 96, 3), PIL images, paths, or a split of a source.
     families
-        Names of families, comma-separated or in a list, or families; all hand-made ones for None.
+        Names of families, comma-separated or in a list, or families; None for all handcrafted ones.
     threads
         Number of threads; 0 is one for each core.
     device
@@ -61,7 +61,7 @@ def measure(
     Raises
     ------
     InputError
-        For images that are not patches, and families or devices that cannot be used.
+        If an image is not a patch, or a family or the device cannot be used.
     """
     import joblib
 
@@ -81,7 +81,7 @@ def measure(
 
     opened.prepare()
     progress(0)
-    # A few images are shared out evenly.
+    # A few images are distributed evenly among the threads.
     rows = max(1, min(opened.rows, -(-len(patches) // workers)))
     batches = spans(0, len(patches), rows)
     for done in Threads(min(workers, len(batches))).map(work, batches):
@@ -96,7 +96,7 @@ def embed(
     threads: int = 0,
     progress: Callable[[int], None] = lambda done: None,
 ) -> tuple[np.ndarray, list[str]]:
-    """Embed images with a network: `measure` with one encoder.
+    """Embed images with one encoder; see `measure`.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def embed(
     Raises
     ------
     InputError
-        For images that are not patches, and an encoder that cannot be used.
+        If an image is not a patch, or the encoder cannot be used.
     """
     from ..encoders.registry import open_with
 
@@ -132,20 +132,20 @@ def device_of(name: Device | str) -> Device:
     try:
         return Device(name)
     except ValueError:
-        raise InputError(f"there is no device {name!r}; there are: {', '.join(Device)}.") from None
+        raise InputError(f"there is no device {name!r}; choose from: {', '.join(Device)}.") from None
 
 
 def kernels_to_compile(families: Sequence[FeatureFamily], device: Device) -> int:
-    """How many kernels have to be compiled before these families are measured; it takes a minute."""
+    """The number of kernels to compile before measuring these families, about a minute in all."""
     kernels = kernels_in(families)
     target, _ = choose(device)
     return 0 if target.compiled_before(kernels) else len(kernels)
 
 
 def kept_open(families: Sequence[FeatureFamily], threads: int, device: Device) -> OpenFamilies:
-    """Open families, or take them from the last few that were opened."""
-    described = [(family.name, family.described()) for family in families]
-    key = json.dumps([described, threads, device])
+    """Open families, or return them from the most recently opened sets."""
+    descriptions = [(family.name, family.describe()) for family in families]
+    key = json.dumps([descriptions, threads, device])
     with _opening:
         if key not in _opened:
             target, _ = choose(device)

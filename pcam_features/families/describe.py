@@ -1,4 +1,4 @@
-"""Describes each column from the definitions of the families: `pcam features` and docs/features.md."""
+"""Descriptions of columns, for `pcam features` and docs/features.md."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ A column is named `family__feature__region_plane_parameters`.
   alone decide the label, and `ring` the rest. `center_minus_ring` is the difference of the two.
 - **Planes** (see `pcam_features/families/planes.py`): {planes}.
 - **Directions**: a column that ends in `_mean` is the mean over directions; one that ends in `_range`
-  is the largest minus the smallest value. The ranges in the tables are those of the feature; the range
-  of a `_range` column begins at 0.
+  is the largest minus the smallest value. The tables give the range of the feature; the range of
+  a `_range` column starts at 0.
 
 No column changes when the patch is flipped or rotated by 90°.
 """
@@ -33,12 +33,24 @@ COLUMNS = ("feature", "meaning", "unit", "range", "on a constant region", "sourc
 
 
 def number(value: float) -> str:
-    """A bound of a range as text."""
+    """A bound of a range as text.
+
+    Examples
+    --------
+    >>> number(-0.5), number(float("inf"))
+    ('−0.5', '∞')
+    """
     return f"{value:.4g}".replace("inf", "∞").replace("-", "−")
 
 
 def column_row(family: Family, column: str) -> dict[str, Any]:
-    """The description of one column, as `pcam features --json` prints it."""
+    """The description of one column, as `pcam features --json` prints it.
+
+    Examples
+    --------
+    >>> column_row(FAMILIES["color"], "color__mean__patch_gray")["high"]
+    255
+    """
     feature = family.feature(column)
     low, high = family.limits(column)
     return {
@@ -53,12 +65,26 @@ def column_row(family: Family, column: str) -> dict[str, Any]:
 
 
 def family_of(name: str) -> Family:
-    """The family with this name or this column. Raises InputError if there is none."""
+    """Find the family of a name.
+
+    Parameters
+    ----------
+    name
+        The name of a family or of a column.
+
+    Raises
+    ------
+    InputError
+        If there is no such family or column; the message lists similar names.
+
+    Examples
+    --------
+    >>> family_of("color__mean__patch_gray").name
+    'color'
+    """
     family = FAMILIES.get(name.split("__", maxsplit=1)[0])
     if family is None and EMBEDDING.fullmatch(name.split("__", maxsplit=1)[0]):
-        raise InputError(
-            f"{name} is a column of an embedding; run pcam features {CNN} for a description."
-        )
+        raise InputError(f"{name} is a column of an embedding; pcam features {CNN} describes these.")
     if family is None or ("__" in name and name not in family.columns):
         from difflib import get_close_matches
 
@@ -102,7 +128,7 @@ def rows(name: str | None) -> list[dict[str, Any]]:
 
 
 def feature_table(family: Family) -> list[tuple[str, ...]]:
-    """The features of a family, with the entries of `COLUMNS`."""
+    """The features of a family: a row of texts for each, under the headings `COLUMNS`."""
     return [
         (f.name, f.meaning, f.unit, f"{number(f.low)} … {number(f.high)}", f.flat, f.source)
         for f in family.features
@@ -110,7 +136,7 @@ def feature_table(family: Family) -> list[tuple[str, ...]]:
 
 
 def grids(family: Family) -> list[tuple[list[str], list[str]]]:
-    """Groups of features with the same regions, planes and parameters, each with the list of these."""
+    """The features of a family in groups that share regions, planes and parameters, with these."""
     wheres: dict[str, list[str]] = {}
     for column in family.columns:
         _, feature, where = column.split("__")
@@ -127,12 +153,33 @@ def count(family: Family) -> str:
 
 
 def cell(text: str) -> str:
-    """Escape a text for a cell of a Markdown table."""
+    """Escape a text for a cell of a Markdown table.
+
+    Examples
+    --------
+    >>> cell("a|<b>")
+    'a\\\\|&lt;b>'
+    """
     return text.replace("|", "\\|").replace("<", "&lt;")
 
 
 def table(header: Iterable[str], body: Iterable[Iterable[str]]) -> str:
-    """A Markdown table."""
+    """A Markdown table.
+
+    Parameters
+    ----------
+    header
+        The heading of each column.
+    body
+        The cells of each row. They are escaped; headings are not.
+
+    Examples
+    --------
+    >>> print(table(["model", "AUC"], [["stack", "0.95"]]))
+    | model | AUC |
+    | --- | --- |
+    | stack | 0.95 |
+    """
     lines = [tuple(header), tuple("---" for _ in header), *(tuple(map(cell, row)) for row in body)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -182,6 +229,6 @@ def markdown() -> str:
 
 
 def title(family: Family) -> str:
-    """The first paragraph of the family's description, without its final period."""
+    """The first paragraph of a family's description, without its final period."""
     first: str = family.about.strip().split("\n\n")[0]
     return " ".join(first.split()).rstrip(".")

@@ -29,7 +29,7 @@ class FeatureFamily(Protocol):
         """The kernels that have to be compiled; none for a network."""
         ...
 
-    def described(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """The family's entry in a store's manifest."""
         ...
 
@@ -95,7 +95,7 @@ class Family:
         """The docstring of the family's module."""
         return sys.modules[self.kernel.measure.__module__].__doc__ or ""
 
-    def described(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """The family's entry in a store's manifest."""
         return {"version": self.version, "columns": list(self.columns)}
 

@@ -17,7 +17,7 @@ index", Mod. Pathol. 18, 2005 (pleomorphism).
 from __future__ import annotations
 
 from math import inf, pi, sqrt
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -77,32 +77,94 @@ CENTRALS = CHANGED
 PROPS = "skimage.measure.regionprops"
 INTENSITY = f"{PROPS}: mean_intensity"
 LONGEST = 4 * SIDE  # an upper bound of the axes of a nucleus
-# Measures of each nucleus: name, meaning, unit, low, high, source, and whether percentiles are columns.
+
+
+class Measure(NamedTuple):
+    """A measure with its range and its source; `ranked` says whether percentiles are columns."""
+
+    name: str
+    meaning: str
+    unit: str
+    low: float
+    high: float
+    source: str
+    ranked: bool = False
+
+
+# Measures of each nucleus.
 MEASURES = (
-    ("area", "area", "pixels", 0, SIDE**2, f"{PROPS}: area", True),
-    ("perimeter", "perimeter, by Crofton's formula in four directions", "pixels", 0, 3 * SIDE**2,
-     "skimage.measure.perimeter_crofton", False),
-    ("major", "major axis of the ellipse with the same moments", "pixels", 0, LONGEST,
-     f"{PROPS}: axis_major_length", False),
-    ("minor", "minor axis of that ellipse", "pixels", 0, LONGEST, f"{PROPS}: axis_minor_length", True),
-    ("eccentricity", "eccentricity of that ellipse", "1", 0, 1, f"{PROPS}: eccentricity", False),
-    ("solidity", "area / area of the convex hull of the pixels' corners", "1", 0, 1,
-     "scipy.spatial.ConvexHull", True),
-    ("form_factor", "4 pi area / perimeter²", "1", 0, 1.5, "skimage.measure.perimeter_crofton", False),
-    ("hematoxylin", "mean hematoxylin", "levels", 0, 255, INTENSITY, True),
-    ("eosin", "mean eosin", "levels", 0, 255, INTENSITY, False),
-    ("gray", "mean gray", "levels", 0, 255, INTENSITY, False),
-    ("red", "mean red", "levels", 0, 255, INTENSITY, False),
-    ("texture", "standard deviation of hematoxylin", "levels", 0, 127.5, "numpy.std", True),
-    ("contrast", "mean hematoxylin - mean hematoxylin two pixels outside the border",
-     "levels", -255, 255, "numpy", False),
-    ("neighbor", "distance to the nearest centroid of another nucleus; 96 if there is no other",
-     "pixels", 0, 2 * SIDE, "scipy.spatial.cKDTree", True),
-)  # fmt: skip
+    Measure("area", "area", "pixels", 0, SIDE**2, f"{PROPS}: area", ranked=True),
+    Measure(
+        "perimeter",
+        "perimeter, by Crofton's formula in four directions",
+        "pixels",
+        0,
+        3 * SIDE**2,
+        "skimage.measure.perimeter_crofton",
+    ),
+    Measure(
+        "major",
+        "major axis of the ellipse with the same moments",
+        "pixels",
+        0,
+        LONGEST,
+        f"{PROPS}: axis_major_length",
+    ),
+    Measure(
+        "minor",
+        "minor axis of that ellipse",
+        "pixels",
+        0,
+        LONGEST,
+        f"{PROPS}: axis_minor_length",
+        ranked=True,
+    ),
+    Measure("eccentricity", "eccentricity of that ellipse", "1", 0, 1, f"{PROPS}: eccentricity"),
+    Measure(
+        "solidity",
+        "area / area of the convex hull of the pixels' corners",
+        "1",
+        0,
+        1,
+        "scipy.spatial.ConvexHull",
+        ranked=True,
+    ),
+    Measure("form_factor", "4 pi area / perimeter²", "1", 0, 1.5, "skimage.measure.perimeter_crofton"),
+    Measure("hematoxylin", "mean hematoxylin", "levels", 0, 255, INTENSITY, ranked=True),
+    Measure("eosin", "mean eosin", "levels", 0, 255, INTENSITY),
+    Measure("gray", "mean gray", "levels", 0, 255, INTENSITY),
+    Measure("red", "mean red", "levels", 0, 255, INTENSITY),
+    Measure(
+        "texture",
+        "standard deviation of hematoxylin",
+        "levels",
+        0,
+        127.5,
+        "numpy.std",
+        ranked=True,
+    ),
+    Measure(
+        "contrast",
+        "mean hematoxylin - mean hematoxylin two pixels outside the border",
+        "levels",
+        -255,
+        255,
+        "numpy",
+    ),
+    Measure(
+        "neighbor",
+        "distance to the nearest centroid of another nucleus; 96 if there is no other",
+        "pixels",
+        0,
+        2 * SIDE,
+        "scipy.spatial.cKDTree",
+        ranked=True,
+    ),
+)
 N_MEASURES = len(MEASURES)
 PERIMETER, MAJOR, MINOR, ECCENTRICITY, FORM = 1, 2, 3, 4, 6  # positions among MEASURES
 STAIN, TEXTURE, CONTRAST, NEIGHBOR = 7, 11, 12, 13
-RANKED = tuple(measure[-1] for measure in MEASURES)
+RANKED = tuple(measure.ranked for measure in MEASURES)
 # Measures of each region: name, meaning, unit, low, high, source.
 SUMMARIES = (
     ("count", "nuclei", "1", 0, MOST, "skimage.measure.label"),
@@ -133,7 +195,7 @@ SUMMARIES = (
 WHOLE_PATCH = (
     ("threshold", "Otsu's threshold of the tissue", "levels", 0, 255, "skimage.filters.threshold_otsu"),
     ("separability", "variance between Otsu's two classes / variance", "1", 0, 1, "Otsu 1979: eta"),
-)  # fmt: skip
+)
 N_SUMMARIES = len(SUMMARIES)
 WHERE = tuple(2 * k + len(PERCENTILES) * sum(RANKED[:k]) for k in range(N_MEASURES + 1))
 SUMMARY = WHERE[N_MEASURES]  # position of the first summary among a region's columns
@@ -324,7 +386,8 @@ def measure(planes: Any, table: Any, ints: Any, floats: Any, work: Any, out: Any
     barrier()
 
 
-def _of_measure(measure: tuple[Any, ...]) -> list[Feature]:
+def _of_measure(measure: Measure) -> list[Feature]:
+    """The features of a measure over the nuclei of a region."""
     name, meaning, unit, low, high, source, ranked = measure
     mean = Feature(f"{name}_mean", f"{meaning}: mean", unit, low, high, "0", source)
     spread = "standard deviation"

@@ -13,11 +13,9 @@ from .segmentation import BOTTOM, HEMATOXYLIN, LEFT, RIGHT, START, STOP, TOP
 
 EOSIN, GRAY, RED = PLANES.index("eosin"), PLANES.index("gray"), PLANES.index("red")
 
-# The entries of a nucleus in its row of `ints`.
-(
-    AREA, X, Y, XX, YY, XY, EDGES, DIAGONALS, HULL,
-    H, E, G, R, HH, RIM, FLAGS,
-) = range(16)  # fmt: skip
+# The entries of a nucleus in its row of `ints`: geometry, then sums of levels, rim and flags.
+AREA, X, Y, XX, YY, XY, EDGES, DIAGONALS, HULL = range(9)
+H, E, G, R, HH, RIM, FLAGS = range(9, 16)
 STAIN_SUMS = H  # the first of the sums of levels, in the order of MEASURES
 WHOLE, CENTRAL, TOUCHING = 1, 2, 4
 

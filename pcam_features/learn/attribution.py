@@ -1,7 +1,8 @@
-"""Attribution: each column's share of the log-odds of the combined model.
+"""Attribution: the contribution of each column to the log-odds of the combined model.
 
-A base model attributes its own log-odds: trees by SHAP values, the kernel model by integrated
-gradients. Both add up to what they explain, so their weighted sum adds up to the combined log-odds.
+Each base model attributes its own log-odds: trees by SHAP values, the kernel model by integrated
+gradients. Both add up to the log-odds of the base model, so their weighted sum adds up to the combined
+log-odds.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from .manifest import Importance
 from .protocol import BaseModel
 from .stack import Stack
 
-SAMPLE = 2000  # patches, evenly spaced over the data, that importance is averaged over
+SAMPLE = 2000  # patches, evenly spaced in the data, over which importance is averaged
 
 
 def in_use(
@@ -38,7 +39,7 @@ def contributions(
     Parameters
     ----------
     models, stack
-        The model.
+        The base models, and how they are combined.
     values
         Features.
     rows
@@ -47,9 +48,9 @@ def contributions(
     Returns
     -------
     shares
-        Each column's share, float64 (rows, columns of all families).
+        The contribution of each column, float64 (rows, columns of all families).
     start
-        The log-odds without any share. Shares and start add up to the combined log-odds.
+        The log-odds before any contribution. `shares` and `start` add up to the combined log-odds.
     """
     taken = values.take(values.families, rows)
     shares, start = np.zeros(taken.shape), stack.intercept
@@ -61,9 +62,9 @@ def contributions(
 
 
 def gains(models: Mapping[str, BaseModel], stack: Stack, values: Values) -> np.ndarray:
-    """Each column's share of the gain of splits, (columns of all families,).
+    """The share of each column in the gain of splits, (columns of all families,).
 
-    Models count in proportion to their weights in the stack; without trees in use, all shares are 0.
+    Models count in proportion to their weights in the stack. If no trees are in use, all shares are 0.
     """
     shares = np.zeros(values.width(values.families))
     for model, weight, columns in in_use(models, stack, values):
@@ -84,18 +85,18 @@ def importance(
     Parameters
     ----------
     models, stack, values
-        The model and the features it was fitted on.
+        The model and the features that it was fitted on.
     columns
         The names of each family's columns.
 
     Returns
     -------
     table
-        A row per column: `column`, `family`, `gain` (its share of the gain of trees) and `contribution`
-        (by how much it moves a patch's log-odds up or down, averaged over SAMPLE patches).
+        A row per column: `column`, `family`, `gain` (its share in the gain of trees) and `contribution`
+        (its mean absolute contribution to the log-odds, over SAMPLE patches).
     families
-        The same for each family. A family's columns may move in opposite directions, so its
-        contribution is not the sum of theirs.
+        The same for each family. Contributions of columns may have opposite signs, so the contribution
+        of a family is not the sum of those of its columns.
     """
     rows = np.unique(np.linspace(0, values.rows - 1, min(SAMPLE, values.rows)).astype(int))
     moved, _ = contributions(models, stack, values, rows)

@@ -1,7 +1,8 @@
-"""Kernel ridge regression with a Gaussian kernel: smooth, with other errors than trees.
+"""Kernel ridge regression with a Gaussian kernel: a smooth model whose errors differ from trees'.
 
-Columns are standardized, and a patch is described by its likeness (the kernel) to some of the training
-patches, the landmarks. This is Nyström's approximation, exact if every training patch is a landmark.
+Columns are standardized. A patch is described by its likeness, the value of the kernel, to each of
+the landmarks: training patches drawn at random. This is Nyström's approximation of kernel ridge
+regression. It is exact if every training patch is a landmark.
 
 Sources: C. Saunders, A. Gammerman and V. Vovk, "Ridge regression learning algorithm in dual
 variables", ICML 1998; C. K. I. Williams and M. Seeger, "Using the Nyström method to speed up kernel
@@ -27,15 +28,15 @@ from .settings import PENALTY, WIDTH
 
 KIND = "kernel"
 LANDMARKS = 3000
-CLIP = 4.0  # deviations: one extreme column must not make a patch unlike all others
+CLIP = 4.0  # standard deviations: one extreme column must not make a patch unlike all others
 BLOCK = 4096  # rows at a time
-JITTER = 1e-12  # share of the trace added to the diagonal: landmarks may be copies or collinear
+JITTER = 1e-12  # share of the trace added to the diagonal, because landmarks may be copies or collinear
 NODES = 16  # Gauss-Legendre nodes on the path from the mean patch to a patch
 ARRAYS = {"landmarks": "<f4", "weights": "<f8"}
 
 
 def moments(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Each column's mean and standard deviation, float32 (columns,), and 1 for a constant's.
+    """The mean and standard deviation of each column, float32 (columns,); constant columns get 1.
 
     Blocks of rows are merged as in T. F. Chan, G. H. Golub and R. J. LeVeque, "Updating formulae and
     a pairwise algorithm for computing sample variances", 1979.
@@ -51,23 +52,39 @@ def moments(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         mean = mean + apart * len(block) / total
         rows = total
     scale = np.sqrt(squares / rows)
-    scale[scale <= 1e-6 * np.abs(mean)] = 1  # constant, but for rounding
+    scale[scale <= 1e-6 * np.abs(mean)] = 1  # constant except for rounding errors
     scale = scale.astype(np.float32)
     return mean.astype(np.float32), np.where(scale > 0, scale, np.float32(1))
 
 
 def standardize(values: Any, mean: Any, scale: Any) -> Any:
-    """Columns in deviations from their mean, within CLIP; float32, as `values` are."""
+    """Values less the mean, in standard deviations, clipped to ±CLIP; float32, as `values` are."""
     found = (values - mean) / scale
     np.clip(found, -CLIP, CLIP, out=found)
     return found
 
 
 def likeness(rows: Any, landmarks: Any, width: float) -> Any:
-    """exp(-width d²) of each row to each landmark (rows, landmarks), in the precision of both.
+    """The Gaussian kernel exp(-width d²) of rows and landmarks; d² is their mean squared difference.
 
-    Matches `sklearn.metrics.pairwise.rbf_kernel` with gamma = width / columns.
-    Both are arrays of NumPy, or of CuPy.
+    It equals `sklearn.metrics.pairwise.rbf_kernel` with gamma = width / columns.
+
+    Parameters
+    ----------
+    rows, landmarks
+        Standardized columns, (rows, columns) and (landmarks, columns), both of NumPy or both of CuPy.
+    width
+        The width of the kernel.
+
+    Returns
+    -------
+    array
+        (rows, landmarks), in the precision of the arguments.
+
+    Examples
+    --------
+    >>> likeness(np.zeros((1, 2)), np.array([[0.0, 0.0], [1.0, 1.0]]), 1.0).round(3)
+    array([[1.   , 0.368]])
     """
     found = rows @ landmarks.T
     found *= -2
@@ -80,7 +97,7 @@ def likeness(rows: Any, landmarks: Any, width: float) -> Any:
 
 @dataclass(frozen=True)
 class Sums:
-    """What some patches add to the normal equations, from likenesses to landmarks less `usual`."""
+    """The terms of some patches in the normal equations, from their likenesses less `usual`."""
 
     squares: np.ndarray  # float64 (landmarks, landmarks)
     sums: np.ndarray  # (landmarks,)
@@ -91,14 +108,14 @@ class Sums:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Landmarks, and each fold's sums: all that is needed to solve for the weights."""
+    """Landmarks and the sums of each fold, from which the weights are solved."""
 
     mean: np.ndarray
     scale: np.ndarray
     landmarks: np.ndarray
     landmark_fold: np.ndarray
-    usual: np.ndarray  # float32: each landmark's mean likeness to all of them
-    among: np.ndarray  # float64: the likeness of landmarks to each other
+    usual: np.ndarray  # float32 (landmarks,): the mean likeness of each landmark to all landmarks
+    among: np.ndarray  # float64 (landmarks, landmarks): the likeness of landmarks to each other
     folds: list[Sums]
     width: float
 
@@ -119,15 +136,15 @@ def prepare(
     Parameters
     ----------
     values, families
-        The columns.
+        The features, and the families whose columns are used.
     labels, fold
-        0 or 1, and the fold from 0, for each row: (rows,).
+        The label, 0 or 1, and the fold, from 0, of each row, (rows,).
     seed
         Seed of the draw of landmarks.
     width
         The kernel's width.
     landmarks
-        Their number; None uses LANDMARKS.
+        The number of landmarks; None uses LANDMARKS.
     xp
         The array module for likenesses: NumPy or CuPy.
     """
@@ -146,7 +163,7 @@ def prepare(
         rows_like = likeness(standardize(xp.asarray(block), *there[:2]), there[2], width)
         for k in np.unique(fold[rows]):
             own = np.flatnonzero(fold[rows] == k)
-            # Their eigenvalues span ten powers of ten: in float32 products of likenesses are useless.
+            # Eigenvalues span ten orders of magnitude, so float32 is too imprecise for these products.
             like = (rows_like[xp.asarray(own)] - there[3]).astype(np.float64)
             squares[k] += like.T @ like
             sums[k] += to_host(like.sum(axis=0))
@@ -159,15 +176,25 @@ def prepare(
 
 
 def to_host(array: Any) -> np.ndarray:
+    """An array of NumPy or CuPy in the memory of the host."""
     return np.asarray(array.get() if hasattr(array, "get") else array)
 
 
 def solve(ready: Prepared, penalty: float, without: int | None = None) -> tuple[np.ndarray, float]:
-    """Weights (landmarks,) and intercept from all folds, or from all `without` one.
+    """Solve for the weights, (landmarks,), and the intercept.
 
-    Minimizes sum (label - intercept - K w)² + penalty wᵀ L w, K being likenesses to landmarks and
-    L those among landmarks. Matches `sklearn.kernel_approximation.Nystroem` before `Ridge`. Landmarks
-    from the fold that is left out have no weight.
+    They minimize sum (label - intercept - K w)² + penalty wᵀ L w. K has the likenesses of patches to
+    landmarks, and L those among landmarks. This equals `sklearn.kernel_approximation.Nystroem` followed
+    by `Ridge`.
+
+    Parameters
+    ----------
+    ready
+        Landmarks and the sums of folds.
+    penalty
+        The penalty of weights.
+    without
+        A fold to leave out; its landmarks get no weight. None uses all folds.
     """
     kept = np.flatnonzero(ready.landmark_fold != (-1 if without is None else without))
     used = [one for k, one in enumerate(ready.folds) if k != without]
@@ -194,7 +221,7 @@ def across(
     penalty: float = PENALTY,
     xp: Any = np,
 ) -> np.ndarray:
-    """Out-of-fold log-odds, float64 (rows,): each fold's by the model of the other folds."""
+    """Out-of-fold log-odds, float64 (rows,): each fold is scored by the model of the other folds."""
     solved = [solve(ready, penalty, k) for k in range(len(ready.folds))]
     weights = xp.asarray(np.stack([weights for weights, _ in solved], axis=1))
     intercepts = np.array([intercept for _, intercept in solved])
@@ -208,7 +235,13 @@ def across(
 
 
 def log_odds(probability: np.ndarray) -> np.ndarray:
-    """Log-odds of a probability p fitted by least squares: 4 p - 2, the tangent at a half."""
+    """Log-odds of a probability p fitted by least squares: 4 p - 2, the tangent at one half.
+
+    Examples
+    --------
+    >>> log_odds(np.array([0.25, 0.5]))
+    array([-1.,  0.])
+    """
     return 4 * probability - 2
 
 
@@ -219,13 +252,13 @@ class NystroemRidge:
     Parameters
     ----------
     mean, scale
-        Of the training columns, float32 (columns,).
+        Mean and standard deviation of the training columns, float32 (columns,).
     landmarks
         Standardized patches, float32 (landmarks, columns).
     weights
-        Of the likeness to each landmark, float64 (landmarks,).
+        The weight of the likeness to each landmark, float64 (landmarks,).
     intercept
-        Added to the weighted likenesses.
+        The constant added to the weighted likenesses.
     kernel_width
         The width of the kernel; see WIDTH.
     """
@@ -239,19 +272,19 @@ class NystroemRidge:
 
     @property
     def width(self) -> int:
-        """Number of columns that the model takes."""
+        """The number of columns that the model takes."""
         return len(self.mean)
 
     @property
     def parameters(self) -> int:
-        """Number of learned numbers: means, scales, landmarks, weights, intercept and width."""
+        """The number of learned values: means, scales, landmarks, weights, intercept and width."""
         return sum(array.size for array in self.as_arrays().values())
 
     def as_arrays(self) -> dict[str, np.ndarray]:
         """The arrays that are stored.
 
-        `landmarks` has the mean, the scale and the landmarks as rows; `weights` the intercept, the
-        kernel's width and the weights.
+        The rows of `landmarks` are the mean, the scale and the landmarks. `weights` has the intercept,
+        the width of the kernel and the weights.
         """
         return {
             "landmarks": np.vstack([self.mean, self.scale, self.landmarks]),
@@ -260,13 +293,13 @@ class NystroemRidge:
 
     @classmethod
     def from_arrays(cls, landmarks: np.ndarray, weights: np.ndarray) -> NystroemRidge:
-        """The model of stored arrays. Raises ValueError if they are not those of such a model."""
+        """Restore a model from its arrays. Raises ValueError if they are invalid."""
         if landmarks.ndim != 2 or weights.shape != (len(landmarks),) or len(weights) < 3:
             raise ValueError("landmarks and weights of the kernel model do not match")
         if not (np.isfinite(landmarks).all() and np.isfinite(weights).all()):
-            raise ValueError("a number of the kernel model is not finite")
+            raise ValueError("the kernel model has a non-finite number")
         if (landmarks[1] <= 0).any() or (np.abs(landmarks[2:]) > CLIP).any() or weights[1] <= 0:
-            raise ValueError("a scale or a landmark of the kernel model is out of range")
+            raise ValueError("the kernel model has a scale, landmark or width out of range")
         intercept, width = map(float, weights[:2])
         return cls(landmarks[0], landmarks[1], landmarks[2:], weights[2:], intercept, width)
 
@@ -283,8 +316,8 @@ class NystroemRidge:
         """Integrated gradients of the log-odds, float64 (rows, width), and the mean patch's log-odds.
 
         M. Sundararajan, A. Taly and Q. Yan, "Axiomatic attribution for deep networks", ICML 2017. The
-        integral needs only the likenesses at points of the path from the mean patch, and these follow
-        from one product of patches and landmarks.
+        integral needs only the likenesses at points on the path from the mean patch, which follow from
+        one product of patches and landmarks.
         """
         rows = standardize(values, self.mean, self.scale).astype(np.float64)
         landmarks = self.landmarks.astype(np.float64)
@@ -305,16 +338,16 @@ class NystroemRidge:
         """None: a kernel model has no splits."""
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and deviation of the training columns, float32 (width,) each."""
+        """Mean and standard deviation of the training columns, float32 (width,) each."""
         return self.mean, self.scale
 
     @staticmethod
     def files(folder: Path, group: str) -> list[Path]:
-        """The files of a group's landmarks and weights."""
+        """The files of the landmarks and weights of a group."""
         return [array_path(folder, group, name) for name in ARRAYS]
 
     def save(self, folder: Path, group: str) -> None:
-        """Write the arrays, each file whole or not at all."""
+        """Write the arrays; each file appears only when it is complete."""
         for name, array in self.as_arrays().items():
             file = array_path(folder, group, name)
             with whole_file(file) as temporary, temporary.open("wb") as stream:
@@ -322,7 +355,7 @@ class NystroemRidge:
 
     @classmethod
     def load(cls, folder: Path, group: str) -> NystroemRidge:
-        """Read the arrays of a group. Raises InputError or ValueError if files hold anything else."""
+        """Read the arrays of a group. Raises InputError or ValueError if a file is invalid."""
         landmarks, weights = (
             parse_array(read_content(folder, array_path(folder, group, name)), dtype)
             for name, dtype in ARRAYS.items()
@@ -366,16 +399,17 @@ class NystroemRidge:
 
 @cache
 def _nodes() -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights of Gauss-Legendre quadrature on the interval from 0 to 1."""
     points, weights = np.polynomial.legendre.leggauss(NODES)
     return (points + 1) / 2, weights / 2
 
 
 def train(ready: Prepared, penalty: float = PENALTY) -> NystroemRidge:
-    """Fit the model of all patches."""
+    """Fit the model to all patches."""
     weights, intercept = solve(ready, penalty)
     return NystroemRidge(ready.mean, ready.scale, ready.landmarks, weights, intercept, ready.width)
 
 
 def array_path(folder: Path, group: str, name: str) -> Path:
-    """The file of one of a group's arrays."""
+    """The file of one array of a group."""
     return folder / group / f"{name}.npy"

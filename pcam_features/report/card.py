@@ -1,4 +1,4 @@
-"""Model cards: training data, protocol, scores, and what the model must not be used for."""
+"""Model cards: training data, protocol, scores, and uses that the model is not intended for."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from ..families.describe import table
 from ..learn.attribution import SAMPLE
 from ..learn.manifest import ModelManifest
 from ..sources.fitting import Fit
+from .markdown import escaped
 from .sentences import findings, score_rows
 
 NOT_FOR = (
-    "diagnosis, or any decision about a patient. This is no medical device; it serves to compare "
-    "methods on research data. The scores do not hold for scanners, stains, tissues or patch sizes "
-    "other than those of the training data."
+    "diagnosis, or any decision about a patient. It is not a medical device; its purpose is to compare "
+    "methods on research data. The scores do not apply to other scanners, stains, tissues or patch "
+    "sizes than those of the training data."
 )
 
 
 def card(manifest: ModelManifest) -> str:
-    """The card of a model, in Markdown.
+    """The card of a model in Markdown. Text from files is escaped, because notebooks render the card.
 
     The format is that of M. Mitchell et al., "Model cards for model reporting", FAT* 2019.
     """
@@ -34,43 +35,49 @@ def card(manifest: ModelManifest) -> str:
         for name, known in manifest.families.items()
     ]
     versions = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
+    data = (
+        f"{source.rows:,} patches, {source.positive:,} of them positive: split {source.split} of "
+        f"{source.path} ({source.kind}). {source.protocol}"
+    )
+    software = (
+        f"pcam {manifest.pcam_version} on {manifest.device}, {manifest.threads} threads, "
+        f"seed {manifest.seed}; {versions}"
+    )
     return "\n".join(
         [
-            "# A classical model of pcam",
+            "# Model card: classical model fitted with pcam",
             "",
-            "The probability that the center 32×32 of a 96×96 H&E patch contains tumor.",
+            "Predicts the probability that the center 32×32 of a 96×96 H&E patch contains tumor.",
             *sizes(manifest),
             "",
-            f"**Not for**: {NOT_FOR}",
+            f"**Not intended for**: {NOT_FOR}",
             "",
             "## Data and protocol",
             "",
-            f"- {source.rows:,} patches, {source.positive:,} of them positive: split "
-            f"{source.split} of {source.path} ({source.kind}). {source.protocol}",
-            f"- {folds.count} folds: {folds.protocol}.",
+            f"- {escaped(data)}",
+            f"- {folds.count} folds: {escaped(folds.protocol)}.",
             "",
             "## Out-of-fold scores",
             "",
             table(("model", "AUC", f"{LEVEL:.0%} interval, groups resampled", "weight"), scores),
             "",
-            *(f"- {sentence}" for sentence in findings(manifest)),
+            *(f"- {escaped(sentence)}" for sentence in findings(manifest)),
             "",
             "## Contribution of each family",
             "",
             table(("family", "columns", "contribution", "gain of trees"), families),
             "",
             "The contribution is how much a family changes the log-odds of a patch, up or down, "
-            f"averaged over {SAMPLE:,} patches, or all if there are fewer. `importance.parquet` has "
-            "the same for each column, `folds.parquet` the folds, and `out_of_fold.parquet` the "
+            f"averaged over {SAMPLE:,} patches, or over all if there are fewer. `importance.parquet` "
+            "has the same for each column, `folds.parquet` the folds, and `out_of_fold.parquet` the "
             "predictions of each model.",
             "",
-            "## Made with",
+            "## Software",
             "",
-            f"- pcam {manifest.pcam_version} on {manifest.device}, {manifest.threads} "
-            f"threads, seed {manifest.seed}; {versions}",
+            f"- {escaped(software)}",
             "- The same features, seed, versions, device and number of threads reproduce the model "
-            "byte by byte. Other processors or numbers of threads sum in another order, so that the "
-            "last digits may differ.",
+            "byte for byte. Other processors or numbers of threads add in another order, so the last "
+            "digits may differ.",
         ]
     )
 
@@ -80,4 +87,4 @@ def sizes(manifest: ModelManifest) -> list[str]:
     if manifest.source.source.fit is None:
         return []
     fit = Fit.from_dict(manifest.source.source.fit)
-    return ["", f"The training data were of another size: {fit.sentence()}."]
+    return ["", f"The training patches had another size: {fit.sentence()}."]

@@ -1,7 +1,7 @@
-"""The charts of a report, as plotly.js takes them: plain dictionaries of data and layout.
+"""The charts of a report as plotly.js takes them: plain dictionaries of data and layout.
 
-The colors are those of M. Okabe and K. Ito, which color-blind people can tell apart; text has the color
-of the page.
+The colors are those of M. Okabe and K. Ito, which color-blind people can distinguish. Text has the
+color of the page.
 """
 
 from __future__ import annotations

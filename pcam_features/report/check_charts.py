@@ -117,8 +117,8 @@ def slide_stain(parts: Sequence[CheckedSplit]) -> Chart | None:
         return None
     figure = {"data": data, "layout": layout(460, "mean hematoxylin", "mean eosin")}
     caption = (
-        "Each point is a slide, larger for more patches. Slides far apart were stained or scanned "
-        "differently."
+        "Each point is a slide; larger points have more patches. Slides that are far apart were "
+        "stained or scanned differently."
     )
     columns = ("slide", "patches", "hematoxylin", "eosin")
     return Chart("stain", "Stain by slide", caption, figure, columns, rows)
@@ -142,8 +142,8 @@ def patch_stain(parts: Sequence[CheckedSplit]) -> Chart:
             rows.append((name, f"{len(own):,}", *(f"{one:.1f}" for one in middle)))
     figure = {"data": data, "layout": layout(460, "mean hematoxylin", "mean eosin")}
     caption = (
-        f"Each point is a patch, at most {POINTS:,} of a class, because slides are unknown. The table "
-        "has medians."
+        f"Each point is a patch (at most {POINTS:,} of each class), because slides are unknown. The "
+        "table gives medians."
     )
     columns = ("class", "patches", "hematoxylin", "eosin")
     return Chart("stain", "Stain", caption, figure, columns, rows)
@@ -174,12 +174,14 @@ def slide_sizes(parts: Sequence[CheckedSplit]) -> Chart | None:
     if not data:
         return None
     figure = {"data": data, "layout": layout(340, "slides, the largest first", "patches")}
-    caption = f"Large slides weigh more in a score than small ones. At most {SLIDES} are shown."
+    caption = (
+        f"Large slides have more weight in a score than small ones. At most {SLIDES} slides are shown."
+    )
     return Chart("sizes", "Patches of each slide", caption, figure, ("slide", "patches"), rows)
 
 
 def drifts(found: Sequence[Drift]) -> Chart:
-    """How far splits are from the first."""
+    """The distance of each split from the first."""
     names = list(found[0].apart)
     data: list[Figure] = [
         {

@@ -45,7 +45,7 @@ def page(result: CheckResult, pictures: CheckPictures) -> str:
     if result.drifts:
         made.section("drift", "Drift", made.show(charts.drifts(result.drifts)))
     made.section("mean", "Mean patches", paragraph(MEANS), mean_patches(pictures.means))
-    made.section("sheets", "Patches of each class", paragraph(SAMPLE), sheets(pictures.sheets))
+    made.section("sheets", "Sample of each class", paragraph(SAMPLE), sheets(pictures.sheets))
     if pictures.unusual:
         made.section("odd", "Patches to inspect", unusual(pictures.unusual))
     made_with = f"Made with pcam {result.pcam_version} from {result.source}."
@@ -55,8 +55,8 @@ def page(result: CheckResult, pictures: CheckPictures) -> str:
 
 
 MEANS = (
-    "The mean of all patches of a class. Classes that differ here can be told apart without looking at "
-    "the tissue."
+    "The mean of all patches of a class. If the classes differ here, they can be told apart by "
+    "brightness or color alone."
 )
 SAMPLE = "A random sample. The square marks the center, which decides the label."
 

@@ -1,4 +1,4 @@
-"""The report of a comparison: one self-contained HTML file, charts drawn by Plotly, which is in it."""
+"""The report of a comparison: one self-contained HTML file that includes Plotly for its charts."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def write(path: Path, result: Comparison, exhibits: Exhibits, *, published: bool
     result
         The comparison.
     exhibits
-        What is shown beside the scores.
+        The curves, patches and model that are shown beside the scores.
     published
-        Whether to show scores that others have published.
+        Whether to show scores published by others.
     """
     write_text(path, page(result, exhibits, published=published))
 
@@ -86,7 +86,7 @@ def patches(shown: Gallery, result: Comparison) -> list[str]:
     if len(result.models) == 1:
         sentence = "Patches whose predicted probability is farthest from the label."
     else:
-        sentence = "Patches whose ranks differ most when each model ranks all patches."
+        sentence = "Patches whose ranks differ most between models, when each model ranks all patches."
     square = " The square marks the center, which decides the label."
     return [paragraph(sentence + square), paragraph(shown.problem), gallery(shown)]
 
@@ -124,7 +124,7 @@ def differences_chart(result: Comparison) -> Chart:
     )
     caption = (
         "Both models of a pair are scored on the same resamples. An interval that excludes 0 shows a "
-        "difference, before p-values are adjusted for the number of pairs."
+        "difference, before adjustment for the number of pairs."
     )
     if margin is not None:
         caption += f" Dotted: the non-inferiority margin of {margin:g}."
@@ -157,7 +157,7 @@ def curve_charts(curves: Sequence[ModelCurves], result: Comparison) -> list[Char
         Chart(
             "roc",
             "ROC",
-            f"Sensitivity against false positive rate. {band}",
+            f"Sensitivity against the false positive rate. {band}",
             charts.curve_figure(roc, "false positive rate", "sensitivity"),
             ("false positive rate", *names),
             curve_rows([model.roc for model in curves]),
@@ -173,7 +173,7 @@ def curve_charts(curves: Sequence[ModelCurves], result: Comparison) -> list[Char
         Chart(
             "reliability",
             "Reliability",
-            "The share of positives against the predicted probability; larger points are more patches.",
+            "The share of positives against the predicted probability. Larger points: more patches.",
             charts.reliability_figure(curves),
             ("model, probability", "positive", "patches"),
             reliability,
@@ -182,14 +182,14 @@ def curve_charts(curves: Sequence[ModelCurves], result: Comparison) -> list[Char
 
 
 def agreement_chart(result: Comparison) -> Chart:
-    """How far the models agree."""
+    """The agreement of the models."""
     agreement = result.agreement
     names = agreement.models
     rows = [
         (
             f"{names[a]} and {names[b]}",
             known(agreement.spearman[a][b], "constant"),
-            known(agreement.kappa[a][b], "one class only"),
+            known(agreement.kappa[a][b], "one class"),
         )
         for a in range(len(names))
         for b in range(a + 1, len(names))
@@ -197,7 +197,7 @@ def agreement_chart(result: Comparison) -> Chart:
     return Chart(
         "agreement",
         "Rank correlation of the models",
-        "Spearman's correlation of probabilities. The table also has Cohen's kappa of classifications.",
+        "Spearman's correlation of probabilities. The table also has Cohen's kappa of classes.",
         charts.agreement_figure(agreement),
         ("pair", "Spearman", "kappa"),
         rows,
@@ -205,7 +205,7 @@ def agreement_chart(result: Comparison) -> Chart:
 
 
 def known(value: float | None, otherwise: str) -> str:
-    """A value as text, or what to write without one."""
+    """A value as text, or `otherwise` if it is None."""
     return otherwise if value is None else f"{value:.3f}"
 
 
@@ -228,14 +228,14 @@ def parts(result: Comparison, show: Show) -> list[str]:
 
 
 def model_charts(model: ModelManifest) -> list[Chart]:
-    """The base models of the classical model, and what it relies on."""
+    """The scores of the base models, and the contribution of each family."""
     scores = model.out_of_fold_auc
     contributions = {name: record.contribution for name, record in model.importance.items()}
     return [
         Chart(
             "ablation",
             "Each group of families alone, and combined",
-            "Out-of-fold AUC on the model's training patches, with intervals from resampled groups.",
+            "Out-of-fold AUC on the training patches, with intervals from resampled groups.",
             charts.forest(list(scores), ("out of fold", list(scores.values())), None, "AUC"),
             ("model", "AUC", "interval"),
             [(name, f"{score.value:.4f}", span(score)) for name, score in scores.items()],
@@ -243,7 +243,7 @@ def model_charts(model: ModelManifest) -> list[Chart]:
         Chart(
             "families",
             "Contribution of each family",
-            "How much each family changes the log-odds of a patch, up or down, on average.",
+            "The mean absolute change that each family makes to the log-odds of a patch.",
             charts.families_figure(contributions),
             ("family", "log-odds"),
             [(name, f"{contribution:.3f}") for name, contribution in contributions.items()],
@@ -252,7 +252,7 @@ def model_charts(model: ModelManifest) -> list[Chart]:
 
 
 def made_with(model: ModelManifest) -> str:
-    """What the classical model was made from."""
+    """The data, folds and versions of the classical model, in a sentence."""
     versions = ", ".join(f"{name} {version}" for name, version in model.versions.items())
     return (
         f"The classical model was fitted on {model.source.rows:,} patches of "
@@ -269,14 +269,14 @@ def protocol(result: Comparison, model: ModelManifest | None) -> str:
         f"{one.name}: {', '.join(one.files) if one.files else 'from memory'}" for one in result.models
     )
     sentences = [
-        f"Intervals have a nominal coverage of {result.level:.0%}. They are from "
+        f"Intervals have a nominal coverage of {result.level:.0%}. They are computed from "
         f"{result.resamples:,} bootstrap resamples of {result.resampled_over}, stratified by whether "
-        "they hold positive patches: Student's t with the spread of the resamples, for proportions on "
-        "the log-odds scale. DeLong's intervals take patches as independent.",
-        "A model with several seeds is scored by the mean over its seeds; their spread is listed "
-        "separately.",
-        f"Balanced accuracy is at each model's threshold: {thresholds}. The calibration error has no "
-        "interval, because it is larger on every resample.",
+        "these contain positive patches: Student's t with the standard deviation of the resamples, on "
+        "the log-odds scale for proportions. DeLong's intervals assume that patches are independent.",
+        "The score of a model with several seeds is the mean of the scores of its seeds; their spread "
+        "is listed separately.",
+        f"Balanced accuracy is computed at each model's threshold: {thresholds}. The calibration error "
+        "has no interval, because resampling inflates it.",
         f"Made with pcam {result.pcam_version} on {date.today()}, seed {result.seed}.",
         f"Predictions: {files}.",
     ]

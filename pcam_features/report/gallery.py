@@ -1,4 +1,4 @@
-"""The patches of a comparison's report: what each model predicts, and why."""
+"""The patches in the report of a comparison, with predictions and their reasons."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def card(patch: PatchExhibit) -> str:
 
 
 def reason(why: Reasons) -> str:
-    """What moved the classical model's prediction, as HTML."""
+    """The families and columns with the largest contribution to the prediction, as HTML."""
     families = ", ".join(f"{name} {share:+.2f}" for name, share in list(why.families.items())[:SHARES])
     columns = "".join(
         f"<li>{escape(one.meaning)}: {one.deviations:+.1f} standard deviations from the training mean, "

@@ -1,6 +1,7 @@
-"""What all HTML pages of pcam share.
+"""The frame of all HTML pages of pcam.
 
-A page is one self-contained file that loads nothing, for light and dark screens, phones and print.
+A page is one self-contained file that loads nothing from the network. It suits light and dark screens,
+phones and print.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A comparison in Markdown."""
+"""Markdown: a comparison, and untrusted text."""
 
 from __future__ import annotations
 
@@ -8,9 +8,38 @@ from ..families.describe import table
 from . import tables
 
 
+def escaped(text: str) -> str:
+    """Text on one line of Markdown, in which names from files form neither HTML elements nor links.
+
+    Parameters
+    ----------
+    text
+        Plain text, such as the path of a source.
+
+    Returns
+    -------
+    str
+        The text with HTML elements and links escaped, and line breaks as spaces.
+
+    Examples
+    --------
+    >>> escaped("<b>a</b> [link](b)")
+    '&lt;b>a&lt;/b> \\\\[link](b)'
+    """
+    return " ".join(text.split()).replace("<", "&lt;").replace("[", "\\[")
+
+
 def markdown(result: Comparison, *, published: bool) -> str:
-    """The verdict, its tables and notes."""
-    blocks = [f"**{result.verdict}**", table(*tables.models(result))]
+    """A comparison in Markdown: its verdict, tables and notes.
+
+    Parameters
+    ----------
+    result
+        The comparison.
+    published
+        Whether to add scores published by others.
+    """
+    blocks = [f"**{escaped(result.verdict)}**", table(*tables.models(result))]
     if result.differences:
         blocks.append(table(*tables.differences(result)))
     blocks.append(table(*tables.metrics(result)))
@@ -18,8 +47,8 @@ def markdown(result: Comparison, *, published: bool) -> str:
     if costs is not None:
         blocks.append(table(*costs))
     blocks += [table(*tables.part(one, result.names)) for one in result.parts if one.groups]
-    blocks += tables.part_notes(result)
-    blocks += [f"- {note}" for note in tables.notes(result)]
+    blocks += map(escaped, tables.part_notes(result))
+    blocks += [f"- {escaped(note)}" for note in tables.notes(result)]
     if published:
         blocks += [NOTE, table(*tables.published())]
     blocks.append(f"Made with pcam {result.pcam_version}, seed {result.seed}.")

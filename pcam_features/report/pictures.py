@@ -1,4 +1,4 @@
-"""Patches as pictures in an HTML page."""
+"""Pictures of patches in an HTML page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The result of a fit, in sentences and cells of text."""
+"""Sentences and table cells on the result of a fit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def weights_of(manifest: ModelManifest) -> dict[str, float]:
 
 
 def score_rows(manifest: ModelManifest) -> list[tuple[str, str, str, str]]:
-    """Name, AUC, its interval and the weight of each base model and of all combined."""
+    """Name, AUC, interval and weight of each base model and of the combined model."""
     weights = weights_of(manifest)
     return [
         (name, f"{score.value:.4f}", span(score), f"{weights[name]:.3f}" if name in weights else "")
@@ -45,28 +45,26 @@ def combination(manifest: ModelManifest) -> list[str]:
     aucs = ", ".join(f"{CHOICES[name]} {auc:.4f}" for name, auc in manifest.candidates.items())
     simpler = "" if choice == "stack" else "; stacking does not improve on it"
     return [
-        f"combined is {used}; cross-validated AUC: {aucs}{simpler}",
-        "the AUC of combined in the table repeats this choice and the calibration within each fold: it "
-        "is the one to report",
+        f"the combined model is {used}; cross-validated AUC: {aucs}{simpler}",
+        "the AUC of combined in the table repeats this choice and the calibration within each fold, so "
+        "it is the AUC to report",
     ]
 
 
 def calibrating(manifest: ModelManifest) -> str:
-    """What calibration changed."""
+    """The effect of calibration, in a sentence."""
     before, after = manifest.calibration.before, manifest.calibration.after
     changes = (
         f"Brier score {before.brier:.4f} → {after.brier:.4f}, "
         f"log loss {before.log_loss:.4f} → {after.log_loss:.4f}, "
         f"calibration error {before.ece:.4f} → {after.ece:.4f}"
     )
-    unused = (
-        "" if manifest.stack.is_calibrated else "; it does not help, so the model is not calibrated"
-    )
+    unused = "" if manifest.stack.is_calibrated else "; calibration does not help and is left out"
     return f"cross-validated calibration, before → after, lower is better: {changes}{unused}"
 
 
 def searched(search: dict[str, SearchRecord]) -> list[str]:
-    """What a search for settings found, and whether its result is used."""
+    """The result of each search for settings, and whether it is used, in sentences."""
     sentences = [
         f"settings search for {kind} ({record.trials} trials, mean AUC over folds, all families): "
         f"defaults {record.default:.4f}, best {record.best:.4f}, nested {record.nested:.4f}: "
@@ -81,5 +79,11 @@ def searched(search: dict[str, SearchRecord]) -> list[str]:
 
 
 def span(estimate: Estimate, sign: str = "") -> str:
-    """An interval in brackets."""
+    """An interval in brackets.
+
+    Examples
+    --------
+    >>> span(Estimate(0.02, -0.01, 0.05), "+")
+    '[-0.0100, +0.0500]'
+    """
     return f"[{estimate.low:{sign}.4f}, {estimate.high:{sign}.4f}]"

@@ -44,7 +44,7 @@ def models(result: Comparison) -> Table:
 
 
 def seeds(spread: SeedSpread) -> str:
-    """The number of seeds and the standard deviation of their AUC."""
+    """The number of seeds and the standard deviation of their AUCs."""
     if spread.deviation is None:
         return "1 seed"
     return f"{spread.count} seeds, SD {spread.deviation:.4f}"
@@ -104,7 +104,7 @@ def differences(result: Comparison) -> Table:
 
 
 def costs(result: Comparison) -> Table | None:
-    """What the models cost, as far as it is known; None if nothing is."""
+    """The known costs of the models; None if none is known."""
     known = [name for name in FIELDS if any(name in model.cost for model in result.models)]
     if not known:
         return None
@@ -137,18 +137,18 @@ def part(result: PartResult, names: Sequence[str]) -> Table:
 
 
 def left_out(result: PartResult) -> str:
-    """Which groups have no AUC, in a sentence; empty if all have one."""
+    """The groups without an AUC, in a sentence; empty if all have one."""
     out = result.left_out
     if not out.groups:
         return ""
     return (
-        f"Left out: {out.groups:,} {result.name}(s) with {out.patches:,} patches, which have fewer "
-        f"than {LEAST} patches of a class ({out.of_one_class:,} of them have one class only)."
+        f"Left out: {out.groups:,} {result.name}(s) with {out.patches:,} patches, because each has "
+        f"fewer than {LEAST} patches of a class ({out.of_one_class:,} of them have only one class)."
     )
 
 
 def slower(result: Comparison) -> list[str]:
-    """How long predictions take with one model compared to another, for the pairs of interest."""
+    """The relative prediction time of the models of each pair of interest, in sentences."""
     rate = {model.name: model.cost.get("predict_patches_per_second", 0) for model in result.models}
     device = {model.name: model.cost.get("predict_device") for model in result.models}
     sentences = []
@@ -176,7 +176,7 @@ def copies(result: WithoutCopies) -> str:
 
 
 def part_notes(result: Comparison) -> list[str]:
-    """What else there is to say of parts, in sentences."""
+    """Notes on subgroups, in sentences."""
     sentences = [left_out(one) for one in result.parts]
     if result.without_copies is not None:
         sentences.append(copies(result.without_copies))
@@ -184,12 +184,12 @@ def part_notes(result: Comparison) -> list[str]:
 
 
 def published() -> Table:
-    """Scores that others have published."""
+    """Scores published by others."""
     return PublishedScore._fields, [tuple(score) for score in SCORES]
 
 
 def notes(result: Comparison) -> list[str]:
-    """What a reader needs to know of the numbers."""
+    """Notes that a reader needs to interpret the numbers."""
     sentences = [
         f"{result.patches:,} patches, {result.positive:,} positive. Resampled: {result.protocol}."
     ]
@@ -197,7 +197,7 @@ def notes(result: Comparison) -> list[str]:
     constant = [model.name for model in result.models if model.resampled.low == model.resampled.high]
     if constant:
         sentences.append(
-            f"The AUC of {', '.join(constant)} is the same on every resample: its interval is not "
+            f"The AUC of {', '.join(constant)} is the same on every resample, so its interval is not "
             "meaningful."
         )
     if result.pairs_declared:
@@ -205,15 +205,15 @@ def notes(result: Comparison) -> list[str]:
             "Pairs were declared beforehand; p-values are adjusted for their number (Holm)."
         )
     elif len(result.differences) > 1:
-        sentences.append("No pair was declared beforehand: p-values are adjusted for all pairs (Holm).")
+        sentences.append("No pair was declared beforehand; p-values are adjusted for all pairs (Holm).")
     if result.margin is not None:
         sentences.append(
-            f"A is not inferior to B if the interval of A − B lies above −{result.margin:g}."
+            f"Model A is not inferior to B if the interval of A − B lies above −{result.margin:g}."
         )
     if len(result.models) > 1:
         agreed = result.agreement
         sentences.append(
-            f"At their thresholds, all models are right on {agreed.all_right:,} patches and all are "
-            f"wrong on {agreed.all_wrong:,}."
+            f"At their thresholds, all models classify {agreed.all_right:,} patches correctly and "
+            f"{agreed.all_wrong:,} incorrectly."
         )
     return sentences

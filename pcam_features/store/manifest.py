@@ -35,7 +35,7 @@ class Stored(Protocol):
     def name(self) -> str: ...
     @property
     def columns(self) -> tuple[str, ...]: ...
-    def described(self) -> dict[str, Any]: ...
+    def describe(self) -> dict[str, Any]: ...
     def computed_on(self, device: str) -> str: ...
 
 
@@ -109,7 +109,7 @@ class FamilyRecord:
     @classmethod
     def of(cls, family: Stored) -> FamilyRecord:
         """The record of a family that can be computed."""
-        return cls.from_fields(family.name, Fields(family.described(), family.name))
+        return cls.from_fields(family.name, Fields(family.describe(), family.name))
 
     @classmethod
     def from_fields(cls, name: str, known: Fields) -> FamilyRecord:
@@ -392,7 +392,7 @@ def added_families(
     """The records of families to add. Raises InputError for one stored with other parameters."""
     records = {}
     for family in families:
-        if not may_be_stored(family.name, family.described()):
+        if not may_be_stored(family.name, family.describe()):
             raise InputError(f"a store cannot hold a family named {family.name}; rename the encoder.")
         now = FamilyRecord.of(family)
         before = known.families.get(family.name, now)

@@ -167,7 +167,7 @@ def test_mechanics_images_of_other_sizes_need_fit(synthetic_batch: np.ndarray) -
     parts = large.reshape(4, 2, 96, 2, 96, 3).swapaxes(2, 3).reshape(-1, 96, 96, 3)
     means = pcam.features(parts, families="color").to_numpy().reshape(4, 4, -1).mean(axis=1)
     np.testing.assert_allclose(tiles, means, rtol=1e-5, atol=1e-6)
-    with pytest.raises(pcam.InputError, match="image 1 is 96×96 pixels and the first is 192×192"):
+    with pytest.raises(pcam.InputError, match="image 1 is 96×96 pixels, but the first is 192×192"):
         pcam.features([large[0], synthetic_batch[0]], families=FEW, fit="resize")
     with pytest.raises(pcam.InputError, match="needs fit="):
         pcam.features(large, families=FEW, mpp=0.5)

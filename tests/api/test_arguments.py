@@ -44,7 +44,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "long path": (lambda: pcam.open_store("x" * 5000), "a long text, which cannot be a path"),
     "zero byte": (lambda: pcam.open_model("a\0b"), "cannot be a path"),
     "empty path": (lambda: pcam.fit("store", ""), "store= |path= is '', which cannot"),
-    "features of a number": (lambda: pcam.features(5), "images are an array.* not int"),
+    "features of a number": (lambda: pcam.features(5), "images must be an array.* not int"),
     "fit on an array": (lambda: pcam.fit(ARRAY, "model"), "store= is of type ndarray; give a feature"),  # type: ignore[arg-type]
     "two folds": (lambda: fitted(folds=2), "folds= is 2; give a whole number from 3 to 20"),
     "no folds": (lambda: fitted(folds=0), "folds= is 0; give"),
@@ -74,7 +74,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "folds_from": (lambda: fitted(folds_from=5), "folds_from= is 5; give the path of a model"),
     "array of one text": (
         lambda: pcam.features(np.array("a.png")),
-        "images are an array.*, not ndarray",
+        "images must be an array.*, not ndarray",
     ),
     "zero byte in a list": (lambda: pcam.features(["a\0.png"], families="color"), "cannot be the path"),
     "zero byte in a path": (lambda: pcam.features("a\0.png"), "images= is .* cannot be a path"),
@@ -82,7 +82,10 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: compared(resamples=100).report("a.html", model=5),
         "model= is 5; give a model or",
     ),
-    "unequal lists": (lambda: pcam.compare(TRUTH, {"a": [[0.1], [0.2, 0.3]]}), "unequal length; give"),
+    "unequal lists": (
+        lambda: pcam.compare(TRUTH, {"a": [[0.1], [0.2, 0.3]]}),
+        "different lengths; give",
+    ),
     "resamples": (lambda: compared(resamples=99), "resamples= is 99; give .* from 100 to 1,000,000"),
     "specificity": (lambda: compared(specificity=95), "specificity= is 95; give a number from 0 to 1"),
     "margin": (lambda: compared(margin=0), "margin= is 0; give a number from 1e-06 to 0.5"),

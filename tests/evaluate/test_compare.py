@@ -87,7 +87,7 @@ def spoil(table: pd.DataFrame, how: str) -> pd.DataFrame:
         ("missing", "1 of its ids are missing"),
         ("extra", "1 are not in it"),
         ("duplicate", "more than once"),
-        ("constant", "nothing to compare"),
+        ("constant", "cannot be compared"),
         ("labels", "give probabilities"),
         ("nan", "not a probability"),
         ("large", "not a probability"),
@@ -196,8 +196,8 @@ def test_mechanics_what_cannot_be_told_apart_is_refused(pcam: Run, tables: Path)
     for words, said in (
         ((tables / "twice.csv",), "two columns label"),
         ((good, f"x={tables / '..' / tables.name / 'good.csv'}"), "given twice"),
-        ((tables / "q\x1b[31m.csv",), "not plain text"),
-        ((good, *validation), "are among those compared"),
+        ((tables / "q\x1b[31m.csv",), "unprintable characters"),
+        ((good, *validation), "are also compared"),
         ((good, f"y={','.join(str(tables / f'seed_{k}.csv') for k in range(40))}"), "does not exist"),
         ((good, "--report", tables), "cannot be written"),
         ((good, "--report", good / "x.html"), "cannot be written"),
@@ -262,7 +262,7 @@ def test_mechanics_groups_of_a_table_and_slides_of_one_class(pcam: Run, tables: 
     one_slide.to_csv(tables / "one.csv", index=False)
     refused = pcam(*run, f"{tables / 'one.csv'}:wsi")
     assert (refused.code, refused.out) == (2, "")
-    assert "all positive patches are of one slide" in refused.err
+    assert "all positive patches are from one slide" in refused.err
 
 
 def test_mechanics_costs_stand_beside_predictions(pcam: Run, tables: Path) -> None:

@@ -168,9 +168,11 @@ def test_mechanics_resampling_is_paired_and_seeded() -> None:
 
 
 def test_mechanics_hopeless_resampling_is_refused() -> None:
-    with pytest.raises(InputError, match="all positive patches are of one slide"):
+    with pytest.raises(
+        InputError, match="only 1 patch is positive; intervals need positive patches from"
+    ):
         stratify(np.array([1] + [0] * 30), np.arange(31))
-    with pytest.raises(InputError, match="all negative patches are of one slide"):
+    with pytest.raises(InputError, match="all negative patches are from one slide"):
         stratify(np.array([1, 1, 0, 0]), np.array([0, 1, 2, 2]))
 
 

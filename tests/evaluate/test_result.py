@@ -176,8 +176,8 @@ def test_mechanics_bad_predictions_in_memory_are_told_as_those_of_files(folder: 
         (good.iloc[1:], "1 of its ids are missing, the first p000,"),
         (pd.concat([good, pd.Series({"q": 0.5})]), "1 are not in it"),
         (pd.concat([good, good.iloc[:1]]), "has the id p000 more than once"),
-        (good * 0 + 0.5, "are all 0.5: there is nothing to compare"),
-        (good.round(), "hold bare labels"),
+        (good * 0 + 0.5, "are all 0.5; a constant prediction cannot be compared"),
+        (good.round(), "hold only 0 and 1"),
         (changed(good, np.nan), "row 3: nan for p003 is not a probability"),
         (changed(good, 1.7), "row 3: 1.7 for p003 is not a probability"),
         (changed(good, "tumor"), "row 3: 'tumor' for p003 is not a probability"),
@@ -198,7 +198,7 @@ def test_mechanics_bad_predictions_in_memory_are_told_as_those_of_files(folder: 
     for models, words in (
         ({}, "no models"),
         ({"": good}, "name is empty"),
-        ({"\x1b": good}, "plain text"),
+        ({"\x1b": good}, "unprintable"),
     ):
         with pytest.raises(InputError, match=words):
             gather(Path("truth.csv"), models)
@@ -210,14 +210,14 @@ def test_mechanics_bad_truth_and_slides_in_memory_are_told(folder: Path) -> None
     for given, words in (
         (changed(truth, np.nan), "truth, row 3: the label of p003 is nan, not 0 or 1"),
         (changed(truth, 0.5), "truth, row 3: the label of p003 is 0.5, not 0 or 1"),
-        (truth * 0, "one class only"),
+        (truth * 0, "has only one class"),
         (truth.to_numpy(), "truth is an array and has no ids"),
         (truth.rename("class").to_frame(), "truth has no column label; it has: class"),
     ):
         with pytest.raises(InputError, match=words):
             gather(given, models)
     for slides in ({"q": "s1"}, pd.Series({"q": np.nan, "r": ""})):
-        with pytest.raises(InputError, match="none of the truth's ids is in the slide table"):
+        with pytest.raises(InputError, match="slide table has none of the truth's ids"):
             gather(truth, models, slides=slides)
     unknown = gather(truth, models, slides=pd.Series({"p000": np.nan, "p001": ""}))
     assert not any(unknown.slides)

@@ -135,7 +135,7 @@ SHAPE_CASES: dict[str, tuple[Callable[[np.ndarray], Any], str]] = {
     "gray": (lambda a: a[..., 0], r"shape \(1, 2, 96, 96\)"),
     "two channels": (lambda a: a[..., :2], r"shape \(2, 96, 96, 2\)"),
     "list of batches": (lambda a: [a, a], r"image 0 has the shape \(2, 96, 96, 3\)"),
-    "numbers": (lambda a: [1, 2], "image 0 is neither an array, a PIL image nor a path: int"),
+    "numbers": (lambda a: [1, 2], "image 0 must be an array, a PIL image nor a path: int"),
     "a number": (lambda a: 7, "not int"),
     "CMYK PIL": (lambda a: [Image.fromarray(a[0]).convert("CMYK")], "image 0 is a CMYK image"),
     "small PIL": (lambda a: [Image.fromarray(a[0, :50, :50])], "the size of image 0 is 50×50"),

@@ -203,7 +203,14 @@ def test_mechanics_a_picture_of_other_patches_is_not_shown(
 def test_mechanics_the_card_says_what_matters(pcam: Run, model_folder: Path) -> None:
     result = pcam("model", model_folder)
     assert result.code == 0, result.err
-    for word in ("no medical device", "leakage gap", "calibration", "240 patches", "seed 0", "xgboost"):
+    for word in (
+        "not a medical device",
+        "leakage gap",
+        "calibration",
+        "240 patches",
+        "seed 0",
+        "xgboost",
+    ):
         assert word in result.out
     for family in FITTED:
         assert f"| {family} |" in result.out
