@@ -112,9 +112,9 @@ class CheckResult:
         }
         checked = f"{sum(split.patches for split in self.splits):,} patches checked"
         if self.faults:
-            return f"{checked}: {self.faults} fault(s) to correct first ({kinds[Grade.fault]})"
+            return f"{checked}: {self.faults} fault(s) to correct first: {kinds[Grade.fault]}"
         if kinds[Grade.odd]:
-            return f"{checked}: no faults, but inspect {kinds[Grade.odd]}"
+            return f"{checked}: no faults; to inspect: {kinds[Grade.odd]}"
         return f"{checked}: no faults, nothing unusual"
 
     def to_dict(self) -> dict[str, Any]:

@@ -241,7 +241,8 @@ def features(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="A family or a column. Default: list all families.", autocompletion=complete_family
+            help="Name of a family or column. Default: list all families.",
+            autocompletion=complete_family,
         ),
     ] = None,
     markdown: Annotated[

@@ -31,7 +31,6 @@ from .options import (
     JsonOption,
     OverwriteOption,
     SeedOption,
-    SlidesOption,
     ThreadsOption,
     complete_family,
     cores,
@@ -183,7 +182,14 @@ def compare(
             "files, or several columns named label… or seed…, are several seeds of one model.",
         ),
     ],
-    slides: SlidesOption = None,
+    slides: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE[:COLUMN]",
+            help="CSV that names the slide of each patch: columns id and slide, wsi or COLUMN. "
+            "Default: the slides in the feature store.",
+        ),
+    ] = None,
     features: Annotated[
         Path | None,
         typer.Option(

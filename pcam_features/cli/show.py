@@ -230,10 +230,10 @@ def features(name: str | None) -> None:
         console.data(FAMILIES[name].about)
         console.table(describe.COLUMNS, describe.feature_table(FAMILIES[name]), text=True)
         for names, wheres in describe.grids(FAMILIES[name]):
-            console.data(f"{len(names)} features, each measured for: {', '.join(wheres)}\n")
+            console.data(f"{', '.join(names)}: each for {', '.join(wheres)}\n")
     else:
-        for key, value in describe.rows(name)[0].items():
-            console.data(f"{key}: {value}")
+        for heading, text in describe.column_texts(name):
+            console.data(f"{heading}: {text}")
 
 
 def explanation(record: PatchExplanation) -> None:

@@ -127,6 +127,38 @@ def rows(name: str | None) -> list[dict[str, Any]]:
     return [column_row(family, c) for c in family.columns if name in (family.name, c)]
 
 
+def column_texts(name: str) -> list[tuple[str, str]]:
+    """The description of a column as headings and texts, as `pcam features` prints it.
+
+    Parameters
+    ----------
+    name
+        The name of a column.
+
+    Raises
+    ------
+    InputError
+        If there is no such column.
+
+    Examples
+    --------
+    >>> column_texts("color__mean__patch_gray")[3]
+    ('range', '0 … 255')
+    """
+    family = family_of(name)
+    feature = family.feature(name)
+    low, high = family.limits(name)
+    _, meaning, unit, bounds, flat, source = COLUMNS
+    return [
+        ("column", name),
+        (meaning, feature.meaning),
+        (unit, feature.unit),
+        (bounds, f"{number(low)} … {number(high)}"),
+        (flat, feature.flat),
+        (source, feature.source),
+    ]
+
+
 def feature_table(family: Family) -> list[tuple[str, ...]]:
     """The features of a family: a row of texts for each, under the headings `COLUMNS`."""
     return [

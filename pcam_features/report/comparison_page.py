@@ -100,8 +100,8 @@ def models_chart(result: Comparison) -> Chart:
         "AUC",
         seeds=[model.seeds.aucs for model in result.models],
     )
-    intervals = f"{tables.over(result)}; thin: {tables.beside(result)}"
-    caption = f"Area under the ROC curve with intervals: {intervals}."
+    intervals = f"{tables.over(result)} (thick), and {tables.beside(result)} (thin)"
+    caption = f"Area under the ROC curve. Intervals: {intervals}."
     columns, rows = tables.models(result)
     return Chart("models", "AUC of each model", caption, figure, columns, rows)
 
@@ -109,7 +109,7 @@ def models_chart(result: Comparison) -> Chart:
 def metrics_table(result: Comparison) -> str:
     """The other metrics, as HTML."""
     columns, rows = tables.metrics(result)
-    return table(f"Other metrics, with intervals ({tables.over(result)})", columns, rows)
+    return table(f"Other metrics ({tables.over(result)})", columns, rows)
 
 
 def differences_chart(result: Comparison) -> Chart:
@@ -217,7 +217,7 @@ def parts(result: Comparison, show: Show) -> list[str]:
         if not part.groups:
             shown.append(paragraph(left_out))
             continue
-        caption = f"AUC within each {part.name} that has {LEAST} patches of both classes. {left_out}"
+        caption = f"AUC within each {part.name} with at least {LEAST} patches of each class. {left_out}"
         columns, rows = tables.part(part, result.names)
         figure = charts.parts_figure(part, result.names)
         key = f"part-{len(shown)}"

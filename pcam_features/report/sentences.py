@@ -6,9 +6,9 @@ from ..evaluate.intervals import Estimate
 from ..learn.manifest import ModelManifest, SearchRecord
 
 CHOICES = {
-    "mean": "the mean of all models",
-    "best": "the best single model, chosen within each fold",
-    "stack": "a stack",
+    "mean": "mean of all models",
+    "best": "best single model (chosen within each fold)",
+    "stack": "stack",
 }
 
 
@@ -41,7 +41,9 @@ def findings(manifest: ModelManifest) -> list[str]:
 def combination(manifest: ModelManifest) -> list[str]:
     """How the base models are combined."""
     weights, choice = weights_of(manifest), manifest.stack.choice
-    used = max(weights, key=lambda name: weights[name]) if choice == "best" else CHOICES[choice]
+    used = f"the {CHOICES[choice]}"
+    if choice == "best":
+        used = max(weights, key=lambda name: weights[name])
     aucs = ", ".join(f"{CHOICES[name]} {auc:.4f}" for name, auc in manifest.candidates.items())
     simpler = "" if choice == "stack" else "; stacking does not improve on it"
     return [

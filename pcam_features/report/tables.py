@@ -16,13 +16,13 @@ Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
 def over(result: Comparison) -> str:
     """The heading of bootstrap intervals."""
-    return f"{result.level:.0%}, {result.resampled_over} resampled"
+    return f"{result.level:.0%} interval, {result.resampled_over} resampled"
 
 
 def beside(result: Comparison) -> str:
     """The heading of DeLong's intervals."""
-    narrow = "" if result.resampled_over == "patches" else ", too narrow"
-    return f"DeLong, as if independent{narrow}"
+    narrow = "" if result.resampled_over == "patches" else "; too narrow"
+    return f"DeLong (assumes independent patches{narrow})"
 
 
 def models(result: Comparison) -> Table:
@@ -143,7 +143,7 @@ def left_out(result: PartResult) -> str:
         return ""
     return (
         f"Left out: {out.groups:,} {result.name}(s) with {out.patches:,} patches, because each has "
-        f"fewer than {LEAST} patches of a class ({out.of_one_class:,} of them have only one class)."
+        f"fewer than {LEAST} patches of a class ({out.of_one_class:,} with only one class)."
     )
 
 
