@@ -246,7 +246,7 @@ def test_mechanics_groups_of_a_table_and_slides_of_one_class(pcam: Run, tables: 
     words = (f"{tables / 'slides2.csv'}:wsi", "--by", f"{tables / 'slides2.csv'}:center")
     result = pcam(*run, *words)
     assert "Left out" in result.err
-    assert "one class only" in result.err
+    assert "with only one class" in result.err
     parts = json.loads(pcam(*run, *words, "--json").out)["parts"]
     assert [one["group"] for one in parts["center"]["groups"]] == ["A", "B"]
     assert "s3" not in [one["group"] for one in parts["slide"]["groups"]]
