@@ -184,7 +184,8 @@ def read_predictions(given: Given, ids: Sequence[str], name: str) -> np.ndarray:
             f"{', '.join(table.cells.columns)}."
         )
     if twice := [column for column in seeds if column.rpartition(".")[0] in seeds]:
-        raise InputError(f"{table.name} have two columns {twice[0].rpartition('.')[0]}; keep one.")
+        name_of_both = twice[0].rpartition(".")[0]
+        raise InputError(f"{table.name} have two columns named {name_of_both}; keep one.")
     position = {patch: row for row, patch in enumerate(table.ids)}
     missing = [patch for patch in ids if patch not in position]
     extra = len(position) - (len(ids) - len(missing))

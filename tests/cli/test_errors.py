@@ -351,7 +351,7 @@ def test_mechanics_a_hostile_store_cannot_name_a_path(
     [
         (("extract", "{source}/..", "{out}"), "is not a source itself but contains one"),
         (("extract", "nothing", "{out}", "--kind", "synthetic"), "not of the form"),
-        (("extract", "{source}", "{out}", "--families", "colour"), "no family called colour"),
+        (("extract", "{source}", "{out}", "--families", "colour"), "there is no family colour"),
         (("extract", "{source}", "{out}", "--split", "valid"), "no split 'valid'"),
         (("extract", "{source}", "{out}", "--slides", "none.csv"), "does not exist"),
         (("extract", "{source}/train_labels.csv", "{out}"), "give its folder"),

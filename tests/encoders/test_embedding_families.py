@@ -111,7 +111,7 @@ def test_mechanics_other_settings_are_not_mixed_in(
         (("--families", "color", "--views", 4), "--views is for embeddings"),
         (("--families", "cnn", "--encoder", "resnet50"), "no encoder 'resnet50'"),
         (("--families", "cnn", "--depths", "block99"), "no depth 'block99'"),
-        (("--families", "cnn,colour"), "no family called colour"),
+        (("--families", "cnn,colour"), "there is no family colour"),
     ],
 )
 def test_mechanics_usage(

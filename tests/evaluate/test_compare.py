@@ -194,7 +194,7 @@ def test_mechanics_what_cannot_be_told_apart_is_refused(pcam: Run, tables: Path)
     table.to_csv(tables / "q\x1b[31m.csv", index=False)
     validation = ("--validation-truth", truth, "--validation", tables / "poor.csv")
     for words, said in (
-        ((tables / "twice.csv",), "two columns label"),
+        ((tables / "twice.csv",), "two columns named label"),
         ((good, f"x={tables / '..' / tables.name / 'good.csv'}"), "given twice"),
         ((tables / "q\x1b[31m.csv",), "unprintable characters"),
         ((good, *validation), "are also compared"),

@@ -134,8 +134,8 @@ SHAPE_CASES: dict[str, tuple[Callable[[np.ndarray], Any], str]] = {
     "50 pixels": (lambda a: a[:, :50, :50], "the size of images is 50×50 pixels.* --fit"),
     "gray": (lambda a: a[..., 0], r"shape \(1, 2, 96, 96\)"),
     "two channels": (lambda a: a[..., :2], r"shape \(2, 96, 96, 2\)"),
-    "list of batches": (lambda a: [a, a], r"image 0 has the shape \(2, 96, 96, 3\)"),
-    "numbers": (lambda a: [1, 2], "image 0 must be an array, a PIL image nor a path: int"),
+    "list of batches": (lambda a: [a, a], r"image 0 must be uint8 .*, not of shape \(2, 96, 96, 3\)"),
+    "numbers": (lambda a: [1, 2], "image 0 must be an array, a PIL image or a path, not int"),
     "a number": (lambda a: 7, "not int"),
     "CMYK PIL": (lambda a: [Image.fromarray(a[0]).convert("CMYK")], "image 0 is a CMYK image"),
     "small PIL": (lambda a: [Image.fromarray(a[0, :50, :50])], "the size of image 0 is 50×50"),
@@ -151,7 +151,7 @@ def test_mechanics_what_is_no_patch_is_refused(case: str, synthetic_batch: np.nd
 
 
 def test_mechanics_unknown_names_and_devices_are_refused(synthetic_batch: np.ndarray) -> None:
-    with pytest.raises(InputError, match="no family called colour"):
+    with pytest.raises(InputError, match="there is no family colour"):
         measure(synthetic_batch, "colour")
     with pytest.raises(InputError, match="no encoder 'efficientnet'"):
         embed(synthetic_batch, EncoderOptions("efficientnet"))
