@@ -37,18 +37,22 @@ def fetch(
         str | None,
         typer.Option(
             metavar="URL",
-            help="Server that has the same files. Default: Zenodo, or Kaggle's client for kaggle.",
+            help="Address of a folder on another server with the same files. Default: Zenodo for pcam, "
+            "Kaggle's client for kaggle.",
         ),
     ] = None,
     keep_packed: Annotated[
         bool, typer.Option(help="Keep PatchCamelyon's .gz files after unpacking.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option(help="Print the size of the download and the disk space it needs, and stop.")
+        bool,
+        typer.Option(help="Print the size of the download and the disk space it needs, then stop."),
     ] = False,
     json: JsonOption = False,
 ) -> None:
     """Download PatchCamelyon or Kaggle's patches, and verify checksums.
+
+    For kaggle, install the extra kaggle, create an API token and accept the competition's rules.
 
     If the command is stopped, run it again to continue.
     """
@@ -94,7 +98,7 @@ def check_outputs(report: Path | None, patches: Path | None) -> None:
 def check(
     source: SourceArgument,
     against: Annotated[
-        str | None, typer.Option(help="Another source; report patches that are in both.")
+        str | None, typer.Option(help="Path of another source. Patches that are in both are reported.")
     ] = None,
     split: SplitsOption = None,
     slides: SlidesOption = None,
@@ -105,7 +109,8 @@ def check(
     threads: ThreadsOption = 0,
     report: Annotated[Path | None, typer.Option(help="HTML report to write.")] = None,
     patches: Annotated[
-        Path | None, typer.Option(help="CSV to write with one row per patch: quality and duplicates.")
+        Path | None,
+        typer.Option(help="CSV to write: one row per patch, with its quality and duplicates."),
     ] = None,
     strict: Annotated[bool, typer.Option(help="Exit with code 1 if faults are found.")] = False,
     json: JsonOption = False,

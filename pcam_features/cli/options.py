@@ -59,8 +59,8 @@ SlidesOption = Annotated[
     str | None,
     typer.Option(
         metavar="FILE[:COLUMN]",
-        help="CSV that names the slide of each patch: columns id and slide, wsi or COLUMN. none: "
-        "ignore the slides that the source names.",
+        help="CSV with the slide of each patch, in columns id and slide, wsi or COLUMN. none: ignore "
+        "known slides. Default: slides.csv in the source's folder, or the slides in its layout.",
     ),
 ]
 FoldsFromOption = Annotated[
@@ -72,10 +72,11 @@ FoldsFromOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 SplitsOption = Annotated[
-    str | None, typer.Option("--split", help="Splits to use, comma-separated. Default: all.")
+    str | None,
+    typer.Option("--split", help="Names of the splits to use, comma-separated. Default: all."),
 ]
-DryRunOption = Annotated[bool, typer.Option(help="Print what would be done, and do nothing.")]
-OverwriteOption = Annotated[bool, typer.Option(help="Replace an existing result of this command.")]
+DryRunOption = Annotated[bool, typer.Option(help="Print what would be done, then stop.")]
+OverwriteOption = Annotated[bool, typer.Option(help="Replace the existing result of an earlier run.")]
 
 
 def complete_family(incomplete: str) -> list[str]:
