@@ -20,9 +20,18 @@ MOST_BYTES = 16 << 30  # size of the zip, and of all its files together
 MOST_PATCH, MOST_TABLE = LARGEST_FILE, kaggle.LARGEST_ZIPPED
 MOST_DIRECTORY = 64 << 20  # size of the zip's directory, which is read into memory
 CHUNK = 1 << 20
-DAMAGES = (
-    *(zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, struct.error, EOFError),
-    *(NotImplementedError, RuntimeError, ValueError, OverflowError, IndexError, OSError),
+DAMAGES = (  # the exceptions that `zipfile` raises for damaged zips
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    OverflowError,
+    IndexError,
+    OSError,
 )
 
 

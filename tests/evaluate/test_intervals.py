@@ -55,9 +55,11 @@ def test_oracle_delong_is_the_papers_formula() -> None:
     positive, negative = scores[:, labels == 1], scores[:, labels == 0]
     m, n = positive.shape[1], negative.shape[1]
     wins = np.array(
-        [[[1.0 if x > y else 0.5 if x == y else 0.0 for y in ys] for x in xs]
-         for xs, ys in zip(positive, negative, strict=True)]
-    )  # fmt: skip
+        [
+            [[1.0 if x > y else 0.5 if x == y else 0.0 for y in ys] for x in xs]
+            for xs, ys in zip(positive, negative, strict=True)
+        ]
+    )
     theta = wins.mean(axis=(1, 2))
     v10, v01 = wins.mean(axis=2), wins.mean(axis=1)
     s10 = (v10 - theta[:, None]) @ (v10 - theta[:, None]).T / (m - 1)

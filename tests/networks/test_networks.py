@@ -71,20 +71,47 @@ def conv(width: int) -> tuple[object, ...]:
 
 DROP = ("dropout", 0.3)
 TWO = [
-    conv(32), ("pool", 2, 2), conv(64), ("pool", 2, 1), conv(128), ("pool", 2, 1), ("global max",),
-    ("dense", 256), DROP, ("dense", 128),
-]  # fmt: skip
+    conv(32),
+    ("pool", 2, 2),
+    conv(64),
+    ("pool", 2, 1),
+    conv(128),
+    ("pool", 2, 1),
+    ("global max",),
+    ("dense", 256),
+    DROP,
+    ("dense", 128),
+]
 PROJECT = {
     "cnn_one": [
-        conv(32), ("pool", 2, 2), conv(64), ("global max",), ("dense", 128), DROP, ("dense", 2),
+        conv(32),
+        ("pool", 2, 2),
+        conv(64),
+        ("global max",),
+        ("dense", 128),
+        DROP,
+        ("dense", 2),
     ],
     "cnn_two": [*TWO, ("dense", 2)],
     "cnn_three": [*TWO, DROP, ("dense", 2)],
     "cnn_four": [
-        conv(32), conv(32), ("pool", 2, 1), DROP, conv(64), conv(64), ("pool", 2, 1), DROP,
-        conv(128), conv(128), DROP, ("global max",), ("dense", 256), DROP, ("dense", 2),
+        conv(32),
+        conv(32),
+        ("pool", 2, 1),
+        DROP,
+        conv(64),
+        conv(64),
+        ("pool", 2, 1),
+        DROP,
+        conv(128),
+        conv(128),
+        DROP,
+        ("global max",),
+        ("dense", 256),
+        DROP,
+        ("dense", 2),
     ],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", PROJECT)
