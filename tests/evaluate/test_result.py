@@ -252,3 +252,36 @@ def test_mechanics_slides_that_are_all_unknown_are_no_error() -> None:
     data = gather(truth, {"one": scores}, slides=slides)
     assert data.slides == [None] * 40
     assert "as if independent" in data.protocol
+
+
+@pytest.mark.parametrize(
+    ("labels", "slides", "words"),
+    [
+        ([], "", "has only one class"),
+        ([1], "", "has only one class"),
+        ([1, 1, 1, 1], "", "has only one class"),
+        ([1, 0, 0, 0], "", "only 1 patch is positive; intervals need positive patches from"),
+        ([1, 1, 1, 0], "", "only 1 patch is negative; intervals need negative patches from"),
+        ([1, 1, 0, 0], "ssss", "all patches are from one slide"),
+        ([1, 1, 0, 0], "sstu", "all positive patches are from one slide"),
+    ],
+)
+def test_mechanics_too_few_patches_are_told(labels: list[int], slides: str, words: str) -> None:
+    ids = [f"p{k}" for k in range(len(labels))]
+    truth = pd.Series(labels, index=ids, dtype=np.int64)
+    scores = pd.Series(np.linspace(0.2, 0.8, len(labels)), index=ids)
+    known = dict(zip(ids, slides, strict=True)) if slides else None
+    with pytest.raises(InputError, match=words):
+        gather(truth, {"a": scores}, slides=known)
+
+
+def test_mechanics_four_patches_are_compared_with_a_caution() -> None:
+    ids = ["p0", "p1", "p2", "p3"]
+    truth = pd.Series([1, 1, 0, 0], index=ids)
+    models = {
+        "a": pd.Series([0.9, 0.8, 0.1, 0.2], index=ids),
+        "b": pd.Series([0.1, 0.9, 0.5, 0.2], ids),
+    }
+    result = run(gather(truth, models), OPTIONS)
+    assert "Only 4 groups were resampled" in result.verdict
+    assert result._repr_html_()
