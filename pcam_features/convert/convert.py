@@ -212,7 +212,7 @@ def check_file_names(split: Split) -> None:
     if twins := first_twins(split.ids):
         raise InputError(
             f"ids {twins[0][:100]!r} and {twins[1][:100]!r} of split {split.name!r} would have the "
-            f"same file name on disks that ignore case or accents' encoding; {elsewhere}."
+            f"same file name on disks that ignore case or the encoding of accents; {elsewhere}."
         )
 
 

@@ -50,7 +50,8 @@ class DownloadPart:
     def __init__(self, path: Path, algorithm: str, progress: Progress) -> None:
         if path.is_symlink() or (path.exists() and not path.is_file()):
             raise InputError(
-                f"{path} is not a regular file, so no download can continue there; move it away."
+                f"{path} is not a regular file, so no download can continue there; move it away and "
+                "run the command again."
             )
         self.path, self.algorithm, self.progress = path, algorithm, progress
         self.stream = open(path, "r+b" if path.exists() else "w+b", buffering=0)  # noqa: SIM115

@@ -189,8 +189,8 @@ class Fit:
         whole = isinstance(width, int) and isinstance(height, int)
         if not isinstance(how, str) or not whole or not isinstance(mpp, float | int | None):
             raise InputError(
-                "the record of how patches were brought to 96×96 pixels is damaged; extract the "
-                "features anew."
+                "the record of how patches were brought to 96×96 pixels is damaged; extract again "
+                "with --overwrite."
             )
         return cls(how_named(how), mpp, cast(int, width), cast(int, height))
 

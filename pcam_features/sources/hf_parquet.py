@@ -184,7 +184,7 @@ def split_of(name: str, files: list[Path]) -> Split:
         sizes += rows
     if own_ids not in (0, len(files)):
         raise InputError(
-            f"some files of split {name} have a column {ID} and some have none; write it to all."
+            f"some files of split {name} have a column {ID} and some have none; add it to all files."
         )
     ids = ids if own_ids else numbered(name, len(ids))
     check_ids(ids, f"split {name} of {files[0].parent}")

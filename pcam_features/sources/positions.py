@@ -20,7 +20,7 @@ class Positions:
         try:
             self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         except OSError as error:
-            raise InputError(f"{path} cannot be read: {error.strerror}.") from None
+            raise InputError(f"{path} cannot be read: {error.strerror}; check the file.") from None
         self.size = os.fstat(self._descriptor).st_size
         self._lock = threading.Lock()
         weakref.finalize(self, os.close, self._descriptor)
@@ -31,7 +31,7 @@ class Positions:
             try:
                 return os.preadv(self._descriptor, [buffer.data], start) == len(buffer)
             except OSError as error:
-                raise InputError(f"{self.path} cannot be read: {error}.") from None
+                raise InputError(f"{self.path} cannot be read: {error}; check the file.") from None
         data = self.read(start, len(buffer))
         buffer[: len(data)] = np.frombuffer(data, np.uint8)
         return len(data) == len(buffer)
@@ -45,4 +45,4 @@ class Positions:
                 os.lseek(self._descriptor, start, os.SEEK_SET)
                 return os.read(self._descriptor, count)
         except (OSError, OverflowError, ValueError) as error:
-            raise InputError(f"{self.path} cannot be read: {error}.") from None
+            raise InputError(f"{self.path} cannot be read: {error}; check the file.") from None

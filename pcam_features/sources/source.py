@@ -298,7 +298,7 @@ class Source:
                 first = first or error
             else:
                 return width, height
-        raise first or InputError(f"{self.path} has no patches.")
+        raise first or InputError(f"{self.path} has no patches; give another path.")
 
     def fitted(self, how: Fitting, mpp: float | None) -> Source:
         """The same source with its patches brought to 96×96 pixels; see `fitting`.

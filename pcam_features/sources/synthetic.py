@@ -316,7 +316,9 @@ def open_source(path: str) -> Source:
     """
     parts = path.split(":")[1:]
     if not 1 <= len(parts) <= 3 or not all(re.fullmatch("[0-9]{1,9}", part) for part in parts):
-        raise InputError(f"{path} is not of the form synthetic:PATCHES[:SLIDES[:SEED]].")
+        raise InputError(
+            f"{path} is not of the form synthetic:PATCHES[:SLIDES[:SEED]], such as synthetic:2000:20."
+        )
     patches = int(parts[0])
     slides = int(parts[1]) if len(parts) > 1 else default_slides(patches)
     seed = int(parts[2]) if len(parts) > 2 else 0
