@@ -32,7 +32,7 @@ from .extraction.transformer import device_of, measure
 from .families.registry import FAMILIES
 from .grouping.appearance import FAMILY, Looks, looked_at, looks_of
 from .grouping.folds import Folds, make_folds
-from .learn.base_models import ALL, GROUPS, logits
+from .learn.base_models import ALL, GROUPS, by_default, logits
 from .learn.context import FitContext
 from .learn.estimators import (
     LogOddsClassifier,
@@ -310,8 +310,8 @@ class PatchClassifier(LogOddsClassifier):
     Parameters
     ----------
     families : str or sequence of str, default=None
-        Families to learn from. For images, None means all hand-made families, and "cnn" adds the
-        default embedding. For tables, None means all columns.
+        Families to learn from. For images, None means the hand-made families that `pcam.fit` takes
+        (all but "histogram"), and "cnn" is the default embedding. For tables, None means all columns.
     n_splits : int, default=5
         Number of folds, from 3 to 20.
     trials : int, default=0
@@ -515,7 +515,8 @@ class PatchClassifier(LogOddsClassifier):
     ) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, ...]]]:
         """Return each family's values and names of columns."""
         if are_images(X):
-            values, columns = self._measured(X, self.families)
+            names = self.families if self.families is not None else by_default(list(FAMILIES))
+            values, columns = self._measured(X, names)
         else:
             values, _ = validate_data(self, X, y, dtype=np.float32, order="C", ensure_min_samples=2)
             columns = self._columns_of(values)
@@ -562,7 +563,7 @@ class PatchClassifier(LogOddsClassifier):
             values, measured = self._measured(X, names)
         elif hasattr(self, "n_features_in_"):
             values = validate_data(self, X, dtype=np.float32, order="C", reset=False)
-            measured = self._columns_of(values)
+            measured = self._columns_of(values) if hasattr(self, "feature_names_in_") else columns
         elif isinstance(X, pd.DataFrame):
             measured = [str(name) for name in X.columns]
             values = X.to_numpy()

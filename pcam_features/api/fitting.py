@@ -60,7 +60,7 @@ def fit(
         The split to learn from.
     families
         Families, comma-separated or in a list; "all" is the hand-crafted ones, "cnn" the embeddings.
-        Default: all that the store has.
+        Default: all that the store has. "histogram" is used only if it is named: "all,histogram".
     folds
         Number of folds across slides. Default: 5.
     folds_from
@@ -118,6 +118,8 @@ def fit(
     bundles.check_free(folder, overwrite=overwrite)
     names = families if families is None or isinstance(families, str) else ",".join(families)
     used = learning.families_to_use(opened, split, names)
+    if unused := learning.families_left_out(opened, split, names):
+        log(learning.sentence_on_left_out(opened, split, names, unused))
     target, why = choose(device_of(device))
     log(why)
     if folds_from is not None:

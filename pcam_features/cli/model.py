@@ -52,7 +52,8 @@ def fit(
         str | None,
         typer.Option(
             help="Families to use, comma-separated. all: every handcrafted family. cnn: every "
-            "embedding. Default: every family in the store.",
+            "embedding. Default: every family in the store. histogram is used only if it is named: "
+            "all,histogram.",
             autocompletion=complete_family,
         ),
     ] = None,

@@ -34,7 +34,7 @@ def families_named(names: Families, options: EncoderOptions = DEFAULTS) -> list[
     >>> [family.name for family in families_named("lbp, color")]
     ['color', 'lbp']
     >>> len(families_named("all"))
-    13
+    14
     """
     if isinstance(names, str):
         words, objects = listed(names), []

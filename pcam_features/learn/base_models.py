@@ -16,7 +16,7 @@ from . import boosting, kernel_ridge
 from .protocol import BaseModel
 
 GROUPS = {  # of the hand-crafted families
-    "color": ("color", "stain", "strata"),
+    "color": ("color", "stain", "strata", "histogram"),
     "texture": (
         "glcm",
         "glrlm",
@@ -30,6 +30,9 @@ GROUPS = {  # of the hand-crafted families
     ),
     "nuclei": ("nuclei",),
 }
+# Families that `fit` takes only if they are named; DECISIONS.md has the figures. They belong to a group
+# like all others. To learn from all families by default, empty this tuple.
+ON_REQUEST = ("histogram",)
 ALL = "all"  # the group of every family
 TREES, KERNEL = boosting.KIND, kernel_ridge.KIND
 KINDS: dict[str, type[BaseModel]] = {
@@ -44,6 +47,30 @@ class Place(NamedTuple):
     group: str
     kind: str
     families: list[str]
+
+
+def by_default(families: Sequence[str]) -> list[str]:
+    """Those of some families that a model learns from if none are named.
+
+    Parameters
+    ----------
+    families
+        Names of families.
+
+    Returns
+    -------
+    list of str
+        All but those of `ON_REQUEST`; all of them if there are no others.
+
+    Examples
+    --------
+    >>> by_default(["color", "histogram", "lbp"])
+    ['color', 'lbp']
+    >>> by_default(["histogram"])
+    ['histogram']
+    """
+    usual = [name for name in families if name not in ON_REQUEST]
+    return usual or list(families)
 
 
 def groups_of(families: Sequence[str]) -> dict[str, list[str]]:

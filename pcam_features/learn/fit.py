@@ -25,6 +25,7 @@ from ..store.store import Store
 from ..store.values import Values, stored
 from . import bundle, memory, stack
 from .attribution import importance
+from .base_models import ON_REQUEST, by_default
 from .context import FitContext
 from .manifest import (
     CalibrationRecord,
@@ -99,7 +100,8 @@ def families_to_use(store: Store, split: str, names: str | None) -> list[str]:
         The features.
     names
         Comma-separated names; `all` stands for the hand-crafted families and `cnn` for the embeddings
-        that are complete. None stands for both.
+        that are complete. None stands for both. Families of `base_models.ON_REQUEST` have to be named,
+        unless there are no others.
 
     Raises
     ------
@@ -108,7 +110,7 @@ def families_to_use(store: Store, split: str, names: str | None) -> list[str]:
     """
     finished = store.families(split)
     groups = {
-        ALL: [name for name in finished if name in FAMILIES],
+        ALL: by_default([name for name in finished if name in FAMILIES]),
         CNN: [name for name in finished if name not in FAMILIES],
     }
     asked = [] if names is None else listed(names) or [names]
@@ -124,7 +126,29 @@ def families_to_use(store: Store, split: str, names: str | None) -> list[str]:
             f"feature store {store.path} has no finished features in split {split!r}; run pcam extract "
             "first."
         )
-    return [name for name in finished if name in wanted or not wanted]
+    return [name for name in finished if name in wanted] if wanted else by_default(finished)
+
+
+def families_left_out(store: Store, split: str, names: str | None) -> list[str]:
+    """The families of `base_models.ON_REQUEST` that the store has, but that `names` does not name.
+
+    Parameters
+    ----------
+    store, split, names
+        As for `families_to_use`.
+    """
+    if names is not None and ALL not in listed(names):
+        return []
+    used = families_to_use(store, split, names)
+    return [name for name in store.families(split) if name in ON_REQUEST and name not in used]
+
+
+def sentence_on_left_out(store: Store, split: str, names: str | None, left_out: Sequence[str]) -> str:
+    """What to do to learn also from families that are left out; arguments as for `families_to_use`."""
+    embedded = any(name not in FAMILIES for name in store.families(split))
+    asked = names or (f"{ALL},{CNN}" if embedded else ALL)
+    listing = ", ".join(left_out)
+    return f"{listing} is not used; add --families {','.join([asked, *left_out])} to learn from it too"
 
 
 def deal(

@@ -34,7 +34,7 @@ def line_by_line(source_path: str, work: Path, families: str, capsys: Any) -> No
     images = split.read(0, 30)
 
     X = pcam.features(images)
-    assert X.shape == (30, 3728)
+    assert X.shape == (30, 4736)
     assert set(X.dtypes) == {np.dtype("float32")}
     by_id = pcam.features(source_path, split="train", families=["color", "nuclei"])
     assert list(by_id.index) == split.ids

@@ -56,6 +56,13 @@ def test_parity_simulator(family: str, simulated: dict[str, np.ndarray], some: n
     np.testing.assert_allclose(simulated[family], expected, rtol=1e-6, atol=1e-7)
 
 
+def test_parity_histograms_have_the_same_bits(
+    simulated: dict[str, np.ndarray], some: np.ndarray
+) -> None:
+    expected = np.stack(list(features_of(some, "histogram").values()), axis=1)
+    np.testing.assert_array_equal(simulated["histogram"], expected)
+
+
 @pytest.mark.parametrize("capability", CAPABILITIES)
 @pytest.mark.parametrize("name", KERNELS)
 def test_mechanics_compiles_to_ptx_and_assembles(name: str, capability: tuple[int, int]) -> None:
@@ -63,7 +70,7 @@ def test_mechanics_compiles_to_ptx_and_assembles(name: str, capability: tuple[in
     assert f"sm_{capability[0]}{capability[1]}" in compiled
     assert "bar.sync" in compiled
     assert "%tid.x" in compiled  # lanes are threads
-    assert name not in ("color", "glcm") or "atom." in compiled  # which share their counts
+    assert name not in ("color", "histogram", "glcm") or "atom." in compiled  # which share their counts
     ptxas = find_ptxas()
     assert ptxas, "the extra dev brings ptxas"
     usage = assemble(compiled, capability, ptxas)

@@ -44,7 +44,7 @@ def test_parity_500_real_patches_equal_the_store_to_the_bit(
     assert columns == list(table.columns)
     assert values.dtype == np.float32
     np.testing.assert_array_equal(values, table.to_numpy())
-    assert values.shape == (500, 3728)
+    assert values.shape == (500, 4736)
 
 
 def test_parity_synthetic_patches_equal_the_store(store_folder: Path, synthetic_folder: Path) -> None:

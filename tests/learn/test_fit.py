@@ -23,8 +23,9 @@ from pcam_features.families.registry import FAMILIES, chosen, measurer
 from pcam_features.grouping.appearance import Looks, looks_of, near_duplicates
 from pcam_features.grouping.folds import Folds, make_folds
 from pcam_features.grouping.groups import PSEUDO_SLIDES
-from pcam_features.learn.base_models import GROUPS, groups_of
+from pcam_features.learn.base_models import GROUPS, ON_REQUEST, groups_of
 from pcam_features.learn.context import FitContext
+from pcam_features.learn.fit import families_left_out, families_to_use
 from pcam_features.learn.leakage import random_split_auc
 from pcam_features.learn.settings import Compute
 from pcam_features.learn.steps import Work
@@ -213,6 +214,8 @@ def test_mechanics_copies_of_unknown_slide_stay_in_one_fold(synthetic_batch: np.
 def test_mechanics_every_family_has_one_group() -> None:
     found = [family for known in GROUPS.values() for family in known]
     assert sorted(found) == sorted(FAMILIES)
+    assert set(ON_REQUEST) <= set(FAMILIES)
+    assert groups_of(["color", "histogram"]) == {"color": ["color", "histogram"]}
     assert list(groups_of(["lbp"])) == ["texture"]
     assert groups_of(["color", "lbp", "net_96px"]) == {
         "color": ["color"],
@@ -220,6 +223,37 @@ def test_mechanics_every_family_has_one_group() -> None:
         "net_96px": ["net_96px"],
         "all": ["color", "lbp", "net_96px"],
     }
+
+
+def test_mechanics_histogram_is_learned_from_only_if_it_is_named(store_folder: Path) -> None:
+    store = open_store(store_folder)
+    usual = [name for name in FAMILIES if name != "histogram"]
+    assert store.families("train") == list(FAMILIES)
+    for names in (None, "all"):
+        assert families_to_use(store, "train", names) == usual
+        assert families_left_out(store, "train", names) == ["histogram"]
+    assert families_to_use(store, "train", "all,histogram") == list(FAMILIES)
+    assert families_to_use(store, "train", "lbp,histogram") == ["histogram", "lbp"]
+    for names in ("all,histogram", "lbp", "histogram"):
+        assert families_left_out(store, "train", names) == []
+
+
+def test_mechanics_a_store_of_histograms_alone_is_learned_from(
+    synthetic_folder: Path, tmp_path: Path, pcam: Run
+) -> None:
+    store, model = tmp_path / "store", tmp_path / "model"
+    assert pcam("extract", synthetic_folder, store, "--families", "histogram").code == 0
+    found = pcam("fit", store, model, "--folds", "3")
+    assert found.code == 0, found.err
+    assert "is not used" not in found.err
+    assert list(json.loads((model / "manifest.json").read_text())["families"]) == ["histogram"]
+    # A family that joins the store later leaves the model as it is.
+    assert pcam("extract", synthetic_folder, store, "--families", "lbp").code == 0
+    assert pcam("predict", model, store, tmp_path / "p.csv").code == 0
+    named = pcam("fit", store, tmp_path / "other", "--folds", "3")
+    assert "histogram is not used" in named.err
+    assert "--families all,histogram" in named.err
+    assert list(json.loads((tmp_path / "other" / "manifest.json").read_text())["families"]) == ["lbp"]
 
 
 def rbf_logits(folder: Path, values: np.ndarray) -> np.ndarray:

@@ -82,7 +82,7 @@ def test_parity_features_are_those_of_the_store_to_the_bit(
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, expected.to_numpy())
     assert features.get_feature_names_out().tolist() == list(expected.columns)
-    assert features.n_features_out_ == 3728
+    assert features.n_features_out_ == 4736
     np.testing.assert_array_equal(
         PatchFeatures(["lbp"]).transform(synthetic[0]), expected.filter(regex="^lbp_")
     )
