@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy.special import expit
+from threadpoolctl import threadpool_limits
 
 from ..errors import InputError
 from ..evaluate.intervals import auc, resampled_intervals
@@ -326,8 +327,10 @@ def learn(context: FitContext, columns: Mapping[str, Sequence[str]]) -> Learned:
     models, logits = train_models(context)
     random_auc = at_random(context)
     context.progress(len(context.values.families))
-    combined, candidates = stack.fit_stack(tuple(models), logits, labels, fold)
-    before, after = stack.out_of_fold(logits, labels, fold)
+    # Matrices of a few columns: BLAS's threads mostly wait for each other, longer the busier the cores.
+    with threadpool_limits(1, user_api="blas"):
+        combined, candidates = stack.fit_stack(tuple(models), logits, labels, fold)
+        before, after = stack.out_of_fold(logits, labels, fold)
     probabilities = np.column_stack([expit(logits), after])
     names = (*models, stack.COMBINED)
     scores = resampled_intervals(

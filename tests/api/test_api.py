@@ -20,6 +20,7 @@ from conftest import FITTED, Result
 from PIL import Image
 
 import pcam_features as pcam
+from pcam_features.convert.synthesize import synthesize
 
 Run = Callable[..., Result]
 FEW = "color,lbp"
@@ -80,9 +81,10 @@ def line_by_line(source_path: str, work: Path, families: str, capsys: Any) -> No
 
 
 def test_parity_the_example_on_synthetic_patches(
-    tmp_path: Path, synthetic_folder: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    line_by_line(str(synthetic_folder), tmp_path, "color,nuclei,cnn", capsys)
+    synthesize(tmp_path / "synthetic", patches=60, slides=12, seed=1)
+    line_by_line(str(tmp_path / "synthetic"), tmp_path, "color,nuclei,cnn", capsys)
 
 
 @pytest.mark.real
