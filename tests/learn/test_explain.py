@@ -194,7 +194,7 @@ def test_mechanics_a_picture_of_other_patches_is_not_shown(
     words = ("explain", model_folder, store_folder, "--id", patch_id)
     result = pcam(*words, "--source", "synthetic:240:12:9")
     assert result.code == 2
-    assert "other patches" in result.err
+    assert "does not have the patches" in result.err
     unknown = pcam(*words[:-1], "nobody")
     assert unknown.code == 2
     assert "no patch 'nobody'" in unknown.err
