@@ -4,6 +4,7 @@ from enum import StrEnum
 
 RESAMPLES = 2000  # bootstrap resamples of slides for a confidence interval
 SPECIFICITY = 0.95  # sensitivity is reported at this specificity
+TRAIN = "train"  # the split to train on, where nothing else is said
 FOLDS = 5
 LEAST_FOLDS = 3  # a fold is scored by models that were selected across the two or more other folds
 MOST_FOLDS = 20
@@ -36,6 +37,14 @@ class Kind(StrEnum):
     parquet = "parquet"
     wilds = "wilds"
     synthetic = "synthetic"
+
+
+class Adapt(StrEnum):
+    """Whose moments columns are standardized by before a model predicts."""
+
+    none = "none"
+    whole = "split"  # a member called `split` would hide the method of text
+    slide = "slide"
 
 
 class Fitting(StrEnum):

@@ -12,6 +12,13 @@ HAND_MADE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 # An embedding's name ends in its input size, so that no handcrafted family can have the same name.
 EMBEDDING = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*_[0-9]{2,4}px(_[48]views)?(_bf16)?")
 LONGEST_NAME = 80
+COPIES = "~copies"  # ends the name of a split that holds changed copies of another's patches
+SEPARATOR = "~"  # between a patch's id and how its copy was changed
+
+
+def copies_of(split: str) -> str:
+    """The name of the split that holds changed copies of some of a split's patches."""
+    return f"{split}{COPIES}"
 
 
 def may_be_stored(name: object, description: Mapping[str, Any]) -> bool:

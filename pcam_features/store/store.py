@@ -27,6 +27,7 @@ from ..sources.fitting import Fit
 from ..storage import parquet
 from .layout import MANIFEST, PATCH_SCHEMA, PATCHES, part_count, part_path, part_span
 from .manifest import SplitRecord, StoreManifest, read_manifest
+from .names import COPIES
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ class Store:
 
     @property
     def splits(self) -> list[str]:
-        """The names of the splits."""
-        return list(self.manifest.splits)
+        """The names of the splits, without those that hold changed copies of another's patches."""
+        return [name for name in self.manifest.splits if not name.endswith(COPIES)]
 
     def families(self, split: str) -> list[str]:
         """The names of the families that are complete in a split."""

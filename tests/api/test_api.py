@@ -300,7 +300,7 @@ def test_mechanics_a_fit_can_be_given_folds_and_log(store_folder: Path, tmp_path
 
 
 ERRORS: dict[str, tuple[Callable[[Path, Path], Any], str]] = {
-    "no family": (lambda s, m: pcam.features("synthetic:40", families="colour"), "called colour"),
+    "no family": (lambda s, m: pcam.features("synthetic:40", families="colour"), "no family colour"),
     "no source": (lambda s, m: pcam.features("nowhere"), "no folder or file 'nowhere'"),
     "no image": (lambda s, m: pcam.features("nowhere.png"), r"nowhere\.png cannot be read"),
     "split": (lambda s, m: pcam.features(np.zeros((1, 96, 96, 3), np.uint8), split="train"), "split="),
