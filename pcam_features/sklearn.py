@@ -304,8 +304,7 @@ class PatchClassifier(LogOddsClassifier):
     """The model of `pcam fit`: boosted trees and kernel models per group of families, combined.
 
     Base models are trained out of fold across slides, or across pseudo-slides where slides are unknown.
-    Their log-odds are combined by the mean, the best model or a stack, whichever ranks unseen slides
-    best. The combination is calibrated.
+    Their standardized log-odds are combined in equal shares, and the combination is calibrated.
 
     Parameters
     ----------

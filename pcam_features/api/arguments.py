@@ -32,6 +32,7 @@ def plain(number: float) -> str:
 
 
 LIMITS = {
+    "copies": Limits(0, constants.LARGEST_ROWS - 1),
     "folds": Limits(constants.LEAST_FOLDS, constants.MOST_FOLDS),
     "margin": Limits(constants.LEAST_MARGIN, constants.MOST_MARGIN, whole=False),
     "max_memory": Limits(constants.LEAST_MEMORY, constants.MOST_MEMORY, whole=False),

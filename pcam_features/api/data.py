@@ -7,7 +7,7 @@ from pathlib import Path
 
 import joblib
 
-from ..constants import Device, Kind
+from ..constants import TRAIN, Device, Kind
 from ..encoders.options import EncoderOptions
 from ..engine.devices import choose
 from ..errors import InputError
@@ -15,10 +15,11 @@ from ..extraction import extract as extraction
 from ..extraction.extract import ExtractionPlan, forecast, left_to_cpu
 from ..extraction.measuring import kernels_in
 from ..extraction.selection import Families, families_named
+from ..extraction.shifts import copies as copies_made
 from ..extraction.transformer import device_of
 from ..families.family import FeatureFamily
 from ..sources import detect
-from ..sources.source import Source
+from ..sources.source import Source, Split
 from ..store import store as stores
 from ..store.store import Store
 from .arguments import (
@@ -158,6 +159,7 @@ def extract(
     device: Device | str = "auto",
     threads: int = 0,
     verify: bool = False,
+    copies: int = 0,
     overwrite: bool = False,
     progress: Progress = "bar",
     log: Log = unheard,
@@ -188,6 +190,9 @@ def extract(
         Number of threads; 0 is one for each core.
     verify
         Whether to check first that each id is the SHA-1 of the patch's pixels.
+    copies
+        How many training patches are computed a second time, changed as by another laboratory: `fit`
+        learns from them, and tells what a change of laboratory costs.
     overwrite
         Whether to remove what the store holds first.
     progress
@@ -214,7 +219,7 @@ def extract(
     """
     check_path("path", path, "the path of a feature store")
     check_families(families)
-    check_numbers(threads=threads)
+    check_numbers(threads=threads, copies=copies)
     check_progress(progress)
     check_text(split=split)
     check_log(log)
@@ -235,6 +240,7 @@ def extract(
         split=split,
         device=device_of(device),
         threads=threads,
+        copies=copies,
         overwrite=overwrite,
         log=log,
     )
@@ -249,7 +255,7 @@ class Extraction:
 
     Parameters
     ----------
-    path, source, families, split, device, threads, overwrite, log
+    path, source, families, split, device, threads, copies, overwrite, log
         See `extract`.
     """
 
@@ -262,11 +268,13 @@ class Extraction:
         split: str | None = None,
         device: Device = Device.auto,
         threads: int = 0,
+        copies: int = 0,
         overwrite: bool = False,
         log: Log = unheard,
     ) -> None:
         self.path, self.source, self.families, self.overwrite = path, source, families, overwrite
-        self.splits = source.only(split)
+        self.originals = source.only(split)
+        self.splits = [*self.originals, *changed_copies(self.originals, copies)]
         self.threads = threads or joblib.cpu_count()
         self.log = log
         self.target, why = choose(device)
@@ -278,8 +286,8 @@ class Extraction:
         """Raises InputError for a patch whose id is not the SHA-1 of its pixels."""
         if self.source.fit:
             raise InputError("--verify compares ids with unchanged 96×96 patches; leave out --verify.")
-        with shown(progress, "verify", sum(map(len, self.splits)), "patches") as advance:
-            extraction.verify(self.splits, self.threads, advance)
+        with shown(progress, "verify", sum(map(len, self.originals)), "patches") as advance:
+            extraction.verify(self.originals, self.threads, advance)
 
     def plan(self) -> ExtractionPlan:
         """What there is to do. Raises InputError if the store at `path` does not fit."""
@@ -314,3 +322,23 @@ class Extraction:
                 progress=advance,
             )
         return plan
+
+
+def changed_copies(splits: Sequence[Split], count: int) -> list[Split]:
+    """Copies of patches of the training split, changed as by other laboratories; see `shifts.copies`.
+
+    Raises InputError if it is not clear which split is to be trained on.
+    """
+    if not count:
+        return []
+    labeled = [split for split in splits if split.labels is not None]
+    training = [split for split in labeled if split.name == TRAIN] or labeled
+    if len(training) != 1:
+        names = ", ".join(split.name for split in labeled) or "none"
+        raise InputError(
+            f"--copies needs one labeled split to train on, and there are: {names}; choose it with "
+            "--split."
+        )
+    if training[0].tiles is not None:
+        raise InputError("--copies does not go with --fit tile; use --fit resize or crop.")
+    return [copies_made(training[0], count)]

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import __version__
-from ..constants import Device, Timed
+from ..constants import LARGEST_ROWS, Device, Timed
 from ..errors import PcamError
 from . import console, data, model, network, show
 from .options import (
@@ -106,6 +106,16 @@ def extract(
     verify: Annotated[
         bool, typer.Option(help="First check that each id is the SHA-1 of the patch's pixels.")
     ] = False,
+    copies: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=LARGEST_ROWS - 1,
+            help="Number of training patches to compute a second time, changed as by another "
+            "laboratory (stain, scanner, compression). fit learns from them too, and tells what a "
+            "change of laboratory costs.",
+        ),
+    ] = 0,
     encoder: Annotated[str | None, typer.Option(help=ENCODER_HELP)] = None,
     size: Annotated[
         int | None, typer.Option(help="Input size of the encoder in pixels. Default: 96.")
@@ -170,6 +180,7 @@ def extract(
         split=split,
         device=device,
         threads=threads,
+        copies=copies,
         overwrite=overwrite,
         log=console.say,
     )

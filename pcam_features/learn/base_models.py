@@ -87,6 +87,22 @@ def groups_of(families: Sequence[str]) -> dict[str, list[str]]:
     return groups | ({ALL: list(families)} if len(groups) > 1 else {})
 
 
+def sharing(families: Sequence[str]) -> list[str]:
+    """The groups whose models are combined.
+
+    With embeddings, these and the models of all families: models of color, texture or nuclei alone then
+    lower the AUC, in other laboratories as well. Without embeddings, all groups.
+
+    Parameters
+    ----------
+    families
+        Names of families.
+    """
+    groups = list(groups_of(families))
+    embeddings = [name for name in groups if name not in (*GROUPS, ALL)]
+    return [*embeddings, *(name for name in groups if name == ALL)] if embeddings else groups
+
+
 def model_name(group: str, kind: str) -> str:
     """What a base model is called."""
     return f"{group}_{kind}"

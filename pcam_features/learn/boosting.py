@@ -188,9 +188,8 @@ class BoostedTrees:
         """
         with ONE_AT_A_TIME:
             self.booster.set_param({"device": "cpu"})
-            shares = self.booster.predict(xgboost.DMatrix(values), pred_contribs=True).astype(
-                np.float64
-            )
+            parts = self.booster.predict(xgboost.DMatrix(values), pred_contribs=True)
+        shares = parts.astype(np.float64)
         return shares[:, :-1], float(shares[0, -1])
 
     def gains(self) -> np.ndarray:

@@ -22,12 +22,15 @@ from ..grouping.appearance import looks_in
 from ..grouping.folds import TABLE as FOLD_TABLE
 from ..grouping.folds import Folds, make_folds, torn_slides
 from ..storage import costs
+from ..storage.files import sha256
+from ..store.names import copies_of
 from ..store.store import Store
 from ..store.values import Values, stored
 from . import bundle, memory, stack
 from .attribution import importance
-from .base_models import ON_REQUEST, by_default
+from .base_models import ON_REQUEST, base_models, by_default, sharing
 from .context import FitContext
+from .copies import Copies, copies_in, scores_elsewhere, with_copies
 from .manifest import (
     CalibrationRecord,
     FitOutcome,
@@ -205,7 +208,7 @@ def plan_of(
         ),
         families={name: store.manifest.families[name] for name in families},
         folds=FoldsRecord(folds.count, int(folds.group.max()) + 1, folds.protocol, folds.fingerprint()),
-        features=store.digest(split, families),
+        features=features_digest(store, split, families),
         seed=compute.seed,
         trials=options.trials,
         device=compute.device,
@@ -214,15 +217,27 @@ def plan_of(
     )
 
 
+def features_digest(store: Store, split: str, families: Sequence[str]) -> str:
+    """SHA-256 of the files of the features, of changed copies as well if there are any."""
+    own, copies = store.digest(split, families), copies_of(split)
+    if copies not in store.manifest.splits:
+        return own
+    return sha256((own + store.digest(copies, families)).encode())
+
+
 def features_to_fit(
     store: Store, split: str, families: Sequence[str], limit: int | None
-) -> tuple[Values, bool]:
-    """The features, in memory as far as the limit in bytes allows, and whether bins go on disk."""
-    rows = store.split(split).rows
+) -> tuple[Values, Copies | None, bool]:
+    """The features of patches and of their changed copies, and whether bins go on disk.
+
+    They stay in memory as far as the limit in bytes allows."""
+    changed = store.manifest.splits.get(copies_of(split))
+    rows = store.split(split).rows + (changed.rows if changed else 0)
     columns = sum(len(store.manifest.families[name].columns) for name in families)
     limit = limit or int(memory.SHARE * memory.machine_bytes())
     keep, bins = memory.fits(rows, columns, limit)
-    return stored(store, split, families, keep=keep), not bins
+    copies = copies_in(store, split, list(families), keep=keep)
+    return stored(store, split, families, keep=keep), copies, not bins
 
 
 def fit(
@@ -265,7 +280,7 @@ def fit(
     PcamError
         If another process fits this model.
     """
-    values, on_disk = features_to_fit(store, split, families, options.memory_bytes)
+    values, copies, on_disk = features_to_fit(store, split, families, options.memory_bytes)
     compute = replace(options.compute, on_disk=on_disk)
     store.check_finished(split, families)
     plan = plan_of(store, split, families, folds, options)
@@ -277,7 +292,7 @@ def fit(
         context = FitContext(work, values, labels, folds, compute, progress=progress)
         settings, searched = searched_settings(context, options.trials)
         columns = {name: record.columns for name, record in plan.families.items()}
-        learned = learn(replace(context, settings=settings), columns)
+        learned = learn(replace(context, settings=settings), columns, copies)
         outcome = replace(learned.outcome, search=searched)
         bundle.write_table(
             work.folder, FOLD_TABLE, patches.assign(label=labels, group=folds.group, fold=folds.fold)
@@ -313,7 +328,9 @@ def cost(
     )
 
 
-def learn(context: FitContext, columns: Mapping[str, Sequence[str]]) -> Learned:
+def learn(
+    context: FitContext, columns: Mapping[str, Sequence[str]], copies: Copies | None = None
+) -> Learned:
     """Train base models, combine them, and score the combination out of fold.
 
     Parameters
@@ -322,31 +339,42 @@ def learn(context: FitContext, columns: Mapping[str, Sequence[str]]) -> Learned:
         The data, folds and settings.
     columns
         The names of each family's columns.
+    copies
+        Changed copies of the patches, to learn from and to score as well.
     """
     labels, fold = context.labels, context.fold
-    models, logits = train_models(context)
+    models, of_all = train_models(with_copies(context, copies))
+    logits = of_all[: len(labels)]
     random_auc = at_random(context)
     context.progress(len(context.values.families))
+    groups = sharing(context.values.families)
+    places = base_models(context.values.families)
+    members = np.array([places[name].group in groups for name in models])
     # Matrices of a few columns: BLAS's threads mostly wait for each other, longer the busier the cores.
     with threadpool_limits(1, user_api="blas"):
-        combined, candidates = stack.fit_stack(tuple(models), logits, labels, fold)
-        before, after = stack.out_of_fold(logits, labels, fold)
+        combined = stack.fit_stack(tuple(models), members, logits, labels, fold)
+        before, after = stack.out_of_fold(members, logits, labels, fold)
     probabilities = np.column_stack([expit(logits), after])
     names = (*models, stack.COMBINED)
     scores = resampled_intervals(
         labels, probabilities.T, context.folds.group, seed=context.compute.seed
     )
     table, families = importance(models, combined, context.values, columns)
+    elsewhere = {}
+    if copies is not None:
+        changed = combined.together(of_all[len(labels) :])
+        elsewhere = scores_elsewhere(labels, combined.together(logits), changed, copies)
     outcome = FitOutcome(
         settings=context.settings,
         stack=combined,
-        candidates=candidates,
+        candidates=stack.candidate_aucs(members, logits, labels, fold),
         out_of_fold_auc=dict(zip(names, scores, strict=True)),
         calibration=CalibrationRecord(
             probability_scores(labels, before), probability_scores(labels, after)
         ),
         leakage=Leakage.of(names[-2], auc(labels, logits[:, -1]), random_auc),  # the kernel on all
         importance=families,
+        elsewhere=elsewhere,
     )
     return Learned(models, outcome, dict(zip(names, probabilities.T, strict=True)), table)
 

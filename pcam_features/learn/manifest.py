@@ -17,9 +17,10 @@ from ..storage.resumable import KEY as PLAN_KEY
 from ..store.manifest import FamilyRecord, Fingerprint, SourceRecord
 from ..store.names import may_be_stored
 from .base_models import KINDS, base_models
+from .copies import KindScore
 from .names import KEY, VERSION
 from .settings import Settings
-from .stack import CANDIDATES, COMBINED, Stack
+from .stack import BEST, COMBINED, EQUAL, STACK, Stack
 
 PLAN_VERSION = 1
 
@@ -289,6 +290,8 @@ class FitOutcome:
         The importance of each family.
     search
         What the search for settings came to, for each kind of base model; empty without a search.
+    elsewhere
+        The scores of changed copies of the patches, by how they were changed; empty without copies.
     """
 
     settings: Settings
@@ -299,6 +302,7 @@ class FitOutcome:
     leakage: Leakage
     importance: dict[str, Importance]
     search: dict[str, SearchRecord] = field(default_factory=dict)
+    elsewhere: dict[str, KindScore] = field(default_factory=dict)
 
     def results(self) -> dict[str, Any]:
         """The JSON object of these fields in a model's manifest."""
@@ -313,6 +317,8 @@ class FitOutcome:
         }
         if self.search:
             plain["search"] = {kind: asdict(record) for kind, record in self.search.items()}
+        if self.elsewhere:
+            plain["elsewhere"] = {kind: asdict(score) for kind, score in self.elsewhere.items()}
         return plain
 
 
@@ -346,7 +352,10 @@ class ModelManifest(FitPlan, FitOutcome):
         if KEY not in content:
             raise InputError(f"{path} is not a model; put MODEL and FEATURES in the right order.")
         if content[KEY] != VERSION:
-            raise InputError(f"model {path} was written by another version of pcam; fit it anew.")
+            raise InputError(
+                f"model {path} was written by another version of pcam, which combined its models in "
+                "another way; fit it anew."
+            )
         try:
             known = Fields(content)
             check_families(known.children("families"), path)
@@ -369,6 +378,7 @@ class ModelManifest(FitPlan, FitOutcome):
         candidates = known.child("candidates")
         versions, checksums = known.child("versions"), known.child("sha256")
         search = known.children("search") if "search" in known else {}
+        elsewhere = known.children("elsewhere") if "elsewhere" in known else {}
         if not set(search) <= set(KINDS):
             raise ValueError("search has an unknown kind of model")
         return cls(
@@ -384,12 +394,13 @@ class ModelManifest(FitPlan, FitOutcome):
             versions={name: versions.text(name) for name in versions},
             settings=Settings.from_fields(known.child("settings")),
             stack=Stack.from_fields(known.child("stack"), models),
-            candidates={name: candidates.number(name) for name in CANDIDATES},
+            candidates={name: candidates.number(name) for name in (EQUAL, BEST, STACK)},
             out_of_fold_auc={name: estimate_from(scores.child(name)) for name in scores},
             calibration=CalibrationRecord.from_fields(known.child("calibration")),
             leakage=Leakage.from_fields(known.child("leakage")),
             importance={name: Importance.from_fields(importance.child(name)) for name in importance},
             search={kind: SearchRecord.from_fields(record) for kind, record in search.items()},
+            elsewhere={kind: KindScore.from_fields(score) for kind, score in elsewhere.items()},
             sha256={name: checksums.text(name) for name in checksums},
         )
 

@@ -1,6 +1,12 @@
-"""Combining the base models: their mean, the best single one, or a stack, whichever has the highest AUC
-across folds. A stack is a logistic regression on the models' log-odds with non-negative weights. Then a
-calibration turns log-odds into probabilities.
+"""Combining the base models: several of them in equal shares, and a calibration of the result.
+
+No model is chosen because its out-of-fold AUC is the highest. The folds come from the laboratories of
+the training set, and what wins there may be what remembers their stain: on patches of other
+laboratories, the best single model and the stack lose more than equal shares (DECISIONS.md has the
+figures). Both are still computed, so that their out-of-fold AUCs stand beside.
+
+A model's share is of its standardized log-odds, because log-odds of trees and of kernel models differ
+in scale.
 """
 
 from __future__ import annotations
@@ -17,7 +23,7 @@ from ..evaluate.intervals import auc
 from ..storage.fields import Fields
 
 COMBINED = "combined"  # the name of all models together
-MEAN, BEST, STACK = CHOICES = "mean", "best", "stack"  # from the simplest on
+EQUAL, BEST, STACK = "equal", "best", "stack"  # the ways to combine; only the first is used
 Weights = tuple[np.ndarray, float]  # one a model, and an intercept
 
 
@@ -26,7 +32,6 @@ class Stack:
     """Combined log-odds are intercept + weights · logits; `low`, `high` and `shift` calibrate them."""
 
     models: tuple[str, ...]
-    choice: str
     weights: tuple[float, ...]
     intercept: float
     low: float
@@ -57,7 +62,7 @@ class Stack:
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of a model's manifest."""
         return {
-            "choice": self.choice,
+            "choice": EQUAL,
             "weights": dict(zip(self.models, self.weights, strict=True)),
             "intercept": self.intercept,
             "calibration": {"low": self.low, "high": self.high, "shift": self.shift},
@@ -66,13 +71,11 @@ class Stack:
     @classmethod
     def from_fields(cls, known: Fields, models: tuple[str, ...]) -> Stack:
         """Raises ValueError if it is not a combination of these models."""
-        choice = known.text("choice")
-        if choice not in CHOICES:
-            raise ValueError(f"there is no combination called {choice!r}")
+        if known.text("choice") != EQUAL:
+            raise ValueError(f"there is no combination called {known.text('choice')!r}")
         each, curve = known.child("weights"), known.child("calibration")
         return cls(
             models,
-            choice,
             tuple(each.number(name) for name in models),
             known.number("intercept"),
             curve.number("low"),
@@ -108,20 +111,34 @@ def best(logits: np.ndarray, labels: np.ndarray) -> Weights:
     return weights, 0.0
 
 
-def mean(logits: np.ndarray, labels: np.ndarray) -> Weights:
-    """The same weight on each model."""
-    return np.full(logits.shape[1], 1 / logits.shape[1]), 0.0
+def equal_shares(logits: np.ndarray, members: np.ndarray) -> Weights:
+    """Equal shares of the standardized log-odds of some models.
+
+    The result has the mean of their means and of their deviations, so that it is again like log-odds.
+
+    Parameters
+    ----------
+    logits
+        Log-odds, (rows, models).
+    members
+        Which models have a share, bool (models,).
+    """
+    mean, spread = logits.mean(axis=0), logits.std(axis=0)
+    usual = spread[members].mean()
+    weights = np.where(members, usual / np.where(spread > 0, spread, 1), 0) / members.sum()
+    return weights, float(mean[members].mean() - weights @ mean)
 
 
-CANDIDATES: dict[str, Callable[[np.ndarray, np.ndarray], Weights]] = {
-    MEAN: mean,
-    BEST: best,
-    STACK: logistic,
-}
+Candidate = Callable[[np.ndarray, np.ndarray], Weights]
+
+
+def candidates_of(members: np.ndarray) -> dict[str, Candidate]:
+    """The ways to combine models: those in equal shares, the best one, a stack of all."""
+    return {EQUAL: lambda logits, _: equal_shares(logits, members), BEST: best, STACK: logistic}
 
 
 def across(
-    candidate: Callable[[np.ndarray, np.ndarray], Weights],
+    candidate: Candidate,
     logits: np.ndarray,
     labels: np.ndarray,
     fold: np.ndarray,
@@ -132,15 +149,6 @@ def across(
         weights, intercept = candidate(logits[fold != k], labels[fold != k])
         found[fold == k] = logits[fold == k] @ weights + intercept
     return found
-
-
-def choose(logits: np.ndarray, labels: np.ndarray, fold: np.ndarray) -> tuple[str, dict[str, float]]:
-    """The candidate of the highest out-of-fold AUC, the simplest if several tie; and each one's AUC."""
-    aucs = {
-        name: auc(labels, across(candidate, logits, labels, fold))
-        for name, candidate in CANDIDATES.items()
-    }
-    return max(aucs, key=lambda name: aucs[name]), aucs
 
 
 def curve(together: np.ndarray) -> np.ndarray:
@@ -184,51 +192,55 @@ def needs_calibration(together: np.ndarray, labels: np.ndarray, fold: np.ndarray
 
 def fit_stack(
     models: tuple[str, ...],
+    members: np.ndarray,
     logits: np.ndarray,
     labels: np.ndarray,
     fold: np.ndarray,
-) -> tuple[Stack, dict[str, float]]:
-    """Choose and fit the combination of base models and its calibration.
+) -> Stack:
+    """Combine base models, and fit the calibration.
 
     Parameters
     ----------
     models
         Names of the base models.
+    members
+        Which of them have a share, bool (models,).
     logits
         Their out-of-fold log-odds, (rows, models).
     labels
         0 or 1, (rows,).
     fold
         The fold of each row, (rows,).
-
-    Returns
-    -------
-    stack
-        The combination.
-    aucs
-        The out-of-fold AUC of each candidate.
     """
-    choice, aucs = choose(logits, labels, fold)
-    weights, intercept = CANDIDATES[choice](logits, labels)
-    together = across(CANDIDATES[choice], logits, labels, fold)
+    weights, intercept = equal_shares(logits, members)
+    together = across(candidates_of(members)[EQUAL], logits, labels, fold)
     calibration = calibrate(together, labels) if needs_calibration(together, labels, fold) else PLAIN
-    return Stack(models, choice, tuple(map(float, weights)), intercept, *calibration), aucs
+    return Stack(models, tuple(map(float, weights)), intercept, *calibration)
+
+
+def candidate_aucs(
+    members: np.ndarray, logits: np.ndarray, labels: np.ndarray, fold: np.ndarray
+) -> dict[str, float]:
+    """The out-of-fold AUC of each way to combine models; see `fit_stack`."""
+    return {
+        name: auc(labels, across(candidate, logits, labels, fold))
+        for name, candidate in candidates_of(members).items()
+    }
 
 
 def out_of_fold(
-    logits: np.ndarray, labels: np.ndarray, fold: np.ndarray
+    members: np.ndarray, logits: np.ndarray, labels: np.ndarray, fold: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Out-of-fold probabilities (rows,) of the combination, without and with calibration.
 
-    For each fold, all of `fit_stack` (choice, weights and calibration) is done on the other folds. The
-    base models of those folds have seen this fold's patches; avoiding that would take a model for each
-    pair of folds.
+    For each fold, all of `fit_stack` is done on the other folds. The base models of those folds have
+    seen this fold's patches; avoiding that would take a model for each pair of folds.
     """
     before, after = np.empty(len(labels)), np.empty(len(labels))
     models = tuple(str(k) for k in range(logits.shape[1]))
     for k in np.unique(fold):
         rest, own = fold != k, fold == k
-        stack, _ = fit_stack(models, logits[rest], labels[rest], fold[rest])
+        stack = fit_stack(models, members, logits[rest], labels[rest], fold[rest])
         before[own] = expit(stack.together(logits[own]))
         after[own] = stack.probability(logits[own])
     return before, after

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from ..evaluate.intervals import Estimate
 from ..learn.manifest import ModelManifest, SearchRecord
+from ..learn.stack import BEST, COMBINED, EQUAL, STACK
 
 CHOICES = {
-    "mean": "mean of all models",
-    "best": "best single model (chosen within each fold)",
-    "stack": "stack",
+    EQUAL: "equal shares",
+    BEST: "best single model (chosen within each fold)",
+    STACK: "stack",
 }
 
 
@@ -31,6 +32,7 @@ def findings(manifest: ModelManifest) -> list[str]:
     leak = manifest.leakage
     return [
         *combination(manifest),
+        *elsewhere(manifest),
         calibrating(manifest),
         *searched(manifest.search),
         f"leakage gap of {leak.model}: AUC {leak.auc:.4f} in these folds, {leak.auc_at_random:.4f} in "
@@ -40,16 +42,28 @@ def findings(manifest: ModelManifest) -> list[str]:
 
 def combination(manifest: ModelManifest) -> list[str]:
     """How the base models are combined."""
-    weights, choice = weights_of(manifest), manifest.stack.choice
-    used = f"the {CHOICES[choice]}"
-    if choice == "best":
-        used = max(weights, key=lambda name: weights[name])
+    used = ", ".join(name for name, weight in weights_of(manifest).items() if weight)
     aucs = ", ".join(f"{CHOICES[name]} {auc:.4f}" for name, auc in manifest.candidates.items())
-    simpler = "" if choice == "stack" else "; stacking does not improve on it"
     return [
-        f"the combined model is {used}; cross-validated AUC: {aucs}{simpler}",
-        "the AUC of combined in the table repeats this choice and the calibration within each fold, so "
-        "it is the AUC to report",
+        f"the combined model is the mean of the standardized log-odds of {used}",
+        f"cross-validated AUC: {aucs}; equal shares are used whatever these say, because they lose "
+        "least in other laboratories",
+    ]
+
+
+def elsewhere(manifest: ModelManifest) -> list[str]:
+    """The AUC to expect of another laboratory's patches, from changed copies."""
+    scores = manifest.elsewhere
+    if not scores:
+        return []
+    lost = sum(score.loss for score in scores.values()) / len(scores)
+    worst = max(scores, key=lambda kind: scores[kind].loss)
+    here = manifest.out_of_fold_auc[COMBINED].value
+    return [
+        f"AUC to expect after a change of laboratory: {here - lost:.4f}; out of fold, copies of "
+        f"{sum(score.patches for score in scores.values()):,} patches, changed as by other stains and "
+        f"scanners, lose {lost:.4f} on average, and most by {worst.replace('_', ' ')}: "
+        f"{scores[worst].loss:.4f}"
     ]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
 MANIFEST = "manifest.json"
@@ -26,8 +25,3 @@ def part_count(rows: int) -> int:
 def part_span(part: int, rows: int) -> tuple[int, int]:
     """The first row of a part, and the row after its last, in a split of so many rows."""
     return part * PART_ROWS, min((part + 1) * PART_ROWS, rows)
-
-
-def parts_of(rows: np.ndarray) -> np.ndarray:
-    """The number of the part that contains each row."""
-    return rows // PART_ROWS

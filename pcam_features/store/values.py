@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 
-from .layout import part_count, part_span, parts_of
+from .layout import part_count, part_span
 from .store import Store
 
 Blocks = Iterator[tuple[slice, np.ndarray]]
@@ -26,11 +26,14 @@ class Values:
         Number of columns of each family, in the order of families.
     part
         `part(family, k)` gives the values of a family in part k, float32 (rows of the part, columns).
+    spans
+        The rows of each part.
     """
 
     rows: int
     widths: dict[str, int]
     part: Callable[[str, int], np.ndarray]
+    spans: tuple[slice, ...]
 
     @property
     def families(self) -> list[str]:
@@ -51,8 +54,8 @@ class Values:
 
     def blocks(self, families: Sequence[str]) -> Blocks:
         """Yield the rows of each block, and the families' columns side by side, float32."""
-        for k in range(part_count(self.rows)):
-            yield slice(*part_span(k, self.rows)), self.block(families, k)
+        for k, rows in enumerate(self.spans):
+            yield rows, self.block(families, k)
 
     def block(self, families: Sequence[str], k: int) -> np.ndarray:
         """The families' columns side by side in part k, float32 (rows, columns)."""
@@ -63,10 +66,10 @@ class Values:
         """The values of some rows, in ascending order, float32 (wanted, columns).
 
         Only the parts that hold these rows are read."""
-        of_part = parts_of(wanted)
+        of_part = np.searchsorted([rows.stop for rows in self.spans], wanted, side="right")
         return np.concatenate(
             [
-                self.block(families, k)[wanted[of_part == k] - part_span(k, self.rows)[0]]
+                self.block(families, k)[wanted[of_part == k] - self.spans[k].start]
                 for k in np.unique(of_part).tolist()
             ]
         )
@@ -93,7 +96,7 @@ def stored(store: Store, split: str, families: Sequence[str], *, keep: bool) -> 
     def part(family: str, k: int) -> np.ndarray:
         return store.part(split, family, k)
 
-    return Values(rows, widths, cache(part) if keep else part)
+    return Values(rows, widths, cache(part) if keep else part, spans_of(rows))
 
 
 def of_arrays(arrays: dict[str, np.ndarray]) -> Values:
@@ -103,4 +106,21 @@ def of_arrays(arrays: dict[str, np.ndarray]) -> Values:
         rows,
         {name: array.shape[1] for name, array in arrays.items()},
         lambda family, k: arrays[family][slice(*part_span(k, rows))],
+        spans_of(rows),
     )
+
+
+def spans_of(rows: int) -> tuple[slice, ...]:
+    """The rows of each part of a store."""
+    return tuple(slice(*part_span(k, rows)) for k in range(part_count(rows)))
+
+
+def joined(first: Values, second: Values) -> Values:
+    """The rows of `first`, and after them those of `second`, which has the same families."""
+    parts = len(first.spans)
+    moved = (slice(rows.start + first.rows, rows.stop + first.rows) for rows in second.spans)
+
+    def part(family: str, k: int) -> np.ndarray:
+        return first.part(family, k) if k < parts else second.part(family, k - parts)
+
+    return Values(first.rows + second.rows, first.widths, part, (*first.spans, *moved))

@@ -8,8 +8,10 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.preprocessing import StandardScaler
 
 from pcam_features.learn import stack
+from pcam_features.learn.base_models import sharing
 
 ROWS = 600
 
@@ -69,32 +71,72 @@ def test_oracle_calibration_is_logistic_regression_on_ln_p_and_ln_1_minus_p() ->
 
 def test_invariant_no_label_of_a_fold_has_a_part_in_what_is_said_of_it() -> None:
     logits, labels, fold = data()
-    before, after = stack.out_of_fold(logits, labels, fold)
+    members = np.array([True, True, False])
+    before, after = stack.out_of_fold(members, logits, labels, fold)
     for k in range(5):
         changed = np.where(fold == k, 1 - labels, labels)
         own = fold == k
-        other_before, other_after = stack.out_of_fold(logits, changed, fold)
+        other_before, other_after = stack.out_of_fold(members, logits, changed, fold)
         np.testing.assert_array_equal(before[own], other_before[own])
         np.testing.assert_array_equal(after[own], other_after[own])
         assert not np.array_equal(after[~own], other_after[~own])
 
 
-@pytest.mark.parametrize(
-    ("models", "expected"),
-    [("alike", stack.MEAN), ("one good", stack.BEST), ("of different use", stack.STACK)],
-)
-def test_mechanics_what_is_simple_is_taken_unless_another_is_better(models: str, expected: str) -> None:
-    rng = np.random.default_rng(3)
-    logits, labels, fold = data(3)
-    truth = logits[:, 0]
-    noise = rng.normal(0, 3, (ROWS, 3))
-    given = {
-        "alike": truth[:, None] + noise,
-        "one good": np.column_stack([truth, 9 * noise]),
-        "of different use": np.column_stack([2 * truth + noise[:, 0], -noise[:, 0], 20 * noise[:, 1]]),
-    }[models]
-    choice, aucs = stack.choose(given, labels, fold)
-    assert choice == expected
-    np.testing.assert_allclose(aucs[stack.MEAN], roc_auc_score(labels, given.mean(axis=1)))
-    found, same = stack.fit_stack(("a", "b", "c", "d")[: given.shape[1]], given, labels, fold)
-    assert (found.choice, same) == (choice, aucs)
+def test_oracle_equal_shares_are_the_mean_of_scikit_learns_standard_scores() -> None:
+    logits, labels, fold = data()
+    members = np.array([True, True, False])
+    found = stack.fit_stack(("a", "b", "c"), members, logits * [1, 5, 1], labels, fold)
+    scores = StandardScaler().fit_transform(logits)[:, :2].mean(axis=1)
+    together = found.together(logits * [1, 5, 1])
+    assert np.corrcoef(together, scores)[0, 1] == pytest.approx(1)
+    assert found.weights[2] == 0
+    usual = (logits * [1, 5, 1])[:, :2]
+    assert together.mean() == pytest.approx(usual.mean(axis=0).mean())
+    aucs = stack.candidate_aucs(members, logits, labels, fold)
+    by_fold = np.empty(ROWS)
+    for k in range(5):
+        scaler = StandardScaler().fit(logits[fold != k, :2])
+        shares = scaler.transform(logits[fold == k, :2]).mean(axis=1)
+        by_fold[fold == k] = shares * scaler.scale_.mean() + scaler.mean_.mean()
+    assert aucs[stack.EQUAL] == pytest.approx(roc_auc_score(labels, by_fold))
+
+
+def test_invariant_identical_models_combine_to_themselves() -> None:
+    logits, labels, fold = data()
+    same = np.repeat(logits[:, :1], 4, axis=1)
+    found = stack.fit_stack(tuple("abcd"), np.ones(4, bool), same, labels, fold)
+    np.testing.assert_allclose(found.together(same), logits[:, 0], atol=1e-9)
+
+
+def test_invariant_a_model_that_is_perfect_out_of_fold_and_noise_elsewhere_is_not_relied_on() -> None:
+    rng = np.random.default_rng(5)
+    labels = rng.integers(0, 2, ROWS).astype(np.int8)
+    fold = np.arange(ROWS) % 5
+    honest = (2 * labels - 1)[:, None] + rng.normal(0, 1.5, (ROWS, 4))
+    perfect = 8.0 * (2 * labels - 1)
+    logits = np.column_stack([honest, perfect])
+    members = np.ones(5, bool)
+    found = stack.fit_stack(tuple("abcde"), members, logits, labels, fold)
+    aucs = stack.candidate_aucs(members, logits, labels, fold)
+    assert aucs[stack.BEST] == 1 > aucs[stack.EQUAL]
+    elsewhere = np.column_stack([honest, rng.normal(0, 8, ROWS)])
+    without = roc_auc_score(labels, honest.mean(axis=1))
+    assert roc_auc_score(labels, elsewhere[:, 4]) < 0.6
+    assert roc_auc_score(labels, found.together(elsewhere)) > without - 0.05
+
+
+def test_mechanics_a_model_that_says_the_same_of_all_patches_changes_nothing() -> None:
+    logits, labels, fold = data()
+    constant = np.column_stack([logits[:, 0], np.full(ROWS, 2.0)])
+    found = stack.fit_stack(("a", "b"), np.ones(2, bool), constant, labels, fold)
+    assert np.isfinite(found.weights).all()
+    auc = roc_auc_score(labels, logits[:, 0])
+    assert roc_auc_score(labels, found.together(constant)) == pytest.approx(auc)
+
+
+def test_mechanics_groups_that_share_depend_on_embeddings() -> None:
+    hand_made, network = ["color", "glcm", "nuclei"], "efficientnet_lite0_96px"
+    assert sharing(hand_made) == ["color", "texture", "nuclei", "all"]
+    assert sharing(["color"]) == ["color"]
+    assert sharing([*hand_made, network]) == [network, "all"]
+    assert sharing([network]) == [network]

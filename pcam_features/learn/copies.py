@@ -1,0 +1,140 @@
+"""Changed copies of training patches: a model learns from them, and is scored on them out of fold.
+
+A copy is a patch as another laboratory would have made it (`pcam extract --copies`). It is in the fold
+and in the group of its patch, so no model has seen the patch of a copy that it is scored on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..errors import InputError
+from ..evaluate.intervals import auc
+from ..grouping.folds import Folds
+from ..storage.fields import Fields
+from ..store.names import SEPARATOR, copies_of
+from ..store.store import Store
+from ..store.values import Values, joined, stored
+from .context import FitContext
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Changed copies of training patches.
+
+    Parameters
+    ----------
+    values
+        Their features.
+    rows
+        The row of each one's patch, int (copies,).
+    kinds
+        How each was changed, text (copies,).
+    """
+
+    values: Values
+    rows: np.ndarray
+    kinds: np.ndarray
+
+
+@dataclass(frozen=True)
+class KindScore:
+    """The out-of-fold AUC of copies changed in one way, and that of their patches as they are."""
+
+    patches: int
+    auc: float
+    as_they_are: float
+
+    @property
+    def loss(self) -> float:
+        """How much AUC the change costs."""
+        return self.as_they_are - self.auc
+
+    @classmethod
+    def from_fields(cls, known: Fields) -> KindScore:
+        """Raises ValueError if a field is missing or wrong."""
+        return cls(known.whole("patches"), known.number("auc"), known.number("as_they_are"))
+
+
+def copies_in(store: Store, split: str, families: list[str], *, keep: bool) -> Copies | None:
+    """The copies that a store has of a split, or None.
+
+    Parameters
+    ----------
+    store, split, families
+        What is fitted on.
+    keep
+        Whether features stay in memory once they are read.
+
+    Raises
+    ------
+    InputError
+        If the store has copies without some of these families, or of other patches.
+    """
+    name = copies_of(split)
+    if name not in store.manifest.splits:
+        return None
+    lacking = [family for family in families if family not in store.families(name)]
+    if lacking:
+        raise InputError(
+            f"the changed copies in {store.path} have no finished {lacking[0]} features; run the same "
+            "pcam extract with --copies again."
+        )
+    ids = store.patches(name)["id"].tolist()
+    place = {patch: row for row, patch in enumerate(store.patches(split)["id"])}
+    of_copies = [patch.rpartition(SEPARATOR) for patch in ids]
+    if any(patch not in place for patch, _, _ in of_copies):
+        raise InputError(
+            f"the changed copies in {store.path} are of other patches than split {split!r}; extract "
+            "with --overwrite."
+        )
+    rows = np.array([place[patch] for patch, _, _ in of_copies])
+    kinds = np.array([kind for _, _, kind in of_copies])
+    return Copies(stored(store, name, families, keep=keep), rows, kinds)
+
+
+def with_copies(context: FitContext, copies: Copies | None) -> FitContext:
+    """The context of a fit that learns from copies as well: their rows follow those of the patches."""
+    if copies is None:
+        return context
+    folds = context.folds
+    return replace(
+        context,
+        values=joined(context.values, copies.values),
+        labels=np.append(context.labels, context.labels[copies.rows]),
+        folds=Folds(
+            np.append(folds.group, folds.group[copies.rows]),
+            np.append(folds.fold, folds.fold[copies.rows]),
+            folds.count,
+            folds.protocol,
+        ),
+    )
+
+
+def scores_elsewhere(
+    labels: np.ndarray, as_they_are: np.ndarray, changed: np.ndarray, copies: Copies
+) -> dict[str, KindScore]:
+    """The AUC of copies, by how they were changed, beside that of their patches.
+
+    Parameters
+    ----------
+    labels, as_they_are
+        The labels and the out-of-fold log-odds of the patches, (rows,).
+    changed
+        The out-of-fold log-odds of the copies, (copies,).
+    copies
+        The copies. A kind whose copies are all of one class has no AUC and is left out.
+    """
+    scores = {}
+    for kind in dict.fromkeys(copies.kinds.tolist()):
+        own = copies.kinds == kind
+        rows = copies.rows[own]
+        if np.unique(labels[rows]).size == 2:
+            scores[kind] = KindScore(
+                int(own.sum()),
+                auc(labels[rows], changed[own]),
+                auc(labels[rows], as_they_are[rows]),
+            )
+    return scores
