@@ -8,7 +8,8 @@ from collections.abc import Mapping
 FLAGS = ("overwrite", "verify", "published", "strict")
 VALUES = ("auto", "cpu", "cuda", "cnn", "none", "f32", "bf16", "openvino", "onnxruntime")
 FITTINGS = ("resize", "crop", "tile")
-OPTION = re.compile(rf"--([a-z][a-z-]*)(?: ({'|'.join((*VALUES, *FITTINGS))})\b)?")
+ADAPTATIONS = ("split", "slide")
+OPTION = re.compile(rf"--([a-z][a-z-]*)(?: ({'|'.join((*VALUES, *FITTINGS, *ADAPTATIONS))})\b)?")
 COMMAND = re.compile(r"\bpcam (extract|fit|compare)\b")
 
 

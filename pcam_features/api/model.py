@@ -14,14 +14,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ..constants import ENCODERS, Device
+from ..constants import ENCODERS, Adapt, Device
 from ..encoders.runtimes import RUNTIMES
 from ..errors import InputError
 from ..extraction.images import images_of
 from ..families.family import FeatureFamily
 from ..families.registry import FAMILIES
 from ..learn import bundle as bundles
-from ..learn.base_models import logits
+from ..learn.adapt import Adaptation
 from ..learn.bundle import Bundle
 from ..learn.explain_patch import PatchExplanation, PatchPlace, explain_values
 from ..learn.explain_patch import explain as explain_stored
@@ -32,6 +32,7 @@ from ..learn.predict import (
     other_scale,
     out_of_fold,
     predict,
+    predict_values,
     seen_among,
     seen_before,
 )
@@ -130,11 +131,14 @@ class SplitPredictions:
         The probability of tumor of each, float64 (n,).
     out_of_fold
         Whether the model was fitted on these patches, so that these are out-of-fold predictions.
+    adaptation
+        What was adapted to these patches; None without adaptation.
     """
 
     ids: list[str]
     probabilities: np.ndarray
     out_of_fold: bool
+    adaptation: Adaptation | None = None
 
     def __repr__(self) -> str:
         kind = "out-of-fold predictions" if self.out_of_fold else "predictions"
@@ -210,6 +214,7 @@ class Model:
         split: str | None = None,
         fit: str | None = None,
         mpp: float | None = None,
+        adapt: Adapt | str = "none",
         encoder: str | None = None,
         device: Device | str = "auto",
         threads: int = 0,
@@ -230,6 +235,9 @@ class Model:
         fit, mpp
             How images of another size are brought to 96×96 pixels; see `features`. Default: as the
             patches that the model was fitted on.
+        adapt
+            Whether columns are brought to the training patches' moments first; see `predict_split`.
+            "slide" needs a source or a store with slides.
         encoder
             For a model that takes embeddings of an ONNX file or a timm network: the encoder.
         device, threads, progress
@@ -245,7 +253,8 @@ class Model:
         InputError
             For data that are not patches, or without the model's features.
         """
-        how = Computing(self._choice(split, fit, mpp), encoder, device, threads, progress)
+        choice = self._choice(split, fit, mpp)
+        how = Computing(choice, encoder, device, threads, progress, adapt_named(adapt))
         tumor = self._probabilities(data, how).to_numpy()
         return np.column_stack([1 - tumor, tumor])
 
@@ -257,6 +266,7 @@ class Model:
         split: str | None = None,
         fit: str | None = None,
         mpp: float | None = None,
+        adapt: Adapt | str = "none",
         encoder: str | None = None,
         device: Device | str = "auto",
         threads: int = 0,
@@ -266,7 +276,7 @@ class Model:
 
         Parameters
         ----------
-        data, split, fit, mpp, encoder, device, threads, progress
+        data, split, fit, mpp, adapt, encoder, device, threads, progress
             See `predict_proba`.
 
         Returns
@@ -281,7 +291,8 @@ class Model:
             As `predict_proba`.
         """
         choice = self._choice(split, fit, mpp)
-        return self._probabilities(data, Computing(choice, encoder, device, threads, progress))
+        how = Computing(choice, encoder, device, threads, progress, adapt_named(adapt))
+        return self._probabilities(data, how)
 
     @for_python
     def predict_split(
@@ -289,6 +300,7 @@ class Model:
         store: Store | str | Path,
         split: str = "test",
         *,
+        adapt: Adapt | str = "none",
         threads: int = 0,
         log: Log = unheard,
     ) -> SplitPredictions:
@@ -302,6 +314,10 @@ class Model:
             A feature store with the model's families, or its path.
         split
             The split.
+        adapt
+            "split" or "slide" brings the columns of the split, or of each slide, to the mean and the
+            deviation of the training patches, for a laboratory or scanner that the model has not seen;
+            "none" does not. Each prediction then depends on the other patches.
         threads
             Number of threads; 0 is one for each core.
         log
@@ -319,8 +335,13 @@ class Model:
         """
         check_numbers(threads=threads)
         check_log(log)
-        opened = opened_store(store)
+        opened, how = opened_store(store), adapt_named(adapt)
         if fitted_on(self.bundle, opened, split):
+            if how != Adapt.none:
+                raise InputError(
+                    "the model was fitted on these patches, and their out-of-fold predictions are not "
+                    "adapted; leave out --adapt."
+                )
             log("the model was fitted on these patches: these are its out-of-fold predictions")
             return SplitPredictions(*out_of_fold(self.path, opened, split), out_of_fold=True)
         if seen := seen_before(self.path, opened, split):
@@ -330,8 +351,10 @@ class Model:
             )
         if scale := other_scale(self.bundle, opened):
             log(f"warning: {scale}")
-        ids, tumor = predict(self.bundle, opened, split, threads or joblib.cpu_count())
-        return SplitPredictions(ids, tumor, out_of_fold=False)
+        ids, tumor, done = predict(self.bundle, opened, split, threads or joblib.cpu_count(), how)
+        if done is not None:
+            log(f"adaptation: {done.sentence()}")
+        return SplitPredictions(ids, tumor, out_of_fold=False, adaptation=done)
 
     @for_python
     def explain(
@@ -424,19 +447,20 @@ class Model:
             data = open_store(data) if (Path(data) / STORE_MANIFEST).is_file() else data
         if isinstance(data, Store):
             split = only_split(data.splits, how.choice.split)
-            ids, tumor = predict(self.bundle, data, split, threads)
+            ids, tumor, _ = predict(self.bundle, data, split, threads, how.adapt)
             self._warn(ids, data.manifest.source.fit)
             return pd.Series(tumor, index=pd.Index(ids, name="id"), name="probability")
         if is_source_path(data):
             choice = how.choice
             data = open_source(data, fit=choice.fit, mpp=choice.mpp, progress=how.progress)
         self._warn_of(data, how.choice.split)
+        slides = slides_of(data, how)
         if not isinstance(data, pd.DataFrame):
             data = self._measured(data, how)
         tumor = np.zeros(0)
         if len(data):
-            margins = logits(self.bundle.models, self._values(data), threads)
-            tumor = self.bundle.stack.probability(margins)
+            values = self._values(data)
+            tumor, _ = predict_values(self.bundle, values, slides, how.adapt, threads)
         return pd.Series(tumor, index=data.index, name="probability")
 
     def _warn_of(self, data: Any, split: str | None) -> None:
@@ -515,6 +539,29 @@ class Computing:
     device: Device | str
     threads: int
     progress: Progress
+    adapt: Adapt = Adapt.none
+
+
+def adapt_named(name: Adapt | str) -> Adapt:
+    """The adaptation of this name. Raises InputError if there is none."""
+    try:
+        return Adapt(name)
+    except ValueError:
+        raise InputError(f"there is no adaptation {name!r}; there are: {', '.join(Adapt)}.") from None
+
+
+def slides_of(data: Any, how: Computing) -> list[str | None]:
+    """The slides of patches to adapt to. Raises InputError if slides are asked for and not known."""
+    slides: list[str | None] = []
+    if isinstance(data, Source):
+        slides = [slide for part in data.only(how.choice.split) for slide in part.slides]
+    elif isinstance(data, Split):
+        slides = data.slides
+    elif isinstance(data, pd.DataFrame):
+        slides = data["slide"].tolist() if "slide" in data else [None] * len(data)
+    if how.adapt == Adapt.slide and not any(slides):
+        raise InputError("--adapt slide needs slides, and none is known; use --adapt split.")
+    return slides
 
 
 def is_file(path: str) -> bool:

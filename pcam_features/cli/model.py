@@ -21,11 +21,13 @@ from ..constants import (
     MOST_TRIALS,
     RESAMPLES,
     SPECIFICITY,
+    Adapt,
     Device,
 )
 from ..errors import InputError
 from . import console, show
 from .options import (
+    AdaptOption,
     DeviceOption,
     FoldsFromOption,
     JsonOption,
@@ -125,6 +127,7 @@ def predict(
         Path, typer.Argument(help="CSV to write: columns id and label, the probability of tumor.")
     ],
     split: Annotated[str, typer.Option(help="Split to predict.")] = "test",
+    adapt: AdaptOption = Adapt.none,
     threads: ThreadsOption = 0,
 ) -> None:
     """Predict the probability of tumor for each patch of a split.
@@ -141,10 +144,12 @@ def predict(
 
     began = time.monotonic()
     store = open_store(features)
-    result = open_model(model).predict_split(store, split, threads=threads, log=console.say)
+    result = open_model(model).predict_split(
+        store, split, adapt=adapt, threads=threads, log=console.say
+    )
     seconds = None if result.out_of_fold else (time.monotonic() - began) / len(result.ids)
     write_predictions(out, result.ids, result.probabilities)
-    costs.write(costs.beside(out), cost(model, features, seconds, cores(threads)))
+    costs.write(costs.beside(out), cost(model, features, seconds, cores(threads), result.adaptation))
     console.say(f"{out}: {len(result.ids):,} predictions; {costs.beside(out).name}: speed and memory")
 
 
@@ -157,6 +162,7 @@ def submit(
         typer.Option(help="Kaggle's sample_submission.csv. The submission has its ids, in its order."),
     ] = None,
     split: Annotated[str, typer.Option(help="Split to predict.")] = "test",
+    adapt: AdaptOption = Adapt.none,
     threads: ThreadsOption = 0,
 ) -> None:
     """Write a Kaggle submission with exactly the ids of the sample submission, in its order."""
@@ -165,7 +171,9 @@ def submit(
     from ..store.store import open_store
 
     store = open_store(features)
-    result = open_model(model).predict_split(store, split, threads=threads, log=console.say)
+    result = open_model(model).predict_split(
+        store, split, adapt=adapt, threads=threads, log=console.say
+    )
     rows, left_out = run(submission, result.ids, result.probabilities, sample)
     extra = (
         f"; {left_out:,} predictions left out, because the sample lacks their ids" if left_out else ""

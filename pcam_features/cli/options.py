@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..constants import MOST_SEED, MOST_THREADS, Device, Fitting, Kind, OneImageFitting
+from ..constants import MOST_SEED, MOST_THREADS, Adapt, Device, Fitting, Kind, OneImageFitting
 
 SourceArgument = Annotated[
     str,
@@ -46,6 +46,14 @@ MppOption = Annotated[
     typer.Option(
         help="Micrometers per pixel of the patches. Needs --fit: patches are first scaled to PCam's "
         "0.972. Default: unknown, and patches are not scaled."
+    ),
+]
+AdaptOption = Annotated[
+    Adapt,
+    typer.Option(
+        help="For a new laboratory or scanner: bring each column's mean and deviation, over the whole "
+        "split or over each slide, to those of the training patches. Each prediction then depends on "
+        "the other patches of the split."
     ),
 ]
 DeviceOption = Annotated[

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ..constants import ENCODERS
+from ..constants import ENCODERS, Adapt
 from ..errors import InputError
 from ..grouping.folds import TABLE, read_fold_table
 from ..sources.fitting import Fit
 from ..storage import costs, parquet
 from ..store.store import Store
-from ..store.values import stored
-from .base_models import logits
+from ..store.values import Values, stored
+from .adapt import Adaptation, Moments, adapt, codes_of
+from .base_models import KERNEL, base_models, logits, model_name
 from .bundle import Bundle, read_manifest
 from .names import OUT_OF_FOLD
 from .stack import COMBINED
@@ -138,7 +139,13 @@ def other_fit(bundle: Bundle, theirs: dict[str, Any] | None) -> str | None:
     )
 
 
-def cost(path: Path, store: Path, seconds: float | None, threads: int) -> costs.Cost:
+def cost(
+    path: Path,
+    store: Path,
+    seconds: float | None,
+    threads: int,
+    adaptation: Adaptation | None = None,
+) -> costs.Cost:
     """The cost of a model and of its predictions.
 
     Parameters
@@ -152,6 +159,8 @@ def cost(path: Path, store: Path, seconds: float | None, threads: int) -> costs.
         unknown, so is the speed.
     threads
         Number of threads.
+    adaptation
+        How the predictions were adapted.
     """
     measuring = costs.measuring_seconds(store, read_manifest(path).families)
     rate = None if measuring is None or seconds is None else round(1 / (measuring + seconds), 2)
@@ -160,10 +169,50 @@ def cost(path: Path, store: Path, seconds: float | None, threads: int) -> costs.
         predict_patches_per_second=rate,
         predict_memory_mib=costs.peak_memory_mib(),
         predict_device=costs.cpu_name(threads),
+        adaptation=None if adaptation is None else adaptation.sentence(),
     )
 
 
-def predict(bundle: Bundle, store: Store, split: str, threads: int) -> tuple[list[str], np.ndarray]:
+def training_moments(bundle: Bundle) -> Moments:
+    """The mean and deviation of all columns of the training patches, which the kernel model keeps."""
+    whole = [place for place in base_models(bundle.families).values() if place.kind == KERNEL][-1]
+    kept = bundle.models[model_name(whole.group, whole.kind)].moments()
+    if kept is None or set(whole.families) != set(bundle.families):
+        raise InputError("this model does not keep the moments that --adapt needs; leave out --adapt.")
+    return Moments(*kept)
+
+
+def predict_values(
+    bundle: Bundle, values: Values, slides: Sequence[str | None], how: Adapt, threads: int
+) -> tuple[np.ndarray, Adaptation | None]:
+    """Probabilities of tumor, float64 (rows,), and what was adapted.
+
+    Parameters
+    ----------
+    bundle
+        The model.
+    values
+        Its features.
+    slides
+        The slide of each row; None where it is unknown.
+    how
+        Whether and to what the features are adapted.
+    threads
+        Number of threads.
+    """
+    plain = bundle.stack.probability(logits(bundle.models, values, threads))
+    if how == Adapt.none:
+        return plain, None
+    group = codes_of(slides) if how == Adapt.slide else np.zeros(values.rows, np.int64)
+    moved, done = adapt(values, group, training_moments(bundle), plain, how)
+    if not done.patches:
+        return plain, done
+    return bundle.stack.probability(logits(bundle.models, moved, threads)), done
+
+
+def predict(
+    bundle: Bundle, store: Store, split: str, threads: int, how: Adapt = Adapt.none
+) -> tuple[list[str], np.ndarray, Adaptation | None]:
     """Predict the probability of tumor for each patch of a split.
 
     Parameters
@@ -174,19 +223,31 @@ def predict(bundle: Bundle, store: Store, split: str, threads: int) -> tuple[lis
         The patches' features.
     threads
         Number of threads.
+    how
+        Whether and to what the features are adapted; see `adapt`.
 
     Returns
     -------
     ids, probabilities
         In the store's order; float64 (rows,).
+    adaptation
+        What was adapted; None without adaptation.
 
     Raises
     ------
     InputError
-        If the features are not the model's, or not complete.
+        If the features are not the model's, or not complete, or `how` needs slides and all are
+        unknown.
     """
     check_features(bundle, store)
     store.check_finished(split, bundle.families)
     values = stored(store, split, bundle.families, keep=False)
-    probabilities = bundle.stack.probability(logits(bundle.models, values, threads))
-    return store.patches(split)["id"].tolist(), probabilities
+    patches = store.patches(split)
+    slides = patches["slide"].tolist()
+    if how == Adapt.slide and not any(slides):
+        raise InputError(
+            f"--adapt slide needs slides, and those of split {split!r} of {store.path} are unknown; "
+            "extract with --slides, or use --adapt split."
+        )
+    probabilities, done = predict_values(bundle, values, slides, how, threads)
+    return patches["id"].tolist(), probabilities, done

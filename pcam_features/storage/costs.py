@@ -31,7 +31,11 @@ NUMBERS = {
     "predict_patches_per_second": "prediction throughput from pixels (patches per second)",
     "predict_memory_mib": "prediction memory (MiB)",
 }
-TEXTS = {"train_device": "training device", "predict_device": "prediction device"}
+TEXTS = {
+    "train_device": "training device",
+    "predict_device": "prediction device",
+    "adaptation": "adaptation to the predicted patches",
+}
 FIELDS = NUMBERS | TEXTS
 
 
@@ -49,6 +53,8 @@ class Cost:
         Peak memory in MiB.
     train_device, predict_device
         The devices of training and of prediction.
+    adaptation
+        How predictions were adapted to the patches predicted; None if they were not.
     """
 
     parameters: float | None = None
@@ -58,6 +64,7 @@ class Cost:
     predict_patches_per_second: float | None = None
     predict_memory_mib: float | None = None
     predict_device: str | None = None
+    adaptation: str | None = None
 
     @classmethod
     def from_dict(cls, content: dict[str, Any], file: Path) -> Cost:

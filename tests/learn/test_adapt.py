@@ -1,0 +1,140 @@
+"""Adaptation brings columns to the training moments, and leaves alone what it must not move."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import Result
+from sklearn.preprocessing import StandardScaler
+
+import pcam_features as pcam_api
+from pcam_features.constants import Adapt
+from pcam_features.learn.adapt import LEAST_PATCHES, Adaptation, Moments, adapt, codes_of
+from pcam_features.store.values import Values, of_arrays
+
+Run = Callable[..., Result]
+COLUMNS = 6
+
+
+def training(rng: np.random.Generator) -> tuple[np.ndarray, Moments]:
+    values = rng.normal(3, 2, (2000, COLUMNS)).astype(np.float32)
+    return values, Moments(values.mean(axis=0), values.std(axis=0))
+
+
+def as_array(values: Values) -> np.ndarray:
+    return np.concatenate([block for _, block in values.blocks(values.families)])
+
+
+def adapted(
+    values: np.ndarray, group: np.ndarray, moments: Moments, chance: np.ndarray | float = 0.5
+) -> tuple[np.ndarray, Adaptation]:
+    families = of_arrays({"a": values[:, :4], "b": values[:, 4:]})
+    probabilities = np.broadcast_to(chance, len(values)).astype(float)
+    moved, done = adapt(families, group, moments, probabilities, Adapt.slide)
+    return as_array(moved), done
+
+
+def test_oracle_adapted_columns_are_those_of_two_standard_scalers() -> None:
+    rng = np.random.default_rng(0)
+    known, moments = training(rng)
+    group = np.repeat([0, 1, 2], [2500, 900, 300])  # more rows than one part of a store
+    values = rng.normal(group[:, None] * 5, 1 + group[:, None], (len(group), COLUMNS))
+    values = values.astype(np.float32)
+    found, done = adapted(values, group, moments)
+    to_training = StandardScaler().fit(known)
+    for code in range(3):
+        own = StandardScaler().fit_transform(values[group == code])
+        np.testing.assert_allclose(found[group == code], to_training.inverse_transform(own), atol=1e-4)
+    assert (done.groups, done.patches) == (3, len(group))
+
+
+def test_invariant_patches_like_the_training_patches_hardly_change() -> None:
+    rng = np.random.default_rng(1)
+    known, moments = training(rng)
+    found, _ = adapted(known, np.zeros(len(known), int), moments)
+    np.testing.assert_allclose(found, known, atol=1e-4)
+
+
+def test_invariant_adaptation_undoes_a_change_of_level_and_contrast() -> None:
+    rng = np.random.default_rng(2)
+    _, moments = training(rng)
+    new = rng.normal(3, 2, (500, COLUMNS)).astype(np.float32)
+    one = np.zeros(len(new), int)
+    before, after = (adapted(values, one, moments)[0] for values in (new, new * 1.7 + 11))
+    np.testing.assert_allclose(before, after, atol=1e-4)
+
+
+def test_mechanics_groups_that_say_nothing_of_the_laboratory_are_left_as_they_are() -> None:
+    rng = np.random.default_rng(3)
+    _, moments = training(rng)
+    sizes = [LEAST_PATCHES - 1, LEAST_PATCHES, LEAST_PATCHES, LEAST_PATCHES]
+    group = np.repeat([0, 1, 2, 3], sizes)
+    values = rng.normal(50, 2, (len(group), COLUMNS)).astype(np.float32)
+    values[group == 2] = 50  # a blank slide
+    chance = np.where(group == 1, 0.99, 0.5)
+    found, done = adapted(values, group, moments, chance)
+    np.testing.assert_array_equal(found[group < 3], values[group < 3])
+    assert abs(found[group == 3].mean() - moments.mean.mean()) < 0.1
+    assert (done.few, done.one_class, done.blank) == tuple(sizes[:3])
+    assert (done.groups, done.patches) == (1, LEAST_PATCHES)
+    for reason in ("fewer than 200", "of one class", "hardly vary"):
+        assert reason in done.sentence()
+
+
+def test_mechanics_a_constant_column_is_centered_and_divides_by_nothing() -> None:
+    rng = np.random.default_rng(4)
+    known, moments = training(rng)
+    values = rng.normal(9, 2, (300, COLUMNS)).astype(np.float32)
+    values[:, 1] = 7
+    found, _ = adapted(values, np.zeros(300, int), moments)
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found[:, 1], known[:, 1].mean(), atol=1e-4)
+
+
+def test_mechanics_patches_of_unknown_slide_form_one_group() -> None:
+    assert codes_of(["b", None, "a", "", "b"]).tolist() == [2, 0, 1, 0, 2]
+
+
+def test_mechanics_the_command_line_adapts_and_says_so(
+    pcam: Run, model_folder: Path, tmp_path: Path
+) -> None:
+    store, out = tmp_path / "features", tmp_path / "adapted.csv"
+    families = ",".join(pcam_api.open_model(model_folder).families)
+    made = pcam("extract", "synthetic:900:6:7", store, "--families", families, "--split", "test")
+    assert made.code == 0, made.err
+    plain = pcam("predict", model_folder, store, tmp_path / "plain.csv")
+    moved = pcam("predict", model_folder, store, out, "--adapt", "split")
+    assert (plain.code, moved.code) == (0, 0), moved.err
+    rows = len(pd.read_csv(out))
+    assert f"adaptation: {rows:,} patches adapted to the split" in moved.err
+    cost = json.loads((tmp_path / "adapted.cost.json").read_text())
+    assert cost["adaptation"] == f"{rows:,} patches adapted to the split"
+    assert "adaptation" not in json.loads((tmp_path / "plain.cost.json").read_text())
+    before, after = (pd.read_csv(tmp_path / f"{name}.csv")["label"] for name in ("plain", "adapted"))
+    assert np.abs(before - after).max() > 0
+    assert np.abs(before - after).mean() < 0.1
+    by_api = pcam_api.open_model(model_folder).probabilities(
+        pcam_api.open_store(store), split="test", adapt="split"
+    )
+    np.testing.assert_allclose(by_api, after, atol=1e-6)
+
+
+def test_mechanics_adaptation_that_cannot_be_is_refused(
+    pcam: Run, model_folder: Path, store_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "p.csv"
+    fitted = pcam("predict", model_folder, store_folder, out, "--split", "train", "--adapt", "split")
+    assert fitted.code == 2
+    assert "not adapted; leave out --adapt" in fitted.err
+    assert not out.exists()
+    images = np.zeros((2, 96, 96, 3), np.uint8)
+    model = pcam_api.open_model(model_folder)
+    with pytest.raises(pcam_api.InputError, match="adapt='slide' needs slides"):
+        model.predict_proba(images, adapt="slide")
+    with pytest.raises(pcam_api.InputError, match="there is no adaptation 'slides'"):
+        model.predict_proba(images, adapt="slides")
