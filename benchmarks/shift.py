@@ -32,7 +32,7 @@ import pandas as pd
 
 from pcam_features.api.data import extract, open_source
 from pcam_features.evaluate.intervals import auc
-from pcam_features.extraction.shifts import STRENGTHS, seen, views
+from pcam_features.extraction.shifts import COPIES_SEED, STRENGTHS, seen, views
 from pcam_features.grouping.appearance import looks_in
 from pcam_features.grouping.folds import TABLE
 from pcam_features.learn import bundle
@@ -47,12 +47,15 @@ from pcam_features.store.values import stored
 CLUSTERS = 5
 
 
-def measure(path: str, folder: Path, split: str, families: str, seed: int) -> None:
+def measure(path: str, folder: Path, options: argparse.Namespace) -> None:
+    if options.seed == COPIES_SEED:
+        raise SystemExit("training copies are drawn by this seed; use another --seed")
     source = open_source(path)
-    plain = source.split(split)
-    splits = [plain, *(seen(plain, view) for view in views(seed).values())]
+    plain = source.split(options.split)
+    drawn = [view for view in views(options.seed).values() if view.strength in options.strengths]
+    splits = [plain, *(seen(plain, view) for view in drawn)]
     shifted = Source(source.kind, source.path, source.protocol, {one.name: one for one in splits})
-    extract(shifted, folder, families=families, log=print)
+    extract(shifted, folder, families=options.families, log=print)
 
 
 def aucs(model: bundle.Bundle, store: Store, split: str) -> dict[str, float]:
@@ -123,6 +126,7 @@ def main() -> None:
     measuring.add_argument("views", type=Path)
     measuring.add_argument("--split", default="valid")
     measuring.add_argument("--families", default="all,cnn")
+    measuring.add_argument("--strengths", nargs="+", choices=STRENGTHS, default=STRENGTHS)
     measuring.add_argument("--seed", type=int, default=0)
     scoring = commands.add_parser("score")
     scoring.add_argument("model", type=Path)
@@ -135,7 +139,7 @@ def main() -> None:
     folding.add_argument("--slides", type=Path)
     options = parser.parse_args()
     if options.command == "measure":
-        measure(options.source, options.views, options.split, options.families, options.seed)
+        measure(options.source, options.views, options)
     elif options.command == "clusters":
         clusters(open_store(options.store), options.out)
     elif options.command == "score":

@@ -275,6 +275,8 @@ class Extraction:
         self.path, self.source, self.families, self.overwrite = path, source, families, overwrite
         self.originals = source.only(split)
         self.splits = [*self.originals, *changed_copies(self.originals, copies)]
+        if copies > len(self.splits[-1]):
+            log(f"copies: {len(self.splits[-1]):,}, one of each patch")
         self.threads = threads or joblib.cpu_count()
         self.log = log
         self.target, why = choose(device)

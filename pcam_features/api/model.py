@@ -21,7 +21,7 @@ from ..extraction.images import images_of
 from ..families.family import FeatureFamily
 from ..families.registry import FAMILIES
 from ..learn import bundle as bundles
-from ..learn.adapt import Adaptation
+from ..learn.adapt import Adaptation, name_of
 from ..learn.bundle import Bundle
 from ..learn.explain_patch import PatchExplanation, PatchPlace, explain_values
 from ..learn.explain_patch import explain as explain_stored
@@ -58,6 +58,11 @@ from .data import Log, open_source, open_store, unheard
 from .features import Choice, is_source_path, table_of
 from .messages import for_python, warn
 from .progress import Progress
+
+NOT_ADAPTED = (
+    "the model was fitted on these patches, and their out-of-fold predictions are not adapted; leave "
+    "out --adapt."
+)
 
 
 class Markdown(str):
@@ -338,10 +343,7 @@ class Model:
         opened, how = opened_store(store), adapt_named(adapt)
         if fitted_on(self.bundle, opened, split):
             if how != Adapt.none:
-                raise InputError(
-                    "the model was fitted on these patches, and their out-of-fold predictions are not "
-                    "adapted; leave out --adapt."
-                )
+                raise InputError(NOT_ADAPTED)
             log("the model was fitted on these patches: these are its out-of-fold predictions")
             return SplitPredictions(*out_of_fold(self.path, opened, split), out_of_fold=True)
         if seen := seen_before(self.path, opened, split):
@@ -447,20 +449,26 @@ class Model:
             data = open_store(data) if (Path(data) / STORE_MANIFEST).is_file() else data
         if isinstance(data, Store):
             split = only_split(data.splits, how.choice.split)
-            ids, tumor, _ = predict(self.bundle, data, split, threads, how.adapt)
+            if how.adapt != Adapt.none and fitted_on(self.bundle, data, split):
+                raise InputError(NOT_ADAPTED)
+            ids, tumor, done = predict(self.bundle, data, split, threads, how.adapt)
+            warn_of_adaptation(done)
             self._warn(ids, data.manifest.source.fit)
             return pd.Series(tumor, index=pd.Index(ids, name="id"), name="probability")
         if is_source_path(data):
             choice = how.choice
             data = open_source(data, fit=choice.fit, mpp=choice.mpp, progress=how.progress)
         self._warn_of(data, how.choice.split)
-        slides = slides_of(data, how)
-        if not isinstance(data, pd.DataFrame):
-            data = self._measured(data, how)
+        if how.adapt == Adapt.slide:
+            names_to_adapt_to(data, how, 0)  # before features are computed
+        table = data if isinstance(data, pd.DataFrame) else self._measured(data, how)
+        names = names_to_adapt_to(data, how, len(table))
+        data = table
         tumor = np.zeros(0)
         if len(data):
             values = self._values(data)
-            tumor, _ = predict_values(self.bundle, values, slides, how.adapt, threads)
+            tumor, done = predict_values(self.bundle, values, names, how.adapt, threads)
+            warn_of_adaptation(done)
         return pd.Series(tumor, index=data.index, name="probability")
 
     def _warn_of(self, data: Any, split: str | None) -> None:
@@ -542,6 +550,12 @@ class Computing:
     adapt: Adapt = Adapt.none
 
 
+def warn_of_adaptation(adaptation: Adaptation | None) -> None:
+    """Warn if some patches were not adapted."""
+    if adaptation is not None and adaptation.left:
+        warn(f"{adaptation.sentence()}.")
+
+
 def adapt_named(name: Adapt | str) -> Adapt:
     """The adaptation of this name. Raises InputError if there is none."""
     try:
@@ -550,16 +564,22 @@ def adapt_named(name: Adapt | str) -> Adapt:
         raise InputError(f"there is no adaptation {name!r}; there are: {', '.join(Adapt)}.") from None
 
 
-def slides_of(data: Any, how: Computing) -> list[str | None]:
-    """The slides of patches to adapt to. Raises InputError if slides are asked for and not known."""
-    slides: list[str | None] = []
+def names_to_adapt_to(data: Any, how: Computing, rows: int) -> list[Any]:
+    """The name of the split or the slide of each patch, whichever features are adapted to.
+
+    Raises InputError if slides are asked for and none is known.
+    """
+    parts: list[Split] = []
     if isinstance(data, Source):
-        slides = [slide for part in data.only(how.choice.split) for slide in part.slides]
+        parts = data.only(how.choice.split)
     elif isinstance(data, Split):
-        slides = data.slides
-    elif isinstance(data, pd.DataFrame):
-        slides = data["slide"].tolist() if "slide" in data else [None] * len(data)
-    if how.adapt == Adapt.slide and not any(slides):
+        parts = [data]
+    if how.adapt != Adapt.slide:
+        return [part.name for part in parts for _ in part.ids] or ["all"] * rows
+    slides: list[Any] = [slide for part in parts for slide in part.slides]
+    if isinstance(data, pd.DataFrame) and "slide" in data:
+        slides = data["slide"].tolist()
+    if not any(name_of(slide) for slide in slides):
         raise InputError("--adapt slide needs slides, and none is known; use --adapt split.")
     return slides
 

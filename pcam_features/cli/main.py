@@ -111,9 +111,9 @@ def extract(
         typer.Option(
             min=0,
             max=LARGEST_ROWS - 1,
-            help="Number of training patches to compute a second time, changed as by another "
-            "laboratory (stain, scanner, compression). fit learns from them too, and tells what a "
-            "change of laboratory costs.",
+            help="Number of patches of the training split to compute a second time, changed as by "
+            "another laboratory (stain, scanner, compression). They are kept as the split "
+            "train~copies; fit learns from them too, and tells what a change of laboratory costs.",
         ),
     ] = 0,
     encoder: Annotated[str | None, typer.Option(help=ENCODER_HELP)] = None,

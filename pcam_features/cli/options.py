@@ -52,8 +52,9 @@ AdaptOption = Annotated[
     Adapt,
     typer.Option(
         help="For a new laboratory or scanner: bring each column's mean and deviation, over the whole "
-        "split or over each slide, to those of the training patches. Each prediction then depends on "
-        "the other patches of the split."
+        "split or over each slide, to those of the training patches. It needs 200 or more patches with "
+        "a mix of classes like the training patches'; others are left as they are. Each prediction "
+        "then depends on the other patches."
     ),
 ]
 DeviceOption = Annotated[

@@ -69,6 +69,7 @@ PUBLIC = (
     "seed",
     "out_of_fold_auc",
     "candidates",
+    "copies",
     "elsewhere",
     "stack",
     "calibration",

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -21,17 +22,27 @@ from ..constants import Adapt
 from ..store.values import Values
 
 LEAST_PATCHES = 200  # of a group: with fewer, their moments say little
-LEAST_SHARE = 0.05  # of either class, as predicted without adaptation
+LEAST_SHARE = 0.5  # of each class's share among training patches, as predicted without adaptation
 LEAST_SPREAD = 0.1  # of a column's deviation in training: below it, the column is only centered
 MOST_NARROW = 0.5  # share of such columns above which a group is blank or nearly so
+UNKNOWN, FEW = -1, -2  # codes of patches that have no group to adapt to
 
 
 @dataclass(frozen=True)
 class Moments:
-    """The mean and the deviation of each column of the training patches, (columns,) each."""
+    """What scored patches are brought to.
+
+    Parameters
+    ----------
+    mean, scale
+        The mean and the deviation of each column that the model was trained on, (columns,) each.
+    positive
+        The share of training patches with label 1.
+    """
 
     mean: np.ndarray
     scale: np.ndarray
+    positive: float
 
 
 @dataclass(frozen=True)
@@ -44,23 +55,30 @@ class Adaptation:
         What shares its moments: the whole split, or each slide.
     groups, patches
         How many groups (1 for a split) and patches were adapted.
-    few, one_class, blank
-        How many patches were left as they are, because their group has fewer than LEAST_PATCHES, is
-        predicted to be nearly all of one class, or hardly varies.
+    unknown, few, one_class, blank
+        How many patches were left as they are, because their slide is unknown, or because their group
+        has fewer than LEAST_PATCHES, is predicted to be mostly of one class, or hardly varies.
     """
 
     how: Adapt
     groups: int = 0
     patches: int = 0
+    unknown: int = 0
     few: int = 0
     one_class: int = 0
     blank: int = 0
 
+    @property
+    def left(self) -> int:
+        """How many patches were left as they are."""
+        return self.unknown + self.few + self.one_class + self.blank
+
     def sentence(self) -> str:
         """For the user, and for the file beside predictions."""
         reasons = {
+            "of unknown slide": self.unknown,
             f"in groups of fewer than {LEAST_PATCHES}": self.few,
-            "in groups predicted to be of one class": self.one_class,
+            "in groups predicted to be mostly of one class": self.one_class,
             "in groups that hardly vary": self.blank,
         }
         left = [f"{count:,} {reason}" for reason, count in reasons.items() if count]
@@ -69,11 +87,28 @@ class Adaptation:
         return done + (f"; left as they are: {', '.join(left)}" if left else "")
 
 
-def codes_of(slides: Sequence[str | None]) -> np.ndarray:
-    """The group of each patch, from 0; patches of unknown slide form one group."""
-    named = np.array([slide or "" for slide in slides], dtype=object)
-    codes: np.ndarray = np.unique(named.astype(str), return_inverse=True)[1]
-    return codes
+def codes_of(names: Sequence[Any]) -> np.ndarray:
+    """The group of each patch from the name of its slide or split, int (rows,).
+
+    Groups are numbered from 0. Patches without a name are UNKNOWN, and those of a group with fewer than
+    LEAST_PATCHES patches are FEW.
+    """
+    import pandas as pd
+
+    codes, _ = pd.factorize(np.array([name_of(name) for name in names], dtype=object))
+    size = np.bincount(codes[codes >= 0], minlength=1)
+    large = np.flatnonzero(size >= LEAST_PATCHES)
+    number = np.full(len(size), FEW)
+    number[large] = np.arange(len(large))
+    return np.where(codes < 0, UNKNOWN, number[codes])
+
+
+def name_of(name: object) -> str | None:
+    """A name as text; None if it is missing."""
+    import pandas as pd
+
+    missing = name is None or name is pd.NA or (isinstance(name, float) and np.isnan(name))
+    return None if missing or name == "" else str(name)
 
 
 def group_moments(
@@ -84,11 +119,11 @@ def group_moments(
     sums, squares = np.zeros((groups, columns)), np.zeros((groups, columns))
     for rows, block in values.blocks(values.families):
         units = (block.astype(np.float64) - training.mean) / training.scale
-        for code in np.unique(group[rows]):
+        for code in np.unique(group[rows][group[rows] >= 0]):
             own = units[group[rows] == code]
             sums[code] += own.sum(axis=0)
             squares[code] += np.einsum("ij,ij->j", own, own)
-    size = np.bincount(group, minlength=groups)[:, None]
+    size = np.bincount(group[group >= 0], minlength=groups)[:, None]
     mean = sums / size
     return mean, np.sqrt(np.maximum(squares / size - mean**2, 0))
 
@@ -103,7 +138,7 @@ def adapt(
     values
         The features of the scored patches.
     group
-        The group of each patch, int (rows,).
+        The group of each patch as `codes_of` gives it, int (rows,).
     training
         The moments to bring columns to.
     unadapted
@@ -118,16 +153,19 @@ def adapt(
     adaptation
         What was adapted.
     """
-    size = np.bincount(group)
-    share = np.bincount(group, unadapted) / size
+    unknown, few = int((group == UNKNOWN).sum()), int((group == FEW).sum())
+    if group.max(initial=FEW) < 0:
+        return values, Adaptation(how, unknown=unknown, few=few)
+    grouped = group >= 0
+    size = np.bincount(group[grouped])
+    share = np.bincount(group[grouped], unadapted[grouped] >= 0.5) / size
     mean, spread = group_moments(values, group, training)
     narrow = spread < LEAST_SPREAD
-    few = size < LEAST_PATCHES
-    one_class = ~few & ((share < LEAST_SHARE) | (share > 1 - LEAST_SHARE))
-    blank = ~few & ~one_class & (narrow.mean(axis=1) > MOST_NARROW)
-    left = few | one_class | blank
-    mean[left], spread[left] = 0, 1
-    factor = (1 / np.where(narrow & ~left[:, None], 1, spread)).astype(np.float32)
+    least, most = LEAST_SHARE * training.positive, 1 - LEAST_SHARE * (1 - training.positive)
+    one_class = (share < least) | (share > most)
+    blank = ~one_class & (narrow.mean(axis=1) > MOST_NARROW)
+    sound = ~(one_class | blank)
+    factor = (1 / np.where(narrow, 1, spread)).astype(np.float32)
     center = (training.mean + training.scale * mean).astype(np.float32)
     usual = training.mean.astype(np.float32)
     places = values.places()
@@ -135,16 +173,20 @@ def adapt(
     def part(family: str, k: int) -> np.ndarray:
         block, columns = values.part(family, k), places[family]
         own = group[values.spans[k]]
-        moved = (block - center[own][:, columns]) * factor[own][:, columns] + usual[columns]
-        kept = left[own]
-        moved[kept] = block[kept]
-        return np.asarray(moved, np.float32)
+        moved = block.copy()
+        for code in np.unique(own[own >= 0]):
+            if sound[code]:
+                rows = own == code
+                apart = block[rows] - center[code, columns]
+                moved[rows] = apart * factor[code, columns] + usual[columns]
+        return moved
 
     done = Adaptation(
         how,
-        groups=int((~left).sum()),
-        patches=int(size[~left].sum()),
-        few=int(size[few].sum()),
+        groups=int(sound.sum()),
+        patches=int(size[sound].sum()),
+        unknown=unknown,
+        few=few,
         one_class=int(size[one_class].sum()),
         blank=int(size[blank].sum()),
     )

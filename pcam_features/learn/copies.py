@@ -39,6 +39,9 @@ class Copies:
     kinds: np.ndarray
 
 
+LEAST_COPIES = 50  # of a kind: with fewer, their AUC says little
+
+
 @dataclass(frozen=True)
 class KindScore:
     """The out-of-fold AUC of copies changed in one way, and that of their patches as they are."""
@@ -55,7 +58,10 @@ class KindScore:
     @classmethod
     def from_fields(cls, known: Fields) -> KindScore:
         """Raises ValueError if a field is missing or wrong."""
-        return cls(known.whole("patches"), known.number("auc"), known.number("as_they_are"))
+        score = cls(known.whole("patches", least=1), known.number("auc"), known.number("as_they_are"))
+        if not (0 <= score.auc <= 1 and 0 <= score.as_they_are <= 1):
+            raise ValueError("the AUC of changed copies is not between 0 and 1")
+        return score
 
 
 def copies_in(store: Store, split: str, families: list[str], *, keep: bool) -> Copies | None:
@@ -79,8 +85,8 @@ def copies_in(store: Store, split: str, families: list[str], *, keep: bool) -> C
     lacking = [family for family in families if family not in store.families(name)]
     if lacking:
         raise InputError(
-            f"the changed copies in {store.path} have no finished {lacking[0]} features; run the same "
-            "pcam extract with --copies again."
+            f"the changed copies in {store.path} have no finished {lacking[0]} features; run pcam "
+            f"extract with these families and --copies {store.split(name).rows} to finish them."
         )
     ids = store.patches(name)["id"].tolist()
     place = {patch: row for row, patch in enumerate(store.patches(split)["id"])}
@@ -125,13 +131,13 @@ def scores_elsewhere(
     changed
         The out-of-fold log-odds of the copies, (copies,).
     copies
-        The copies. A kind whose copies are all of one class has no AUC and is left out.
+        The copies. A kind with fewer than LEAST_COPIES, or of one class, is left out.
     """
     scores = {}
     for kind in dict.fromkeys(copies.kinds.tolist()):
         own = copies.kinds == kind
         rows = copies.rows[own]
-        if np.unique(labels[rows]).size == 2:
+        if own.sum() >= LEAST_COPIES and np.unique(labels[rows]).size == 2:
             scores[kind] = KindScore(
                 int(own.sum()),
                 auc(labels[rows], changed[own]),

@@ -23,7 +23,7 @@ from ..grouping.folds import TABLE as FOLD_TABLE
 from ..grouping.folds import Folds, make_folds, torn_slides
 from ..storage import costs
 from ..storage.files import sha256
-from ..store.names import copies_of
+from ..store.names import check_original, copies_of
 from ..store.store import Store
 from ..store.values import Values, stored
 from . import bundle, memory, stack
@@ -112,6 +112,7 @@ def families_to_use(store: Store, split: str, names: str | None) -> list[str]:
     InputError
         If the store has no complete families, or not those asked for.
     """
+    check_original(split)
     finished = store.families(split)
     groups = {
         ALL: by_default([name for name in finished if name in FAMILIES]),
@@ -345,7 +346,7 @@ def learn(
     labels, fold = context.labels, context.fold
     models, of_all = train_models(with_copies(context, copies))
     logits = of_all[: len(labels)]
-    random_auc = at_random(context)
+    random_auc = at_random(context, copies)
     context.progress(len(context.values.families))
     groups = sharing(context.values.families)
     places = base_models(context.values.families)
@@ -374,6 +375,7 @@ def learn(
         ),
         leakage=Leakage.of(names[-2], auc(labels, logits[:, -1]), random_auc),  # the kernel on all
         importance=families,
+        copies=0 if copies is None else copies.values.rows,
         elsewhere=elsewhere,
     )
     return Learned(models, outcome, dict(zip(names, probabilities.T, strict=True)), table)

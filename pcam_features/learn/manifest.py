@@ -290,6 +290,8 @@ class FitOutcome:
         The importance of each family.
     search
         What the search for settings came to, for each kind of base model; empty without a search.
+    copies
+        The number of changed copies of patches that the base models were trained on as well.
     elsewhere
         The scores of changed copies of the patches, by how they were changed; empty without copies.
     """
@@ -302,11 +304,12 @@ class FitOutcome:
     leakage: Leakage
     importance: dict[str, Importance]
     search: dict[str, SearchRecord] = field(default_factory=dict)
+    copies: int = 0
     elsewhere: dict[str, KindScore] = field(default_factory=dict)
 
     def results(self) -> dict[str, Any]:
         """The JSON object of these fields in a model's manifest."""
-        plain = {
+        plain: dict[str, Any] = {
             "settings": self.settings.to_dict(),
             "stack": self.stack.to_dict(),
             "candidates": self.candidates,
@@ -317,7 +320,8 @@ class FitOutcome:
         }
         if self.search:
             plain["search"] = {kind: asdict(record) for kind, record in self.search.items()}
-        if self.elsewhere:
+        if self.copies:
+            plain["copies"] = self.copies
             plain["elsewhere"] = {kind: asdict(score) for kind, score in self.elsewhere.items()}
         return plain
 
@@ -353,8 +357,8 @@ class ModelManifest(FitPlan, FitOutcome):
             raise InputError(f"{path} is not a model; put MODEL and FEATURES in the right order.")
         if content[KEY] != VERSION:
             raise InputError(
-                f"model {path} was written by another version of pcam, which combined its models in "
-                "another way; fit it anew."
+                f"model {path} was written by another version of pcam, whose models are combined in "
+                "another way or have other parts; fit it anew."
             )
         try:
             known = Fields(content)
@@ -400,6 +404,7 @@ class ModelManifest(FitPlan, FitOutcome):
             leakage=Leakage.from_fields(known.child("leakage")),
             importance={name: Importance.from_fields(importance.child(name)) for name in importance},
             search={kind: SearchRecord.from_fields(record) for kind, record in search.items()},
+            copies=known.whole("copies", most=LARGEST_ROWS - 1) if "copies" in known else 0,
             elsewhere={kind: KindScore.from_fields(score) for kind, score in elsewhere.items()},
             sha256={name: checksums.text(name) for name in checksums},
         )

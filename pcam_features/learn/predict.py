@@ -16,6 +16,7 @@ from ..errors import InputError
 from ..grouping.folds import TABLE, read_fold_table
 from ..sources.fitting import Fit
 from ..storage import costs, parquet
+from ..store.names import check_original
 from ..store.store import Store
 from ..store.values import Values, stored
 from .adapt import Adaptation, Moments, adapt, codes_of
@@ -173,17 +174,18 @@ def cost(
     )
 
 
-def training_moments(bundle: Bundle) -> Moments:
+def moments_to_adapt_to(bundle: Bundle) -> Moments:
     """The mean and deviation of all columns of the training patches, which the kernel model keeps."""
     whole = [place for place in base_models(bundle.families).values() if place.kind == KERNEL][-1]
     kept = bundle.models[model_name(whole.group, whole.kind)].moments()
     if kept is None or set(whole.families) != set(bundle.families):
         raise InputError("this model does not keep the moments that --adapt needs; leave out --adapt.")
-    return Moments(*kept)
+    data = bundle.manifest.source
+    return Moments(*kept, data.positive / data.rows)
 
 
 def predict_values(
-    bundle: Bundle, values: Values, slides: Sequence[str | None], how: Adapt, threads: int
+    bundle: Bundle, values: Values, names: Sequence[object], how: Adapt, threads: int
 ) -> tuple[np.ndarray, Adaptation | None]:
     """Probabilities of tumor, float64 (rows,), and what was adapted.
 
@@ -193,8 +195,8 @@ def predict_values(
         The model.
     values
         Its features.
-    slides
-        The slide of each row; None where it is unknown.
+    names
+        The name of each row's slide or split, whichever its features are adapted to.
     how
         Whether and to what the features are adapted.
     threads
@@ -203,8 +205,7 @@ def predict_values(
     plain = bundle.stack.probability(logits(bundle.models, values, threads))
     if how == Adapt.none:
         return plain, None
-    group = codes_of(slides) if how == Adapt.slide else np.zeros(values.rows, np.int64)
-    moved, done = adapt(values, group, training_moments(bundle), plain, how)
+    moved, done = adapt(values, codes_of(names), moments_to_adapt_to(bundle), plain, how)
     if not done.patches:
         return plain, done
     return bundle.stack.probability(logits(bundle.models, moved, threads)), done
@@ -240,6 +241,7 @@ def predict(
         unknown.
     """
     check_features(bundle, store)
+    check_original(split)
     store.check_finished(split, bundle.families)
     values = stored(store, split, bundle.families, keep=False)
     patches = store.patches(split)
@@ -249,5 +251,6 @@ def predict(
             f"--adapt slide needs slides, and those of split {split!r} of {store.path} are unknown; "
             "extract with --slides, or use --adapt split."
         )
-    probabilities, done = predict_values(bundle, values, slides, how, threads)
+    names = slides if how == Adapt.slide else [split] * len(slides)
+    probabilities, done = predict_values(bundle, values, names, how, threads)
     return patches["id"].tolist(), probabilities, done

@@ -24,6 +24,7 @@ from ..storage.fields import Fields
 
 COMBINED = "combined"  # the name of all models together
 EQUAL, BEST, STACK = "equal", "best", "stack"  # the ways to combine; only the first is used
+LEAST_SPREAD = 0.05  # of the largest deviation among members: below it, a model has learned nothing
 Weights = tuple[np.ndarray, float]  # one a model, and an intercept
 
 
@@ -111,30 +112,44 @@ def best(logits: np.ndarray, labels: np.ndarray) -> Weights:
     return weights, 0.0
 
 
-def equal_shares(logits: np.ndarray, members: np.ndarray) -> Weights:
+def equal_shares(logits: np.ndarray, fold: np.ndarray, members: np.ndarray) -> Weights:
     """Equal shares of the standardized log-odds of some models.
 
-    The result has the mean of their means and of their deviations, so that it is again like log-odds.
+    Deviations are those within folds: what a model says of a whole fold only tells which patches it was
+    not trained on. A member that hardly varies has learned nothing and has no share. The result has the
+    mean of the others' means and deviations, so that it is again like log-odds.
 
     Parameters
     ----------
     logits
         Log-odds, (rows, models).
+    fold
+        The fold of each row, (rows,).
     members
-        Which models have a share, bool (models,).
+        Which models may have a share, bool (models,).
     """
-    mean, spread = logits.mean(axis=0), logits.std(axis=0)
-    usual = spread[members].mean()
-    weights = np.where(members, usual / np.where(spread > 0, spread, 1), 0) / members.sum()
-    return weights, float(mean[members].mean() - weights @ mean)
+    rows = [fold == k for k in np.unique(fold)]
+    variance = sum(own.mean() * logits[own].var(axis=0) for own in rows)
+    spread = np.sqrt(np.asarray(variance))
+    sharing = members & (spread > LEAST_SPREAD * spread[members].max())
+    if not sharing.any():  # all say the same of every patch
+        return members / members.sum(), 0.0
+    mean = logits.mean(axis=0)
+    weights = np.zeros(len(members))
+    weights[sharing] = spread[sharing].mean() / spread[sharing] / sharing.sum()
+    return weights, float(mean[sharing].mean() - weights @ mean)
 
 
-Candidate = Callable[[np.ndarray, np.ndarray], Weights]
+Candidate = Callable[[np.ndarray, np.ndarray, np.ndarray], Weights]
 
 
 def candidates_of(members: np.ndarray) -> dict[str, Candidate]:
     """The ways to combine models: those in equal shares, the best one, a stack of all."""
-    return {EQUAL: lambda logits, _: equal_shares(logits, members), BEST: best, STACK: logistic}
+    return {
+        EQUAL: lambda logits, labels, fold: equal_shares(logits, fold, members),
+        BEST: lambda logits, labels, fold: best(logits, labels),
+        STACK: lambda logits, labels, fold: logistic(logits, labels),
+    }
 
 
 def across(
@@ -146,7 +161,7 @@ def across(
     """Log-odds (rows,) of each fold by a candidate fitted on the other folds."""
     found = np.empty(len(labels))
     for k in np.unique(fold):
-        weights, intercept = candidate(logits[fold != k], labels[fold != k])
+        weights, intercept = candidate(logits[fold != k], labels[fold != k], fold[fold != k])
         found[fold == k] = logits[fold == k] @ weights + intercept
     return found
 
@@ -212,7 +227,7 @@ def fit_stack(
     fold
         The fold of each row, (rows,).
     """
-    weights, intercept = equal_shares(logits, members)
+    weights, intercept = equal_shares(logits, fold, members)
     together = across(candidates_of(members)[EQUAL], logits, labels, fold)
     calibration = calibrate(together, labels) if needs_calibration(together, labels, fold) else PLAIN
     return Stack(models, tuple(map(float, weights)), intercept, *calibration)

@@ -8,6 +8,7 @@ import numpy as np
 
 from .base_models import KINDS, groups_of, model_name
 from .context import FitContext
+from .copies import Copies
 from .leakage import random_split_auc
 from .protocol import BaseModel
 
@@ -46,10 +47,10 @@ def steps(families: Sequence[str], folds: int, trials: int) -> int:
     return trained + len(families) * (1 + len(KINDS) * trials)  # one for the leakage gap
 
 
-def at_random(context: FitContext) -> float:
-    """The kernel model's AUC with folds dealt at random."""
+def at_random(context: FitContext, copies: Copies | None) -> float:
+    """The kernel model's AUC with folds dealt at random; copies stay with their patches."""
 
     def make() -> np.ndarray:
-        return np.array([random_split_auc(context)])
+        return np.array([random_split_auc(context, copies)])
 
     return float(context.work.array("at_random", make)[0])

@@ -13,7 +13,7 @@ from .sentences import findings, score_rows
 NOT_FOR = (
     "diagnosis, or any decision about a patient. It is not a medical device; its purpose is to compare "
     "methods on research data. The scores do not apply to other scanners, stains, tissues or patch "
-    "sizes than those of the training data."
+    "sizes than those of the training data, except where a sentence says so."
 )
 
 

@@ -13,6 +13,17 @@ CHOICES = {
 }
 
 
+CHANGES = {
+    "amounts": "stain amounts",
+    "vectors": "stain colors",
+    "brightness": "brightness",
+    "white_balance": "white balance",
+    "blur": "blur",
+    "jpeg": "JPEG compression",
+    "noise": "noise",
+}
+
+
 def weights_of(manifest: ModelManifest) -> dict[str, float]:
     """The weight of each base model."""
     return dict(zip(manifest.stack.models, manifest.stack.weights, strict=True))
@@ -45,25 +56,28 @@ def combination(manifest: ModelManifest) -> list[str]:
     used = ", ".join(name for name, weight in weights_of(manifest).items() if weight)
     aucs = ", ".join(f"{CHOICES[name]} {auc:.4f}" for name, auc in manifest.candidates.items())
     return [
-        f"the combined model is the mean of the standardized log-odds of {used}",
+        f"the combined model takes equal shares of the log-odds of {used}; a model's weight is its "
+        "share divided by the spread of its log-odds",
         f"cross-validated AUC: {aucs}; equal shares are used whatever these say, because they lose "
-        "least in other laboratories",
+        "least in other laboratories. Report the AUC of combined: it includes the calibration",
     ]
 
 
 def elsewhere(manifest: ModelManifest) -> list[str]:
     """The AUC to expect of another laboratory's patches, from changed copies."""
+    if not manifest.copies:
+        return []
+    learned = f"learned from {manifest.copies:,} changed copies of patches as well"
     scores = manifest.elsewhere
     if not scores:
-        return []
+        return [f"{learned}; there are too few of each kind to tell what a change of laboratory costs"]
     lost = sum(score.loss for score in scores.values()) / len(scores)
     worst = max(scores, key=lambda kind: scores[kind].loss)
     here = manifest.out_of_fold_auc[COMBINED].value
     return [
-        f"AUC to expect after a change of laboratory: {here - lost:.4f}; out of fold, copies of "
-        f"{sum(score.patches for score in scores.values()):,} patches, changed as by other stains and "
-        f"scanners, lose {lost:.4f} on average, and most by {worst.replace('_', ' ')}: "
-        f"{scores[worst].loss:.4f}"
+        f"{learned}. AUC to expect after a change of laboratory: {here - max(lost, 0):.3f}. Out of "
+        f"fold, patches with the stain, scanner or file changed as in these copies lose {lost:.3f} on "
+        f"average, and most by {CHANGES.get(worst, 'another change')}: {scores[worst].loss:.3f}"
     ]
 
 

@@ -8,7 +8,7 @@ from ..evaluate.metrics import METRICS
 from ..evaluate.published import SCORES, PublishedScore
 from ..evaluate.result import Comparison, ModelResult, PartResult, SeedSpread, WithoutCopies
 from ..evaluate.subsets import LEAST
-from ..storage.costs import FIELDS, NUMBERS
+from ..storage.costs import ADAPTATION, FIELDS, NUMBERS
 from .sentences import span
 
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
@@ -115,7 +115,7 @@ def costs(result: Comparison) -> Table | None:
 def cost(name: str, known: Mapping[str, object]) -> str:
     """One cost of a model, as text."""
     if name not in known:
-        return "unknown"
+        return "none" if name == ADAPTATION else "unknown"
     value = known[name]
     if name not in NUMBERS or not isinstance(value, int | float):
         return str(value)

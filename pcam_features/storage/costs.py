@@ -31,10 +31,11 @@ NUMBERS = {
     "predict_patches_per_second": "prediction throughput from pixels (patches per second)",
     "predict_memory_mib": "prediction memory (MiB)",
 }
+ADAPTATION = "adaptation"
 TEXTS = {
     "train_device": "training device",
     "predict_device": "prediction device",
-    "adaptation": "adaptation to the predicted patches",
+    ADAPTATION: "adaptation to the predicted patches",
 }
 FIELDS = NUMBERS | TEXTS
 

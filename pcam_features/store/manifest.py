@@ -15,7 +15,7 @@ from ..sources.source import Source, Split
 from ..storage.fields import Fields
 from ..storage.files import LOCK, TEMPORARY, clear_folder, is_marked, read_json, write_json
 from .layout import MANIFEST, PART_ROWS
-from .names import may_be_stored
+from .names import COPIES, may_be_stored
 
 VERSION = 1
 KEY = "store_version"
@@ -418,6 +418,11 @@ def extended_split(path: Path, known: SplitRecord | None, source: Source, split:
     without = Fingerprint.of(replace(split, slides=[None] * len(split)))
     if known.fingerprint == without:
         known = replace(known, fingerprint=now.fingerprint)
+    if known.rows != now.rows and split.name.endswith(COPIES):
+        raise InputError(
+            f"feature store {path} has {known.rows:,} changed copies of patches, not {now.rows:,}; use "
+            f"--copies {known.rows} again, or extract everything anew with --overwrite."
+        )
     if known.rows != now.rows:
         raise InputError(
             f"feature store {path} was made from other patches than those of {source.path}: split "

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ..errors import InputError
 from .layout import PATCHES
 
 HAND_MADE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
@@ -19,6 +20,15 @@ SEPARATOR = "~"  # between a patch's id and how its copy was changed
 def copies_of(split: str) -> str:
     """The name of the split that holds changed copies of some of a split's patches."""
     return f"{split}{COPIES}"
+
+
+def check_original(split: str) -> None:
+    """Raises InputError for a split of changed copies, which serves the fit of its original alone."""
+    if split.endswith(COPIES):
+        raise InputError(
+            f"split {split!r} holds changed copies of training patches; use {split[: -len(COPIES)]!r}, "
+            "whose fit learns from them."
+        )
 
 
 def may_be_stored(name: object, description: Mapping[str, Any]) -> bool:

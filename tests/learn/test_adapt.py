@@ -14,7 +14,15 @@ from sklearn.preprocessing import StandardScaler
 
 import pcam_features as pcam_api
 from pcam_features.constants import Adapt
-from pcam_features.learn.adapt import LEAST_PATCHES, Adaptation, Moments, adapt, codes_of
+from pcam_features.learn.adapt import (
+    FEW,
+    LEAST_PATCHES,
+    UNKNOWN,
+    Adaptation,
+    Moments,
+    adapt,
+    codes_of,
+)
 from pcam_features.store.values import Values, of_arrays
 
 Run = Callable[..., Result]
@@ -23,7 +31,7 @@ COLUMNS = 6
 
 def training(rng: np.random.Generator) -> tuple[np.ndarray, Moments]:
     values = rng.normal(3, 2, (2000, COLUMNS)).astype(np.float32)
-    return values, Moments(values.mean(axis=0), values.std(axis=0))
+    return values, Moments(values.mean(axis=0), values.std(axis=0), 0.4)
 
 
 def as_array(values: Values) -> np.ndarray:
@@ -31,11 +39,12 @@ def as_array(values: Values) -> np.ndarray:
 
 
 def adapted(
-    values: np.ndarray, group: np.ndarray, moments: Moments, chance: np.ndarray | float = 0.5
+    values: np.ndarray, group: np.ndarray, moments: Moments, chance: np.ndarray | None = None
 ) -> tuple[np.ndarray, Adaptation]:
     families = of_arrays({"a": values[:, :4], "b": values[:, 4:]})
-    probabilities = np.broadcast_to(chance, len(values)).astype(float)
-    moved, done = adapt(families, group, moments, probabilities, Adapt.slide)
+    if chance is None:
+        chance = np.where(np.arange(len(values)) % 5 < 2, 0.9, 0.1)  # as many as in training
+    moved, done = adapt(families, codes_of(group.tolist()), moments, chance, Adapt.slide)
     return as_array(moved), done
 
 
@@ -72,17 +81,21 @@ def test_invariant_adaptation_undoes_a_change_of_level_and_contrast() -> None:
 def test_mechanics_groups_that_say_nothing_of_the_laboratory_are_left_as_they_are() -> None:
     rng = np.random.default_rng(3)
     _, moments = training(rng)
-    sizes = [LEAST_PATCHES - 1, LEAST_PATCHES, LEAST_PATCHES, LEAST_PATCHES]
-    group = np.repeat([0, 1, 2, 3], sizes)
+    sizes = [LEAST_PATCHES - 1, *[LEAST_PATCHES] * 5]
+    group = np.repeat(np.arange(6), sizes)
     values = rng.normal(50, 2, (len(group), COLUMNS)).astype(np.float32)
     values[group == 2] = 50  # a blank slide
-    chance = np.where(group == 1, 0.99, 0.5)
+    share = np.array([0.4, 0.85, 0.4, 0.1, 0.4, 0.6])  # of tumor, where training has 0.4
+    place = np.concatenate([np.arange(size) / size for size in sizes])
+    chance = np.where(place < share[group], 0.6, 0.4)  # soft, and still of one class
     found, done = adapted(values, group, moments, chance)
-    np.testing.assert_array_equal(found[group < 3], values[group < 3])
-    assert abs(found[group == 3].mean() - moments.mean.mean()) < 0.1
-    assert (done.few, done.one_class, done.blank) == tuple(sizes[:3])
-    assert (done.groups, done.patches) == (1, LEAST_PATCHES)
-    for reason in ("fewer than 200", "of one class", "hardly vary"):
+    np.testing.assert_array_equal(found[group < 4], values[group < 4])
+    for code in (4, 5):
+        assert abs(found[group == code].mean() - moments.mean.mean()) < 0.1
+    assert (done.few, done.one_class, done.blank) == (sizes[0], 2 * LEAST_PATCHES, LEAST_PATCHES)
+    assert (done.groups, done.patches) == (2, 2 * LEAST_PATCHES)
+    assert done.left == len(group) - done.patches
+    for reason in ("fewer than 200", "mostly of one class", "hardly vary"):
         assert reason in done.sentence()
 
 
@@ -96,8 +109,19 @@ def test_mechanics_a_constant_column_is_centered_and_divides_by_nothing() -> Non
     np.testing.assert_allclose(found[:, 1], known[:, 1].mean(), atol=1e-4)
 
 
-def test_mechanics_patches_of_unknown_slide_form_one_group() -> None:
-    assert codes_of(["b", None, "a", "", "b"]).tolist() == [2, 0, 1, 0, 2]
+def test_mechanics_missing_names_are_unknown_and_small_groups_are_few() -> None:
+    missing = [None, "", float("nan"), pd.NA, np.nan]
+    names = [*["b"] * LEAST_PATCHES, *missing, "a", 0, *[7] * LEAST_PATCHES]
+    codes = codes_of(names)
+    first = codes[:LEAST_PATCHES]
+    assert set(first.tolist()) == {0}
+    assert codes[LEAST_PATCHES : LEAST_PATCHES + 5].tolist() == [UNKNOWN] * 5
+    assert codes[LEAST_PATCHES + 5 : LEAST_PATCHES + 7].tolist() == [FEW] * 2
+    assert set(codes[-LEAST_PATCHES:].tolist()) == {1}
+    values = np.zeros((3, COLUMNS), np.float32)
+    found, done = adapted(values, np.array([1, 1, 2]), Moments(np.ones(6), np.ones(6), 0.5))
+    np.testing.assert_array_equal(found, values)
+    assert (done.patches, done.few) == (0, 3)
 
 
 def test_mechanics_the_command_line_adapts_and_says_so(

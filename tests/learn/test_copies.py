@@ -57,19 +57,19 @@ def test_oracle_joined_values_are_numpys_concatenation() -> None:
 
 
 def some_copies() -> tuple[np.ndarray, Copies]:
-    labels = np.array([0, 1] * 30, np.int8)
-    rows = np.arange(0, 40)
-    kinds = np.where(rows < 20, "blur", "noise")
-    values = of_arrays({"a": np.zeros((40, 1), np.float32)})
+    labels = np.array([0, 1] * 90, np.int8)
+    rows = np.arange(130)
+    kinds = np.where(rows < 60, "blur", np.where(rows < 120, "noise", "jpeg"))
+    values = of_arrays({"a": np.zeros((130, 1), np.float32)})
     return labels, Copies(values, rows, kinds)
 
 
 def test_oracle_scores_elsewhere_are_scikit_learns() -> None:
     labels, made = some_copies()
     rng = np.random.default_rng(1)
-    here, there = labels + rng.normal(0, 0.5, 60), labels[made.rows] + rng.normal(0, 1, 40)
+    here, there = labels + rng.normal(0, 0.5, 180), labels[made.rows] + rng.normal(0, 1, 130)
     scores = scores_elsewhere(labels, here, there, made)
-    assert list(scores) == ["blur", "noise"]
+    assert list(scores) == ["blur", "noise"]  # of jpeg there are too few
     for kind, score in scores.items():
         own = made.kinds == kind
         assert score.patches == own.sum()
@@ -87,33 +87,34 @@ def test_mechanics_a_kind_of_one_class_has_no_score() -> None:
 
 def test_invariant_a_copy_is_in_the_fold_and_group_of_its_patch(tmp_path: Path) -> None:
     labels, made = some_copies()
-    folds = Folds(np.arange(60) // 4, np.arange(60) // 4 % 3, 3, "")
-    values = of_arrays({"a": np.ones((60, 1), np.float32)})
+    folds = Folds(np.arange(180) // 4, np.arange(180) // 4 % 3, 3, "")
+    values = of_arrays({"a": np.ones((180, 1), np.float32)})
     context = FitContext(Work(tmp_path), values, labels, folds, Compute("cpu", 1, 0))
     both = with_copies(context, made)
-    assert both.values.rows == len(both.labels) == len(both.fold) == 100
-    np.testing.assert_array_equal(both.fold[60:], folds.fold[made.rows])
-    np.testing.assert_array_equal(both.folds.group[60:], folds.group[made.rows])
-    np.testing.assert_array_equal(both.labels[60:], labels[made.rows])
+    assert both.values.rows == len(both.labels) == len(both.fold) == 310
+    np.testing.assert_array_equal(both.fold[180:], folds.fold[made.rows])
+    np.testing.assert_array_equal(both.folds.group[180:], folds.group[made.rows])
+    np.testing.assert_array_equal(both.labels[180:], labels[made.rows])
     assert with_copies(context, None) is context
 
 
 def test_mechanics_extract_and_fit_with_copies(pcam: Run, tmp_path: Path) -> None:
     store, model = tmp_path / "features", tmp_path / "model"
     made = pcam(
-        "extract", "synthetic:240:12:0", store, "--families", "color", "--copies", 140, "--json"
+        "extract", "synthetic:400:12:0", store, "--families", "color", "--copies", 364, "--json"
     )
     assert made.code == 0, made.err
-    assert json.loads(made.out)["patches"]["train~copies"] == 140
+    assert json.loads(made.out)["patches"]["train~copies"] == 364
     assert open_store(store).splits == ["train", "test"]
     fitted = pcam("fit", store, model, "--folds", 3)
     assert fitted.code == 0, fitted.err
     assert "AUC to expect after a change of laboratory: 0." in fitted.err + fitted.out
     shown = json.loads(pcam("model", model, "--json").out)
     assert set(shown["elsewhere"]) == set(KINDS)
-    assert sum(score["patches"] for score in shown["elsewhere"].values()) == 140
+    assert sum(score["patches"] for score in shown["elsewhere"].values()) == 364
+    assert shown["copies"] == 364
     plain = tmp_path / "plain"
-    assert pcam("extract", "synthetic:240:12:0", plain, "--families", "color").code == 0
+    assert pcam("extract", "synthetic:400:12:0", plain, "--families", "color").code == 0
     assert pcam("fit", plain, tmp_path / "other", "--folds", 3).code == 0
     other = json.loads(pcam("model", tmp_path / "other", "--json").out)
     assert "elsewhere" not in other
@@ -130,11 +131,22 @@ def test_mechanics_copies_that_cannot_be_used_are_refused(
     store = tmp_path / "features"
     words = ("synthetic:60:6:0", store, "--families")
     assert pcam("extract", *words, "color", "--copies", 20).code == 0
+    assert pcam("fit", store, tmp_path / "few", "--folds", 3, "--families", "color").code == 0
+    card = pcam("model", tmp_path / "few").out
+    assert "learned from 20 changed copies" in card
+    assert "too few of each kind" in card
+    other = pcam("extract", *words, "color", "--copies", 21)
+    assert other.code == 2
+    assert "use --copies 20 again" in other.err
+    for command in (("fit", store, tmp_path / "m"), ("predict", tmp_path / "few", store, "p.csv")):
+        refused = pcam(*command, "--split", "train~copies")
+        assert refused.code == 2
+        assert "holds changed copies of training patches; use 'train'" in refused.err
     assert pcam("extract", *words, "nuclei").code == 0
     fitted = pcam("fit", store, tmp_path / "model", "--folds", 3)
     assert fitted.code == 2
-    assert "copies" in fitted.err
     assert "no finished nuclei features" in fitted.err
+    assert "--copies 20" in fitted.err
     found = copies_in(open_store(store), "train", ["color"], keep=True)
     assert found is not None
     assert found.values.rows == 20

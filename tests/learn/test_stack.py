@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
-from sklearn.preprocessing import StandardScaler
 
 from pcam_features.learn import stack
 from pcam_features.learn.base_models import sharing
@@ -82,22 +82,28 @@ def test_invariant_no_label_of_a_fold_has_a_part_in_what_is_said_of_it() -> None
         assert not np.array_equal(after[~own], other_after[~own])
 
 
-def test_oracle_equal_shares_are_the_mean_of_scikit_learns_standard_scores() -> None:
+def test_oracle_equal_shares_are_the_mean_of_scores_standardized_within_folds() -> None:
+    logits, labels, fold = data()
+    given = logits * [1, 5, 1] + fold[:, None] * [0, 9, 0]  # the level of a fold is no signal
+    members = np.array([True, True, False])
+    found = stack.fit_stack(("a", "b", "c"), members, given, labels, fold)
+    within = np.column_stack([pd.DataFrame(given).groupby(fold)[k].transform("mean") for k in range(3)])
+    spread = (given - within).std(axis=0)
+    expected = (given / spread)[:, :2].mean(axis=1) * spread[:2].mean()
+    together = found.together(given)
+    np.testing.assert_allclose(together - together.mean(), expected - expected.mean(), atol=1e-9)
+    assert together.mean() == pytest.approx(given[:, :2].mean())
+    assert found.weights[2] == 0
+
+
+def test_oracle_the_auc_of_equal_shares_is_scikit_learns() -> None:
     logits, labels, fold = data()
     members = np.array([True, True, False])
-    found = stack.fit_stack(("a", "b", "c"), members, logits * [1, 5, 1], labels, fold)
-    scores = StandardScaler().fit_transform(logits)[:, :2].mean(axis=1)
-    together = found.together(logits * [1, 5, 1])
-    assert np.corrcoef(together, scores)[0, 1] == pytest.approx(1)
-    assert found.weights[2] == 0
-    usual = (logits * [1, 5, 1])[:, :2]
-    assert together.mean() == pytest.approx(usual.mean(axis=0).mean())
     aucs = stack.candidate_aucs(members, logits, labels, fold)
     by_fold = np.empty(ROWS)
     for k in range(5):
-        scaler = StandardScaler().fit(logits[fold != k, :2])
-        shares = scaler.transform(logits[fold == k, :2]).mean(axis=1)
-        by_fold[fold == k] = shares * scaler.scale_.mean() + scaler.mean_.mean()
+        weights, intercept = stack.equal_shares(logits[fold != k], fold[fold != k], members)
+        by_fold[fold == k] = logits[fold == k] @ weights + intercept
     assert aucs[stack.EQUAL] == pytest.approx(roc_auc_score(labels, by_fold))
 
 
@@ -125,13 +131,16 @@ def test_invariant_a_model_that_is_perfect_out_of_fold_and_noise_elsewhere_is_no
     assert roc_auc_score(labels, found.together(elsewhere)) > without - 0.05
 
 
-def test_mechanics_a_model_that_says_the_same_of_all_patches_changes_nothing() -> None:
+@pytest.mark.parametrize("level", [2.0, 0.3])
+def test_mechanics_models_that_learned_nothing_have_no_share(level: float) -> None:
     logits, labels, fold = data()
-    constant = np.column_stack([logits[:, 0], np.full(ROWS, 2.0)])
-    found = stack.fit_stack(("a", "b"), np.ones(2, bool), constant, labels, fold)
-    assert np.isfinite(found.weights).all()
-    auc = roc_auc_score(labels, logits[:, 0])
-    assert roc_auc_score(labels, found.together(constant)) == pytest.approx(auc)
+    nothing = np.column_stack([np.full(ROWS, level), level - fold * 0.3])
+    given = np.column_stack([logits[:, 0], nothing])
+    found = stack.fit_stack(tuple("abc"), np.ones(3, bool), given, labels, fold)
+    assert found.weights[1:] == (0, 0)
+    np.testing.assert_allclose(found.together(given), logits[:, 0], atol=1e-9)
+    alone = stack.fit_stack(tuple("ab"), np.ones(2, bool), nothing, labels, fold)
+    assert np.isfinite(alone.probability(nothing)).all()
 
 
 def test_mechanics_groups_that_share_depend_on_embeddings() -> None:
