@@ -63,7 +63,10 @@ def worst(actual: np.ndarray, expected: np.ndarray, tolerance: Tolerance) -> flo
     if not (np.isfinite(actual).all() and np.isfinite(expected).all()):
         return float("inf")
     allowed = tolerance.atol + tolerance.rtol * np.abs(expected)
-    return float((np.abs(actual - expected) / allowed).max())
+    apart = np.abs(actual - expected)
+    # Where nothing is allowed, as for an exact count of 0, values are equal or infinitely far apart.
+    exact = np.where(apart > 0, np.inf, 0.0)
+    return float(np.divide(apart, allowed, out=exact, where=allowed > 0).max())
 
 
 def judge(

@@ -75,3 +75,11 @@ def test_mechanics_a_cache_that_cannot_be_written(
     check = doctor.check_cache()
     assert check.verdict == doctor.Verdict.FAIL
     assert "PCAM_CACHE_DIR" in check.detail
+
+
+def test_regression_where_nothing_is_allowed_equal_numbers_agree_and_others_do_not() -> None:
+    exact = doctor.Tolerance(rtol=1e-7, atol=0.0)
+    zeros = np.zeros(3)
+    assert doctor.worst(zeros, zeros, exact) == 0
+    assert doctor.worst(np.array([0, 1e-12, 0]), zeros, exact) == np.inf
+    assert doctor.worst(np.array([0.0, 2 + 1e-7]), np.array([0.0, 2.0]), exact) == pytest.approx(0.5)
