@@ -45,7 +45,8 @@ def submit(
     if missing:
         raise InputError(
             f"sample {sample} has {len(missing)} id(s) that the features lack, the first "
-            f"{missing[0]}; extract the competition's whole test folder."
+            f"{missing[0]}; extract the competition's whole test folder, or choose "
+            "the split of these ids."
         )
     chosen = probabilities[[position[i] for i in wanted]]
     write_predictions(path, wanted, chosen)

@@ -263,7 +263,8 @@ def verify(splits: Sequence[Split], threads: int, progress: Callable[[int], None
             digest = hashlib.sha1(pixels.tobytes(), usedforsecurity=False).hexdigest()
             if not re.fullmatch("[0-9a-f]{40}", patch_id):
                 raise InputError(
-                    f"--verify needs ids that are SHA-1 sums, as Kaggle's are; {patch_id} is not one."
+                    f"--verify needs ids that are SHA-1 sums, as Kaggle's are, and {patch_id} is not "
+                    "one; leave out --verify."
                 )
             if digest != patch_id:
                 raise InputError(

@@ -18,7 +18,7 @@ from .manifest import Importance
 from .protocol import BaseModel
 from .stack import Stack
 
-SAMPLE = 2000  # patches, evenly spaced in the data, over which importance is averaged
+SAMPLE = 500  # patches, evenly spaced in the data, over which importance is averaged
 
 
 def in_use(

@@ -119,7 +119,9 @@ def find(store: Store, patch: str, split: str | None) -> tuple[str, int]:
         if patch in ids:
             return name, ids.index(patch)
     where = "" if split is None else f", split {split!r}"
-    raise InputError(f"{store.path}{where} has no patch {patch!r}; give one of its ids.")
+    raise InputError(
+        f"{store.path}{where} has no patch {patch!r}; its ids are in the store's folders SPLIT/patches."
+    )
 
 
 def explain(
