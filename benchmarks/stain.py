@@ -28,7 +28,7 @@ from PIL import Image
 
 from pcam_features.diagnostics.reference.stain import vectors_of
 from pcam_features.engine import cpu
-from pcam_features.families.planes import RGB_FROM_HED
+from pcam_features.extraction.shifts import amounts, colors_of, density_of
 from pcam_features.families.registry import FAMILIES, measurer
 from pcam_features.sources.detect import open_source
 from pcam_features.sources.source import Split
@@ -39,17 +39,9 @@ LEARNED_FROM = 512  # patches that define the target stain
 Normalize = Callable[[np.ndarray], np.ndarray]
 
 
-def density_of(patches: np.ndarray) -> np.ndarray:
-    return -np.log(np.maximum(patches, 1) / 255)
-
-
-def colors_of(density: np.ndarray) -> np.ndarray:
-    return np.rint(np.clip(255 * np.exp(-density), 0, 255)).astype(np.uint8)
-
-
 def restain(patches: np.ndarray, factors: tuple[float, ...]) -> np.ndarray:
     """Multiply the amounts of hematoxylin, eosin and residual (Ruifrok's vectors) by factors."""
-    return colors_of(density_of(patches) @ np.linalg.inv(RGB_FROM_HED) * factors @ RGB_FROM_HED)
+    return amounts(patches, {"log_factors": list(np.log(factors))}, None)
 
 
 def some(split: Split, count: int) -> np.ndarray:

@@ -274,9 +274,11 @@ class Extraction:
     ) -> None:
         self.path, self.source, self.families, self.overwrite = path, source, families, overwrite
         self.originals = source.only(split)
-        self.splits = [*self.originals, *changed_copies(self.originals, copies)]
-        if copies > len(self.splits[-1]):
-            log(f"copies: {len(self.splits[-1]):,}, one of each patch")
+        changed = changed_copies(self.originals, copies)
+        self.splits = [*self.originals, *changed]
+        for made in changed:
+            if len(made) < copies:
+                log(f"copies: {len(made):,}, one of each patch")
         self.threads = threads or joblib.cpu_count()
         self.log = log
         self.target, why = choose(device)

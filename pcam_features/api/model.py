@@ -459,13 +459,12 @@ class Model:
             choice = how.choice
             data = open_source(data, fit=choice.fit, mpp=choice.mpp, progress=how.progress)
         self._warn_of(data, how.choice.split)
-        if how.adapt == Adapt.slide:
-            names_to_adapt_to(data, how, 0)  # before features are computed
-        table = data if isinstance(data, pd.DataFrame) else self._measured(data, how)
-        names = names_to_adapt_to(data, how, len(table))
-        data = table
+        names = names_to_adapt_to(data, how)  # before features are computed: it may refuse
+        if not isinstance(data, pd.DataFrame):
+            data = self._measured(data, how)
         tumor = np.zeros(0)
         if len(data):
+            names = names or ["all"] * len(data)
             values = self._values(data)
             tumor, done = predict_values(self.bundle, values, names, how.adapt, threads)
             warn_of_adaptation(done)
@@ -564,18 +563,22 @@ def adapt_named(name: Adapt | str) -> Adapt:
         raise InputError(f"there is no adaptation {name!r}; there are: {', '.join(Adapt)}.") from None
 
 
-def names_to_adapt_to(data: Any, how: Computing, rows: int) -> list[Any]:
+def names_to_adapt_to(data: Any, how: Computing) -> list[Any]:
     """The name of the split or the slide of each patch, whichever features are adapted to.
+
+    Empty without adaptation, and where all patches are of one split without a name.
 
     Raises InputError if slides are asked for and none is known.
     """
+    if how.adapt == Adapt.none:
+        return []
     parts: list[Split] = []
     if isinstance(data, Source):
         parts = data.only(how.choice.split)
     elif isinstance(data, Split):
         parts = [data]
     if how.adapt != Adapt.slide:
-        return [part.name for part in parts for _ in part.ids] or ["all"] * rows
+        return [part.name for part in parts for _ in part.ids]
     slides: list[Any] = [slide for part in parts for slide in part.slides]
     if isinstance(data, pd.DataFrame) and "slide" in data:
         slides = data["slide"].tolist()

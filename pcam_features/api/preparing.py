@@ -168,8 +168,10 @@ def check_source(
     check_text(split=split)
     check_progress(progress)
     check_log(log)
-    opened = opened_source("source", source, progress, log)
-    other = None if against is None else opened_source("against", against, progress, unheard)
+    opened = opened_source("source", source, progress, log, strict=False)
+    other = (
+        None if against is None else opened_source("against", against, progress, unheard, strict=False)
+    )
     splits = opened.only(split)
     total = sum(map(len, splits)) + sum(map(len, other.splits.values() if other else ()))
     if not cpu.compiled_before(kernels()):
@@ -179,12 +181,14 @@ def check_source(
         return SourceCheck(checking.check(opened, splits, other, workers, advance))
 
 
-def opened_source(name: str, source: Source | str | Path, progress: Progress, log: Log) -> Source:
-    """A source, which may be given as its path, and may have faults."""
+def opened_source(
+    name: str, source: Source | str | Path, progress: Progress, log: Log, *, strict: bool
+) -> Source:
+    """A source, which may be given as its path. Unless it is `strict`, it may have faults."""
     if isinstance(source, Source):
         return source
     check_path(name, source, "a source that open_source opened, or its path")
-    return open_source(source, strict=False, progress=progress, log=log)
+    return open_source(source, strict=strict, progress=progress, log=log)
 
 
 @for_python
@@ -247,10 +251,8 @@ def convert_source(
     check_progress(progress)
     check_log(log)
     layout, folder = layout_named(to), Path(path)
-    if not isinstance(source, Source):
-        check_path("source", source, "a source that open_source opened, or its path")
-        source = open_source(source, progress=progress, log=log)
-    work = Conversion(source, folder, layout, split=split, threads=threads, overwrite=overwrite)
+    opened = opened_source("source", source, progress, log, strict=True)
+    work = Conversion(opened, folder, layout, split=split, threads=threads, overwrite=overwrite)
     return work.run(progress)
 
 

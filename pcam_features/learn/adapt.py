@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from ..constants import Adapt
 from ..store.values import Values
@@ -93,8 +94,6 @@ def codes_of(names: Sequence[Any]) -> np.ndarray:
     Groups are numbered from 0. Patches without a name are UNKNOWN, and those of a group with fewer than
     LEAST_PATCHES patches are FEW.
     """
-    import pandas as pd
-
     codes, _ = pd.factorize(np.array([name_of(name) for name in names], dtype=object))
     size = np.bincount(codes[codes >= 0], minlength=1)
     large = np.flatnonzero(size >= LEAST_PATCHES)
@@ -105,8 +104,6 @@ def codes_of(names: Sequence[Any]) -> np.ndarray:
 
 def name_of(name: object) -> str | None:
     """A name as text; None if it is missing."""
-    import pandas as pd
-
     missing = name is None or name is pd.NA or (isinstance(name, float) and np.isnan(name))
     return None if missing or name == "" else str(name)
 

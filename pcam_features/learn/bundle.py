@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from ..errors import InputError
@@ -54,6 +55,12 @@ class Bundle:
     def families(self) -> list[str]:
         """The families that the model takes, in their order."""
         return list(self.manifest.families)
+
+    def training_moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and deviation of each training column, (columns of all families,) each."""
+        width = sum(len(record.columns) for record in self.manifest.families.values())
+        known = [model.moments() for model in self.models.values() if model.width == width]
+        return next(moments for moments in known if moments is not None)
 
 
 def check_free(path: Path, *, overwrite: bool) -> None:

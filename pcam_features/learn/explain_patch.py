@@ -201,13 +201,6 @@ def explain_values(bundle: Bundle, values: Values, place: PatchPlace) -> PatchEx
     )
 
 
-def training_moments(bundle: Bundle) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of each column over the training patches, (columns of all families,)."""
-    width = sum(len(record.columns) for record in bundle.manifest.families.values())
-    known = [model.moments() for model in bundle.models.values() if model.width == width]
-    return next(moments for moments in known if moments is not None)
-
-
 def moving(
     bundle: Bundle, moved: np.ndarray, values: np.ndarray, shown: int
 ) -> tuple[ColumnShare, ...]:
@@ -224,7 +217,7 @@ def moving(
     shown
         How many columns to return.
     """
-    mean, deviation = training_moments(bundle)
+    mean, deviation = bundle.training_moments()
     names = [name for record in bundle.manifest.families.values() for name in record.columns]
     return tuple(
         ColumnShare(

@@ -355,6 +355,7 @@ def learn(
     with threadpool_limits(1, user_api="blas"):
         combined = stack.fit_stack(tuple(models), members, logits, labels, fold)
         before, after = stack.out_of_fold(members, logits, labels, fold)
+        candidates = stack.candidate_aucs(members, logits, labels, fold)
     probabilities = np.column_stack([expit(logits), after])
     names = (*models, stack.COMBINED)
     scores = resampled_intervals(
@@ -368,7 +369,7 @@ def learn(
     outcome = FitOutcome(
         settings=context.settings,
         stack=combined,
-        candidates=stack.candidate_aucs(members, logits, labels, fold),
+        candidates=candidates,
         out_of_fold_auc=dict(zip(names, scores, strict=True)),
         calibration=CalibrationRecord(
             probability_scores(labels, before), probability_scores(labels, after)

@@ -20,7 +20,7 @@ from ..store.names import check_original
 from ..store.store import Store
 from ..store.values import Values, stored
 from .adapt import Adaptation, Moments, adapt, codes_of
-from .base_models import KERNEL, base_models, logits, model_name
+from .base_models import logits
 from .bundle import Bundle, read_manifest
 from .names import OUT_OF_FOLD
 from .stack import COMBINED
@@ -174,16 +174,6 @@ def cost(
     )
 
 
-def moments_to_adapt_to(bundle: Bundle) -> Moments:
-    """The mean and deviation of all columns of the training patches, which the kernel model keeps."""
-    whole = [place for place in base_models(bundle.families).values() if place.kind == KERNEL][-1]
-    kept = bundle.models[model_name(whole.group, whole.kind)].moments()
-    if kept is None or set(whole.families) != set(bundle.families):
-        raise InputError("this model does not keep the moments that --adapt needs; leave out --adapt.")
-    data = bundle.manifest.source
-    return Moments(*kept, data.positive / data.rows)
-
-
 def predict_values(
     bundle: Bundle, values: Values, names: Sequence[object], how: Adapt, threads: int
 ) -> tuple[np.ndarray, Adaptation | None]:
@@ -205,7 +195,9 @@ def predict_values(
     plain = bundle.stack.probability(logits(bundle.models, values, threads))
     if how == Adapt.none:
         return plain, None
-    moved, done = adapt(values, codes_of(names), moments_to_adapt_to(bundle), plain, how)
+    data = bundle.manifest.source
+    training = Moments(*bundle.training_moments(), data.positive / data.rows)
+    moved, done = adapt(values, codes_of(names), training, plain, how)
     if not done.patches:
         return plain, done
     return bundle.stack.probability(logits(bundle.models, moved, threads)), done

@@ -12,8 +12,8 @@ from .sentences import findings, score_rows
 
 NOT_FOR = (
     "diagnosis, or any decision about a patient. It is not a medical device; its purpose is to compare "
-    "methods on research data. The scores do not apply to other scanners, stains, tissues or patch "
-    "sizes than those of the training data, except where a sentence says so."
+    "methods on research data. The scores do not apply to other tissues or patch sizes than those "
+    "of the training data, nor to other scanners and stains, unless an AUC to expect of them is given."
 )
 
 

@@ -67,7 +67,7 @@ def elsewhere(manifest: ModelManifest) -> list[str]:
     """The AUC to expect of another laboratory's patches, from changed copies."""
     if not manifest.copies:
         return []
-    learned = f"learned from {manifest.copies:,} changed copies of patches as well"
+    learned = f"the base models learned from {manifest.copies:,} changed copies of patches as well"
     scores = manifest.elsewhere
     if not scores:
         return [f"{learned}; there are too few of each kind to tell what a change of laboratory costs"]

@@ -11,6 +11,8 @@ import pytest
 from conftest import Result
 from sklearn.metrics import roc_auc_score
 
+from pcam_features.api.data import Extraction
+from pcam_features.extraction.selection import families_named
 from pcam_features.extraction.shifts import COPIES_SEED, KINDS, copies, draw_view
 from pcam_features.grouping.folds import Folds
 from pcam_features.learn.context import FitContext
@@ -18,6 +20,7 @@ from pcam_features.learn.copies import Copies, copies_in, scores_elsewhere, with
 from pcam_features.learn.settings import Compute
 from pcam_features.learn.steps import Work
 from pcam_features.sources.detect import open_source
+from pcam_features.sources.source import Source
 from pcam_features.store.store import open_store
 from pcam_features.store.values import Values, joined, of_arrays
 
@@ -151,3 +154,10 @@ def test_mechanics_copies_that_cannot_be_used_are_refused(
     assert found is not None
     assert found.values.rows == 20
     assert copies_in(open_store(store), "test", ["color"], keep=True) is None
+
+
+def test_regression_a_source_without_patches_can_be_planned(tmp_path: Path) -> None:
+    empty = Source("synthetic", "nothing", "", {})
+    work = Extraction(tmp_path / "features", empty, families_named("color"))
+    assert work.splits == []
+    assert work.plan().patches_to_measure == 0
