@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 PLACES = {
     "Comparison": ".api.comparing",
     "EncoderOptions": ".encoders.options",
-    "Explanation": ".api.model",
+    "Explanation": ".api.explaining",
     "InputError": ".errors",
     "Model": ".api.model",
     "PcamError": ".errors",

@@ -3,10 +3,10 @@ from .api.comparing import compare as compare
 from .api.data import extract as extract
 from .api.data import open_source as open_source
 from .api.data import open_store as open_store
+from .api.explaining import Explanation as Explanation
 from .api.features import embeddings as embeddings
 from .api.features import features as features
 from .api.fitting import fit as fit
-from .api.model import Explanation as Explanation
 from .api.model import Model as Model
 from .api.model import open_model as open_model
 from .api.preparing import SourceCheck as SourceCheck

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import joblib
 
@@ -143,6 +144,14 @@ def open_store(path: str | Path) -> Store:
     """
     check_path("path", path, "the path of a feature store")
     return stores.open_store(Path(path))
+
+
+def opened_store(store: Any) -> Store:
+    """A store, which may be given as its path. Raises InputError for anything else."""
+    if isinstance(store, Store):
+        return store
+    check_path("store", store, "a feature store or its path")
+    return open_store(store)
 
 
 @for_python

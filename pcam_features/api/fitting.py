@@ -21,9 +21,9 @@ from ..sources.slides import parse, read_slides
 from ..storage.resumable import unfinished
 from ..store.store import Store
 from .arguments import check_families, check_log, check_numbers, check_path, check_progress
-from .data import Log, unheard
+from .data import Log, opened_store, unheard
 from .messages import for_python
-from .model import Model, opened_store
+from .model import Model
 from .progress import Progress, shown
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -14,16 +14,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ..constants import ENCODERS, Adapt, Device
-from ..encoders.runtimes import RUNTIMES
+from ..constants import Adapt, Device
 from ..errors import InputError
 from ..extraction.images import images_of
-from ..families.family import FeatureFamily
-from ..families.registry import FAMILIES
 from ..learn import bundle as bundles
-from ..learn.adapt import Adaptation, name_of
 from ..learn.bundle import Bundle
-from ..learn.explain_patch import PatchExplanation, PatchPlace, explain_values
+from ..learn.explain_patch import PatchPlace, explain_values
 from ..learn.explain_patch import explain as explain_stored
 from ..learn.names import IMPORTANCE, OUT_OF_FOLD
 from ..learn.predict import (
@@ -36,14 +32,10 @@ from ..learn.predict import (
     seen_among,
     seen_before,
 )
-from ..report import explanation_page
 from ..report.card import card
-from ..report.pictures import framed
 from ..sources.source import Source, Split
 from ..storage import parquet
 from ..store.layout import MANIFEST as STORE_MANIFEST
-from ..store.manifest import FamilyRecord
-from ..store.pictures import open_pictures
 from ..store.store import Store
 from ..store.values import Values, of_arrays
 from .arguments import (
@@ -54,15 +46,21 @@ from .arguments import (
     check_scale,
     check_text,
 )
-from .data import Log, open_source, open_store, unheard
+from .data import Log, open_source, open_store, opened_store, unheard
+from .explaining import Explanation, is_file, picture_of
 from .features import Choice, is_source_path, table_of
 from .messages import for_python, warn
-from .progress import Progress
-
-NOT_ADAPTED = (
-    "the model was fitted on these patches, and their out-of-fold predictions are not adapted; leave "
-    "out --adapt."
+from .predicting import (
+    NOT_ADAPTED,
+    Computing,
+    SplitPredictions,
+    adapt_named,
+    families_of,
+    names_to_adapt_to,
+    only_split,
+    warn_of_adaptation,
 )
+from .progress import Progress
 
 
 class Markdown(str):
@@ -72,87 +70,6 @@ class Markdown(str):
 
     def _repr_markdown_(self) -> str:
         return str(self)
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """Why a model predicts what it predicts for one patch.
-
-    The log-odds add up: `start`, the contributions of all columns, and nothing else; calibration turns
-    their sum into `probability`.
-
-    Parameters
-    ----------
-    record
-        The contributions of columns and families; `record.to_dict()` is `pcam explain --json`.
-    picture
-        The patch, uint8 (96, 96, 3), or None if its source is not there.
-    """
-
-    record: PatchExplanation
-    picture: np.ndarray | None
-
-    @property
-    def probability(self) -> float:
-        """The probability of tumor."""
-        return float(self.record.probability)
-
-    @property
-    def columns(self) -> pd.DataFrame:
-        """The columns that moved the prediction most, with their contributions to the log-odds."""
-        return pd.DataFrame([asdict(share) for share in self.record.columns]).set_index("column")
-
-    @property
-    def families(self) -> pd.Series[float]:
-        """The contribution of each family to the log-odds."""
-        return pd.Series(self.record.families, name="contribution")
-
-    def __repr__(self) -> str:
-        return f"<pcam explanation of {self.record.id}: probability {self.probability:.4f}>"
-
-    def page(self) -> str:
-        """The explanation as a page of HTML that needs no other file."""
-        return explanation_page.page(self.record, self.picture)
-
-    def _repr_html_(self) -> str:
-        image = "" if self.picture is None else framed(self.picture, "The patch")
-        table = self.columns[["meaning", "value", "training_mean", "contribution"]]
-        return (
-            f"<p>Probability of tumor: <strong>{self.probability:.3f}</strong></p>{image}"
-            f"{table.to_html(border=0, float_format=lambda value: f'{value:.4g}')}"
-            f"<p>{escape(explanation_page.adding_up(self.record))}.</p>"
-        )
-
-
-@dataclass(frozen=True)
-class SplitPredictions:
-    """Predictions for a split of a store.
-
-    Parameters
-    ----------
-    ids
-        The ids of the patches, in the store's order.
-    probabilities
-        The probability of tumor of each, float64 (n,).
-    out_of_fold
-        Whether the model was fitted on these patches, so that these are out-of-fold predictions.
-    adaptation
-        What was adapted to these patches; None without adaptation.
-    """
-
-    ids: list[str]
-    probabilities: np.ndarray
-    out_of_fold: bool
-    adaptation: Adaptation | None = None
-
-    def __repr__(self) -> str:
-        kind = "out-of-fold predictions" if self.out_of_fold else "predictions"
-        return f"<pcam {kind} of {len(self.ids):,} patches>"
-
-    def to_series(self) -> pd.Series[float]:
-        """The probabilities, indexed by id."""
-        index = pd.Index(self.ids, name="id")
-        return pd.Series(self.probabilities, index=index, name="probability")
 
 
 class Model:
@@ -537,64 +454,6 @@ class Model:
         )
 
 
-@dataclass(frozen=True)
-class Computing:
-    """How features that a prediction needs are computed; see `Model.predict_proba`."""
-
-    choice: Choice
-    encoder: str | None
-    device: Device | str
-    threads: int
-    progress: Progress
-    adapt: Adapt = Adapt.none
-
-
-def warn_of_adaptation(adaptation: Adaptation | None) -> None:
-    """Warn if some patches were not adapted."""
-    if adaptation is not None and adaptation.left:
-        warn(f"{adaptation.sentence()}.")
-
-
-def adapt_named(name: Adapt | str) -> Adapt:
-    """The adaptation of this name. Raises InputError if there is none."""
-    try:
-        return Adapt(name)
-    except ValueError:
-        raise InputError(f"there is no adaptation {name!r}; there are: {', '.join(Adapt)}.") from None
-
-
-def names_to_adapt_to(data: Any, how: Computing) -> list[Any]:
-    """The name of the split or the slide of each patch, whichever features are adapted to.
-
-    Empty without adaptation, and where all patches are of one split without a name.
-
-    Raises InputError if slides are asked for and none is known.
-    """
-    if how.adapt == Adapt.none:
-        return []
-    parts: list[Split] = []
-    if isinstance(data, Source):
-        parts = data.only(how.choice.split)
-    elif isinstance(data, Split):
-        parts = [data]
-    if how.adapt != Adapt.slide:
-        return [part.name for part in parts for _ in part.ids]
-    slides: list[Any] = [slide for part in parts for slide in part.slides]
-    if isinstance(data, pd.DataFrame) and "slide" in data:
-        slides = data["slide"].tolist()
-    if not any(name_of(slide) for slide in slides):
-        raise InputError("--adapt slide needs slides, and none is known; use --adapt split.")
-    return slides
-
-
-def is_file(path: str) -> bool:
-    """Whether there is a file of this name, which may be no name of a file at all."""
-    try:
-        return Path(path).is_file()
-    except (OSError, ValueError):
-        return False
-
-
 def read_frame(file: Path) -> pd.DataFrame:
     """A Parquet file of a model. Raises InputError if it cannot be read."""
     try:
@@ -603,73 +462,6 @@ def read_frame(file: Path) -> pd.DataFrame:
         reason = " ".join(str(error).split())
         raise InputError(f"{file} cannot be read: {reason}; fit the model anew.") from None
     return table
-
-
-def only_split(splits: Sequence[str], split: str | None) -> str:
-    """The split that was asked for, or the only one. Raises InputError if there are several."""
-    if split is None and len(splits) != 1:
-        raise InputError(f"give split=, one of: {', '.join(splits)}.")
-    return splits[0] if split is None else split
-
-
-def opened_store(store: Any) -> Store:
-    """A store, which may be given as its path. Raises InputError for anything else."""
-    if isinstance(store, Store):
-        return store
-    check_path("store", store, "a feature store or its path")
-    return open_store(store)
-
-
-def families_of(bundle: Bundle, encoder: str | None) -> list[FeatureFamily]:
-    """The families that a model takes.
-
-    Raises InputError if one cannot be computed here: another version, or an encoder that is not given.
-    """
-    families: list[FeatureFamily] = []
-    for name, known in bundle.manifest.families.items():
-        facts = known.encoder
-        family: FeatureFamily = FAMILIES[name] if facts is None else encoder_of(name, facts, encoder)
-        if FamilyRecord.of(family) != known:
-            raise InputError(
-                f"the model was fitted on {name} features of other parameters or another version than "
-                "are computed here; fit it anew, or give the encoder= that it was fitted with."
-            )
-        families.append(family)
-    return families
-
-
-def encoder_of(name: str, facts: dict[str, Any], encoder: str | None) -> FeatureFamily:
-    """The encoder that a model's embeddings come from."""
-    from ..encoders.registry import open_encoder
-
-    network = encoder or (facts["network"] if facts["network"] in ENCODERS else None)
-    if network is None:
-        raise InputError(
-            f"the model takes embeddings {name}, whose weights are in a file of yours; give encoder=."
-        )
-    return open_encoder(
-        network,
-        size=facts["size"],
-        depths=facts.get("depths"),
-        pools=facts.get("pools") or None,
-        views=facts["views"],
-        precision=facts["precision"],
-        runtime=facts["runtime"] if facts["runtime"] in RUNTIMES else None,
-    )
-
-
-def picture_of(
-    store: Store, record: PatchExplanation, source: str | Path | None, log: Log
-) -> np.ndarray | None:
-    """The picture of a stored patch; None if its source is not where it was, and none is given."""
-    try:
-        where = None if source is None else str(source)
-        return open_pictures(store, record.split, where)(record.row)
-    except InputError as error:
-        if source is not None:
-            raise
-        log(f"no picture: {error} Use --source DIR to name the folder of the patches.")
-        return None
 
 
 @for_python

@@ -1,12 +1,7 @@
-"""scikit-learn estimators: features and embeddings of images, and the model of `pcam fit`.
-
-Pickles of these objects, as of all scikit-learn objects, are for your own use: loading a pickle can run
-any code. To hand a model to others, use `pcam fit`, whose models open without running code.
-"""
+"""The model of `pcam fit` as an estimator."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,288 +11,35 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
-from PIL import Image
-from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .api.arguments import check_families, check_numbers, check_scale, check_text, check_texts
-from .constants import FOLDS
-from .encoders.options import EncoderOptions, names_in
-from .encoders.registry import ENCODER, open_with
-from .engine.devices import choose
-from .errors import InputError
-from .extraction.images import Images, images_of
-from .extraction.selection import families_named
-from .extraction.transformer import device_of, measure
-from .families.registry import FAMILIES
-from .grouping.appearance import FAMILY, Looks, looked_at, looks_of
-from .grouping.folds import Folds, make_folds
-from .learn.base_models import ALL, GROUPS, by_default, logits
-from .learn.context import FitContext
-from .learn.estimators import (
+from ..api.arguments import check_families, check_numbers
+from ..constants import FOLDS
+from ..engine.devices import choose
+from ..errors import InputError
+from ..extraction.images import images_of
+from ..extraction.selection import families_named
+from ..extraction.transformer import device_of, measure
+from ..families.registry import FAMILIES
+from ..grouping.appearance import Looks
+from ..grouping.folds import Folds, make_folds
+from ..learn.base_models import by_default, logits
+from ..learn.context import FitContext
+from ..learn.estimators import (
     LogOddsClassifier,
-    NystroemRidgeClassifier,
-    PseudoSlideKFold,
     encode_labels,
     for_scikit_learn,
     known_slides,
     patch_ids,
 )
-from .learn.fit import learn, searched_settings
-from .learn.settings import ROUNDS, Compute, Settings
-from .learn.steps import Work
-from .sources.fitting import how_named
-from .store.values import of_arrays
+from ..learn.fit import learn, searched_settings
+from ..learn.settings import ROUNDS, Compute, Settings
+from ..learn.steps import Work
+from ..store.values import of_arrays
+from .tables import appearance_in, are_images, arrays_of, families_of
+from .transformers import check_sizes
 
-__all__ = [
-    "NystroemRidgeClassifier",
-    "PatchClassifier",
-    "PatchEmbeddings",
-    "PatchFeatures",
-    "PseudoSlideKFold",
-]
-
-FAMILY_NAME = re.compile("[a-z][a-z0-9_]*")
-UNNAMED = "features"  # the family of columns whose names do not name one
 NOT_FEATURES = ("id", "label", "slide")  # columns of a store's table that would tell the answer
-
-
-class _ImageTransformer(TransformerMixin, BaseEstimator):
-    """What `PatchFeatures` and `PatchEmbeddings` share. Nothing is learned from images."""
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.requires_fit = False
-        tags.no_validation = True
-        return tags
-
-    def _families(self) -> Sequence[Any]:
-        raise NotImplementedError
-
-    def _columns(self) -> list[str]:
-        return [column for family in self._families() for column in family.columns]
-
-    @for_scikit_learn
-    def fit(self, X: Any, y: Any = None) -> _ImageTransformer:
-        """Check the parameters and the form of the images. Nothing is learned.
-
-        Parameters
-        ----------
-        X : ndarray of uint8, shape (n_images, 96, 96, 3), or sequence of paths or PIL images
-            Images in RGB. With `other_sizes`, all have one height and width, which may be any.
-        y : ignored
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        InputError
-            If a parameter or the form of the images is wrong.
-        """
-        self._check_parameters()
-        self._images(X)
-        self.n_features_out_ = len(self._columns())
-        return self
-
-    @for_scikit_learn
-    def transform(self, X: Any) -> np.ndarray:
-        """Return one row of features per image.
-
-        Parameters
-        ----------
-        X : ndarray of uint8, shape (n_images, 96, 96, 3), or sequence of paths or PIL images
-            Images in RGB. With `other_sizes`, all have one height and width, which may be any.
-
-        Returns
-        -------
-        ndarray of float32, shape (n_images, n_features_out_)
-            A DataFrame after ``set_output(transform="pandas")``.
-
-        Raises
-        ------
-        InputError
-            If an image cannot be read or is not a patch.
-        """
-        self._check_parameters()
-        images, families = self._images(X), self._families()
-        return measure(images, families, threads=self.threads, device=self._device())[0]
-
-    def _check_parameters(self) -> None:
-        """Raise InputError for a parameter that is wrong by itself."""
-        check_numbers(threads=self.threads)
-        check_sizes(self.other_sizes, self.mpp)
-        self._device()
-
-    def _images(self, X: Any) -> Images:
-        return images_of(X, self.other_sizes, self.mpp)
-
-    def _device(self) -> str:
-        return "cpu"
-
-    @for_scikit_learn
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Return the names of the columns, in order.
-
-        Parameters
-        ----------
-        input_features : ignored
-
-        Returns
-        -------
-        ndarray of str objects, shape (n_features_out_,)
-            Names such as ``color__mean__patch_red``.
-        """
-        return np.array(self._columns(), dtype=object)
-
-
-class PatchFeatures(_ImageTransformer):
-    """Hand-made features of image patches.
-
-    Parameters
-    ----------
-    families : str or sequence of str, default="all"
-        Names of families, in a list or comma-separated. "all" means all hand-made families.
-    threads : int, default=0
-        Number of threads. 0 means one per core. Use 1 inside `cross_val_score(..., n_jobs=-1)`.
-    device : {"cpu", "cuda", "auto"}, default="cpu"
-        Where to compute the features.
-    other_sizes : {"resize", "crop", "tile"}, default=None
-        How images of another size are brought to 96×96 pixels, as the argument `fit` of
-        `pcam_features.features` does. None means that other sizes are an error.
-    mpp : float, default=None
-        Micrometers per pixel of the images, with `other_sizes`: images are brought to PCam's scale of
-        0.972 first. None means that the scale is unknown.
-
-    Attributes
-    ----------
-    n_features_out_ : int
-        Number of columns.
-
-    See Also
-    --------
-    PatchEmbeddings : Features from a pretrained network.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from pcam_features.sklearn import PatchFeatures
-    >>> images = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3), np.uint8)
-    >>> features = PatchFeatures(families="color", threads=1).set_output(transform="pandas")
-    >>> table = features.fit_transform(images)
-    >>> table.shape
-    (2, 364)
-    >>> table.columns[0]
-    'color__mean__patch_red'
-    """
-
-    def __init__(
-        self,
-        families: str | Sequence[str] = "all",
-        *,
-        threads: int = 0,
-        device: str = "cpu",
-        other_sizes: str | None = None,
-        mpp: float | None = None,
-    ) -> None:
-        self.families = families
-        self.threads = threads
-        self.device = device
-        self.other_sizes = other_sizes
-        self.mpp = mpp
-
-    def _families(self) -> Sequence[Any]:
-        check_families(self.families)
-        return families_named(self.families)
-
-    def _device(self) -> str:
-        return device_of(self.device)
-
-
-class PatchEmbeddings(_ImageTransformer):
-    """Activations of a pretrained network for image patches.
-
-    Parameters
-    ----------
-    encoder : str, default="efficientnet_lite0"
-        "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", the path of an ONNX file, or
-        "timm:NAME[:WEIGHTS]".
-    size : int, default=None
-        Side in pixels to which patches are resized. None means the encoder's default.
-    depths : sequence of str, default=None
-        Blocks to take activations from, such as ``["block02", "head"]``. None means the default.
-    pools : sequence of str, default=None
-        How to pool activations: "mean", "center", "deviation", "maximum". None means the default.
-    views : {1, 4, 8}, default=None
-        Average over this many rotations and reflections. None means the encoder's default.
-    precision : {"f32", "bf16"}, default=None
-        Arithmetic of the network. None means "f32".
-    runtime : str, default=None
-        The library that runs the network. None means the encoder's default.
-    threads : int, default=0
-        Number of threads. 0 means one per core.
-    other_sizes : {"resize", "crop", "tile"}, default=None
-        How images of another size are brought to 96×96 pixels, as the argument `fit` of
-        `pcam_features.features` does. None means that other sizes are an error.
-    mpp : float, default=None
-        Micrometers per pixel of the images, with `other_sizes`: images are brought to PCam's scale of
-        0.972 first. None means that the scale is unknown.
-
-    Attributes
-    ----------
-    n_features_out_ : int
-        Number of columns.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from pcam_features.sklearn import PatchEmbeddings
-    >>> images = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3), np.uint8)
-    >>> embeddings = PatchEmbeddings(depths=["block02"], pools=["mean"], threads=1)
-    >>> embeddings.fit_transform(images).shape
-    (2, 24)
-    """
-
-    def __init__(
-        self,
-        encoder: str = ENCODER,
-        *,
-        size: int | None = None,
-        depths: Sequence[str] | None = None,
-        pools: Sequence[str] | None = None,
-        views: int | None = None,
-        precision: str | None = None,
-        runtime: str | None = None,
-        threads: int = 0,
-        other_sizes: str | None = None,
-        mpp: float | None = None,
-    ) -> None:
-        self.encoder = encoder
-        self.size = size
-        self.depths = depths
-        self.pools = pools
-        self.views = views
-        self.precision = precision
-        self.runtime = runtime
-        self.threads = threads
-        self.other_sizes = other_sizes
-        self.mpp = mpp
-
-    def _families(self) -> Sequence[Any]:
-        check_text(encoder=self.encoder, precision=self.precision, runtime=self.runtime)
-        check_texts(depths=self.depths, pools=self.pools)
-        options = EncoderOptions(
-            encoder=self.encoder,
-            size=self.size,
-            depths=names_in(self.depths),
-            pools=names_in(self.pools),
-            views=self.views,
-            precision=self.precision,
-            runtime=self.runtime,
-        )
-        return [open_with(options)]
 
 
 class PatchClassifier(LogOddsClassifier):
@@ -575,60 +317,3 @@ class PatchClassifier(LogOddsClassifier):
                 f"{', '.join(self.families_)}; give these, or images."
             )
         return arrays_of(values, measured, self.families_)
-
-
-def check_sizes(other_sizes: Any, mpp: Any) -> None:
-    """Raise InputError if these do not say how images of another size are brought to 96×96 pixels."""
-    check_scale(mpp)
-    if other_sizes is not None:
-        check_text(other_sizes=other_sizes)
-        how_named(other_sizes)
-
-
-def are_images(X: Any) -> bool:
-    """Return whether `X` is images rather than a table: by its dimensions, or by its first item."""
-    if isinstance(X, str | Path | Image.Image) or callable(getattr(X, "read", None)):
-        return True
-    if isinstance(X, pd.DataFrame):
-        return False
-    if isinstance(X, np.ndarray) and X.dtype != object:
-        return X.ndim > 2
-    if isinstance(X, list | tuple | pd.Series | np.ndarray) and len(X):
-        first = X.iloc[0] if isinstance(X, pd.Series) else X[0]
-        return isinstance(first, str | Path | Image.Image) or np.ndim(first) == 3
-    return False
-
-
-def families_of(columns: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Return the families that columns name, with their columns, in order of appearance."""
-    found: dict[str, list[str]] = {}
-    for column in columns:
-        name, separator, _ = column.partition("__")
-        if not separator or not FAMILY_NAME.fullmatch(name):
-            name = UNNAMED
-        elif name not in FAMILIES and name in (*GROUPS, ALL):
-            name = UNNAMED  # families and groups name models: a name cannot be both
-        found.setdefault(name, []).append(column)
-    return {name: tuple(own) for name, own in found.items()}
-
-
-def arrays_of(
-    values: np.ndarray, columns: Sequence[str], families: dict[str, tuple[str, ...]]
-) -> dict[str, np.ndarray]:
-    """Return the values of each family, float32 (rows, columns of the family).
-
-    They lie in memory as those of a store do, row by row, so that sums round alike.
-    """
-    place = {name: k for k, name in enumerate(columns)}
-    return {
-        name: np.ascontiguousarray(values[:, [place[c] for c in own]], np.float32)
-        for name, own in families.items()
-    }
-
-
-def appearance_in(arrays: dict[str, np.ndarray], families: dict[str, tuple[str, ...]]) -> Looks | None:
-    """Return how patches look, or None where the features of the family color are not complete."""
-    if families.get(FAMILY) != tuple(FAMILIES[FAMILY].columns):
-        return None
-    wanted = looked_at(families[FAMILY])
-    return looks_of(arrays[FAMILY][:, wanted], [families[FAMILY][k] for k in wanted])
