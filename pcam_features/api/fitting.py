@@ -19,6 +19,7 @@ from ..learn.steps import kept_steps
 from ..learn.training import steps
 from ..sources.slides import parse, read_slides
 from ..storage.resumable import unfinished
+from ..store.names import copies_of
 from ..store.store import Store
 from .arguments import check_families, check_log, check_numbers, check_path, check_progress
 from .data import Log, opened_store, unheard
@@ -43,6 +44,7 @@ def fit(
     threads: int = 0,
     seed: int = 0,
     overwrite: bool = False,
+    copies: bool = True,
     progress: Progress = "bar",
     log: Log = unheard,
 ) -> Model:
@@ -79,6 +81,9 @@ def fit(
         Seed of everything random.
     overwrite
         Whether to replace a model at `path`.
+    copies
+        Whether to learn from the changed copies of patches that `extract(..., copies=N)` made as well,
+        if the store has them. They also tell what a change of laboratory costs.
     progress
         See `features`; the units are steps of the fit.
     log
@@ -134,7 +139,10 @@ def fit(
         trials=int(trials),
         memory_bytes=None if max_memory is None else int(float(max_memory) * 2**30),
         overwrite=overwrite,
+        copies=copies,
     )
+    if not copies and (unread := opened.manifest.splits.get(copies_of(split))):
+        log(f"copies: the store's {unread.rows:,} changed copies are not used")
     with shown(progress, "fit", steps(used, dealt.count, trials), "steps") as advance:
         bundle = learning.fit(
             opened,

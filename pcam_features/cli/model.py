@@ -89,6 +89,13 @@ def fit(
     threads: ThreadsOption = 0,
     seed: SeedOption = 0,
     overwrite: OverwriteOption = False,
+    copies: Annotated[
+        bool,
+        typer.Option(
+            "--copies/--no-copies",
+            help="Whether to learn from the changed copies that extract --copies made, if any.",
+        ),
+    ] = True,
     json: JsonOption = False,
 ) -> None:
     """Train base models out of fold across slides, then combine, calibrate and score them.
@@ -114,6 +121,7 @@ def fit(
             threads=threads,
             seed=seed,
             overwrite=overwrite,
+            copies=copies,
             progress=Reporter(console.progress),
             log=console.say,
         )

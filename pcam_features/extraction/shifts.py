@@ -1,6 +1,6 @@
 """Patches as other laboratories would have made them: another stain, another scanner, another file.
 
-A view changes every patch of a split in one way (its kind) and at one strength. It has several
+A view changes every patch of a split in one way (its shift) and at one strength. It has several
 laboratories, each with its own numbers, drawn once by seed; a patch belongs to one of them by its
 place. So a view differs from the original, and its patches differ from each other, as slides of several
 new laboratories do. What was drawn is a list of plain numbers, the recipe, which can be written down.
@@ -27,6 +27,7 @@ from ..store.names import SEPARATOR, copies_of
 
 LABORATORIES = 8  # of each view
 COPIES_SEED = 1  # of training copies: their laboratories are not those of the yardstick
+COPIES_STRENGTH = "moderate"
 STRENGTHS = ("mild", "moderate", "strong")
 Recipe = dict[str, list[float]]
 Draw = Callable[[np.random.Generator, int], Recipe]
@@ -151,39 +152,39 @@ def noise(
 
 
 @dataclass(frozen=True)
-class Kind:
+class Shift:
     """One way in which laboratories differ: how its numbers are drawn, and what they do to patches."""
 
     draw: Draw
     change: Change
 
 
-KINDS = {
-    "amounts": Kind(draw_amounts, amounts),
-    "vectors": Kind(draw_vectors, vectors),
-    "brightness": Kind(draw_brightness, brightness),
-    "white_balance": Kind(draw_white_balance, white_balance),
-    "blur": Kind(draw_blur, blur),
-    "jpeg": Kind(draw_jpeg, jpeg),
-    "noise": Kind(draw_noise, noise),
+SHIFTS = {
+    "amounts": Shift(draw_amounts, amounts),
+    "vectors": Shift(draw_vectors, vectors),
+    "brightness": Shift(draw_brightness, brightness),
+    "white_balance": Shift(draw_white_balance, white_balance),
+    "blur": Shift(draw_blur, blur),
+    "jpeg": Shift(draw_jpeg, jpeg),
+    "noise": Shift(draw_noise, noise),
 }
 
 
 @dataclass(frozen=True)
 class View:
-    """One kind of change at one strength: a recipe for each of several laboratories.
+    """One shift at one strength: a recipe for each of several laboratories.
 
     Parameters
     ----------
-    kind, strength
-        A key of `KINDS` and one of `STRENGTHS`.
+    shift, strength
+        A key of `SHIFTS` and one of `STRENGTHS`.
     seed
         Decides the noise and which patch belongs to which laboratory.
     recipes
         The numbers of each laboratory.
     """
 
-    kind: str
+    shift: str
     strength: str
     seed: int
     recipes: tuple[Recipe, ...]
@@ -191,7 +192,7 @@ class View:
     @property
     def name(self) -> str:
         """The view's name, such as `blur-mild`."""
-        return f"{self.kind}-{self.strength}"
+        return f"{self.shift}-{self.strength}"
 
     def of(self, patches: np.ndarray, first: int = 0) -> np.ndarray:
         """Patches as they look in this view.
@@ -212,21 +213,39 @@ class View:
         for k, patch in enumerate(patches):
             rng = np.random.default_rng([self.seed, first + k])
             recipe = self.recipes[rng.integers(len(self.recipes))]
-            changed[k] = KINDS[self.kind].change(patch[None], recipe, rng)[0]
+            changed[k] = SHIFTS[self.shift].change(patch[None], recipe, rng)[0]
         return changed
 
 
-def draw_view(kind: str, strength: str, seed: int) -> View:
+def draw_view(shift: str, strength: str, seed: int) -> View:
     """Draw the laboratories of a view."""
-    rng = np.random.default_rng([seed, list(KINDS).index(kind), STRENGTHS.index(strength)])
+    rng = np.random.default_rng([seed, list(SHIFTS).index(shift), STRENGTHS.index(strength)])
     level = STRENGTHS.index(strength)
-    recipes = tuple(KINDS[kind].draw(rng, level) for _ in range(LABORATORIES))
-    return View(kind, strength, int(rng.integers(2**31)), recipes)
+    recipes = tuple(SHIFTS[shift].draw(rng, level) for _ in range(LABORATORIES))
+    return View(shift, strength, int(rng.integers(2**31)), recipes)
+
+
+def draw_copy(shift: str, row: int, seed: int = COPIES_SEED) -> View:
+    """Draw the view of one training copy: a laboratory of its own.
+
+    Parameters
+    ----------
+    shift
+        A key of `SHIFTS`.
+    row
+        The place of the copy's patch in its split.
+    seed
+        Seed of all copies.
+    """
+    level = STRENGTHS.index(COPIES_STRENGTH)
+    rng = np.random.default_rng([seed, list(SHIFTS).index(shift), level, row])
+    recipe = SHIFTS[shift].draw(rng, level)
+    return View(shift, COPIES_STRENGTH, int(rng.integers(2**31)), (recipe,))
 
 
 def views(seed: int = 0) -> dict[str, View]:
-    """All kinds at all strengths, by name."""
-    drawn = (draw_view(kind, strength, seed) for kind in KINDS for strength in STRENGTHS)
+    """All shifts at all strengths, by name."""
+    drawn = (draw_view(shift, strength, seed) for shift in SHIFTS for strength in STRENGTHS)
     return {view.name: view for view in drawn}
 
 
@@ -247,7 +266,8 @@ def copies(split: Split, count: int, seed: int = COPIES_SEED) -> Split:
     """Copies of some patches of a labeled split, each in a moderate view: a split of its own.
 
     Models are trained on them as well, so that they learn what other laboratories change, and scored on
-    them out of fold.
+    them out of fold. Each copy comes from a laboratory of its own, so whatever the folds are, no model
+    is scored on a laboratory whose patches it has seen.
 
     Parameters
     ----------
@@ -256,33 +276,36 @@ def copies(split: Split, count: int, seed: int = COPIES_SEED) -> Split:
     count
         The number of copies; one of each patch if there are fewer patches.
     seed
-        Decides the laboratories and which patch is seen in which kind of view.
+        Decides the laboratories and how each patch is changed.
 
     Returns
     -------
     Split
-        Its ids are `ID~KIND`. Patches are drawn evenly from the split, and kinds evenly from `KINDS`.
+        Its ids are `ID~SHIFT`. Patches are drawn evenly from the split, shifts evenly from `SHIFTS`.
     """
     rng = np.random.default_rng(seed)
     count = min(count, len(split))
     rows = np.sort(rng.choice(len(split), count, replace=False))
-    drawn = [draw_view(kind, "moderate", seed) for kind in KINDS]
-    of_row = [drawn[k] for k in rng.permutation(np.arange(count) % len(drawn))]
+    names = list(SHIFTS)
+    shifts = [names[k] for k in rng.permutation(np.arange(count) % len(names))]
+
+    def view(k: int) -> View:
+        return draw_copy(shifts[k], int(rows[k]), seed)
 
     def read(start: int, stop: int) -> np.ndarray:
         batch = np.empty((stop - start, PATCH_SIZE, PATCH_SIZE, 3), np.uint8)
         for k in range(start, stop):
             row = int(rows[k])
-            batch[k - start] = of_row[k].of(split.read(row, row + 1), row)[0]
+            batch[k - start] = view(k).of(split.read(row, row + 1), row)[0]
         return batch
 
     def content(start: int, stop: int) -> str:
         known = (split.content(int(row), int(row) + 1) for row in rows[start:stop])
-        return digest([*known, *(repr(view) for view in of_row[start:stop])])
+        return digest([*known, *(repr(view(k)) for k in range(start, stop))])
 
     return Split(
         copies_of(split.name),
-        [f"{split.ids[row]}{SEPARATOR}{view.kind}" for row, view in zip(rows, of_row, strict=True)],
+        [f"{split.ids[row]}{SEPARATOR}{shift}" for row, shift in zip(rows, shifts, strict=True)],
         None if split.labels is None else split.labels[rows],
         [split.slides[row] for row in rows],
         content,

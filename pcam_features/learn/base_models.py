@@ -35,7 +35,7 @@ GROUPS = {  # of the hand-crafted families
 ON_REQUEST = ("histogram",)
 ALL = "all"  # the group of every family
 TREES, KERNEL = boosting.KIND, kernel_ridge.KIND
-KINDS: dict[str, type[BaseModel]] = {
+MODEL_CLASSES: dict[str, type[BaseModel]] = {
     TREES: boosting.BoostedTrees,
     KERNEL: kernel_ridge.NystroemRidge,
 }
@@ -113,7 +113,7 @@ def base_models(families: Sequence[str]) -> dict[str, Place]:
     return {
         model_name(group, kind): Place(group, kind, parts)
         for group, parts in groups_of(families).items()
-        for kind in KINDS
+        for kind in MODEL_CLASSES
     }
 
 

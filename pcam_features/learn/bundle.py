@@ -4,6 +4,8 @@ manifest.json            what it was fitted on and how, the stack, scores, check
 <group>/trees.ubj        XGBoost's own format
 <group>/landmarks.npy    float32 rows: each column's mean, its scale, then standardized landmarks
 <group>/weights.npy      float64: the intercept, the width, then a weight for each landmark
+moments.npy              float32: mean and deviation of each column over the patches without their
+                         changed copies; only if it learned from copies
 folds.parquet            id, label, slide, group, fold
 out_of_fold.parquet      id, each base model's probability, and that of all combined, `combined`
 importance.parquet       column, family, gain, contribution
@@ -23,11 +25,11 @@ from ..errors import InputError
 from ..storage import files
 from ..storage.files import read_json, sha256, whole_file, write_json
 from ..storage.resumable import unfinished
-from .base_models import KINDS, base_models
+from .base_models import MODEL_CLASSES, base_models
 from .manifest import ModelManifest
-from .names import KEY, MANIFEST, WHAT
+from .names import KEY, MANIFEST, MOMENTS, WHAT
 from .protocol import BaseModel
-from .safe_files import read_content
+from .safe_files import parse_array, read_content
 from .stack import Stack
 
 
@@ -41,10 +43,14 @@ class Bundle:
         What it was fitted on and how, and its scores.
     models
         The base models by name.
+    moments
+        Mean and deviation of each column over the patches alone, (columns,) each, if the models learned
+        from changed copies of patches as well.
     """
 
     manifest: ModelManifest
     models: dict[str, BaseModel]
+    moments: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
     def stack(self) -> Stack:
@@ -57,7 +63,22 @@ class Bundle:
         return list(self.manifest.families)
 
     def training_moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and deviation of each training column, (columns of all families,) each."""
+        """Mean and deviation of each column of the training patches, (columns of all families,) each.
+
+        Changed copies of the patches are not counted.
+
+        Raises
+        ------
+        InputError
+            If the model learned from copies, and a version of pcam wrote it that kept their moments.
+        """
+        if self.moments is not None:
+            return self.moments
+        if self.manifest.copies:
+            raise InputError(
+                "the model was fitted with changed copies by an older version of pcam, which did not "
+                "keep the moments of the patches alone; fit it anew."
+            )
         width = sum(len(record.columns) for record in self.manifest.families.values())
         known = [model.moments() for model in self.models.values() if model.width == width]
         return next(moments for moments in known if moments is not None)
@@ -80,16 +101,39 @@ def write_table(folder: Path, name: str, table: pd.DataFrame) -> None:
         table.to_parquet(temporary, index=False)
 
 
+def write_moments(folder: Path, mean: np.ndarray, scale: np.ndarray) -> None:
+    """Write the mean and deviation of each column over the patches without their changed copies."""
+    with whole_file(folder / MOMENTS) as temporary, temporary.open("wb") as stream:
+        np.save(stream, np.stack([mean, scale]).astype("<f4"), allow_pickle=False)
+
+
+def read_moments(path: Path, manifest: ModelManifest) -> tuple[np.ndarray, np.ndarray] | None:
+    """Read what `write_moments` wrote, if the model has it.
+
+    Raises InputError or ValueError if the file holds anything else."""
+    if MOMENTS not in manifest.sha256:
+        return None
+    check_sums(path, [path / MOMENTS], manifest.sha256)
+    moments = parse_array(read_content(path, path / MOMENTS), "<f4")
+    columns = sum(len(record.columns) for record in manifest.families.values())
+    if moments.shape != (2, columns) or not np.isfinite(moments).all() or (moments[1] <= 0).any():
+        raise ValueError(f"{MOMENTS} does not hold means and deviations of {columns} columns")
+    return moments[0], moments[1]
+
+
 def write_manifest(folder: Path, manifest: ModelManifest) -> ModelManifest:
     """Write the manifest, which makes a folder a model, once all its files are written.
 
     Returns the manifest with the checksums of the base models' files.
     """
-    checksums = {
-        listed_as(folder, file): sha256(file.read_bytes())
+    written = [
+        file
         for place in base_models(list(manifest.families)).values()
-        for file in KINDS[place.kind].files(folder, place.group)
-    }
+        for file in MODEL_CLASSES[place.kind].files(folder, place.group)
+    ]
+    if manifest.copies:
+        written.append(folder / MOMENTS)
+    checksums = {listed_as(folder, file): sha256(file.read_bytes()) for file in written}
     whole = replace(manifest, sha256=checksums)
     write_json(folder / MANIFEST, whole.to_dict())
     return whole
@@ -112,15 +156,16 @@ def read(path: Path) -> Bundle:
     models: dict[str, BaseModel] = {}
     try:
         for name, place in base_models(list(manifest.families)).items():
-            kind = KINDS[place.kind]
-            check_sums(path, kind.files(path, place.group), manifest.sha256)
-            models[name] = kind.load(path, place.group)
+            model_class = MODEL_CLASSES[place.kind]
+            check_sums(path, model_class.files(path, place.group), manifest.sha256)
+            models[name] = model_class.load(path, place.group)
             columns = sum(len(manifest.families[family].columns) for family in place.families)
             if models[name].width != columns:
                 raise ValueError(f"model {name} does not take {columns} columns")
+        moments = read_moments(path, manifest)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"model {path} is damaged ({error}); fit it anew.") from None
-    return Bundle(manifest, models)
+    return Bundle(manifest, models, moments)
 
 
 def read_manifest(path: Path) -> ModelManifest:

@@ -30,20 +30,20 @@ class Copies:
         Their features.
     rows
         The row of each one's patch, int (copies,).
-    kinds
+    shifts
         How each was changed, text (copies,).
     """
 
     values: Values
     rows: np.ndarray
-    kinds: np.ndarray
+    shifts: np.ndarray
 
 
-LEAST_COPIES = 50  # of a kind: with fewer, their AUC says little
+LEAST_COPIES = 50  # of a shift: with fewer, their AUC says little
 
 
 @dataclass(frozen=True)
-class KindScore:
+class ShiftScore:
     """The out-of-fold AUC of copies changed in one way, and that of their patches as they are."""
 
     patches: int
@@ -56,7 +56,7 @@ class KindScore:
         return self.as_they_are - self.auc
 
     @classmethod
-    def from_fields(cls, known: Fields) -> KindScore:
+    def from_fields(cls, known: Fields) -> ShiftScore:
         """Raises ValueError if a field is missing or wrong."""
         score = cls(known.whole("patches", least=1), known.number("auc"), known.number("as_they_are"))
         if not (0 <= score.auc <= 1 and 0 <= score.as_they_are <= 1):
@@ -97,8 +97,8 @@ def copies_in(store: Store, split: str, families: list[str], *, keep: bool) -> C
             "with --overwrite."
         )
     rows = np.array([place[patch] for patch, _, _ in of_copies])
-    kinds = np.array([kind for _, _, kind in of_copies])
-    return Copies(stored(store, name, families, keep=keep), rows, kinds)
+    shifts = np.array([shift for _, _, shift in of_copies])
+    return Copies(stored(store, name, families, keep=keep), rows, shifts)
 
 
 def with_copies(context: FitContext, copies: Copies | None) -> FitContext:
@@ -121,7 +121,7 @@ def with_copies(context: FitContext, copies: Copies | None) -> FitContext:
 
 def scores_elsewhere(
     labels: np.ndarray, as_they_are: np.ndarray, changed: np.ndarray, copies: Copies
-) -> dict[str, KindScore]:
+) -> dict[str, ShiftScore]:
     """The AUC of copies, by how they were changed, beside that of their patches.
 
     Parameters
@@ -131,14 +131,14 @@ def scores_elsewhere(
     changed
         The out-of-fold log-odds of the copies, (copies,).
     copies
-        The copies. A kind with fewer than LEAST_COPIES, or of one class, is left out.
+        The copies. A shift with fewer than LEAST_COPIES, or of one class, is left out.
     """
     scores = {}
-    for kind in dict.fromkeys(copies.kinds.tolist()):
-        own = copies.kinds == kind
+    for shift in dict.fromkeys(copies.shifts.tolist()):
+        own = copies.shifts == shift
         rows = copies.rows[own]
         if own.sum() >= LEAST_COPIES and np.unique(labels[rows]).size == 2:
-            scores[kind] = KindScore(
+            scores[shift] = ShiftScore(
                 int(own.sum()),
                 auc(labels[rows], changed[own]),
                 auc(labels[rows], as_they_are[rows]),

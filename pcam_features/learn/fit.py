@@ -26,7 +26,7 @@ from ..storage.files import sha256
 from ..store.names import check_original, copies_of
 from ..store.store import Store
 from ..store.values import Values, stored
-from . import bundle, memory, stack
+from . import bundle, kernel_ridge, memory, stack
 from .attribution import importance
 from .base_models import ON_REQUEST, base_models, by_default, sharing
 from .context import FitContext
@@ -65,12 +65,15 @@ class FitOptions:
         The memory for features; None uses half of the machine's.
     overwrite
         Whether a model that exists is replaced.
+    copies
+        Whether changed copies of the patches are learned from, if the store has them.
     """
 
     compute: Compute
     trials: int = 0
     memory_bytes: int | None = None
     overwrite: bool = False
+    copies: bool = True
 
 
 @dataclass(frozen=True)
@@ -209,7 +212,9 @@ def plan_of(
         ),
         families={name: store.manifest.families[name] for name in families},
         folds=FoldsRecord(folds.count, int(folds.group.max()) + 1, folds.protocol, folds.fingerprint()),
-        features=features_digest(store, split, families),
+        features=features_digest(
+            store, split, families, with_copies=learns_from_copies(store, split, options)
+        ),
         seed=compute.seed,
         trials=options.trials,
         device=compute.device,
@@ -218,26 +223,31 @@ def plan_of(
     )
 
 
-def features_digest(store: Store, split: str, families: Sequence[str]) -> str:
-    """SHA-256 of the files of the features, of changed copies as well if there are any."""
+def learns_from_copies(store: Store, split: str, options: FitOptions) -> bool:
+    """Whether the store has changed copies of the split's patches, and they are to be learned from."""
+    return options.copies and copies_of(split) in store.manifest.splits
+
+
+def features_digest(store: Store, split: str, families: Sequence[str], *, with_copies: bool) -> str:
+    """SHA-256 of the files of the features, and of those of changed copies if they are learned from."""
     own, copies = store.digest(split, families), copies_of(split)
-    if copies not in store.manifest.splits:
+    if not with_copies:
         return own
     return sha256((own + store.digest(copies, families)).encode())
 
 
 def features_to_fit(
-    store: Store, split: str, families: Sequence[str], limit: int | None
+    store: Store, split: str, families: Sequence[str], options: FitOptions
 ) -> tuple[Values, Copies | None, bool]:
     """The features of patches and of their changed copies, and whether bins go on disk.
 
     They stay in memory as far as the limit in bytes allows."""
-    changed = store.manifest.splits.get(copies_of(split))
-    rows = store.split(split).rows + (changed.rows if changed else 0)
+    changed = copies_of(split) if learns_from_copies(store, split, options) else None
+    rows = store.split(split).rows + (store.split(changed).rows if changed else 0)
     columns = sum(len(store.manifest.families[name].columns) for name in families)
-    limit = limit or int(memory.SHARE * memory.machine_bytes())
+    limit = options.memory_bytes or int(memory.SHARE * memory.machine_bytes())
     keep, bins = memory.fits(rows, columns, limit)
-    copies = copies_in(store, split, list(families), keep=keep)
+    copies = copies_in(store, split, list(families), keep=keep) if changed else None
     return stored(store, split, families, keep=keep), copies, not bins
 
 
@@ -281,7 +291,7 @@ def fit(
     PcamError
         If another process fits this model.
     """
-    values, copies, on_disk = features_to_fit(store, split, families, options.memory_bytes)
+    values, copies, on_disk = features_to_fit(store, split, families, options)
     compute = replace(options.compute, on_disk=on_disk)
     store.check_finished(split, families)
     plan = plan_of(store, split, families, folds, options)
@@ -301,10 +311,15 @@ def fit(
         predicted = pd.DataFrame({"id": patches["id"]} | learned.predicted)
         bundle.write_table(work.folder, OUT_OF_FOLD, predicted)
         bundle.write_table(work.folder, IMPORTANCE, learned.importance)
+        moments = None
+        if copies is not None:
+            moments = kernel_ridge.moments(block for _, block in values.blocks(families))
+            bundle.write_moments(work.folder, *moments)
         manifest = bundle.write_manifest(work.folder, ModelManifest.of(plan, outcome))
         seconds = None if kept else time.monotonic() - began
-        costs.write(work.folder / costs.FILE, cost(learned.models, plan.source.rows, seconds, compute))
-    return bundle.Bundle(manifest, learned.models)
+        rows = values.rows + outcome.copies
+        costs.write(work.folder / costs.FILE, cost(learned.models, rows, seconds, compute))
+    return bundle.Bundle(manifest, learned.models, moments)
 
 
 def searched_settings(context: FitContext, trials: int) -> tuple[Settings, dict[str, SearchRecord]]:
@@ -319,7 +334,7 @@ def searched_settings(context: FitContext, trials: int) -> tuple[Settings, dict[
 def cost(
     models: Mapping[str, BaseModel], rows: int, seconds: float | None, compute: Compute
 ) -> costs.Cost:
-    """What a fit has cost; its speed is unknown if it went on with kept steps."""
+    """What a fit to some rows has cost; its speed is unknown if it went on with kept steps."""
     on_card = compute.device == "cuda"
     return costs.Cost(
         parameters=sum(model.parameters for model in models.values()),

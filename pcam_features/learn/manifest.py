@@ -16,8 +16,8 @@ from ..storage.fields import Fields
 from ..storage.resumable import KEY as PLAN_KEY
 from ..store.manifest import FamilyRecord, Fingerprint, SourceRecord
 from ..store.names import may_be_stored
-from .base_models import KINDS, base_models
-from .copies import KindScore
+from .base_models import MODEL_CLASSES, base_models
+from .copies import ShiftScore
 from .names import KEY, VERSION
 from .settings import Settings
 from .stack import BEST, COMBINED, EQUAL, STACK, Stack
@@ -305,7 +305,7 @@ class FitOutcome:
     importance: dict[str, Importance]
     search: dict[str, SearchRecord] = field(default_factory=dict)
     copies: int = 0
-    elsewhere: dict[str, KindScore] = field(default_factory=dict)
+    elsewhere: dict[str, ShiftScore] = field(default_factory=dict)
 
     def results(self) -> dict[str, Any]:
         """The JSON object of these fields in a model's manifest."""
@@ -322,7 +322,7 @@ class FitOutcome:
             plain["search"] = {kind: asdict(record) for kind, record in self.search.items()}
         if self.copies:
             plain["copies"] = self.copies
-            plain["elsewhere"] = {kind: asdict(score) for kind, score in self.elsewhere.items()}
+            plain["elsewhere"] = {shift: asdict(score) for shift, score in self.elsewhere.items()}
         return plain
 
 
@@ -383,7 +383,7 @@ class ModelManifest(FitPlan, FitOutcome):
         versions, checksums = known.child("versions"), known.child("sha256")
         search = known.children("search") if "search" in known else {}
         elsewhere = known.children("elsewhere") if "elsewhere" in known else {}
-        if not set(search) <= set(KINDS):
+        if not set(search) <= set(MODEL_CLASSES):
             raise ValueError("search has an unknown kind of model")
         return cls(
             pcam_version=known.text("pcam_version"),
@@ -405,7 +405,7 @@ class ModelManifest(FitPlan, FitOutcome):
             importance={name: Importance.from_fields(importance.child(name)) for name in importance},
             search={kind: SearchRecord.from_fields(record) for kind, record in search.items()},
             copies=known.whole("copies", most=LARGEST_ROWS - 1) if "copies" in known else 0,
-            elsewhere={kind: KindScore.from_fields(score) for kind, score in elsewhere.items()},
+            elsewhere={name: ShiftScore.from_fields(score) for name, score in elsewhere.items()},
             sha256={name: checksums.text(name) for name in checksums},
         )
 

@@ -7,4 +7,5 @@ MANIFEST = "manifest.json"
 KEY = "bundle_version"
 # 3 chose the combination by its out-of-fold AUC, 2 had no calibration, 1 a booster for each family.
 VERSION = 4
+MOMENTS = "moments.npy"  # only in models that learned from changed copies as well
 OUT_OF_FOLD, IMPORTANCE = "out_of_fold.parquet", "importance.parquet"

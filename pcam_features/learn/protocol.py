@@ -12,7 +12,7 @@ from .context import FitContext
 
 
 class BaseModel(Protocol):
-    """A fitted base model. A new kind implements this and is listed in `base_models.KINDS`."""
+    """A fitted base model. A new kind implements this and is listed in `base_models.MODEL_CLASSES`."""
 
     @property
     def width(self) -> int:

@@ -24,7 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ..errors import InputError, PcamError
 from ..evaluate.intervals import auc
 from . import boosting, kernel_ridge
-from .base_models import KERNEL, KINDS, TREES
+from .base_models import KERNEL, MODEL_CLASSES, TREES
 from .context import FitContext
 from .manifest import SearchRecord
 from .settings import Settings
@@ -197,7 +197,7 @@ def search(context: FitContext, trials: int) -> tuple[Settings, dict[str, Search
     settings, records = Settings(), {}
     try:
         storage = optuna.storages.RDBStorage(url.render_as_string())
-        for kind in KINDS:
+        for kind in MODEL_CLASSES:
             study = open_study(storage, kind)
             run_trials(study, kind, context, scored, trials)
             best, records[kind] = verdict(study, kind)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .base_models import KINDS, groups_of, model_name
+from .base_models import MODEL_CLASSES, groups_of, model_name
 from .context import FitContext
 from .copies import Copies
 from .leakage import random_split_auc
@@ -31,7 +31,7 @@ def train_models(context: FitContext) -> tuple[dict[str, BaseModel], np.ndarray]
     models: dict[str, BaseModel] = {}
     scores: list[np.ndarray] = []
     for group, families in groups_of(context.values.families).items():
-        for kind, model_class in KINDS.items():
+        for kind, model_class in MODEL_CLASSES.items():
             models[model_name(group, kind)], own = model_class.fit(context, group, families)
             scores.append(own)
     return models, np.stack(scores, axis=1)
@@ -44,7 +44,7 @@ def steps(families: Sequence[str], folds: int, trials: int) -> int:
     model of all families.
     """
     trained = sum(len(parts) for parts in groups_of(families).values()) * (folds + 2)
-    return trained + len(families) * (1 + len(KINDS) * trials)  # one for the leakage gap
+    return trained + len(families) * (1 + len(MODEL_CLASSES) * trials)  # one for the leakage gap
 
 
 def at_random(context: FitContext, copies: Copies | None) -> float:

@@ -13,7 +13,7 @@ from skimage.color import rgb2hed
 from skimage.exposure import adjust_gamma
 
 from pcam_features.extraction import shifts
-from pcam_features.extraction.shifts import KINDS, STRENGTHS, seen, views
+from pcam_features.extraction.shifts import SHIFTS, STRENGTHS, seen, views
 from pcam_features.sources.detect import open_source
 
 
@@ -88,7 +88,7 @@ def test_invariant_a_recipe_of_no_change_changes_nothing(patches: np.ndarray) ->
         "noise": {"sigma": [0.0]},
     }
     for kind, recipe in same.items():
-        changed = KINDS[kind].change(patches, recipe, np.random.default_rng(0))
+        changed = SHIFTS[kind].change(patches, recipe, np.random.default_rng(0))
         np.testing.assert_allclose(changed, np.maximum(patches, 1), atol=1)
 
 
@@ -103,7 +103,7 @@ def test_invariant_a_patch_looks_the_same_alone_and_among_others(patches: np.nda
 def test_mechanics_views_are_drawn_by_seed_and_can_be_written_down() -> None:
     known = views(3)
     assert known == views(3) != views(4)
-    assert list(known) == [f"{kind}-{strength}" for kind in KINDS for strength in STRENGTHS]
+    assert list(known) == [f"{kind}-{strength}" for kind in SHIFTS for strength in STRENGTHS]
     for view in known.values():
         assert list(view.recipes) == json.loads(json.dumps(view.recipes))
 

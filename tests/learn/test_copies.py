@@ -11,16 +11,20 @@ import pytest
 from conftest import Result
 from sklearn.metrics import roc_auc_score
 
+import pcam_features as pcam_api
 from pcam_features.api.data import Extraction
+from pcam_features.errors import InputError
 from pcam_features.extraction.selection import families_named
-from pcam_features.extraction.shifts import COPIES_SEED, KINDS, copies, draw_view
+from pcam_features.extraction.shifts import SHIFTS, copies, draw_copy, views
 from pcam_features.grouping.folds import Folds
+from pcam_features.learn import bundle as bundles
 from pcam_features.learn.context import FitContext
 from pcam_features.learn.copies import Copies, copies_in, scores_elsewhere, with_copies
 from pcam_features.learn.settings import Compute
 from pcam_features.learn.steps import Work
 from pcam_features.sources.detect import open_source
 from pcam_features.sources.source import Source
+from pcam_features.storage.files import sha256
 from pcam_features.store.store import open_store
 from pcam_features.store.values import Values, joined, of_arrays
 
@@ -38,12 +42,12 @@ def test_oracle_a_copy_is_its_patch_seen_in_a_moderate_view() -> None:
     assert made.labels is not None
     assert split.labels is not None
     for k, name in enumerate(made.ids):
-        patch, _, kind = name.rpartition("~")
+        patch, _, shift = name.rpartition("~")
         row = split.ids.index(patch)
-        expected = draw_view(kind, "moderate", COPIES_SEED).of(split.read(row, row + 1), row)
+        expected = draw_copy(shift, row).of(split.read(row, row + 1), row)
         np.testing.assert_array_equal(made.read(k, k + 1), expected)
         assert (made.labels[k], made.slides[k]) == (split.labels[row], split.slides[row])
-    counts = [sum(name.endswith(f"~{kind}") for name in made.ids) for kind in KINDS]
+    counts = [sum(name.endswith(f"~{shift}") for name in made.ids) for shift in SHIFTS]
     assert max(counts) - min(counts) <= 1
     assert len(copies(split, 1000)) == len(split)
 
@@ -59,12 +63,26 @@ def test_oracle_joined_values_are_numpys_concatenation() -> None:
     np.testing.assert_array_equal(both.take(["a", "b"], wanted), expected[wanted])
 
 
+def test_invariant_no_two_copies_and_no_view_share_a_laboratory() -> None:
+    split = open_source("synthetic:500:6:0")[0].splits["train"]
+    drawn = [
+        (name.rpartition("~")[2], split.ids.index(name.rpartition("~")[0]))
+        for name in copies(split, 400).ids
+    ]
+    recipes = [(shift, str(draw_copy(shift, row).recipes[0])) for shift, row in drawn]
+    yardstick = {(view.shift, str(recipe)) for view in views().values() for recipe in view.recipes}
+    fine = [recipe for recipe in recipes if recipe[0] != "jpeg"]  # its qualities are whole numbers
+    assert len(fine) > 300
+    assert len(set(fine)) == len(fine)
+    assert not set(fine) & yardstick
+
+
 def some_copies() -> tuple[np.ndarray, Copies]:
     labels = np.array([0, 1] * 90, np.int8)
     rows = np.arange(130)
-    kinds = np.where(rows < 60, "blur", np.where(rows < 120, "noise", "jpeg"))
+    shifts = np.where(rows < 60, "blur", np.where(rows < 120, "noise", "jpeg"))
     values = of_arrays({"a": np.zeros((130, 1), np.float32)})
-    return labels, Copies(values, rows, kinds)
+    return labels, Copies(values, rows, shifts)
 
 
 def test_oracle_scores_elsewhere_are_scikit_learns() -> None:
@@ -73,8 +91,8 @@ def test_oracle_scores_elsewhere_are_scikit_learns() -> None:
     here, there = labels + rng.normal(0, 0.5, 180), labels[made.rows] + rng.normal(0, 1, 130)
     scores = scores_elsewhere(labels, here, there, made)
     assert list(scores) == ["blur", "noise"]  # of jpeg there are too few
-    for kind, score in scores.items():
-        own = made.kinds == kind
+    for shift, score in scores.items():
+        own = made.shifts == shift
         assert score.patches == own.sum()
         assert score.auc == pytest.approx(roc_auc_score(labels[made.rows[own]], there[own]))
         expected = roc_auc_score(labels[made.rows[own]], here[made.rows[own]])
@@ -82,7 +100,7 @@ def test_oracle_scores_elsewhere_are_scikit_learns() -> None:
         assert score.loss == pytest.approx(score.as_they_are - score.auc)
 
 
-def test_mechanics_a_kind_of_one_class_has_no_score() -> None:
+def test_mechanics_a_shift_of_one_class_has_no_score() -> None:
     labels, made = some_copies()
     alone = Copies(made.values, made.rows, np.where(labels[made.rows] == 1, "blur", "noise"))
     assert scores_elsewhere(labels, labels.astype(float), labels[made.rows], alone) == {}
@@ -113,7 +131,7 @@ def test_mechanics_extract_and_fit_with_copies(pcam: Run, tmp_path: Path) -> Non
     assert fitted.code == 0, fitted.err
     assert "AUC to expect after a change of laboratory: 0." in fitted.err + fitted.out
     shown = json.loads(pcam("model", model, "--json").out)
-    assert set(shown["elsewhere"]) == set(KINDS)
+    assert set(shown["elsewhere"]) == set(SHIFTS)
     assert sum(score["patches"] for score in shown["elsewhere"].values()) == 364
     assert shown["copies"] == 364
     plain = tmp_path / "plain"
@@ -123,6 +141,52 @@ def test_mechanics_extract_and_fit_with_copies(pcam: Run, tmp_path: Path) -> Non
     assert "elsewhere" not in other
     assert other["out_of_fold_auc"] != shown["out_of_fold_auc"]
     assert pcam("predict", model, store, tmp_path / "p.csv").code == 0
+    without = pcam("fit", store, tmp_path / "without", "--folds", 3, "--no-copies")
+    assert without.code == 0, without.err
+    assert "copies: the store's 364 changed copies are not used" in without.err
+    left_out = json.loads(pcam("model", tmp_path / "without", "--json").out)
+    assert left_out["out_of_fold_auc"] == other["out_of_fold_auc"]
+    assert "elsewhere" not in left_out
+
+
+def test_oracle_training_moments_are_those_of_the_patches_without_copies(tmp_path: Path) -> None:
+    store = pcam_api.extract("synthetic:120:6:0", tmp_path / "s", families="color", copies=90)
+    model = pcam_api.fit(store, tmp_path / "m", folds=3, progress=None)
+    values = store.features("train", "color").astype(np.float64)
+    for bundle in (model.bundle, bundles.read(tmp_path / "m")):
+        mean, deviation = bundle.training_moments()
+        np.testing.assert_allclose(mean, values.mean(axis=0), rtol=1e-5)
+        vary = values.std(axis=0) > 1e-4 * np.abs(mean)
+        np.testing.assert_allclose(deviation[vary], values.std(axis=0)[vary], rtol=1e-3)
+        with_copies_too, _ = bundle.models["color_kernel"].moments() or (mean, None)
+        assert not np.allclose(with_copies_too, mean, rtol=1e-4)
+    speed = json.loads((tmp_path / "m" / "cost.json").read_text())["train_patches_per_second"]
+    assert speed > 0
+    alone = pcam_api.fit(store, tmp_path / "alone", folds=3, progress=None, copies=False)
+    assert not (tmp_path / "alone" / "moments.npy").exists()
+    np.testing.assert_array_equal(alone.bundle.training_moments()[0], mean)
+
+
+@pytest.mark.parametrize("damage", ["checksum", "shape", "deviation", "none kept"])
+def test_mechanics_damaged_training_moments_are_refused(damage: str, tmp_path: Path) -> None:
+    store = pcam_api.extract("synthetic:120:6:0", tmp_path / "s", families="color", copies=90)
+    pcam_api.fit(store, tmp_path / "m", folds=3, progress=None)
+    file, manifest = tmp_path / "m" / "moments.npy", tmp_path / "m" / "manifest.json"
+    known = json.loads(manifest.read_text())
+    moments = np.load(file)
+    if damage == "none kept":  # as versions before this one wrote it
+        del known["sha256"]["moments.npy"]
+        manifest.write_text(json.dumps(known))
+        with pytest.raises(InputError, match=r"older version of pcam.*fit it anew"):
+            bundles.read(tmp_path / "m").training_moments()
+        return
+    np.save(file, moments[:, 1:] if damage == "shape" else moments * [[1], [-1]])
+    np.save(file, np.load(file).astype("<f4"))
+    if damage != "checksum":
+        known["sha256"]["moments.npy"] = sha256(file.read_bytes())
+        manifest.write_text(json.dumps(known))
+    with pytest.raises(InputError, match=r"is damaged.*moments\.npy"):
+        bundles.read(tmp_path / "m")
 
 
 def test_mechanics_copies_that_cannot_be_used_are_refused(

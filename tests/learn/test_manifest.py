@@ -13,7 +13,7 @@ import pytest
 
 from pcam_features.errors import InputError
 from pcam_features.learn import bundle
-from pcam_features.learn.base_models import KINDS
+from pcam_features.learn.base_models import MODEL_CLASSES
 from pcam_features.learn.manifest import ModelManifest
 from pcam_features.report.card import card
 from pcam_features.report.sentences import findings
@@ -94,10 +94,10 @@ def test_invariant_every_kind_of_model_is_read_as_it_was_saved(
 ) -> None:
     rng = np.random.default_rng(0)
     for name, model in bundle.read(model_folder).models.items():
-        kind = KINDS[name.rpartition("_")[2]]
-        assert type(model) is kind
+        model_class = MODEL_CLASSES[name.rpartition("_")[2]]
+        assert type(model) is model_class
         model.save(tmp_path, name)
-        again = kind.load(tmp_path, name)
+        again = model_class.load(tmp_path, name)
         values = rng.normal(size=(5, model.width)).astype(np.float32)
         np.testing.assert_array_equal(again.margin(values), model.margin(values))
         shares, start = model.contributions(values)
