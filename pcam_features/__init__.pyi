@@ -6,9 +6,13 @@ from .api.data import open_store as open_store
 from .api.explaining import Explanation as Explanation
 from .api.features import embeddings as embeddings
 from .api.features import features as features
+from .api.fetching import fetch_dataset as fetch_dataset
 from .api.fitting import fit as fit
 from .api.model import Model as Model
 from .api.model import open_model as open_model
+from .api.networks import ReferenceNetwork as ReferenceNetwork
+from .api.networks import fit_network as fit_network
+from .api.networks import open_network as open_network
 from .api.preparing import SourceCheck as SourceCheck
 from .api.preparing import check_source as check_source
 from .api.preparing import convert_source as convert_source

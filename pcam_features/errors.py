@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-FLAGS = ("overwrite", "verify", "published", "strict")
+FLAGS = ("keep_packed", "overwrite", "verify", "published", "strict")
 VALUES = ("auto", "cpu", "cuda", "cnn", "none", "f32", "bf16", "openvino", "onnxruntime")
 FITTINGS = ("resize", "crop", "tile")
 ADAPTATIONS = ("split", "slide")
@@ -55,4 +55,5 @@ def in_python(sentence: str, names: Mapping[str, str] | None = None) -> str:
             return f"{name}=True" + ("" if value is None else f" {value}")
         return f"{name}=" + ("" if value is None else repr(value))
 
-    return COMMAND.sub(r"pcam.\1", OPTION.sub(argument, sentence))
+    named = sentence.replace("pcam deep fit", "pcam.fit_network")
+    return COMMAND.sub(r"pcam.\1", OPTION.sub(argument, named))

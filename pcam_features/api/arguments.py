@@ -32,12 +32,17 @@ def plain(number: float) -> str:
 
 
 LIMITS = {
+    "batch": Limits(2, constants.MOST_BATCH),
     "copies": Limits(0, constants.LARGEST_ROWS - 1),
+    "epochs": Limits(1, constants.MOST_EPOCHS),
+    "fold": Limits(0, constants.MOST_FOLDS - 1),
     "folds": Limits(constants.LEAST_FOLDS, constants.MOST_FOLDS),
     "margin": Limits(constants.LEAST_MARGIN, constants.MOST_MARGIN, whole=False),
     "max_memory": Limits(constants.LEAST_MEMORY, constants.MOST_MEMORY, whole=False),
     "n_splits": Limits(constants.LEAST_FOLDS, constants.MOST_FOLDS),
+    "patience": Limits(1, constants.MOST_EPOCHS),
     "random_state": Limits(0, constants.MOST_SEED),
+    "rate": Limits(constants.LEAST_RATE, constants.MOST_RATE, whole=False),
     "resamples": Limits(constants.LEAST_RESAMPLES, constants.MOST_RESAMPLES),
     "rounds": Limits(1, constants.MOST_ROUNDS),
     "seed": Limits(0, constants.MOST_SEED),
@@ -45,7 +50,7 @@ LIMITS = {
     "threads": Limits(0, constants.MOST_THREADS),
     "trials": Limits(0, constants.MOST_TRIALS),
 }
-OPTIONAL = ("folds", "margin", "max_memory")  # which may be None
+OPTIONAL = ("folds", "margin", "max_memory", "rate")  # which may be None
 
 
 def check_numbers(**given: Any) -> None:

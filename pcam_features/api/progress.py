@@ -34,6 +34,26 @@ class Reporter:
         """Nothing: progress is told to what `display` yields."""
 
 
+def in_mebibytes(display: Display) -> Display:
+    """A display whose units are MiB where those of the work are bytes; a negative count takes back."""
+
+    @contextmanager
+    def shifted(title: str, total: int, unit: str) -> Iterator[Advance]:
+        shift = 20 if unit == "bytes" else 0
+        finished = 0
+        with display(title, total >> shift, "MiB" if shift else unit) as advance:
+
+            def count(done: int) -> None:
+                nonlocal finished
+                before, finished = finished >> shift, finished + done
+                if (finished >> shift) != before:  # 0 would mean that the work starts now
+                    advance((finished >> shift) - before)
+
+            yield count
+
+    return shifted
+
+
 @contextmanager
 def shown(progress: Progress, title: str, total: int, unit: str) -> Iterator[Advance]:
     """Show progress as the caller wants it; see `display_of`."""

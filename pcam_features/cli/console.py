@@ -157,19 +157,3 @@ def progress(title: str, total: int, unit: str) -> Iterator[Callable[[int], None
 
     yield advance
     say(f"{title}: {finished:,} {unit} in {time.monotonic() - started:.1f} s")
-
-
-@contextmanager
-def bytes_or_units(title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """Like `progress`, but bytes are shown as MiB. A negative count takes units back."""
-    shift = 20 if unit == "bytes" else 0
-    finished = 0
-    with progress(title, total >> shift, "MiB" if shift else unit) as advance:
-
-        def count(done: int) -> None:
-            nonlocal finished
-            before, finished = finished >> shift, finished + done
-            if (finished >> shift) != before:  # 0 would mean that the work starts now
-                advance((finished >> shift) - before)
-
-        yield count

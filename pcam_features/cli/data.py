@@ -56,19 +56,18 @@ def fetch(
 
     If the command is stopped, run it again to continue.
     """
-    from ..fetch import kaggle, pcam
+    from ..api.fetching import fetch_dataset
+    from ..api.progress import Reporter
 
-    bar, say = console.bytes_or_units, console.say
-    if what == PublishedDataset.pcam:
-        taken = pcam.fetch(
-            folder, mirror=mirror, keep_packed=keep_packed, dry_run=dry_run, bar=bar, say=say
-        )
-    elif keep_packed:
-        raise InputError(
-            "--keep-packed applies only to pcam, because Kaggle's zip is never unpacked; leave it out."
-        )
-    else:
-        taken = kaggle.fetch(folder, mirror=mirror, dry_run=dry_run, bar=bar, say=say)
+    taken = fetch_dataset(
+        what,
+        folder,
+        mirror=mirror,
+        keep_packed=keep_packed,
+        dry_run=dry_run,
+        progress=Reporter(console.progress),
+        log=console.say,
+    )
     if json:
         asked = {"dataset": what, "folder": str(folder), "dry_run": dry_run}
         console.as_json(asked | taken.to_dict())

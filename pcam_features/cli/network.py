@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from ..constants import FOLDS, LEAST_FOLDS, MOST_FOLDS, TIMM, Device, Kind, Network, OneImageFitting
-from ..errors import InputError
+from ..constants import (
+    BATCH,
+    EPOCHS,
+    FOLDS,
+    LEAST_FOLDS,
+    LEAST_RATE,
+    MOST_BATCH,
+    MOST_EPOCHS,
+    MOST_FOLDS,
+    MOST_RATE,
+    PATIENCE,
+    TIMM,
+    Device,
+    Network,
+)
 from . import console, show
 from .options import (
     DeviceOption,
@@ -25,11 +36,7 @@ from .options import (
     SlidesOption,
     SourceArgument,
     ThreadsOption,
-    cores,
 )
-
-if TYPE_CHECKING:
-    from ..sources.source import Source
 
 app = typer.Typer(
     name="deep",
@@ -41,37 +48,6 @@ NETWORKS = f"{', '.join(Network)} or {TIMM}NAME[:WEIGHTS]"
 
 def complete_network(incomplete: str) -> list[str]:
     return [name for name in (*Network, TIMM) if name.startswith(incomplete)]
-
-
-def check_installed() -> None:
-    """Raise InputError if PyTorch or safetensors is not installed."""
-    for module in ("torch", "safetensors"):
-        if find_spec(module) is None:
-            raise InputError(f"{module} is not installed; run pip install 'pcam-features[deep]'.")
-
-
-def opened(
-    path: str,
-    *,
-    kind: Kind | None,
-    slides: str | None,
-    positive: str | None,
-    fit: OneImageFitting | None,
-    mpp: float | None,
-) -> Source:
-    from ..sources.detect import open_source
-
-    source, slides_from = open_source(
-        path,
-        kind=kind,
-        slides=slides,
-        positive=positive,
-        fit=fit,
-        mpp=mpp,
-        unpacking=console.progress,
-    )
-    console.say(slides_from)
-    return source
 
 
 @app.command(
@@ -97,14 +73,19 @@ def fit(
         int,
         typer.Option(min=0, max=MOST_FOLDS - 1, help="Held-out fold, which chooses the best epoch."),
     ] = 0,
-    epochs: Annotated[int, typer.Option(min=1, max=1000, help="Maximum number of epochs.")] = 12,
+    epochs: Annotated[
+        int, typer.Option(min=1, max=MOST_EPOCHS, help="Maximum number of epochs.")
+    ] = EPOCHS,
     patience: Annotated[
-        int, typer.Option(min=1, max=1000, help="Stop after this many epochs without improvement.")
-    ] = 5,
-    batch: Annotated[int, typer.Option(min=2, max=4096, help="Batch size in patches.")] = 64,
+        int,
+        typer.Option(min=1, max=MOST_EPOCHS, help="Stop after this many epochs without improvement."),
+    ] = PATIENCE,
+    batch: Annotated[int, typer.Option(min=2, max=MOST_BATCH, help="Batch size in patches.")] = BATCH,
     rate: Annotated[
         float | None,
-        typer.Option(min=1e-7, max=10, help="Learning rate. Default: depends on the architecture."),
+        typer.Option(
+            min=LEAST_RATE, max=MOST_RATE, help="Learning rate. Default: depends on the architecture."
+        ),
     ] = None,
     device: DeviceOption = Device.auto,
     threads: ThreadsOption = 0,
@@ -121,34 +102,42 @@ def fit(
 
     If the command is stopped, run it again to continue.
     """
-    check_installed()
-    from ..grouping.folds import read_folds
-    from ..networks import fit as deep
-    from ..networks.manifest import TrainingOptions
+    from ..api.data import open_source
+    from ..api.networks import check_installed, fit_network
+    from ..api.progress import Reporter
 
-    if folds_from is not None and folds is not None:
-        raise InputError("--folds-from already defines the number of folds; leave out --folds.")
-    data = opened(source, kind=kind, slides=slides, positive=positive, fit=fit, mpp=mpp)
-    (part,) = data.only(split)
-    where, why = deep.choose(device)
-    console.say(why)
-    if folds_from is not None:
-        dealt = read_folds(folds_from, deep.labeled(part))
-    else:
-        dealt = deep.deal(part, folds or FOLDS, seed, cores(threads))
-    console.say(f"folds: {dealt.count}, {dealt.protocol}; fold {fold} is held out")
-    learned = int((dealt.fold != fold).sum())
-    how = TrainingOptions(epochs, batch, patience, seed, where, cores(threads), rate)
-    task = deep.TrainingTask(data, part, arch, dealt, held_out=fold)
-    with console.progress(f"train {arch}", -(-learned // batch) * epochs, "steps") as advance:
-        manifest = deep.fit(
-            task,
-            network,
-            how,
-            overwrite=overwrite,
-            progress=advance,
-            say=console.say,
-        )
+    check_installed()
+    bars = Reporter(console.progress)
+    opened = open_source(
+        source,
+        kind=kind,
+        slides=slides,
+        positive=positive,
+        fit=fit,
+        mpp=mpp,
+        progress=bars,
+        log=console.say,
+    )
+    trained = fit_network(
+        opened,
+        network,
+        arch=arch,
+        split=split,
+        folds=folds,
+        folds_from=folds_from,
+        fold=fold,
+        epochs=epochs,
+        patience=patience,
+        batch=batch,
+        rate=rate,
+        device=device,
+        threads=threads,
+        seed=seed,
+        overwrite=overwrite,
+        progress=bars,
+        log=console.say,
+    )
+    manifest = trained.manifest
     if json:
         console.as_json({"network_folder": str(network)} | manifest.public())
         return
@@ -172,55 +161,17 @@ def predict(
     mpp: MppOption = None,
 ) -> None:
     """Predict the probability of tumor for each patch of a split. Training patches are left out."""
-    check_installed()
-    import time
+    from ..api.data import open_source
+    from ..api.networks import open_network
+    from ..api.progress import Reporter
 
-    import torch
-
-    from ..evaluate.predictions import write_predictions
-    from ..networks import fit as deep
-    from ..networks.bundle import read
-    from ..networks.predict import probabilities
-    from ..sources.detect import open_source
-    from ..storage import costs
-
-    where, why = deep.choose(device)
-    console.say(why)
-    trained = read(network)
-    known = costs.read(network / costs.FILE)
-    data, _ = open_source(
-        source,
-        kind=kind,
-        slides="none",
-        positive=positive,
-        fit=fit,
-        mpp=mpp,
-        unpacking=console.progress,
+    bars = Reporter(console.progress)
+    trained = open_network(network)
+    opened = open_source(
+        source, kind=kind, slides="none", positive=positive, fit=fit, mpp=mpp, progress=bars
     )
-    (part,) = data.only(split)
-    rows, of_held, learned = deep.unseen(network, trained.manifest, part)
-    if learned or of_held:
-        console.say(
-            f"{learned:,} of these patches were used for training and are left out; {of_held:,} of the "
-            "rest were used to choose the best epoch"
-        )
-    if not len(rows):
-        raise InputError(f"{network} was trained on all of these patches; predict other patches.")
-    torch.set_num_threads(cores(threads))
-    model = trained.network.to(where, memory_format=torch.channels_last)
-    with console.progress("predict", len(rows), "patches") as advance:
-        began = time.monotonic()
-        found = probabilities(
-            model, trained.recipe, part, rows, where, trained.recipe.views, progress=advance
-        )
-        seconds = time.monotonic() - began
-    write_predictions(out, [part.ids[k] for k in rows], found)
-    memory = deep.card_memory_mib() if where == "cuda" else costs.peak_memory_mib()
-    cost = replace(
-        known,
-        predict_patches_per_second=round(len(rows) / seconds, 2),
-        predict_memory_mib=memory,
-        predict_device=deep.device_name(where, cores(threads)),
+    result = trained.predict_split(
+        opened, split, device=device, threads=threads, progress=bars, log=console.say
     )
-    costs.write(costs.beside(out), cost)
-    console.say(f"{out}: {len(rows):,} predictions; {costs.beside(out).name}: speed and memory")
+    beside = result.write(out)
+    console.say(f"{out}: {len(result.ids):,} predictions; {beside.name}: speed and memory")

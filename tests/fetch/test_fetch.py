@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from hostile import Behavior, Server, answer, moved
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import pcam_features
+from pcam_features.api.progress import in_mebibytes
 from pcam_features.errors import PcamError
 from pcam_features.fetch import download, pcam, web
 from pcam_features.fetch.download import Known
@@ -90,6 +93,58 @@ def test_oracle_fetches_checks_unpacks_and_records(pcam: Run, server: Server, tm
     asked = len(server.asked)
     again = pcam("fetch", "pcam", tmp_path / "a", "--mirror", server.url)
     assert (again.code, again.out, len(server.asked)) == (0, "", asked)
+
+
+def test_parity_python_fetches_what_the_command_line_fetches(
+    pcam: Run, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told: list[str] = []
+    planned = pcam_features.fetch_dataset(
+        "pcam", tmp_path / "a", mirror=server.url, dry_run=True, progress=None, log=told.append
+    )
+    assert (planned.files, server.asked) == (None, [])
+    assert not (tmp_path / "a").exists()
+    assert "to download: at most 1.1 MiB" in told[0]
+    result = pcam_features.fetch_dataset("pcam", tmp_path / "a", mirror=server.url)
+    assert is_whole(tmp_path / "a")
+    assert capsys.readouterr() == ("", "")
+    printed = json.loads(pcam("fetch", "pcam", tmp_path / "b", "--mirror", server.url, "--json").out)
+    assert result.to_dict()["files"] == printed["files"]
+    assert result.bytes_to_download == planned.bytes_to_download == printed["bytes_to_download"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"dataset": "camelyon"}, "dataset= is 'camelyon'; give one of: pcam, kaggle"),
+        ({"dataset": "kaggle", "keep_packed": True}, "keep_packed=True applies only to pcam"),
+        ({"dataset": "pcam", "mirror": "ftp://a"}, "mirror="),
+        ({"dataset": "pcam", "path": 3}, "path= is 3; give the folder"),
+    ],
+)
+def test_mechanics_python_is_told_its_own_names(
+    arguments: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(pcam_features.InputError, match=said):
+        pcam_features.fetch_dataset(**{"path": tmp_path / "new", "progress": None} | arguments)
+
+
+@pytest.mark.parametrize(("unit", "shown"), [("bytes", "MiB"), ("files", "files")])
+def test_mechanics_progress_in_bytes_is_shown_in_mebibytes(unit: str, shown: str) -> None:
+    opened: list[tuple[str, int, str]] = []
+    steps: list[int] = []
+
+    @contextmanager
+    def display(title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+        opened.append((title, total, unit))
+        yield steps.append
+
+    with in_mebibytes(display)("file", 5 << 20, unit) as advance:
+        for done in (1 << 19, 1 << 19, 3 << 20, -(2 << 20)):
+            advance(done)
+    size = 20 if unit == "bytes" else 0
+    assert opened == [("file", 5 << 20 >> size, shown)]
+    assert steps == ([1, 3, -2] if size else [1 << 19, 1 << 19, 3 << 20, -(2 << 20)])
 
 
 def test_mechanics_packed_files_are_kept_if_asked(pcam: Run, server: Server, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from sklearn.metrics import roc_auc_score
 
 torch = pytest.importorskip("torch", reason="the extra deep is not installed")
 
+import pcam_features
 from pcam_features.errors import InputError
 from pcam_features.learn.fit import deal
 from pcam_features.networks import architectures, augment, bundle, training
@@ -228,6 +230,66 @@ def test_invariant_folds_without_slides_are_those_of_fit(
     assert (
         deep.deal(split, 3, 0, 1).fingerprint() == deal(open_store(store), "train", 3, 0).fingerprint()
     )
+
+
+def test_parity_python_trains_and_predicts_as_the_command_line_does(
+    network: Path, synthetic_folder: Path, pcam: Run, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    steps: list[int] = []
+    trained = pcam_features.fit_network(
+        synthetic_folder,
+        tmp_path / "n",
+        arch="cnn_one",
+        folds=3,
+        epochs=2,
+        batch=32,
+        threads=1,
+        device="cpu",
+        progress=steps.append,
+        log=told.append,
+    )
+    assert (tmp_path / "n" / "weights.safetensors").read_bytes() == (
+        network / "weights.safetensors"
+    ).read_bytes()
+    learned = int((pd.read_parquet(network / "folds.parquet")["fold"] != 0).sum())
+    assert sum(steps) == 2 * -(-learned // 32)
+    assert any("fold 0 is held out" in sentence for sentence in told)
+    again = pcam_features.open_network(network)
+    assert again.held_out_auc == trained.held_out_auc == again.curve["auc"].max()
+    assert list(again.curve.index) == [1, 2]
+    assert "cnn_one" in repr(again)
+    assert "<table" in again._repr_html_()
+    for split in ("test", "train"):
+        found = again.predict_split(synthetic_folder, split, device="cpu", threads=1, progress=None)
+        found.write(tmp_path / "ours.csv")
+        words = (tmp_path / "theirs.csv", "--split", split, "--device", "cpu", "--threads", 1)
+        assert pcam("deep", "predict", network, synthetic_folder, *words).code == 0
+        assert (tmp_path / "ours.csv").read_bytes() == (tmp_path / "theirs.csv").read_bytes()
+        assert (found.learned > 0) == (found.held_out > 0) == (split == "train")
+        assert list(found.to_series().index) == found.ids
+        assert json.loads((tmp_path / "ours.cost.json").read_text())["predict_patches_per_second"] > 0
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"epochs": 0}, "epochs= is 0; give a whole number from 1 to 1,000"),
+        ({"batch": 1.5}, "batch= is 1.5; give a whole number"),
+        ({"rate": 0}, "rate= is 0"),
+        ({"folds": 3, "folds_from": "model"}, "folds_from= already defines the number of folds"),
+        ({"arch": "vgg"}, "there is no network vgg"),
+        ({"source": "nowhere"}, "nowhere"),
+    ],
+)
+def test_mechanics_python_is_told_its_own_names(
+    given: dict[str, Any], said: str, synthetic_folder: Path, tmp_path: Path
+) -> None:
+    small: dict[str, Any] = {"source": synthetic_folder, "path": tmp_path / "n", "folds": 3}
+    with pytest.raises(pcam_features.InputError, match=re.escape(said)):
+        pcam_features.fit_network(**small | {"progress": None} | given)
+    with pytest.raises(pcam_features.InputError, match=r"create one with pcam\.fit_network"):
+        pcam_features.open_network(tmp_path / "n")
 
 
 def test_mechanics_a_network_predicts_what_it_has_not_seen(
