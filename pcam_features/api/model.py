@@ -32,7 +32,9 @@ from ..learn.predict import (
     seen_among,
     seen_before,
 )
+from ..learn.stack import COMBINED
 from ..report.card import card
+from ..report.sentences import findings, not_above_chance
 from ..sources.source import Source, Split
 from ..storage import parquet
 from ..store.layout import MANIFEST as STORE_MANIFEST
@@ -109,6 +111,14 @@ class Model:
             for name, auc in aucs.items()
         ]
         return pd.DataFrame(rows, index=pd.Index(list(aucs), name="model"), dtype=float)
+
+    @property
+    def findings(self) -> list[str]:
+        """What came of the fit, in sentences, as `pcam fit` prints them.
+
+        The first is a warning if the AUC of `combined` is not above chance.
+        """
+        return findings(self.bundle.manifest)
 
     @property
     def card(self) -> Markdown:
@@ -448,9 +458,11 @@ class Model:
     def _repr_html_(self) -> str:
         source = self.bundle.manifest.source
         scores = self.scores.to_html(border=0, float_format=lambda value: f"{value:.4f}", na_rep="")
+        warning = not_above_chance(self.bundle.manifest.out_of_fold_auc[COMBINED])
         return (
             f"<p>Model {escape(str(self.path))}, fitted on {source.rows:,} patches of "
             f"{escape(source.path)}. AUC out of fold:</p>{scores}"
+            + "".join(f"<p><strong>{escape(sentence)}.</strong></p>" for sentence in warning)
         )
 
 

@@ -375,7 +375,7 @@ def model(
 
     opened = open_model(path)
     if json:
-        console.as_json(show.public(opened.bundle.manifest.to_dict()))
+        console.as_json(show.public(opened.bundle.manifest))
         return
     console.data(console.printable(str(opened.card)))
 

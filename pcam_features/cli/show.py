@@ -89,7 +89,7 @@ def scores(bundle: Bundle, model: Path, json: bool) -> None:
 
     manifest = bundle.manifest
     if json:
-        console.as_json({"model": str(model)} | public(manifest.to_dict()))
+        console.as_json({"model": str(model)} | public(manifest))
         return
     score_table(manifest)
     for sentence in findings(manifest):
@@ -97,9 +97,13 @@ def scores(bundle: Bundle, model: Path, json: bool) -> None:
     console.say(f"model: {model}")
 
 
-def public(manifest: dict[str, Any]) -> dict[str, Any]:
-    """The entries of a manifest that are for users and their scripts."""
-    return {name: manifest[name] for name in PUBLIC if name in manifest}
+def public(manifest: ModelManifest) -> dict[str, Any]:
+    """The entries of a manifest that are for users and their scripts, and what follows from them."""
+    from ..report.sentences import findings, is_above_chance
+
+    content = manifest.to_dict()
+    entries = {name: content[name] for name in PUBLIC if name in content}
+    return entries | {"above_chance": is_above_chance(manifest), "findings": findings(manifest)}
 
 
 def score_table(manifest: ModelManifest) -> None:

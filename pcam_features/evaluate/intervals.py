@@ -102,10 +102,33 @@ def quantile(freedom: int) -> float:
     return float(t.ppf((1 + LEVEL) / 2, freedom))
 
 
-def two_sided(value: float, deviation: float, freedom: int) -> float:
-    """The two-sided p-value of a difference from zero, by Student's t."""
-    if deviation <= ROUNDING:  # no spread: both models rank alike, or one is always better
-        return float(abs(value) <= ROUNDING)
+def two_sided(value: float, deviation: float, freedom: int) -> float | None:
+    """The two-sided p-value of a difference from zero, by Student's t.
+
+    Without spread there is nothing to hold a difference against. If it is zero, the models rank alike,
+    and p is 1. Otherwise it cannot be tested, however large it is, and there is no p-value.
+
+    Parameters
+    ----------
+    value
+        The difference.
+    deviation
+        Its standard deviation.
+    freedom
+        Degrees of freedom of the deviation.
+
+    Returns
+    -------
+    float or None
+        The p-value; None if the difference cannot be tested.
+
+    Examples
+    --------
+    >>> two_sided(0.0, 0.0, 10), two_sided(0.2, 0.0, 10)
+    (1.0, None)
+    """
+    if deviation <= ROUNDING:
+        return 1.0 if abs(value) <= ROUNDING else None
     return float(2 * t.sf(abs(value) / deviation, freedom))
 
 

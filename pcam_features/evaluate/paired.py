@@ -76,17 +76,23 @@ def parse_pairs(pairs: Sequence[str | tuple[str, str]], names: Sequence[str]) ->
     return parsed
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """p-values (k,) adjusted for their number.
+
+    A pair that cannot be tested has None and stays so. It still counts as one of the pairs: whether a
+    pair can be tested is known only from the data, so leaving it out would be a choice by results.
 
     Source: S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
     Statistics 6, 1979; as R's `p.adjust`.
     """
-    order = np.argsort(p_values, kind="stable")
-    scaled = np.asarray(p_values)[order] * np.arange(len(p_values), 0, -1)
-    adjusted = np.empty(len(p_values))
+    known = np.array([1.0 if p_value is None else p_value for p_value in p_values])
+    order = np.argsort(known, kind="stable")
+    scaled = known[order] * np.arange(len(known), 0, -1)
+    adjusted = np.empty(len(known))
     adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1)
-    return [float(p_value) for p_value in adjusted]
+    return [
+        None if p_value is None else float(one) for p_value, one in zip(p_values, adjusted, strict=True)
+    ]
 
 
 def compare(
@@ -212,12 +218,15 @@ def model_result(
 
 @dataclass(frozen=True)
 class TestedDifference:
-    """The difference of AUC of a pair, before p-values are adjusted for the number of pairs."""
+    """The difference of AUC of a pair, before p-values are adjusted for the number of pairs.
+
+    A p-value is None if the difference cannot be tested; see `intervals.two_sided`.
+    """
 
     resampled: Estimate
-    p_value: float
+    p_value: float | None
     delong: Estimate
-    delong_p_value: float
+    delong_p_value: float | None
 
 
 def difference(
@@ -242,9 +251,12 @@ def difference(
 
 
 def pair_difference(
-    pair: tuple[str, str], tested: TestedDifference, p_holm: float, margin: float | None
+    pair: tuple[str, str], tested: TestedDifference, p_holm: float | None, margin: float | None
 ) -> PairDifference:
     """The result of a pair, with the adjusted p-value and the finding in words."""
+    not_inferior = None
+    if margin is not None and tested.p_value is not None:
+        not_inferior = tested.resampled.low > -margin
     return PairDifference(
         a=pair[0],
         b=pair[1],
@@ -254,5 +266,5 @@ def pair_difference(
         delong_p_value=tested.delong_p_value,
         p_holm=p_holm,
         finding=pair_finding(pair, tested.resampled, tested.p_value, p_holm, margin),
-        not_inferior=None if margin is None else tested.resampled.low > -margin,
+        not_inferior=not_inferior,
     )

@@ -84,17 +84,19 @@ class ModelResult:
 class PairDifference:
     """The difference of AUC between two models, A − B.
 
-    `p_value` is two-sided, from the bootstrap; `p_holm` is adjusted for the number of pairs.
-    `not_inferior` is None unless a margin was given.
+    `p_value` is two-sided, from the bootstrap; `p_holm` is adjusted for the number of pairs. Both are
+    None if the difference cannot be tested, because it is the same on every resample and not zero;
+    `delong_p_value` is None if DeLong's variance is zero. `not_inferior` is None unless a margin was
+    given and the difference can be tested.
     """
 
     a: str
     b: str
     resampled: Estimate
-    p_value: float
+    p_value: float | None
     delong: Estimate
-    delong_p_value: float
-    p_holm: float
+    delong_p_value: float | None
+    p_holm: float | None
     finding: str
     not_inferior: bool | None = None
 

@@ -13,8 +13,8 @@ FEW_GROUPS = 30  # bootstrap intervals from fewer groups are rough
 def pair_finding(
     names: tuple[str, str],
     interval: Estimate,
-    p_value: float,
-    p_holm: float,
+    p_value: float | None,
+    p_holm: float | None,
     margin: float | None,
 ) -> str:
     """The finding on a pair of models in words.
@@ -26,7 +26,8 @@ def pair_finding(
     interval
         The difference of AUC, A − B, with its interval.
     p_value, p_holm
-        The p-value, and the same adjusted for the number of pairs.
+        The p-value, and the same adjusted for the number of pairs; None if the difference cannot be
+        tested.
     margin
         The non-inferiority margin, or None.
 
@@ -36,6 +37,11 @@ def pair_finding(
     'stack is better than cnn'
     """
     a, b = names
+    if p_value is None or p_holm is None:
+        return (
+            f"the difference between {a} and {b} cannot be tested, because it is the same on every "
+            "resample"
+        )
     if p_holm < 1 - LEVEL:
         return f"{a} is better than {b}" if interval.value > 0 else f"{a} is worse than {b}"
     adjusted = " after Holm's adjustment" if p_value < 1 - LEVEL else ""
@@ -71,7 +77,7 @@ def verdict(
 
 def capitalized(sentence: str) -> str:
     """A sentence with a capital letter, unless it begins with the name of a model."""
-    if sentence.startswith(("no ", "only ")):
+    if sentence.startswith(("no ", "only ", "the ")):
         return sentence[0].upper() + sentence[1:]
     return sentence
 

@@ -6,6 +6,7 @@ from ..evaluate.intervals import Estimate
 from ..learn.manifest import ModelManifest, SearchRecord
 from ..learn.stack import BEST, COMBINED, EQUAL, STACK
 
+CHANCE = 0.5  # the AUC of a model that has learned nothing
 CHOICES = {
     EQUAL: "equal shares",
     BEST: "best single model (chosen within each fold)",
@@ -39,9 +40,14 @@ def score_rows(manifest: ModelManifest) -> list[tuple[str, str, str, str]]:
 
 
 def findings(manifest: ModelManifest) -> list[str]:
-    """Sentences on how models are combined, on calibration, the search, and the leakage gap."""
+    """Sentences on the result of a fit.
+
+    First a warning if the combined model is not above chance, then how models are combined, what to
+    expect elsewhere, calibration, the search, and the leakage gap.
+    """
     leak = manifest.leakage
     return [
+        *not_above_chance(manifest.out_of_fold_auc[COMBINED]),
         *combination(manifest),
         *elsewhere(manifest),
         calibrating(manifest),
@@ -49,6 +55,38 @@ def findings(manifest: ModelManifest) -> list[str]:
         f"leakage gap of {leak.model}: AUC {leak.auc:.4f} in these folds, {leak.auc_at_random:.4f} in "
         f"random folds ({leak.gap:+.4f})",
     ]
+
+
+def not_above_chance(auc: Estimate) -> list[str]:
+    """A warning if the out-of-fold AUC of the combined model is not above 0.5; none if it is.
+
+    Parameters
+    ----------
+    auc
+        The AUC with its interval across groups.
+
+    Examples
+    --------
+    >>> not_above_chance(Estimate(0.7, 0.6, 0.8))
+    []
+    """
+    if auc.low > CHANCE:
+        return []
+    found = f"warning: the combined model's out-of-fold AUC, {auc.value:.4f} {span(auc)}, is"
+    if auc.high < CHANCE:
+        return [
+            f"{found} below 0.5: its ranking looks inverted on slides that it has not seen, so do not "
+            "use the model; check whether labels are swapped in some slides"
+        ]
+    return [
+        f"{found} not above 0.5, which is chance: nothing that carries over to other slides was shown "
+        "to be learned; check the labels, or give more patches and slides"
+    ]
+
+
+def is_above_chance(manifest: ModelManifest) -> bool:
+    """Whether the interval of the combined model's out-of-fold AUC lies above 0.5."""
+    return not not_above_chance(manifest.out_of_fold_auc[COMBINED])
 
 
 def combination(manifest: ModelManifest) -> list[str]:

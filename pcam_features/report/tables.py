@@ -92,8 +92,8 @@ def differences(result: Comparison) -> Table:
             f"{pair.a} − {pair.b}",
             f"{pair.difference:+.4f}",
             span(pair.resampled, "+"),
-            f"{pair.p_value:.2g}",
-            f"{pair.p_holm:.2g}",
+            p_cell(pair.p_value),
+            p_cell(pair.p_holm),
             span(pair.delong, "+"),
             pair.finding,
         )
@@ -101,6 +101,11 @@ def differences(result: Comparison) -> Table:
     ]
     columns = ("pair", "difference of AUC", over(result), "p", "p (Holm)", beside(result), "finding")
     return columns, rows
+
+
+def p_cell(p_value: float | None) -> str:
+    """A p-value as text."""
+    return "not testable" if p_value is None else f"{p_value:.2g}"
 
 
 def costs(result: Comparison) -> Table | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -27,7 +28,9 @@ from pcam_features.evaluate.metrics import METRICS, best_threshold, metrics, pre
 from pcam_features.evaluate.options import ComparisonOptions
 from pcam_features.evaluate.paired import Entry, compare, holm
 from pcam_features.evaluate.resampling import stratify
+from pcam_features.evaluate.verdict import verdict
 from pcam_features.report import charts
+from pcam_features.report import tables as table
 
 RNG = np.random.default_rng(11)
 
@@ -176,6 +179,43 @@ def test_invariant_a_model_is_not_different_from_itself() -> None:
     assert (found.difference, found.p_value, found.delong_p_value) == (0, 1, 1)
     assert found.not_inferior
     assert "not worse by more than 0.01" in found.finding
+
+
+def test_invariant_a_difference_without_spread_is_not_tested() -> None:
+    """One model ranks all patches right and the other all wrong, on every resample."""
+    labels, noisy = sample()
+    right = (labels + 0.5) / 2
+    groups = stratify(labels, RNG.integers(0, 30, len(labels)))
+    rows = {"right": right, "wrong": 1 - right, "noisy": noisy}
+    entries = [Entry(name, row[None], [0.5]) for name, row in rows.items()]
+    options = ComparisonOptions(margin=0.01, resamples=200)
+    models, pairs = compare(labels, entries, groups, options)
+    found = {(pair.a, pair.b): pair for pair in pairs}
+    apart = found["right", "wrong"]
+    assert (apart.difference, apart.p_value, apart.p_holm, apart.delong_p_value) == (
+        1,
+        None,
+        None,
+        None,
+    )
+    assert apart.not_inferior is None
+    assert apart.finding == (
+        "the difference between right and wrong cannot be tested, because it is the same on every "
+        "resample"
+    )
+    assert json.loads(json.dumps(apart.to_dict(), allow_nan=False))["p_value"] is None
+    assert "The difference between right and wrong cannot be" in verdict(
+        models, pairs, declared=True, groups=groups.count
+    )
+    tested = [pair for pair in pairs if pair is not apart]
+    assert all(0 < pair.p_value <= pair.p_holm for pair in tested)  # type: ignore[operator]
+    assert [table.p_cell(pair.p_value) for pair in (apart, *tested)].count("not testable") == 1
+
+
+def test_oracle_a_pair_that_cannot_be_tested_counts_in_holms_adjustment() -> None:
+    assert holm([0.01, None, 0.02]) == [pytest.approx(0.03), None, pytest.approx(0.04)]
+    assert holm([0.01, 1.0, 0.02]) == [pytest.approx(0.03), 1, pytest.approx(0.04)]
+    assert holm([None, None]) == [None, None]
 
 
 def test_mechanics_plotly_takes_every_chart() -> None:
