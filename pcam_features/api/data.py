@@ -20,6 +20,7 @@ from ..extraction.shifts import copies as copies_made
 from ..extraction.transformer import device_of
 from ..families.family import FeatureFamily
 from ..sources import detect
+from ..sources.reading import Names, reading_of
 from ..sources.source import Source, Split
 from ..store import store as stores
 from ..store.store import Store
@@ -31,6 +32,7 @@ from .arguments import (
     check_progress,
     check_scale,
     check_text,
+    check_texts,
     told,
 )
 from .messages import for_python
@@ -50,6 +52,9 @@ def open_source(
     slides: str | Path | None = None,
     kind: Kind | str | None = None,
     positive: str | None = None,
+    classes: Names = None,
+    exclude: Names = None,
+    labeled_only: bool = False,
     fit: str | None = None,
     mpp: float | None = None,
     strict: bool = True,
@@ -70,6 +75,13 @@ def open_source(
         The layout, if it is not to be detected.
     positive
         For a folder of images: the class folder of tumor.
+    classes
+        For a folder of images: the classes to read, comma-separated or in a list. Default: all.
+    exclude
+        For a folder of images: classes or folders to leave out, comma-separated or in a list.
+    labeled_only
+        Whether patches without a label, and labels without a patch, are left out; otherwise they are
+        faults.
     fit
         How patches of another size are brought to 96×96 pixels: "resize", "crop" or "tile".
     mpp
@@ -99,13 +111,17 @@ def open_source(
     """
     check_path("path", path, "the path of a source")
     check_scale(mpp)
+    check_text(positive=positive)
+    check_texts(classes=classes, exclude=exclude)
     check_progress(progress)
     check_log(log)
     source, sentence = detect.open_source(
         str(path),
         slides=None if slides is None else str(slides),
         kind=None if kind is None else kind_named(kind),
-        positive=positive,
+        reading=reading_of(
+            positive=positive, classes=classes, exclude=exclude, labeled_only=labeled_only
+        ),
         fit=fit,
         mpp=mpp,
         unpacking=display_of(progress),

@@ -97,9 +97,12 @@ def some(examples: Sequence[str]) -> str:
 
 
 def in_source(source: Source) -> Iterator[Finding]:
-    """Problems that the source itself reports."""
-    for problem in source.problems:
-        yield Finding(Grade.fault, problem.kind, problem.count, problem.examples, problem.says)
+    """Problems that the source itself reports, what of it is not read, and how it was understood."""
+    for problem in (*source.problems, *source.unread):
+        grade = Grade.fault if problem.serious else Grade.odd
+        yield Finding(grade, problem.kind, problem.count, problem.examples, problem.says)
+    for note in source.notes:
+        yield Finding(Grade.note, "layout", 0, [], f"{note}.")
 
 
 def unreadable(parts: Sequence[CheckedSplit]) -> Iterator[Finding]:

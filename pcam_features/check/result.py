@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..sources.image_folder import NORMAL, TUMOR, UNLABELED
+from ..sources.vocabulary import NORMAL, TUMOR, UNLABELED
 from .drift import Drift
 from .duplicates import Copies
 from .findings import QUALITY, CheckedSplit, Finding, Grade

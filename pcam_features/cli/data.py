@@ -10,6 +10,7 @@ import typer
 
 from ..constants import Layout, PublishedDataset
 from ..errors import InputError, PcamError
+from ..sources.reading import EVERYTHING, Reading
 from . import console, show
 from .options import (
     CheckFitOption,
@@ -19,11 +20,11 @@ from .options import (
     MppOption,
     OneImageFitOption,
     OverwriteOption,
-    PositiveOption,
     SlidesOption,
     SourceArgument,
     SplitsOption,
     ThreadsOption,
+    reads_patches,
 )
 
 
@@ -94,6 +95,7 @@ def check_outputs(report: Path | None, patches: Path | None) -> None:
         raise InputError(f"--report and --patches both name {report}; choose two different files.")
 
 
+@reads_patches
 def check(
     source: SourceArgument,
     against: Annotated[
@@ -102,7 +104,7 @@ def check(
     split: SplitsOption = None,
     slides: SlidesOption = None,
     kind: KindOption = None,
-    positive: PositiveOption = None,
+    reading: Reading = EVERYTHING,
     fit: CheckFitOption = None,
     mpp: MppOption = None,
     threads: ThreadsOption = 0,
@@ -125,7 +127,7 @@ def check(
         source,
         kind=kind,
         slides=slides,
-        positive=positive,
+        **reading.given(),
         fit=fit,
         mpp=mpp,
         strict=False,
@@ -151,6 +153,7 @@ def check(
         raise PcamError(f"{source} has {result.faults} fault(s); fix them, or leave out --strict.")
 
 
+@reads_patches
 def convert(
     source: SourceArgument,
     folder: Annotated[Path, typer.Argument(help="Folder to create.")],
@@ -164,7 +167,7 @@ def convert(
     split: SplitsOption = None,
     slides: SlidesOption = None,
     kind: KindOption = None,
-    positive: PositiveOption = None,
+    reading: Reading = EVERYTHING,
     fit: OneImageFitOption = None,
     mpp: MppOption = None,
     threads: ThreadsOption = 0,
@@ -182,7 +185,7 @@ def convert(
         source,
         kind=kind,
         slides=slides,
-        positive=positive,
+        **reading.given(),
         fit=fit,
         mpp=mpp,
         progress=bars,

@@ -11,6 +11,7 @@ import typer
 from .. import __version__
 from ..constants import LARGEST_ROWS, Device, Timed
 from ..errors import PcamError
+from ..sources.reading import EVERYTHING, Reading
 from . import console, data, model, network, show
 from .options import (
     DeviceOption,
@@ -21,13 +22,13 @@ from .options import (
     KindOption,
     MppOption,
     OverwriteOption,
-    PositiveOption,
     SeedOption,
     SlidesOption,
     SourceArgument,
     SplitsOption,
     ThreadsOption,
     complete_family,
+    reads_patches,
 )
 
 app = typer.Typer(
@@ -91,6 +92,7 @@ def synth(
 
 
 @app.command(epilog="Example: pcam extract data/kaggle features --slides slides.csv")
+@reads_patches
 def extract(
     source: SourceArgument,
     features: Annotated[Path, typer.Argument(help="Feature store to create or to continue.")],
@@ -100,7 +102,7 @@ def extract(
     split: SplitsOption = None,
     slides: SlidesOption = None,
     kind: KindOption = None,
-    positive: PositiveOption = None,
+    reading: Reading = EVERYTHING,
     fit: FitOption = None,
     mpp: MppOption = None,
     verify: Annotated[
@@ -167,7 +169,7 @@ def extract(
         source,
         kind=kind,
         slides=slides,
-        positive=positive,
+        **reading.given(),
         fit=fit,
         mpp=mpp,
         progress=bars,

@@ -22,6 +22,7 @@ from ..constants import (
     Device,
     Network,
 )
+from ..sources.reading import EVERYTHING, Reading
 from . import console, show
 from .options import (
     DeviceOption,
@@ -31,11 +32,11 @@ from .options import (
     MppOption,
     OneImageFitOption,
     OverwriteOption,
-    PositiveOption,
     SeedOption,
     SlidesOption,
     SourceArgument,
     ThreadsOption,
+    reads_patches,
 )
 
 app = typer.Typer(
@@ -53,6 +54,7 @@ def complete_network(incomplete: str) -> list[str]:
 @app.command(
     epilog="Example: pcam deep fit data/kaggle cnn_two --arch cnn_two --folds-from model --epochs 10"
 )
+@reads_patches
 def fit(
     source: SourceArgument,
     network: Annotated[Path, typer.Argument(help="Network folder to create.")],
@@ -91,7 +93,7 @@ def fit(
     threads: ThreadsOption = 0,
     slides: SlidesOption = None,
     kind: KindOption = None,
-    positive: PositiveOption = None,
+    reading: Reading = EVERYTHING,
     fit: OneImageFitOption = None,
     mpp: MppOption = None,
     seed: SeedOption = 0,
@@ -112,7 +114,7 @@ def fit(
         source,
         kind=kind,
         slides=slides,
-        positive=positive,
+        **reading.given(),
         fit=fit,
         mpp=mpp,
         progress=bars,
@@ -146,6 +148,7 @@ def fit(
 
 
 @app.command(epilog="Example: pcam deep predict cnn_two data/kaggle cnn_two.csv --split test")
+@reads_patches
 def predict(
     network: Annotated[Path, typer.Argument(help="Network folder written by deep fit.")],
     source: SourceArgument,
@@ -156,7 +159,7 @@ def predict(
     device: DeviceOption = Device.auto,
     threads: ThreadsOption = 0,
     kind: KindOption = None,
-    positive: PositiveOption = None,
+    reading: Reading = EVERYTHING,
     fit: OneImageFitOption = None,
     mpp: MppOption = None,
 ) -> None:
@@ -168,7 +171,7 @@ def predict(
     bars = Reporter(console.progress)
     trained = open_network(network)
     opened = open_source(
-        source, kind=kind, slides="none", positive=positive, fit=fit, mpp=mpp, progress=bars
+        source, kind=kind, slides="none", **reading.given(), fit=fit, mpp=mpp, progress=bars
     )
     result = trained.predict_split(
         opened, split, device=device, threads=threads, progress=bars, log=console.say

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,9 +21,6 @@ SourceArgument = Annotated[
 ]
 KindOption = Annotated[
     Kind | None, typer.Option(help="Layout of the source. Default: detected from the path.")
-]
-PositiveOption = Annotated[
-    str | None, typer.Option(metavar="CLASS", help="Name of the class folder that holds tumor patches.")
 ]
 RESIZE_OR_CROP = (
     "How patches of another size are brought to 96x96 pixels. resize: resize the patch. crop: keep its "
@@ -105,6 +105,66 @@ FamiliesOption = Annotated[
     ),
 ]
 SeedOption = Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Random seed.")]
+
+
+# What of a source is read; every command that reads patches has these, see `reads_patches`.
+READING: dict[str, tuple[Any, Any]] = {
+    "positive": (
+        Annotated[str | None, typer.Option(metavar="CLASS", help="Name of the class that is tumor.")],
+        None,
+    ),
+    "classes": (
+        Annotated[
+            str | None,
+            typer.Option(
+                metavar="CLASSES", help="Classes to read, comma-separated. Default: all of them."
+            ),
+        ],
+        None,
+    ),
+    "exclude": (
+        Annotated[
+            str | None,
+            typer.Option(metavar="NAMES", help="Classes or folders to leave out, comma-separated."),
+        ],
+        None,
+    ),
+    "labeled_only": (
+        Annotated[
+            bool,
+            typer.Option(
+                "--labeled-only",
+                help="Leave out patches without a label, and labels without a patch. Default: they "
+                "are faults.",
+            ),
+        ],
+        False,
+    ),
+}
+
+
+def reads_patches(command: Callable[..., None]) -> Callable[..., None]:
+    """A command with the options of READING, which it takes together as its parameter `reading`."""
+    signature = inspect.signature(command, eval_str=True)
+    options = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        for name, (kind, default) in READING.items()
+    ]
+    own = list(signature.parameters.values())
+    at = [parameter.name for parameter in own].index("reading")
+    whole = (*own[:at], *options, *own[at + 1 :])
+    parameters = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in whole]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        from ..sources.reading import reading_of
+
+        reading = reading_of(**{name: given.pop(name) for name in READING})
+        command(**given, reading=reading)
+
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in parameters} | {"return": None}
+    return run
 
 
 def cores(threads: int) -> int:

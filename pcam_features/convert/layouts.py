@@ -19,10 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..constants import Layout
-from ..sources import hdf5, hf_parquet, image_folder
+from ..sources import hdf5, hf_parquet
 from ..sources.images import PIXEL_BYTES, SHAPE
 from ..sources.slides import BESIDE, COLUMNS
 from ..sources.source import Split
+from ..sources.vocabulary import NORMAL, TUMOR, UNLABELED
 
 BATCH_ROWS = 128  # patches per batch, and rows per row group of Parquet
 SHARD_ROWS = 128 * BATCH_ROWS  # patches per Parquet file, about 400 MB
@@ -32,7 +33,7 @@ PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG
 LARGEST_PNG = 28_000  # bytes: incompressible pixels and the file format's overhead
 DISK_BLOCK = 4096  # bytes; a file occupies whole blocks
 NO_LABEL = -1  # in Parquet, as in Hugging Face's `ClassLabel`
-CLASSES = (image_folder.NORMAL, image_folder.TUMOR)  # by label
+CLASSES = (NORMAL, TUMOR)  # by label
 SLIDE, SLIDE_IN_META = COLUMNS
 
 FEATURES = {
@@ -86,7 +87,7 @@ def write_hdf5(folder: Path, split: Split, batches: Iterator[np.ndarray]) -> Non
 
 def write_images(folder: Path, split: Split, batches: Iterator[list[bytes]]) -> None:
     """Write `<split>/<class>/<id>.png`."""
-    classes = [image_folder.UNLABELED] * len(split)
+    classes = [UNLABELED] * len(split)
     if split.labels is not None:
         classes = [CLASSES[label] for label in split.labels.tolist()]
     for name in set(classes):

@@ -14,8 +14,11 @@ from . import hdf5, hf_parquet, image_folder, kaggle, manifest, synthetic, wilds
 from .fitting import check_mpp, how_named
 from .hdf5 import Unpacking
 from .images import SUFFIXES
+from .reading import EVERYTHING, Reading
 from .slides import BESIDE, read_slides
 from .source import Source
+from .tree import is_litter
+from .vocabulary import UNLABELED
 
 # In this order: the first layout that recognizes a path is used.
 LAYOUTS = {
@@ -32,6 +35,16 @@ KNOWN = (
     f"CSV with a column {manifest.PATH}, Hugging Face's Parquet files (train-*.parquet), or WILDS' "
     f"camelyon17 ({wilds.METADATA}, {wilds.PATCHES}/)"
 )
+# The layouts that take every option of `Reading`, and which options the others take.
+READ_AS_TOLD = {Kind.images: image_folder, Kind.kaggle: kaggle}
+TITLES = {Kind.images: "folders of images", Kind.kaggle: "Kaggle's layout"}
+OPTIONS = {
+    "positive": (Kind.images,),
+    "classes": (Kind.images,),
+    "exclude": (Kind.images,),
+    "labeled_only": (Kind.kaggle,),
+}
+LOOKED_FOR, MOST_FOLDERS = 3, 100  # levels below a folder, and folders in each, that are looked at
 SPLIT_NAME = re.compile(r"\w[\w -]{0,63}")  # a split becomes a folder of the feature store
 
 
@@ -72,7 +85,7 @@ def detect(path: str) -> Kind:
         raise InputError(f"{path} is part of a source; give the whole source, {above}.")
     raise InputError(
         f"{path} has none of the known layouts: {KNOWN}; if it holds images without classes, move them "
-        f"to <split>/{image_folder.UNLABELED}/."
+        f"to <split>/{UNLABELED}/."
     )
 
 
@@ -83,21 +96,30 @@ def source_above(path: Path) -> Path | None:
         return None
     for above in list(path.absolute().parents)[:2]:
         kind = kind_of(above)
-        known_class = path.absolute().name.lower() in image_folder.KNOWN
+        known_class = image_folder.is_known_class(path.absolute().name)
         if kind and (kind != Kind.images or known_class):
             return above
     return None
 
 
-def sources_inside(folder: Path) -> Iterator[tuple[Path, Kind]]:
-    """Yield the sources directly in a folder. Folders that cannot be read are skipped."""
-    for inside in sorted(folder.iterdir()) if folder.is_dir() else ():
+def sources_inside(folder: Path, depth: int = 1) -> Iterator[tuple[Path, Kind]]:
+    """Yield the sources in a folder, down to `LOOKED_FOR` levels; images alone only directly in it.
+
+    Folders that cannot be read are skipped.
+    """
+    try:
+        folders = sorted(f for f in folder.iterdir() if f.is_dir() and not is_litter(f.name))
+    except OSError:
+        return
+    for inside in folders[:MOST_FOLDERS]:
         try:
             kind = kind_of(inside)
         except OSError:
             continue
-        if kind and inside.is_dir():
+        if kind and (kind != Kind.images or depth == 1):
             yield inside, kind
+        if kind in (None, Kind.images) and depth < LOOKED_FOR:
+            yield from sources_inside(inside, depth + 1)
 
 
 def open_source(
@@ -105,7 +127,7 @@ def open_source(
     *,
     kind: Kind | None = None,
     slides: str | None = None,
-    positive: str | None = None,
+    reading: Reading = EVERYTHING,
     fit: str | None = None,
     mpp: float | None = None,
     unpacking: Unpacking = silent,
@@ -122,8 +144,8 @@ def open_source(
     slides
         A CSV with the slide of each patch, as `FILE` or `FILE:COLUMN`. With None, a `slides.csv` in
         the folder is used, or else the slides that the layout names. With `none`, slides are unknown.
-    positive
-        For a folder of images, the name of the class folder that holds tumor patches.
+    reading
+        What of the source is read, and how its tables are understood.
     fit
         How patches of another size are brought to 96×96 pixels: `resize`, `crop` or `tile`. With None,
         they are refused. See `fitting`.
@@ -158,14 +180,11 @@ def open_source(
             f"{path} holds no patches of layout {kind}; leave out --kind to detect the layout."
         )
     kind = kind or detect(path)
-    if positive is not None and kind != Kind.images:
-        raise InputError(
-            f"--positive is for folders of images; {path} has layout {kind}, so leave it out."
-        )
+    check_options(reading, kind, path)
     if kind == Kind.synthetic:
         source = synthetic.open_source(path)
-    elif kind == Kind.images:
-        source = image_folder.open_source(check_path(path), positive=positive)
+    elif kind in READ_AS_TOLD:
+        source = READ_AS_TOLD[kind].open_source(check_path(path), reading)
     elif kind == Kind.hdf5:
         source = hdf5.open_source(check_path(path), unpacking, any_size=how is not None)
     else:
@@ -176,6 +195,17 @@ def open_source(
     elif strict and kind != Kind.synthetic:
         source.check_size()
     return with_known_slides(source, path, slides)
+
+
+def check_options(reading: Reading, kind: Kind, path: str) -> None:
+    """Raise InputError for an option that does not apply to a layout."""
+    for name in reading.given():
+        if kind not in OPTIONS[name]:
+            layouts = " and ".join(TITLES[one] for one in OPTIONS[name])
+            raise InputError(
+                f"--{name.replace('_', '-')} is for {layouts}; {path} has layout {kind}, so leave it "
+                "out."
+            )
 
 
 def fitting_of(fit: str | None, mpp: float | None) -> Fitting | None:
@@ -201,7 +231,22 @@ def with_known_slides(source: Source, path: str, slides: str | None) -> tuple[So
     origin = f" from {slides}" if slides else ""
     what = f"{source.path}, read as {source.kind}"
     fitted = f"; {source.fit.sentence()}" if source.fit else ""
-    return source, f"{what}; slides: known for {known:,} of {total:,} patches{origin}{fitted}"
+    notes = "".join(f"; {note}" for note in source.notes)
+    return source, (
+        f"{what}{notes}; slides: known for {known:,} of {total:,} patches{origin}{fitted}"
+        f"{not_read(source)}"
+    )
+
+
+def not_read(source: Source) -> str:
+    """What is not read, with examples, to end a sentence with; empty if everything is read."""
+    if not source.unread:
+        return ""
+    parts = (
+        f"{one.count:,} × {one.kind} ({', '.join(one.examples[:2])}{', …' if one.count > 2 else ''})"
+        for one in source.unread
+    )
+    return f"; NOT READ: {'; '.join(parts)}"
 
 
 def check(source: Source, strict: bool) -> None:

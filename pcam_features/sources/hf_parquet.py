@@ -23,11 +23,11 @@ from ..storage import parquet
 from ..storage.tables import check_ids
 from .blocks import Blocks
 from .fitting import Size
-from .image_folder import NEGATIVE, POSITIVE
 from .images import patch_of, patches
 from .slides import COLUMNS as SLIDE_COLUMNS
 from .slides import UNKNOWN, column_of
 from .source import Original, Source, Split, digest, numbered, train_first, whole_labels
+from .vocabulary import class_of
 
 IMAGE, BYTES, LABEL, ID = "image", "bytes", "label", "id"
 SUFFIX = ".parquet"
@@ -127,9 +127,9 @@ def is_inverted(schema: pa.Schema) -> bool:
     try:
         said = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
         names = said["info"]["features"][LABEL]["names"]
-        first, second = (re.sub("[- ]", "_", str(name).lower()) for name in names)
-        told = first in NEGATIVE or second in POSITIVE
-        return not told and (first in POSITIVE or second in NEGATIVE)
+        first, second = (class_of(str(name)) for name in names)
+        told = (first and first.label == 0) or (second and second.label == 1)
+        return not told and bool((first and first.label == 1) or (second and second.label == 0))
     except (KeyError, TypeError, ValueError, RecursionError):
         return False
 

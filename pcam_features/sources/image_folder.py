@@ -1,100 +1,372 @@
 """A folder of images: `<split>/<class>/*`, or `<class>/*` for a single split named `train`.
 
-A split whose only class is `unlabeled` has no labels.
+What a folder is, is decided by its name; see `vocabulary`. Names of splits are never classes. Folders
+above or below the classes that are neither are slides: `<patient>/<class>/*`, `<class>/<slide>/*`. A
+split without classes has no labels, as has one whose only class is `unlabeled`. An image that lies
+above the folders of this reading is not read, and reported.
 """
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from ..constants import Kind
 from ..errors import InputError
-from .images import SUFFIXES, by_id, content_of, list_images, originals, patches
-from .source import Problem, Source, Split, source_of, train_first
+from ..storage.files import read_json
+from . import tree, vocabulary
+from .images import by_id, content_of, originals, patches
+from .reading import EVERYTHING, Reading
+from .source import Problem, Source, Split, train_first
+from .tree import Parts, Tree, printable
+from .vocabulary import TUMOR, UNLABELED, UNLABELED_NAMES, class_of, split_name
 
 PROTOCOL = (
     "The class of a patch is its folder. Only the author of the folder knows whether splits share "
     "slides."
 )
-TUMOR, NORMAL, UNLABELED = "tumor", "normal", "unlabeled"  # class folders that pcam writes
-POSITIVE = {"1", TUMOR, "tumour", "positive", "pos", "malignant", "cancer", "metastasis", "true"}
-NEGATIVE = {"0", NORMAL, "negative", "neg", "benign", "healthy", "false", "no_tumor", "non_tumor"}
-KNOWN = POSITIVE | NEGATIVE | {UNLABELED}
+TRAIN = "train"
+MARK = "converted.json"  # written by `pcam convert`; it names the splits
+# Folders that say nothing of the patches in them: kinds of files, and magnifications.
+SAYS_NOTHING = re.compile(
+    r"(images?|imgs?|patch(es)?|tiles?|png|tiff?|jpe?g|data)|\d+(\.\d+)?\s*x|level[_ -]?\d+", re.I
+)
+BESIDE_CLASSES = "image beside the folders of classes"
+BESIDE_SPLITS = "image outside of the splits"
+NOT_ASKED = "class not asked for"
+EXCLUDED = "excluded"
+SHOWN = 12  # names of classes in a message
 
 
-def _folders(path: Path) -> list[Path]:
-    return sorted(f for f in path.iterdir() if f.is_dir() and not f.name.startswith("."))
+@dataclass(frozen=True)
+class Role:
+    """What the folders above some images say: their split, class and slide; None where they do not."""
 
-
-def _has_images(folder: Path) -> bool:
-    return any(f.suffix.lower() in SUFFIXES for f in folder.iterdir())
-
-
-def _class_folders(path: Path) -> list[Path]:
-    return [folder for folder in _folders(path) if _has_images(folder)]
+    split: str | None
+    name: str | None
+    group: Parts
 
 
 def recognize(path: Path) -> bool:
-    return path.is_dir() and (
-        bool(_class_folders(path)) or any(_class_folders(f) for f in _folders(path))
-    )
+    return path.is_dir() and tree.has_images(path)
 
 
-def positive_class(names: list[str], path: Path, given: str | None) -> str | None:
-    """The class that is tumor; None if the split has no labels.
+def is_known_class(name: str) -> bool:
+    """Whether a folder of this name is clearly a class."""
+    known = class_of(name)
+    return known is not None and not known.by_number
+
+
+def converted_splits(path: Path) -> frozenset[str]:
+    """The names of splits that `pcam convert` recorded in a folder; empty if it did not write it."""
+    try:
+        splits = read_json(path / MARK, "record").get("splits") if (path / MARK).is_file() else None
+    except InputError:
+        return frozenset()
+    return frozenset(map(str, splits)) if isinstance(splits, dict) else frozenset()
+
+
+class Roles:
+    """Decides what the folders of a tree are.
+
+    Parameters
+    ----------
+    folders
+        The folders with images, as names from the root.
+    path
+        The root, for messages.
+    reading
+        The classes that the user named.
+    splits
+        Names that are known to be splits.
+    """
+
+    def __init__(
+        self, folders: Iterable[Parts], path: Path, reading: Reading, splits: frozenset[str]
+    ) -> None:
+        self.path = path
+        self.told = {name for name in (reading.positive, *reading.classes) if name}
+        self.known_splits = splits
+        self.split_of: dict[Parts, str | None] = {}
+        rest: dict[Parts, Parts] = {}
+        for parts in folders:
+            self.split_of[parts], rest[parts] = self._without_split(parts)
+        self.has_splits = any(self.split_of.values())
+        below = [one for one in rest.values() if one]
+        skip = common_start(below)
+        common = below[0][:skip] if below else ()
+        skip = next((k for k, n in enumerate(common) if self.is_class(n) or class_of(n)), skip)
+        self.rest = {parts: one[skip:] for parts, one in rest.items()}
+        self.place = self._places()
+
+    def is_class(self, name: str) -> bool:
+        return name in self.told or is_known_class(name)
+
+    def _without_split(self, parts: Parts) -> tuple[str | None, Parts]:
+        """The split of a folder, and the other names on the way to it."""
+        if parts and parts[0] in self.known_splits:
+            return parts[0], parts[1:]
+        for name in parts:
+            if name not in self.told and vocabulary.names_split_and_class(name):
+                raise InputError(
+                    f"{self.path}: the folder {printable(name)} names a split and a class; rename it "
+                    "to <split>/<class>, such as train/tumor."
+                )
+        found = [split_name(name) if name not in self.told else None for name in parts]
+        split = next((name for name in found if name), None)
+        return split, tuple(
+            name for name, one in zip(parts, found, strict=True) if one is None or one != split
+        )
+
+    def _places(self) -> dict[Parts, int | None]:
+        """Where in `rest` the class of each folder is; None if none of the names is a class."""
+        by_word = {parts: self._by_word(rest) for parts, rest in self.rest.items()}
+        found = Counter(place for place in by_word.values() if place is not None)
+        if found:
+            usual = max(found, key=lambda place: (found[place], place))
+        elif (numbered := self._by_number()) is not None:
+            usual = numbered
+        else:
+            first = {rest[0] for rest in self._main()}
+            usual = 0 if len(first) > 1 else tree.DEEPEST + 1
+        return {
+            parts: by_word[parts]
+            if by_word[parts] is not None
+            else (usual if len(rest) > usual else None)
+            for parts, rest in self.rest.items()
+        }
+
+    def _main(self) -> list[Parts]:
+        """The names of the folders of the splits, if there are splits, without their own images."""
+        return [
+            rest
+            for parts, rest in self.rest.items()
+            if rest and (self.split_of[parts] or not self.has_splits)
+        ]
+
+    def _by_word(self, rest: Parts) -> int | None:
+        """The deepest name that is a class."""
+        return next((k for k in reversed(range(len(rest))) if self.is_class(rest[k])), None)
+
+    def _by_number(self) -> int | None:
+        """The deepest level on which all folders are called 0 or 1, class0 or class1."""
+        rests = self._main()
+        for level in reversed(range(max(map(len, rests), default=0))):
+            if all(len(rest) > level and class_of(rest[level]) is not None for rest in rests):
+                return level
+        return None
+
+    def role(self, parts: Parts) -> Role:
+        """What the names on the way to a folder say."""
+        rest, place, split = self.rest[parts], self.place[parts], self.split_of[parts]
+        if place is None:
+            return Role(split, None, rest)
+        group = (*rest[:place], *rest[place + 1 :])
+        if self.has_splits and split is None and self.is_class(rest[place]) and place:
+            return Role(rest[0], rest[place], (*rest[1:place], *rest[place + 1 :]))
+        return Role(split, rest[place], group)
+
+
+def common_start(paths: Sequence[Parts]) -> int:
+    """How many names all paths begin with."""
+    count = 0
+    for level in zip(*paths, strict=False):
+        if len(set(level)) > 1:
+            break
+        count += 1
+    return count
+
+
+def positive_class(names: Sequence[str], path: Path, given: str | None) -> str | None:
+    """The class that is tumor; None if there are no labels. `unlabeled` is not among the names.
 
     Raises InputError if that is not clear from the names.
     """
-    if names == [UNLABELED]:
-        return None
-    if UNLABELED in names:
-        raise InputError(
-            f"{path} has {UNLABELED} patches beside labeled ones; move them to a split of their own."
-        )
+    shown = ", ".join(map(printable, names[:SHOWN])) + (", …" if len(names) > SHOWN else "")
     if given is not None:
         if given not in names:
-            raise InputError(
-                f"--positive {given}: {path} has no such class; it has: {', '.join(names)}."
-            )
+            raise InputError(f"--positive {given}: {path} has no such class; it has: {shown}.")
         return given
-    if all(name.lower() in NEGATIVE for name in names):
-        return TUMOR  # the split has no tumor patches
-    found = [name for name in names if name.lower() in POSITIVE]
-    rest = [name for name in names if name.lower() not in POSITIVE | NEGATIVE]
-    if len(found) != 1 or (rest and len(names) > 2):
+    if not names:
+        return None
+    known = {name: class_of(name) for name in names}
+    all_known = all(known.values())
+    labels = {
+        name: one.label for name, one in known.items() if one and (all_known or not one.by_number)
+    }
+    positive = [name for name, label in labels.items() if label == 1]
+    exact = [name for name in positive if name.lower() in vocabulary.POSITIVE]
+    positive = exact if len(exact) == 1 else positive
+    if len(labels) == len(names) and not positive:
+        return TUMOR  # there are no tumor patches
+    unknown = len(names) - len(labels)
+    if len(positive) == 1 and (not unknown or len(names) == 2):
+        return positive[0]
+    raise InputError(
+        f"it is not clear which folders of {path} are classes and which is tumor ({shown}); name the "
+        "class of tumor with --positive CLASS, which makes the others negative, or leave folders out "
+        "with --exclude NAMES."
+    )
+
+
+def group_names(roles: Iterable[Role]) -> dict[Parts, str | None]:
+    """The slide that the remaining folders of each role stand for; None if they stand for none."""
+    groups = {role.group for role in roles}
+    telling = [tuple(name for name in group if not SAYS_NOTHING.fullmatch(name)) for group in groups]
+    some = [set(own) for own in telling if own]
+    everywhere = some[0].intersection(*some) if some else set()
+    return {
+        group: "/".join(printable(name) for name in own if name not in everywhere) or None
+        for group, own in zip(groups, telling, strict=True)
+    }
+
+
+def chosen(found: Tree, reading: Reading) -> None:
+    """Leave out the folders that the user excluded. Raises InputError if there are none of a name."""
+    for name in reading.exclude:
+        inside = [parts for parts in found.folders if name in parts]
+        if not inside:
+            raise InputError(
+                f"--exclude {name}: {found.root} has no folder of that name with images; correct the "
+                "name."
+            )
+        for parts in inside:
+            found.leave_out(EXCLUDED, parts)
+
+
+def settled(found: Tree, reading: Reading) -> dict[Parts, Role]:
+    """The role of each folder whose images are read; other folders are left out of the tree."""
+    decided = Roles(found.folders, found.root, reading, converted_splits(found.root))
+    roles = {parts: decided.role(parts) for parts in found.folders}
+    classed = {role.split for role in roles.values() if role.name is not None}
+    for parts, role in list(roles.items()):
+        if decided.has_splits and role.split is None:
+            found.leave_out(BESIDE_SPLITS, parts)
+        elif role.name is None and role.split in classed:
+            found.leave_out(BESIDE_CLASSES, parts)
+        elif role.name is not None and reading.classes and role.name not in reading.classes:
+            found.leave_out(NOT_ASKED, parts)
+        else:
+            continue
+        del roles[parts]
+    return roles
+
+
+def unlabeled_splits(roles: Iterable[Role], path: Path) -> set[str | None]:
+    """The splits without labels. Raises InputError for one that has labeled patches as well."""
+    names: dict[str | None, set[str | None]] = {}
+    for role in roles:
+        unlabeled = role.name is None or role.name.lower() in UNLABELED_NAMES
+        names.setdefault(role.split, set()).add(None if unlabeled else role.name)
+    mixed = [split for split, own in names.items() if None in own and len(own) > 1]
+    if mixed:
         raise InputError(
-            f"it is not clear which class of {path} is tumor ({', '.join(names)}); name it with "
-            "--positive CLASS."
+            f"{path} has {UNLABELED} patches beside labeled ones in split {mixed[0] or TRAIN}; move "
+            f"them to a split of their own, or leave them out with --exclude {UNLABELED}."
         )
-    return found[0]
+    return {split for split, own in names.items() if own == {None}}
 
 
-def _split(name: str, path: Path, positive: str | None) -> tuple[Split, list[Problem]]:
-    classes = _class_folders(path)
-    tumor = positive_class([folder.name for folder in classes], path, positive)
-    listed = [list_images(folder) for folder in classes]
-    found, twice = by_id(one for files, _ in listed for one in files.items())
+def unique_ids(
+    files: Mapping[Parts, Sequence[Path]], prefixes: Mapping[Parts, Parts]
+) -> list[tuple[str, Path]]:
+    """Ids for the files of a split: their names, with the folders' before them if names repeat."""
+    folders_of: dict[str, set[Parts]] = {}
+    for parts, listed in files.items():
+        for file in listed:
+            folders_of.setdefault(file.stem, set()).add(parts)
+    repeated = any(len(parts) > 1 for parts in folders_of.values())
+    return [
+        (printable("_".join((*(prefixes[parts] if repeated else ()), file.stem))), file)
+        for parts, listed in files.items()
+        for file in listed
+    ]
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The class of tumor, None without labels; the splits without labels; the slide of each group."""
+
+    tumor: str | None
+    unlabeled: set[str | None]
+    slides: Mapping[Parts, str | None]
+
+
+def split_of(
+    name: str, files: Mapping[Parts, Sequence[Path]], roles: Mapping[Parts, Role], classes: Classes
+) -> tuple[Split, list[Problem], bool]:
+    """A split of these files, its problems, and whether its ids name folders."""
+    prefixes = {
+        parts: (*((role.name,) if role.name else ()), *role.group) for parts, role in roles.items()
+    }
+    listed = unique_ids(files, prefixes)
+    by_folder = any(i != printable(file.stem) for i, file in listed)
+    found, twice = by_id(listed)
     ids = sorted(found)
     paths = [found[i] for i in ids]
+    role_of = {file: roles[parts] for parts, own in files.items() for file in own}
     labels = None
-    if tumor is not None:
-        labels = np.array([file.parent.name == tumor for file in paths], np.int8)
-    slides: list[str | None] = [None] * len(ids)
-    problems = [one for _, problems in listed for one in problems] + twice
+    if roles[next(iter(files))].split not in classes.unlabeled:
+        labels = np.array([role_of[file].name == classes.tumor for file in paths], np.int8)
+    slides = [classes.slides[role_of[file].group] for file in paths]
     original = originals(paths)
     split = Split(name, ids, labels, slides, content_of(paths), patches(original), original)
-    return split, problems
+    return split, twice, by_folder
 
 
-def open_source(path: Path, *, positive: str | None = None) -> Source:
+def notes_on(roles: Mapping[Parts, Role], classes: Classes, by_folder: Sequence[str]) -> list[str]:
+    """How the folders were understood, in sentences."""
+    notes = []
+    names = sorted({r.name for r in roles.values() if r.name and r.split not in classes.unlabeled})
+    if names and classes.tumor is not None:
+        tumor = printable(classes.tumor) if classes.tumor in names else "none"
+        negative = ", ".join(printable(name) for name in names if name != classes.tumor) or "none"
+        notes.append(f"tumor: {tumor}; negative: {negative}")
+    bare = sorted(split or TRAIN for split in classes.unlabeled)
+    if bare:
+        notes.append(f"without labels: {', '.join(bare)}")
+    slides = sorted({slide for slide in classes.slides.values() if slide})
+    if slides:
+        shown = ", ".join(slides[:3]) + (", …" if len(slides) > 3 else "")
+        notes.append(f"slides are folders: {shown} (--slides none ignores them)")
+    if by_folder:
+        notes.append(f"ids name their folder in {', '.join(by_folder)}, because file names repeat")
+    return notes
+
+
+def open_source(path: Path, reading: Reading = EVERYTHING) -> Source:
     """Open a folder of images.
 
-    If two files of a split have the same id, the first is used and the source has a problem. Raises
+    If two files of a folder have the same id, the first is used and the source has a problem. Raises
     InputError if the tumor class is not clear.
     """
-    parts = {"train": path} if _class_folders(path) else {f.name: f for f in _folders(path)}
-    named = [name for name, folder in parts.items() if _class_folders(folder)]
-    made = {name: _split(name, parts[name], positive) for name in train_first(named)}
-    return source_of(Kind.images, path, PROTOCOL, made)
+    found = tree.walk(path)
+    chosen(found, reading)
+    roles = settled(found, reading)
+    own_name = split_name(path.absolute().name)
+    unlabeled = unlabeled_splits(roles.values(), path)
+    names = sorted({r.name for r in roles.values() if r.name and r.split not in unlabeled})
+    classes = Classes(
+        positive_class(names, path, reading.positive), unlabeled, group_names(roles.values())
+    )
+    made: dict[str, Split] = {}
+    problems: list[Problem] = []
+    by_folder: list[str] = []
+    default = own_name if own_name and None in unlabeled else TRAIN
+    for split in dict.fromkeys(role.split for role in roles.values()):
+        files = {parts: found.folders[parts] for parts, role in roles.items() if role.split == split}
+        name = split or default
+        made[name], twice, prefixed = split_of(name, files, {p: roles[p] for p in files}, classes)
+        problems += twice
+        by_folder += [name] * prefixed
+    return replace(
+        Source(Kind.images, str(path), PROTOCOL, {name: made[name] for name in train_first(made)}),
+        problems=problems,
+        unread=found.problems(),
+        notes=notes_on(roles, classes, by_folder),
+    )

@@ -18,7 +18,36 @@ from ..geometry import PATCH_SIZE
 from .fitting import LARGEST_SIDE, Size, SizeError
 from .source import EXAMPLES, Original, Problem, digest, problem
 
-SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
+# Formats by Pillow's names, and the suffixes of their files. Each begins with bytes of its own, so that
+# a damaged file is not taken for one of another format.
+FORMATS = {
+    "TIFF": (".tif", ".tiff"),
+    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg", ".jfif", ".jpe"),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "WEBP": (".webp",),
+    "JPEG2000": (".jp2", ".j2k", ".jpx", ".jpf", ".j2c", ".jpc"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "QOI": (".qoi",),
+}
+ANIMATED = ("GIF", "WEBP", "PNG")  # formats whose frames follow each other in time
+SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+STARTS = (
+    b"II*\0",
+    b"MM\0*",
+    b"\x89PNG",
+    b"\xff\xd8",
+    b"BM",
+    b"GIF8",
+    b"RIFF",
+    b"\0\0\0\x0cjP  ",
+    b"\xff\x4f\xff\x51",
+    b"qoif",
+)
+KINDS = "a TIFF, PNG, JPEG, BMP, GIF, WebP, JPEG 2000, PPM or QOI image"
+CODESTREAM = b"\xff\x4f\xff\x51"  # of JPEG 2000; 38 bytes on is the depth of the first channel
+DEPTH_AT = 42
 SHAPE = (PATCH_SIZE, PATCH_SIZE, 3)
 PATCH: Size = (PATCH_SIZE, PATCH_SIZE)
 PIXEL_BYTES = PATCH_SIZE * PATCH_SIZE * 3
@@ -80,7 +109,7 @@ def plain_tiff(data: bytes) -> np.ndarray | None:
 
 
 def decode(data: bytes, path: Path, size: Size | None = PATCH) -> np.ndarray:
-    """Decode a TIFF, PNG or JPEG image to 8-bit RGB.
+    """Decode an image in one of `FORMATS` to 8-bit RGB.
 
     Gray values become equal R, G and B. Palettes are expanded. Transparent pixels are composited over
     white, which is the color of bare glass.
@@ -106,9 +135,12 @@ def decode(data: bytes, path: Path, size: Size | None = PATCH) -> np.ndarray:
         If the image is damaged, has another size, or cannot be converted to 8-bit RGB without guessing.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=("TIFF", "PNG", "JPEG")) as image:
+        with Image.open(io.BytesIO(data), formats=tuple(FORMATS)) as image:
             check_size(image.size, size, path)
             check_mode(image, path)
+            check_depth(data, image, path)
+            if image.format in ANIMATED and getattr(image, "n_frames", 1) > 1:
+                raise InputError(f"{path} has several frames; save the one that is meant as PNG first.")
             if image.mode not in COLORED and has_more_pages(image):
                 raise InputError(
                     f"{path} has several pages of gray values, which may be color channels; convert it "
@@ -120,8 +152,8 @@ def decode(data: bytes, path: Path, size: Size | None = PATCH) -> np.ndarray:
     except Exception as error:  # decoders raise many kinds of exceptions on damage
         reason = " ".join(str(error).replace(repr(data), "").split())
         if "cannot identify" in reason:
-            known = data.startswith((b"II*\0", b"MM\0*", b"\x89PNG", b"\xff\xd8"))
-            reason = "it is damaged or cut off" if known else "it is not a TIFF, PNG or JPEG image"
+            known = data.startswith(STARTS)
+            reason = "it is damaged or cut off" if known else f"it is not {KINDS}"
         raise InputError(f"{path} cannot be read: {reason}; replace the file and run again.") from None
 
 
@@ -167,6 +199,18 @@ def check_mode(image: Image.Image, where: Path | str) -> None:
         )
     if image.mode not in READABLE_MODES:
         raise InputError(f"{where} is an image of mode {image.mode}; convert it to 8-bit RGB first.")
+
+
+def check_depth(data: bytes, image: Image.Image, where: Path) -> None:
+    """Raise InputError for an image of more than 8 bits that Pillow would bring to 8 bits."""
+    at = data.find(CODESTREAM) + DEPTH_AT
+    jpeg = image.format == "JPEG2000" and at < len(data) and data[at] & 0x7F > 7
+    ppm = image.format == "PPM" and any(
+        isinstance(one, tuple) and isinstance(one[-1], int) and one[-1] > OPAQUE
+        for *_, one in getattr(image, "tile", ())
+    )
+    if jpeg or ppm:
+        raise InputError(f"{where} has more than 8 bits per channel; rescale it to 8-bit RGB first.")
 
 
 def has_more_pages(image: Image.Image) -> bool:
@@ -238,19 +282,6 @@ def patches(original: Original) -> Callable[[int, int], np.ndarray]:
 def originals(paths: Sequence[Path]) -> Original:
     """A `Split.original` over image files."""
     return lambda k, size: read_patch(paths[k], size)
-
-
-def list_images(folder: Path) -> tuple[dict[str, Path], list[Problem]]:
-    """The image files in a folder by id (the name without suffix), in the order of their names.
-
-    If two files have the same id, the first is used and a problem is returned.
-    """
-    paths = [
-        path
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-    ]
-    return by_id((path.stem, path) for path in paths)
 
 
 def by_id(files: Iterable[tuple[str, File]]) -> tuple[dict[str, File], list[Problem]]:

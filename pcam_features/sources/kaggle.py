@@ -6,7 +6,8 @@ train/<id>.tif   test/<id>.tif   train_labels.csv (id,label)   sample_submission
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -16,10 +17,13 @@ import pandas as pd
 from ..constants import Kind
 from ..errors import InputError
 from ..storage.tables import parse_table, read_table
+from . import tree
 from .archive import Archive
 from .fitting import Size
-from .images import LARGEST_FILE, SUFFIXES, by_id, list_images, patch_of, patches, read_patch
+from .images import LARGEST_FILE, by_id, patch_of, patches, read_patch
+from .reading import EVERYTHING, Reading
 from .source import Problem, Source, Split, digest, problem
+from .vocabulary import label_values
 
 LABELS = "train_labels.csv"
 SAMPLE = "sample_submission.csv"
@@ -32,6 +36,15 @@ PROTOCOL = (
 )
 
 
+@dataclass(frozen=True)
+class Listing:
+    """The images of a folder by id, ids that occur twice, and what is not read."""
+
+    files: Mapping[str, Any]
+    problems: Sequence[Problem]
+    unread: Sequence[Problem] = ()
+
+
 class Files(Protocol):
     """The files of the competition, in a folder or a zip.
 
@@ -40,7 +53,7 @@ class Files(Protocol):
 
     def has(self, name: str) -> bool: ...
     def table(self, name: str) -> pd.DataFrame: ...
-    def images(self, folder: str) -> tuple[Mapping[str, Any], list[Problem]]: ...
+    def images(self, folder: str) -> Listing: ...
     def size(self, file: Any) -> int: ...
     def image(self, file: Any, size: Size | None) -> np.ndarray: ...
 
@@ -57,8 +70,11 @@ class Folder:
     def table(self, name: str) -> pd.DataFrame:
         return read_table(self.path / name, ("id", "label"), "label table")
 
-    def images(self, folder: str) -> tuple[Mapping[str, Path], list[Problem]]:
-        return list_images(self.path / folder)
+    def images(self, folder: str) -> Listing:
+        found = tree.walk(self.path / folder)
+        paths = sorted(path for paths in found.folders.values() for path in paths)
+        files, twice = by_id((path.stem, path) for path in paths)
+        return Listing(files, twice, found.problems())
 
     def size(self, file: Path) -> int:
         return file.stat().st_size
@@ -89,10 +105,19 @@ class Zip:
         content = self.archive.read(str(self.root / name), LARGEST_ZIPPED)
         return parse_table(io.BytesIO(content), ("id", "label"), f"label table {self.path}: {name}")
 
-    def images(self, folder: str) -> tuple[Mapping[str, str], list[Problem]]:
-        names = sorted(self.folders.get(self.root / folder, ()))
-        paths = [(PurePosixPath(name), name) for name in names]
-        return by_id((p.stem, n) for p, n in paths if p.suffix.lower() in SUFFIXES and p.name[0] != ".")
+    def images(self, folder: str) -> Listing:
+        inside = self.root / folder
+        names = sorted(
+            name
+            for parent, own in self.folders.items()
+            if parent == inside or inside in parent.parents
+            for name in own
+            if not any(map(tree.is_litter, PurePosixPath(name).parts))
+        )
+        files, twice = by_id((PurePosixPath(n).stem, n) for n in names if tree.is_image(n))
+        other = [name for name in names if tree.is_foreign(name)]
+        where = f"{self.path}: {folder}"
+        return Listing(files, twice, [tree.left_out(tree.OTHER, other, where)] if other else [])
 
     def size(self, file: str) -> int:
         return self.archive.members[file].file_size
@@ -113,10 +138,10 @@ def recognize(path: Path) -> bool:
 def read_labels(files: Files, path: Path) -> tuple[dict[str, int | None], list[Problem]]:
     """The labels by id, in the table's order, and problems.
 
-    A label other than 0 and 1 becomes None and is a problem.
+    A label that says neither 0 nor 1 becomes None and is a problem.
     """
     table = files.table(LABELS)
-    told = {"0": 0, "1": 1}
+    told = label_values(table["label"])
     pairs = list(zip(table["id"], table["label"], strict=True))
     bad = [k for k, (_, label) in enumerate(pairs) if label not in told]
     problems: list[Problem] = []
@@ -130,13 +155,34 @@ def read_labels(files: Files, path: Path) -> tuple[dict[str, int | None], list[P
     return {i: told.get(label) for i, label in pairs}, problems
 
 
-def _train(files: Files, path: Path) -> tuple[Split, list[Problem]]:
+def without_suffix(labels: dict[str, int | None], images: Mapping[str, Any]) -> dict[str, int | None]:
+    """The labels by id, where ids are file names such as `ID.tif` and only `ID` is an image."""
+    named = {i: PurePosixPath(i).stem if i not in images and tree.is_image(i) else i for i in labels}
+    if len(set(named.values())) < len(named):
+        return labels
+    return {named[i]: label for i, label in labels.items()}
+
+
+@dataclass(frozen=True)
+class Part:
+    """A split, its faults, what is not read of it, and how it was understood."""
+
+    split: Split
+    problems: Sequence[Problem]
+    unread: Sequence[Problem] = ()
+    notes: Sequence[str] = ()
+
+
+def _train(files: Files, path: Path, reading: Reading) -> Part:
     if not files.has(LABELS):
         raise InputError(
             f"{path} has a train folder but no {LABELS}; copy the competition's table there."
         )
-    labels, bad = read_labels(files, path)
-    images, twice = files.images(TRAIN)
+    told, bad = read_labels(files, path)
+    listing = files.images(TRAIN)
+    images = listing.files
+    labels = without_suffix(told, images)
+    notes = [f"ids of {LABELS} are file names; ids are these without their suffix"] * (labels != told)
     without_file = [i for i in labels if i not in images]
     without_label = [i for i in images if i not in labels]
     missing = problem(
@@ -153,7 +199,14 @@ def _train(files: Files, path: Path) -> tuple[Split, list[Problem]]:
     )
     ids = [i for i in labels if i in images and labels[i] is not None]
     values = np.array([labels[i] for i in ids], np.int8)
-    return _split(TRAIN, ids, values, files, images), bad + twice + missing + unlabeled
+    split = _split(TRAIN, ids, values, files, images)
+    partly = [*missing, *unlabeled]
+    if reading.labeled_only:
+        unread = [*listing.unread, *(replace(one, serious=False) for one in partly)]
+        return Part(split, [*bad, *listing.problems], unread, notes)
+    says = "to read the others without these, add --labeled-only."
+    partly = [replace(one, says=f"{one.says.removesuffix('.')}, or, {says}") for one in partly]
+    return Part(split, [*bad, *listing.problems, *partly], listing.unread, notes)
 
 
 def _split(
@@ -170,7 +223,7 @@ def _split(
     return Split(name, ids, labels, [None] * len(ids), content, patches(original), original)
 
 
-def open_source(path: Path) -> Source:
+def open_source(path: Path, reading: Reading = EVERYTHING) -> Source:
     """Open the folder, the zip, or a folder that contains the zip.
 
     If labels and files do not match, the source has problems. Raises InputError for a damaged zip, and
@@ -179,16 +232,23 @@ def open_source(path: Path) -> Source:
     if path.is_dir() and (path / ZIP).is_file() and not (path / TRAIN).is_dir():
         path = path / ZIP
     files: Files = Zip(path) if path.is_file() else Folder(path)
-    splits: dict[str, Split] = {}
-    problems: list[Problem] = []
+    parts: list[Part] = []
     if files.has(LABELS) and not files.has(TRAIN):
         raise InputError(
             f"{path} has {LABELS} but no train folder; unpack the competition's train folder there."
         )
     if files.has(TRAIN):
-        splits[TRAIN], problems = _train(files, path)
+        parts.append(_train(files, path, reading))
     if files.has(TEST):
-        images, twice = files.images(TEST)
-        splits[TEST] = _split(TEST, list(images), None, files, images)
-        problems += twice
-    return Source(Kind.kaggle, str(path), PROTOCOL, splits, problems)
+        listing = files.images(TEST)
+        test = _split(TEST, list(listing.files), None, files, listing.files)
+        parts.append(Part(test, listing.problems, listing.unread))
+    return Source(
+        Kind.kaggle,
+        str(path),
+        PROTOCOL,
+        {part.split.name: part.split for part in parts},
+        problems=[one for part in parts for one in part.problems],
+        unread=[one for part in parts for one in part.unread],
+        notes=[note for part in parts for note in part.notes],
+    )

@@ -40,12 +40,15 @@ class Problem:
         The ids of some of them.
     says
         A sentence for messages.
+    serious
+        Whether it must be corrected before the data are used; otherwise it should be looked at.
     """
 
     kind: str
     count: int
     examples: Sequence[str]
     says: str
+    serious: bool = True
 
 
 def problem(kind: str, ids: Sequence[str], says: str) -> list[Problem]:
@@ -172,6 +175,10 @@ class Source:
         Faults of the source. Faulty patches may be missing from the splits.
     fit
         How patches of another size are brought to 96×96 pixels; None if they have that size.
+    unread
+        What lies beside the patches and is not read, by reason. It does not make the source faulty.
+    notes
+        How the layout was understood, in sentences without a period.
 
     Examples
     --------
@@ -195,6 +202,8 @@ class Source:
     splits: dict[str, Split]
     problems: Sequence[Problem] = ()
     fit: Fit | None = None
+    unread: Sequence[Problem] = ()
+    notes: Sequence[str] = ()
 
     def __len__(self) -> int:
         return sum(len(split) for split in self.splits.values())

@@ -26,6 +26,7 @@ from layouts import IDS, LABELS, LAYOUTS, PIXELS, ROWS, opened, refused, sentenc
 from pcam_features.errors import InputError
 from pcam_features.sources import hdf5, kaggle
 from pcam_features.sources.blocks import Blocks
+from pcam_features.sources.reading import Reading
 from pcam_features.storage.files import read_json
 
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -356,7 +357,11 @@ def test_mechanics_zips_name_files_twice_or_from_here(tmp_path: Path) -> None:
 
 
 def test_mechanics_options_that_say_nothing_are_refused(tmp_path: Path) -> None:
-    refused(layouts.hdf5(tmp_path / "h"), "--positive is for folders of images", positive="x")
+    refused(
+        layouts.hdf5(tmp_path / "h"),
+        "--positive is for folders of images",
+        reading=Reading(positive="x"),
+    )
     table = layouts.manifest(tmp_path / "m")
     pd.read_csv(table).assign(id=[" ", *IDS[1:]]).to_csv(table, index=False)
     refused(table, "id or slide ' '")

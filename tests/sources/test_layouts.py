@@ -218,9 +218,9 @@ def test_mechanics_kaggle_problems_are_listed_without_strict(tmp_path: Path) -> 
     path = layouts.kaggle_folder(tmp_path)
     (path / "train" / f"{IDS[0]}.tif").unlink()
     (path / "train" / "more.tif").write_bytes(b"x")
-    text = (path / kaggle.LABELS).read_text().replace(f"{IDS[5]},1", f"{IDS[5]},yes")
+    text = (path / kaggle.LABELS).read_text().replace(f"{IDS[5]},1", f"{IDS[5]},maybe")
     (path / kaggle.LABELS).write_text(text)
-    refused(path, "'yes', not 0 or 1")
+    refused(path, "'maybe', not 0 or 1")
     source, _ = open_source(str(path), strict=False)
     kinds = {one.kind: (one.count, list(one.examples)) for one in source.problems}
     assert kinds == {

@@ -15,6 +15,7 @@ from PIL import Image
 from pcam_features.errors import InputError
 from pcam_features.sources import detect, synthetic
 from pcam_features.sources.images import decode, plain_tiff, read_patch
+from pcam_features.sources.reading import Reading
 from pcam_features.sources.slides import read_slides
 
 PIXELS = np.random.default_rng(2).integers(0, 256, (96, 96, 3), np.uint8)
@@ -176,7 +177,7 @@ def test_mechanics_the_positive_class_is_given_or_told(tmp_path: Path) -> None:
         (tmp_path / name / f"{name}.png").write_bytes(encoded(PIXELS, format="PNG"))
     with pytest.raises(InputError, match="--positive"):
         detect.open_source(str(tmp_path))
-    source, _ = detect.open_source(str(tmp_path), positive="alpha")
+    source, _ = detect.open_source(str(tmp_path), reading=Reading(positive="alpha"))
     assert source.splits["train"].labels is not None
     assert source.splits["train"].labels.tolist() == [1, 0]
 

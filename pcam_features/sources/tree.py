@@ -1,0 +1,190 @@
+"""The image files below a folder, and what lies there that is not read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from .images import SUFFIXES
+from .source import EXAMPLES, Problem
+from .vocabulary import words
+
+Parts = tuple[str, ...]  # the folders on the way from the root to a folder
+DEEPEST = 16  # folders below one another
+MOST_LOOKED_AT = 200_000  # files and folders that are looked at to recognize a folder of images
+LITTER = frozenset(("__macosx", "thumbs.db", "desktop.ini", "@eadir", "lost+found", "$recycle.bin"))
+# Files that lie beside patches and are none: they are passed over without a word.
+BESIDE = words(
+    ".csv .tsv .txt .md .rst .json .jsonl .yaml .yml .toml .xml .html .pdf .py .ipynb .log .ini "
+    ".cfg .xlsx .xls .sh .url .md5 .sha1 .sha256"
+)
+TEXTS = frozenset(("license", "licence", "readme", "citation", "notice", "makefile", "dockerfile"))
+
+
+@dataclass
+class Tree:
+    """The images below a folder.
+
+    Parameters
+    ----------
+    root
+        The folder.
+    folders
+        The image files of each folder that has some, in the order of their names.
+    unread
+        What was passed over, by the reason: the paths of files and folders, relative to `root`.
+    """
+
+    root: Path
+    folders: dict[Parts, list[Path]] = field(default_factory=dict)
+    unread: dict[str, list[str]] = field(default_factory=dict)
+
+    def pass_over(self, reason: str, names: Iterable[str]) -> None:
+        """Note files or folders that are not read."""
+        self.unread.setdefault(reason, []).extend(names)
+
+    def leave_out(self, reason: str, parts: Parts) -> None:
+        """Leave out the images of a folder, with a reason."""
+        files = self.folders.pop(parts)
+        self.pass_over(reason, [str(file.relative_to(self.root)) for file in files])
+
+    def problems(self) -> list[Problem]:
+        """What was passed over, as records."""
+        return [left_out(reason, names, str(self.root)) for reason, names in self.unread.items()]
+
+
+# Reasons, and what to do about them.
+BROKEN = "broken link"
+LOOP = "link to a folder read already"
+FORBIDDEN = "folder without permission"
+OTHER = "file of another format"
+TOO_DEEP = "folder too deep"
+SPECIAL = "not a plain file"
+ADVICE = {
+    BROKEN: "restore what the links lead to, or remove them",
+    LOOP: "its images are read once, where they lie",
+    FORBIDDEN: "correct its permissions",
+    OTHER: f"images are read as {', '.join(SUFFIXES)}; convert or remove the others",
+    TOO_DEEP: f"folders are searched {DEEPEST} levels deep; give a folder further down",
+    SPECIAL: "pipes and devices are not read; remove them",
+}
+DAMAGED = (BROKEN, FORBIDDEN)  # where patches are lost that were meant to be there
+
+
+def left_out(
+    reason: str, names: Sequence[str], where: str, advice: str = "", *, fault: bool | None = None
+) -> Problem:
+    """The record of files that are not read. `names` are some words for each of them."""
+    shown = ", ".join(printable(name) for name in names[:3])
+    says = (
+        f"{where}: {len(names):,} not read ({reason}): {shown}; "
+        f"{advice or ADVICE.get(reason, 'move or remove them')}."
+    )
+    serious = reason in DAMAGED if fault is None else fault
+    return Problem(reason, len(names), [printable(name) for name in names[:EXAMPLES]], says, serious)
+
+
+def printable(text: str) -> str:
+    """A text with escapes in place of characters that cannot be shown, such as line breaks.
+
+    Examples
+    --------
+    >>> printable("été\\n")
+    'été\\\\n'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def is_litter(name: str) -> bool:
+    """Whether this is a file or folder that programs leave behind, such as `.DS_Store`."""
+    return name.startswith(".") or name.lower() in LITTER
+
+
+def is_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in SUFFIXES
+
+
+def walk(root: Path) -> Tree:
+    """Find the images below a folder, at any depth. Links are followed, but to no folder twice."""
+    tree = Tree(root)
+    seen: set[tuple[int, int]] = set()
+    linked: list[tuple[Path, Parts]] = []
+    waiting: list[tuple[Path, Parts]] = [(root, ())]
+    while waiting or linked:
+        folder, parts = waiting.pop() if waiting else linked.pop(0)
+        state = folder.stat()
+        if (state.st_dev, state.st_ino) in seen:
+            tree.pass_over(LOOP, ["/".join(parts)])
+            continue
+        seen.add((state.st_dev, state.st_ino))
+        if len(parts) > DEEPEST:
+            tree.pass_over(TOO_DEEP, ["/".join(parts)])
+            continue
+        inside = list_folder(folder, parts, tree)
+        waiting += [one for one in reversed(inside) if not one[0].is_symlink()]
+        linked += [one for one in inside if one[0].is_symlink()]
+    tree.folders = dict(sorted(tree.folders.items()))
+    return tree
+
+
+def list_folder(folder: Path, parts: Parts, tree: Tree) -> list[tuple[Path, Parts]]:
+    """Note a folder's images, and what is not read of it. Returns the folders in it, by name."""
+    try:
+        with os.scandir(folder) as opened:
+            entries = sorted(opened, key=lambda entry: entry.name)
+    except PermissionError:
+        tree.pass_over(FORBIDDEN, ["/".join(parts)])
+        return []
+    images: list[Path] = []
+    inside: list[tuple[Path, Parts]] = []
+    for entry in entries:
+        if is_litter(entry.name):
+            continue
+        if entry.is_dir():
+            inside.append((folder / entry.name, (*parts, entry.name)))
+        elif reason := reason_not_read(entry):
+            tree.pass_over(reason, ["/".join((*parts, entry.name))])
+        elif is_image(entry.name):
+            images.append(folder / entry.name)
+    if images:
+        tree.folders[parts] = images
+    return inside
+
+
+def reason_not_read(entry: os.DirEntry[str]) -> str | None:
+    """Why a file is not read; None for images, and for files that are obviously no patches."""
+    if entry.is_symlink() and not os.path.exists(entry.path):
+        return BROKEN
+    if not entry.is_file():
+        return SPECIAL
+    return OTHER if is_foreign(entry.name) else None
+
+
+def is_foreign(name: str) -> bool:
+    """Whether a file of this name may hold patches in a format that is not read."""
+    stem, suffix = os.path.splitext(name.lower())
+    return not (is_image(name) or suffix in BESIDE or (not suffix and stem in TEXTS))
+
+
+def has_images(root: Path) -> bool:
+    """Whether there is an image below a folder, among the first files and folders that are found."""
+    return any(is_image(name) for name in islice(names_below(root, 0), MOST_LOOKED_AT))
+
+
+def names_below(folder: Path, depth: int) -> Iterator[str]:
+    """The names of files below a folder; of folders that cannot be read or are links, nothing."""
+    try:
+        with os.scandir(folder) as opened:
+            entries = [entry for entry in opened if not is_litter(entry.name)]
+        folders = [entry for entry in entries if entry.is_dir()]
+    except OSError:
+        return
+    for entry in entries:
+        if entry not in folders and entry.is_file():
+            yield entry.name
+    for entry in folders if depth < DEEPEST else ():
+        yield ""  # a folder counts too
+        yield from names_below(Path(entry.path), depth + 1)

@@ -1,0 +1,159 @@
+"""The words by which people name splits, classes and labels.
+
+A name is split into words at capitals, digits and punctuation. It is understood only if all of its
+words are known: `no_tumor_tissue` is negative, and `tumor_infiltrating_cells` is left to the user.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+def words(text: str) -> frozenset[str]:
+    """The words of a text."""
+    return frozenset(text.split())
+
+
+TUMOR, NORMAL, UNLABELED = "tumor", "normal", "unlabeled"  # class folders that pcam writes
+POSITIVE = words(
+    "tumor tumour tumors tumours tumoral positive pos malignant malignancy cancer cancerous "
+    "carcinoma metastasis metastases metastatic mets neoplastic true yes"
+)
+HEALTHY = words("normal benign healthy")
+NEGATIVE = words("negative neg")  # of a patch, or of tumor, as in tumor_negative
+NEGATIONS = words("no non not without false free")
+UNLABELED_NAMES = frozenset((UNLABELED, "unlabelled"))
+FILLERS = words(
+    "a b c has have with is of for the class label tissue tissues cell cells patch patches image "
+    "images img imgs tile tiles sample samples region area idc lymph node nodes breast colon lung "
+    "prostate skin in h e he"
+)
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "trainset": "train",
+    "test": "test",
+    "testing": "test",
+    "testset": "test",
+} | {name: name for name in ("valid", "validation", "val", "dev", "holdout")}
+BESIDE_SPLIT = words(
+    "set data dataset split image images img imgs patch patches tile tiles id ood public private "
+    "internal external out in part"
+)
+WORDS = re.compile(r"[^\W\d_]+|\d+")
+CAPITALS = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+@dataclass(frozen=True)
+class ClassName:
+    """What a name says of tumor: `label` is 1, 0, or None for unlabeled patches.
+
+    `by_number` is true if only a digit says it, as in `class1`. It then counts only among names that
+    are all understood, because class 1 of three may be anything.
+    """
+
+    label: int | None
+    by_number: bool = False
+
+
+def words_of(name: str) -> list[str]:
+    """The words and numbers of a name, in lower case."""
+    return [word.lower() for word in WORDS.findall(CAPITALS.sub(" ", name))]
+
+
+def class_of(name: str) -> ClassName | None:
+    """What the name of a class says; None if it is not understood.
+
+    Examples
+    --------
+    >>> class_of("b_has_tumor_tissue"), class_of("non-cancer")
+    (ClassName(label=1, by_number=False), ClassName(label=0, by_number=False))
+    >>> class_of("class1")
+    ClassName(label=1, by_number=True)
+    >>> class_of("tumor_001") is class_of("stroma") is None  # the former is a slide of CAMELYON16
+    True
+    """
+    if name.lower() in UNLABELED_NAMES:
+        return ClassName(None)
+    told = [word for word in words_of(name) if word not in FILLERS]
+    numbers = [word for word in told if word.isdigit()]
+    said = {word for word in told if not word.isdigit()}
+    if any(len(number) > 1 for number in numbers) or len(numbers) > 1:
+        return None
+    if not said:
+        return ClassName(int(numbers[0]), by_number=True) if numbers in (["0"], ["1"]) else None
+    if not all(word in POSITIVE | HEALTHY | NEGATIVE | NEGATIONS or is_negated(word) for word in said):
+        return None
+    healthy, denied = said & HEALTHY, said & NEGATIONS
+    unclear = (  # such as not_normal, false_negative and normal_tumor
+        (denied and said & (HEALTHY | NEGATIVE))
+        or ("false" in said and len(said) > 1)
+        or (healthy and said & POSITIVE)
+    )
+    return None if unclear else ClassName(1 if said <= POSITIVE else 0)
+
+
+def is_negated(word: str) -> bool:
+    """Whether a word denies tumor in itself, such as `nontumor` and `noncancerous`."""
+    return any(
+        word.startswith(start) and word.removeprefix(start) in POSITIVE for start in ("non", "no")
+    )
+
+
+def split_name(name: str) -> str | None:
+    """The split that a name stands for; None if it is not the name of a split.
+
+    Examples
+    --------
+    >>> [split_name(name) for name in ("Training", "id_val", "test set", "test_001", "tumor")]
+    ['train', 'id_val', 'test set', None, None]
+    """
+    whole = name.lower()
+    if whole in SPLITS:
+        return SPLITS[whole]
+    told = words_of(name)
+    others = [word for word in told if word not in SPLITS]
+    known = all(word in BESIDE_SPLIT or (word.isdigit() and len(word) == 1) for word in others)
+    return whole if len(others) < len(told) and known else None
+
+
+def names_split_and_class(name: str) -> bool:
+    """Whether a name says both, as `train_tumor` does."""
+    told = words_of(name)
+    rest = " ".join(word for word in told if word not in SPLITS)
+    if not any(word in SPLITS for word in told):
+        return False
+    known = class_of(rest) if rest else None
+    return known is not None and not known.by_number
+
+
+def label_values(values: Iterable[str]) -> dict[str, int]:
+    """The label that each text of a table stands for; texts that are not understood are left out.
+
+    Numbers count if they are 0 or 1, also as `1.0`.
+
+    Examples
+    --------
+    >>> label_values(["0.0", "1.0", "True", "non-tumor", "2"])
+    {'0.0': 0, '1.0': 1, 'True': 1, 'non-tumor': 0}
+    """
+    told: dict[str, int] = {}
+    for value in dict.fromkeys(values):
+        if (number := as_number(value)) is not None:
+            if number in (0, 1):
+                told[value] = int(number)
+            continue
+        known = class_of(value)
+        if known is not None and known.label is not None and not known.by_number:
+            told[value] = known.label
+    return told
+
+
+def as_number(text: str) -> float | None:
+    """The number that a text spells; None if it spells none."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
