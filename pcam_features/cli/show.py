@@ -71,6 +71,7 @@ PUBLIC = (
     "candidates",
     "copies",
     "elsewhere",
+    "elsewhere_auc",
     "stack",
     "calibration",
     "leakage",

@@ -1,7 +1,8 @@
 """Changed copies of training patches: a model learns from them, and is scored on them out of fold.
 
-A copy is a patch as another laboratory would have made it (`pcam extract --copies`). It is in the fold
-and in the group of its patch, so no model has seen the patch of a copy that it is scored on.
+A copy is a patch as another laboratory would have made it (`pcam extract --copies`). Each copy has a
+laboratory of its own, and it is in the fold and in the group of its patch. So no model has seen the
+patch or the laboratory of a copy that it is scored on.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..constants import RESAMPLES
 from ..errors import InputError
-from ..evaluate.intervals import auc
+from ..evaluate import metrics
+from ..evaluate.intervals import Estimate, auc, share_interval
+from ..evaluate.resampling import resampled, stratify
 from ..grouping.folds import Folds
 from ..storage.fields import Fields
 from ..store.names import SEPARATOR, copies_of
@@ -144,3 +148,70 @@ def scores_elsewhere(
                 auc(labels[rows], as_they_are[rows]),
             )
     return scores
+
+
+def expected_elsewhere(
+    labels: np.ndarray,
+    as_they_are: np.ndarray,
+    changed: np.ndarray,
+    copies: Copies,
+    groups: np.ndarray,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Estimate | None:
+    """The AUC to expect after a change of laboratory, with an interval.
+
+    It is the out-of-fold AUC of all patches less what the shifts of the copies cost on average. The
+    interval comes from resampling groups of patches with their copies. Since each copy has a laboratory
+    of its own, it covers the choice of slides and of laboratories, as far as laboratories differ in
+    what these shifts change.
+
+    Parameters
+    ----------
+    labels, as_they_are, changed, copies
+        As in `scores_elsewhere`, which also says which shifts count.
+    groups
+        The group of each patch, (rows,).
+    resamples, seed
+        The number of resamples of groups, and their seed.
+
+    Returns
+    -------
+    Estimate
+        None if no shift has enough copies.
+
+    Raises
+    ------
+    InputError
+        If the groups cannot be resampled.
+    """
+    parts = [
+        np.flatnonzero(copies.shifts == shift)
+        for shift in scores_elsewhere(labels, as_they_are, changed, copies)
+    ]
+    if not parts:
+        return None
+    rows = [copies.rows[part] for part in parts]
+    whole = metrics.rank(labels, as_they_are[None])
+    pairs = [
+        metrics.rank(labels[of], np.stack([as_they_are[of], changed[part]]))
+        for of, part in zip(rows, parts, strict=True)
+    ]
+
+    def on(weights: np.ndarray) -> np.ndarray:
+        """The expected AUC for each of some weights of patches, (b,)."""
+        here = metrics.ranked(whole, weights)[0, 0]
+        each = [
+            metrics.ranked(pair, weights[:, of])[:, 0] for pair, of in zip(pairs, rows, strict=True)
+        ]
+        losses = np.stack([two[0] - two[1] for two in each])
+        # A resample may lack a class among the copies of one shift, which is then left out of its mean.
+        known = np.isfinite(losses)
+        count = np.where(known.any(axis=0), known.sum(axis=0), np.nan)
+        return np.asarray(here - np.where(known, losses, 0).sum(axis=0) / count)
+
+    value = float(np.clip(on(np.ones((1, len(labels)), np.uint16))[0], 0, 1))
+    stratified = stratify(labels, groups)
+    drawn = resampled(on, labels, stratified, resamples=resamples, seed=seed)
+    return share_interval(value, drawn[np.isfinite(drawn)], stratified.freedom)

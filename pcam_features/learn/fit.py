@@ -30,7 +30,7 @@ from . import bundle, kernel_ridge, memory, stack
 from .attribution import importance
 from .base_models import ON_REQUEST, base_models, by_default, sharing
 from .context import FitContext
-from .copies import Copies, copies_in, scores_elsewhere, with_copies
+from .copies import Copies, copies_in, expected_elsewhere, scores_elsewhere, with_copies
 from .manifest import (
     CalibrationRecord,
     FitOutcome,
@@ -370,17 +370,20 @@ def learn(
     with threadpool_limits(1, user_api="blas"):
         combined = stack.fit_stack(tuple(models), members, logits, labels, fold)
         before, after = stack.out_of_fold(members, logits, labels, fold)
+        together = stack.pooled(combined, members, logits, labels, fold)
         candidates = stack.candidate_aucs(members, logits, labels, fold)
-    probabilities = np.column_stack([expit(logits), after])
+    probabilities = np.column_stack([expit(logits), together])
     names = (*models, stack.COMBINED)
     scores = resampled_intervals(
         labels, probabilities.T, context.folds.group, seed=context.compute.seed
     )
     table, families = importance(models, combined, context.values, columns)
-    elsewhere = {}
+    elsewhere, expected = {}, None
     if copies is not None:
         changed = combined.together(of_all[len(labels) :])
-        elsewhere = scores_elsewhere(labels, combined.together(logits), changed, copies)
+        compared = (labels, combined.together(logits), changed, copies)
+        elsewhere = scores_elsewhere(*compared)
+        expected = expected_elsewhere(*compared, context.folds.group, seed=context.compute.seed)
     outcome = FitOutcome(
         settings=context.settings,
         stack=combined,
@@ -393,6 +396,7 @@ def learn(
         importance=families,
         copies=0 if copies is None else copies.values.rows,
         elsewhere=elsewhere,
+        elsewhere_auc=expected,
     )
     return Learned(models, outcome, dict(zip(names, probabilities.T, strict=True)), table)
 

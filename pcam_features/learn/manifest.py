@@ -294,6 +294,8 @@ class FitOutcome:
         The number of changed copies of patches that the base models were trained on as well.
     elsewhere
         The scores of changed copies of the patches, by how they were changed; empty without copies.
+    elsewhere_auc
+        The AUC to expect after a change of laboratory; None without copies, or with too few.
     """
 
     settings: Settings
@@ -306,6 +308,7 @@ class FitOutcome:
     search: dict[str, SearchRecord] = field(default_factory=dict)
     copies: int = 0
     elsewhere: dict[str, ShiftScore] = field(default_factory=dict)
+    elsewhere_auc: Estimate | None = None
 
     def results(self) -> dict[str, Any]:
         """The JSON object of these fields in a model's manifest."""
@@ -323,6 +326,8 @@ class FitOutcome:
         if self.copies:
             plain["copies"] = self.copies
             plain["elsewhere"] = {shift: asdict(score) for shift, score in self.elsewhere.items()}
+        if self.elsewhere_auc is not None:
+            plain["elsewhere_auc"] = asdict(self.elsewhere_auc)
         return plain
 
 
@@ -406,6 +411,9 @@ class ModelManifest(FitPlan, FitOutcome):
             search={kind: SearchRecord.from_fields(record) for kind, record in search.items()},
             copies=known.whole("copies", most=LARGEST_ROWS - 1) if "copies" in known else 0,
             elsewhere={name: ShiftScore.from_fields(score) for name, score in elsewhere.items()},
+            elsewhere_auc=(
+                estimate_from(known.child("elsewhere_auc")) if "elsewhere_auc" in known else None
+            ),
             sha256={name: checksums.text(name) for name in checksums},
         )
 

@@ -250,6 +250,10 @@ def out_of_fold(
 
     For each fold, all of `fit_stack` is done on the other folds. The base models of those folds have
     seen this fold's patches; avoiding that would take a model for each pair of folds.
+
+    Calibrations of folds differ: in whether there is one, and in their shift, which is the lower the
+    more positive patches the fold has. So these probabilities score the calibration, but they do not
+    rank patches of different folds as the model does; see `pooled`.
     """
     before, after = np.empty(len(labels)), np.empty(len(labels))
     models = tuple(str(k) for k in range(logits.shape[1]))
@@ -259,3 +263,15 @@ def out_of_fold(
         before[own] = expit(stack.together(logits[own]))
         after[own] = stack.probability(logits[own])
     return before, after
+
+
+def pooled(
+    stack: Stack, members: np.ndarray, logits: np.ndarray, labels: np.ndarray, fold: np.ndarray
+) -> np.ndarray:
+    """Out-of-fold probabilities (rows,) in one order for all folds.
+
+    The shares of each fold come from the other folds. The calibration is that of the model, `stack`,
+    for all folds, so it changes no order and no AUC. Its three numbers are fitted to all folds: use
+    `out_of_fold` to score probabilities.
+    """
+    return stack.calibrated(across(candidates_of(members)[EQUAL], logits, labels, fold))

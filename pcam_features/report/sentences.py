@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..evaluate.intervals import Estimate
 from ..learn.manifest import ModelManifest, SearchRecord
-from ..learn.stack import BEST, COMBINED, EQUAL, STACK
+from ..learn.stack import BEST, EQUAL, STACK
 
 CHANCE = 0.5  # the AUC of a model that has learned nothing
 CHOICES = {
@@ -97,7 +97,7 @@ def combination(manifest: ModelManifest) -> list[str]:
         f"the combined model takes equal shares of the log-odds of {used}; a model's weight is its "
         "share divided by the spread of its log-odds",
         f"cross-validated AUC: {aucs}; equal shares are used whatever these say, because they lose "
-        "least in other laboratories. Report the AUC of combined: it includes the calibration",
+        "least in other laboratories. Report the AUC of combined",
     ]
 
 
@@ -106,16 +106,21 @@ def elsewhere(manifest: ModelManifest) -> list[str]:
     if not manifest.copies:
         return []
     learned = f"the base models learned from {manifest.copies:,} changed copies of patches as well"
-    scores = manifest.elsewhere
-    if not scores:
-        return [f"{learned}; there are too few of each kind to tell what a change of laboratory costs"]
+    scores, expected = manifest.elsewhere, manifest.elsewhere_auc
+    if expected is None or not scores:
+        return [
+            f"{learned}; what a change of laboratory costs is not known, as there are too few copies "
+            "of each shift, or an older version of pcam fitted the model"
+        ]
     lost = sum(score.loss for score in scores.values()) / len(scores)
-    worst = max(scores, key=lambda kind: scores[kind].loss)
-    here = manifest.out_of_fold_auc[COMBINED].value
+    worst = max(scores, key=lambda shift: scores[shift].loss)
     return [
-        f"{learned}. AUC to expect after a change of laboratory: {here - max(lost, 0):.3f}. Out of "
-        f"fold, patches with the stain, scanner or file changed as in these copies lose {lost:.3f} on "
-        f"average, and most by {CHANGES.get(worst, 'another change')}: {scores[worst].loss:.3f}"
+        f"{learned}. AUC to expect after a change of laboratory: {expected.value:.3f} "
+        f"[{expected.low:.3f}, {expected.high:.3f}]. Copies are scored by models that saw neither "
+        f"their patches nor their laboratories; they lose {lost:.3f} on average, and most by "
+        f"{CHANGES.get(worst, 'another change')}: {scores[worst].loss:.3f}. The interval covers the "
+        "choice of slides, and of laboratories that differ in stain, scanner or file as these copies "
+        "do; hospitals differ in more than that"
     ]
 
 

@@ -14,12 +14,20 @@ from sklearn.metrics import roc_auc_score
 import pcam_features as pcam_api
 from pcam_features.api.data import Extraction
 from pcam_features.errors import InputError
+from pcam_features.evaluate.intervals import share_interval
+from pcam_features.evaluate.resampling import draws, stratify
 from pcam_features.extraction.selection import families_named
 from pcam_features.extraction.shifts import SHIFTS, copies, draw_copy, views
 from pcam_features.grouping.folds import Folds
 from pcam_features.learn import bundle as bundles
 from pcam_features.learn.context import FitContext
-from pcam_features.learn.copies import Copies, copies_in, scores_elsewhere, with_copies
+from pcam_features.learn.copies import (
+    Copies,
+    copies_in,
+    expected_elsewhere,
+    scores_elsewhere,
+    with_copies,
+)
 from pcam_features.learn.settings import Compute
 from pcam_features.learn.steps import Work
 from pcam_features.sources.detect import open_source
@@ -100,6 +108,55 @@ def test_oracle_scores_elsewhere_are_scikit_learns() -> None:
         assert score.loss == pytest.approx(score.as_they_are - score.auc)
 
 
+def test_oracle_the_expected_auc_and_its_spread_are_those_of_scikit_learn_on_resamples() -> None:
+    labels, made = some_copies()
+    rng = np.random.default_rng(1)
+    here, there = labels + rng.normal(0, 0.5, 180), labels[made.rows] + rng.normal(0, 1, 130)
+    groups = np.arange(180) // 9
+
+    def expected(weights: np.ndarray) -> float:
+        losses = [
+            roc_auc_score(labels[rows], here[rows], sample_weight=weights[rows])
+            - roc_auc_score(labels[rows], there[own], sample_weight=weights[rows])
+            for own in (made.shifts == "blur", made.shifts == "noise")
+            for rows in [made.rows[own]]
+        ]
+        return float(roc_auc_score(labels, here, sample_weight=weights) - np.mean(losses))
+
+    found = expected_elsewhere(labels, here, there, made, groups, resamples=100, seed=4)
+    assert found is not None
+    assert found.value == pytest.approx(expected(np.ones(180)))
+    stratified = stratify(labels, groups)
+    drawn = np.concatenate(list(draws(labels, stratified, 100, 4)))
+    values = np.array([expected(times[groups].astype(float)) for times in drawn])
+    likewise = share_interval(found.value, values, stratified.freedom)
+    assert (found.low, found.high) == pytest.approx((likewise.low, likewise.high))
+    assert found.low < found.value < found.high
+    none = Copies(made.values, made.rows[:9], made.shifts[:9])
+    assert expected_elsewhere(labels, here, there[:9], none, groups) is None
+
+
+def test_invariant_the_expected_auc_tells_what_laboratories_cost() -> None:
+    rng = np.random.default_rng(2)
+    labels = rng.integers(0, 2, 2000).astype(np.int8)
+    here = labels + rng.normal(0, 0.7, 2000)
+    rows = np.arange(1400)
+    values = of_arrays({"a": np.zeros((1400, 1), np.float32)})
+    made = Copies(values, rows, np.where(rows % 2, "blur", "noise"))
+    groups = np.arange(2000) // 50
+    moved = here[rows] + rng.normal(0, 1, 1400)  # each laboratory moves the scores of its patches
+    same, lower = (
+        expected_elsewhere(labels, here, changed, made, groups, resamples=200)
+        for changed in (here[rows], moved)
+    )
+    assert same is not None
+    assert lower is not None
+    assert same.value == pytest.approx(roc_auc_score(labels, here))
+    assert lower.high < same.low
+    truth = roc_auc_score(labels[rows], moved)
+    assert lower.low < truth < lower.high
+
+
 def test_mechanics_a_shift_of_one_class_has_no_score() -> None:
     labels, made = some_copies()
     alone = Copies(made.values, made.rows, np.where(labels[made.rows] == 1, "blur", "noise"))
@@ -134,6 +191,11 @@ def test_mechanics_extract_and_fit_with_copies(pcam: Run, tmp_path: Path) -> Non
     assert set(shown["elsewhere"]) == set(SHIFTS)
     assert sum(score["patches"] for score in shown["elsewhere"].values()) == 364
     assert shown["copies"] == 364
+    expected = shown["elsewhere_auc"]
+    assert expected["low"] < expected["value"] < expected["high"]
+    printed = f"change of laboratory: {expected['value']:.3f} [{expected['low']:.3f}, "
+    assert printed in fitted.err + fitted.out
+    assert printed.partition(" [")[0] in pcam("model", model).out
     plain = tmp_path / "plain"
     assert pcam("extract", "synthetic:400:12:0", plain, "--families", "color").code == 0
     assert pcam("fit", plain, tmp_path / "other", "--folds", 3).code == 0
@@ -201,7 +263,7 @@ def test_mechanics_copies_that_cannot_be_used_are_refused(
     assert pcam("fit", store, tmp_path / "few", "--folds", 3, "--families", "color").code == 0
     card = pcam("model", tmp_path / "few").out
     assert "learned from 20 changed copies" in card
-    assert "too few of each kind" in card
+    assert "too few copies of each shift" in card
     other = pcam("extract", *words, "color", "--copies", 21)
     assert other.code == 2
     assert "use --copies 20 again" in other.err

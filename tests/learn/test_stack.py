@@ -82,6 +82,45 @@ def test_invariant_no_label_of_a_fold_has_a_part_in_what_is_said_of_it() -> None
         assert not np.array_equal(after[~own], other_after[~own])
 
 
+def uneven_folds() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two honest, underconfident models, and folds whose shares of positive patches differ."""
+    rng = np.random.default_rng(3)
+    fold = np.repeat(np.arange(5), 400)
+    labels = (rng.random(2000) < np.array([0.15, 0.3, 0.4, 0.55, 0.7])[fold]).astype(np.int8)
+    logits = 0.1 * (2 * labels - 1)[:, None] + rng.normal(0, 0.3, (2000, 2))
+    return logits, labels, fold
+
+
+def test_invariant_pooling_across_folds_loses_no_auc_to_calibration() -> None:
+    logits, labels, fold = uneven_folds()
+    members = np.ones(2, bool)
+    found = stack.fit_stack(("a", "b"), members, logits, labels, fold)
+    assert found.is_calibrated
+    before, after = stack.out_of_fold(members, logits, labels, fold)
+    pooled = stack.pooled(found, members, logits, labels, fold)
+    by_mean = roc_auc_score(labels, logits.mean(axis=1))
+    # Calibrations fitted without a fold put its patches lower, the more of them are positive.
+    assert roc_auc_score(labels, after) < roc_auc_score(labels, before) - 0.01
+    assert roc_auc_score(labels, pooled) == pytest.approx(roc_auc_score(labels, before), abs=1e-12)
+    assert roc_auc_score(labels, pooled) == pytest.approx(by_mean, abs=2e-3)
+    assert stack.candidate_aucs(members, logits, labels, fold)[stack.EQUAL] == pytest.approx(
+        roc_auc_score(labels, pooled), abs=1e-12
+    )
+
+
+def test_oracle_pooled_probabilities_are_the_models_own_calibration_of_each_fold() -> None:
+    logits, labels, fold = uneven_folds()
+    members = np.ones(2, bool)
+    found = stack.fit_stack(("a", "b"), members, logits, labels, fold)
+    pooled = stack.pooled(found, members, logits, labels, fold)
+    for k in range(5):
+        weights, intercept = stack.equal_shares(logits[fold != k], fold[fold != k], members)
+        p = expit(logits[fold == k] @ weights + intercept)
+        expected = expit(found.low * np.log(p) - found.high * np.log1p(-p) + found.shift)
+        np.testing.assert_allclose(pooled[fold == k], expected, rtol=1e-9)
+    assert log_loss(labels, pooled) < log_loss(labels, expit(logits.mean(axis=1)))
+
+
 def test_oracle_equal_shares_are_the_mean_of_scores_standardized_within_folds() -> None:
     logits, labels, fold = data()
     given = logits * [1, 5, 1] + fold[:, None] * [0, 9, 0]  # the level of a fold is no signal
