@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..evaluate.intervals import Estimate
 from ..learn.manifest import ModelManifest, SearchRecord
-from ..learn.stack import BEST, EQUAL, STACK
+from ..learn.stack import BEST, COMBINED, EQUAL, STACK
 
 CHANCE = 0.5  # the AUC of a model that has learned nothing
 CHOICES = {
