@@ -32,7 +32,7 @@ FLOORS = (
     ("sources",),
     ("storage",),
     ("execution",),
-    ("geometry", "constants"),
+    ("geometry", "constants", "words"),
     ("errors", ""),  # the package itself: its version, and names that are loaded when asked for
 )
 FLOOR = {room: len(FLOORS) - k for k, rooms in enumerate(FLOORS) for room in rooms}

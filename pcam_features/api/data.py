@@ -24,6 +24,7 @@ from ..sources.reading import Names, reading_of
 from ..sources.source import Source, Split
 from ..store import store as stores
 from ..store.store import Store
+from ..words import counted
 from .arguments import (
     check_families,
     check_log,
@@ -336,7 +337,8 @@ class Extraction:
         compiling = plan.patches_to_measure and not self.target.compiled_before(kernels)
         if compiling:
             self.log(
-                f"compiling {len(kernels)} kernels for {self.target.NAME}; this takes about a minute, "
+                f"compiling {counted(len(kernels), 'kernel')} for {self.target.NAME}; this takes "
+                "about a minute, "
                 "once"
             )
         with shown(progress, "extract", plan.patches_to_measure, "patches") as advance:

@@ -18,6 +18,7 @@ from ..extraction.transformer import device_of, kernels_to_compile, measure
 from ..families.family import FeatureFamily
 from ..sources.images import SUFFIXES
 from ..sources.source import Source, Split
+from ..words import counted
 from .arguments import (
     check_families,
     check_numbers,
@@ -196,7 +197,7 @@ def table_of(
     total = sum(len(patches) for patches, _ in parts)
     where = device_of(device)
     compiling = kernels_to_compile(families, where)
-    title = f"compiling {compiling} kernels, once; features" if compiling else "features"
+    title = f"compiling {counted(compiling, 'kernel')}, once; features" if compiling else "features"
     tables = []
     with shown(progress, title, total, "images") as advance:
         for patches, index in parts:

@@ -21,6 +21,7 @@ from ..sources.slides import parse, read_slides
 from ..storage.resumable import unfinished
 from ..store.names import copies_of
 from ..store.store import Store
+from ..words import counted, form
 from .arguments import check_families, check_log, check_numbers, check_path, check_progress
 from .data import Log, opened_store, unheard
 from .messages import for_python
@@ -133,7 +134,10 @@ def fit(
         dealt = deal(opened, split, int(folds or FOLDS), int(seed), groups)
     log(f"folds: {dealt.count}, {dealt.protocol}")
     if kept := kept_steps(folder):
-        log(f"continuing {unfinished(folder)}: {kept} steps of an earlier run are reused")
+        log(
+            f"continuing {unfinished(folder)}: {counted(kept, 'step')} of an earlier run "
+            f"{form(kept, 'is', 'are')} reused"
+        )
     options = learning.FitOptions(
         Compute(target.NAME, int(threads) or joblib.cpu_count(), int(seed)),
         trials=int(trials),

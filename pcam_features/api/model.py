@@ -40,6 +40,7 @@ from ..storage import parquet
 from ..store.layout import MANIFEST as STORE_MANIFEST
 from ..store.store import Store
 from ..store.values import Values, of_arrays
+from ..words import counted
 from .arguments import (
     check_log,
     check_numbers,
@@ -410,7 +411,11 @@ class Model:
     def _warn(self, ids: Sequence[Any], fit: dict[str, Any] | None) -> None:
         """Warn of patches that the model was trained on, and of a scale that is not the model's."""
         if seen := seen_among(self.path, ids):
-            some = "these patches" if seen == len(ids) else f"{seen:,} of these {len(ids):,} patches"
+            some = (
+                "these patches"
+                if seen == len(ids)
+                else f"{seen:,} of these {counted(len(ids), 'patch')}"
+            )
             warn(
                 f"the model was trained on {some}, as their ids tell, and their predictions are too "
                 "good; use out_of_fold or predict_split, which predict each patch by models that have "
@@ -436,7 +441,8 @@ class Model:
         missing = [column for column in self.columns if column not in table]
         if missing:
             raise InputError(
-                f"the table lacks {len(missing):,} of the model's {len(self.columns):,} columns, the "
+                f"the table lacks {len(missing):,} of the model's "
+                f"{counted(len(self.columns), 'column')}, the "
                 f"first {missing[0]}; compute features of families "
                 f"{','.join(self.families)}."
             )
@@ -452,7 +458,7 @@ class Model:
         combined = self.scores.loc["combined"]
         return (
             f"<pcam model {self.path}: AUC {combined['auc']:.4f} out of fold "
-            f"[{combined['low']:.4f}, {combined['high']:.4f}], {len(self.columns):,} columns>"
+            f"[{combined['low']:.4f}, {combined['high']:.4f}], {counted(len(self.columns), 'column')}>"
         )
 
     def _repr_html_(self) -> str:
@@ -460,7 +466,7 @@ class Model:
         scores = self.scores.to_html(border=0, float_format=lambda value: f"{value:.4f}", na_rep="")
         warning = not_above_chance(self.bundle.manifest.out_of_fold_auc[COMBINED])
         return (
-            f"<p>Model {escape(str(self.path))}, fitted on {source.rows:,} patches of "
+            f"<p>Model {escape(str(self.path))}, fitted on {counted(source.rows, 'patch')} of "
             f"{escape(source.path)}. AUC out of fold:</p>{scores}"
             + "".join(f"<p><strong>{escape(sentence)}.</strong></p>" for sentence in warning)
         )

@@ -21,6 +21,7 @@ from ..extraction.transformer import device_of
 from ..grouping.folds import Folds, read_folds
 from ..sources.source import Source, Split
 from ..storage import costs
+from ..words import counted
 from .arguments import check_log, check_numbers, check_path, check_progress, check_text
 from .data import Log, unheard
 from .messages import for_python
@@ -57,7 +58,7 @@ class NetworkPredictions:
     cost: costs.Cost
 
     def __repr__(self) -> str:
-        return f"<pcam predictions of {len(self.ids):,} patches by a network>"
+        return f"<pcam predictions of {counted(len(self.ids), 'patch')} by a network>"
 
     def to_series(self) -> pd.Series[float]:
         """The probabilities, indexed by id."""

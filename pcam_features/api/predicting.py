@@ -18,6 +18,7 @@ from ..learn.adapt import Adaptation, name_of
 from ..learn.bundle import Bundle
 from ..sources.source import Source, Split
 from ..store.manifest import FamilyRecord
+from ..words import counted
 from .features import Choice
 from .messages import warn
 from .progress import Progress
@@ -51,7 +52,7 @@ class SplitPredictions:
 
     def __repr__(self) -> str:
         kind = "out-of-fold predictions" if self.out_of_fold else "predictions"
-        return f"<pcam {kind} of {len(self.ids):,} patches>"
+        return f"<pcam {kind} of {counted(len(self.ids), 'patch')}>"
 
     def to_series(self) -> pd.Series[float]:
         """The probabilities, indexed by id."""

@@ -11,6 +11,7 @@ from itertools import combinations
 import numpy as np
 
 from ..sources.source import EXAMPLES, Source
+from ..words import counted, form
 from .drift import Drift, marked
 from .duplicates import MOST_PAIRS, Copies
 from .look import Look
@@ -111,7 +112,7 @@ def unreadable(parts: Sequence[CheckedSplit]) -> Iterator[Finding]:
         rows = sorted(part.look.unreadable)
         if rows:
             reason = part.look.unreadable[rows[0]]
-            says = f"{len(rows):,} patch(es) of {part.name} cannot be read; the first: {reason}"
+            says = f"{counted(len(rows), 'patch')} of {part.name} cannot be read; the first: {reason}"
             grade = Grade.fault if part.own else Grade.odd
             yield Finding(grade, "unreadable", len(rows), ids_of(part, rows), says, part.name)
 
@@ -133,8 +134,11 @@ def damaged(parts: Sequence[CheckedSplit]) -> Iterator[Finding]:
         if len(rows):
             names = ids_of(part, rows)
             says = (
-                f"{len(rows):,} patch(es) of {part.name} do not match their id, which is the SHA-1 of "
-                f"the pixels: {some(names)}; they are damaged or altered; download them again."
+                f"{counted(len(rows), 'patch')} of {part.name} {form(len(rows), 'does', 'do')} not "
+                "match "
+                f"the id, which is the SHA-1 of the pixels: {some(names)}; damaged or altered "
+                "files have "
+                "to be downloaded again."
             )
             yield Finding(Grade.fault, "wrong checksum", len(rows), names, says, part.name)
 
@@ -168,7 +172,8 @@ def conflicting(parts: Sequence[CheckedSplit], rows: Rows, copies: Copies) -> It
         if groups:
             names = named(parts, rows, np.concatenate(groups))
             says = (
-                f"{len(groups):,} group(s) of patches with {what} have conflicting labels: "
+                f"{counted(len(groups), 'group')} of patches with {what} "
+                f"{form(len(groups), 'has', 'have')} conflicting labels: "
                 f"{some(names)}; at least one label in each group is wrong."
             )
             yield Finding(Grade.fault, f"labels of {what}", len(groups), names, says)
@@ -191,8 +196,9 @@ def overlapping(parts: Sequence[CheckedSplit], rows: Rows, copies: Copies) -> It
             back = len(overlap(parts, rows, copies.near, b, a))
             names = ids_of(parts[b], rows.place[near])
             says = (
-                f"{len(near):,} of {len(parts[b].look.split):,} patches of {parts[b].name} are "
-                f"duplicates of {back:,} patches of {parts[a].name}, {exact:,} of them with the same "
+                f"{len(near):,} of {counted(len(parts[b].look.split), 'patch')} of {parts[b].name} "
+                f"{form(len(near), 'is a duplicate', 'are duplicates')} of "
+                f"{counted(back, 'patch')} of {parts[a].name}, {exact:,} of them with the same "
                 f"pixels: {some(names)}; do not train on one split and test on the other."
             )
             yield Finding(Grade.fault, "overlap", len(near), names, says, parts[b].name)
@@ -205,7 +211,9 @@ def shared_slides(parts: Sequence[CheckedSplit]) -> Iterator[Finding]:
         both = sorted(known[a] & known[b])
         if parts[a].own and both:
             says = (
-                f"{len(both):,} slide(s) are both in {parts[a].name} and in {parts[b].name}: "
+                f"{counted(len(both), 'slide')} {form(len(both), 'is', 'are')} both in "
+                f"{parts[a].name} and "
+                f"in {parts[b].name}: "
                 f"{some(both)}; scores on one split after training on the other do not apply to new "
                 "slides."
             )
@@ -231,7 +239,8 @@ def repeated(parts: Sequence[CheckedSplit], rows: Rows, copies: Copies) -> Itera
             if len(extra):
                 names = ids_of(part, rows.place[extra])
                 says = (
-                    f"{len(extra):,} patch(es) of {part.name} have {what} as another patch: "
+                    f"{counted(len(extra), 'patch')} of {part.name} {form(len(extra), 'has', 'have')} "
+                    f"{what} as another patch: "
                     f"{some(names)}; keep copies in one fold."
                 )
                 yield Finding(Grade.odd, f"copies with {what}", len(extra), names, says, part.name)
@@ -244,17 +253,18 @@ def repeated(parts: Sequence[CheckedSplit], rows: Rows, copies: Copies) -> Itera
 
 @dataclass(frozen=True)
 class Defect:
-    """A defect of image quality: the function that finds it, and the words of its finding."""
+    """A defect of image quality: the function that finds it, and its words for one patch and more."""
 
     shown_by: Callable[[Look], np.ndarray]
-    says: str
+    says_of_one: str
+    says_of_many: str
 
 
 QUALITY = {
-    "blank": Defect(blank, "are blank"),
-    "black": Defect(black, "are entirely or mostly black"),
-    "out of focus": Defect(out_of_focus, "seem out of focus"),
-    "pen-marked": Defect(pen_marked, "have blue or green ink on them"),
+    "blank": Defect(blank, "is blank", "are blank"),
+    "black": Defect(black, "is entirely or mostly black", "are entirely or mostly black"),
+    "out of focus": Defect(out_of_focus, "seems out of focus", "seem out of focus"),
+    "pen-marked": Defect(pen_marked, "has blue or green ink on it", "have blue or green ink on them"),
 }
 
 
@@ -269,7 +279,9 @@ def poor(parts: Sequence[CheckedSplit]) -> Iterator[Finding]:
                 tumor = ""
                 if labels is not None and labels[rows].any():
                     tumor = f", {int(labels[rows].sum()):,} of them labeled tumor"
-                says = f"{len(rows):,} patch(es) of {part.name} {defect.says}{tumor}: {some(names)}."
+                found = form(len(rows), defect.says_of_one, defect.says_of_many)
+                many = counted(len(rows), "patch")
+                says = f"{many} of {part.name} {found}{tumor}: {some(names)}."
                 yield Finding(Grade.odd, what, len(rows), names, says, part.name)
 
 
@@ -291,7 +303,7 @@ def slides_known(parts: Sequence[CheckedSplit]) -> Iterator[Finding]:
         unknown = sum(slide is None for slide in part.look.split.slides)
         if unknown and part.own:
             every = unknown == len(part.look.split)
-            which = "all patches" if every else f"{unknown:,} patches"
+            which = "all patches" if every else counted(unknown, "patch")
             says = (
                 f"the slides of {which} of {part.name} are unknown; cross-validation across slides "
                 "needs them, so give them with --slides."

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..sources.vocabulary import NORMAL, TUMOR, UNLABELED
+from ..words import counted
 from .drift import Drift
 from .duplicates import Copies
 from .findings import QUALITY, CheckedSplit, Finding, Grade
@@ -110,9 +111,9 @@ class CheckResult:
             grade: ", ".join(dict.fromkeys(one.what for one in self.findings if one.grade == grade))
             for grade in Grade
         }
-        checked = f"{sum(split.patches for split in self.splits):,} patches checked"
+        checked = f"{counted(sum(split.patches for split in self.splits), 'patch')} checked"
         if self.faults:
-            return f"{checked}: {self.faults} fault(s) to correct first: {kinds[Grade.fault]}"
+            return f"{checked}: {counted(self.faults, 'fault')} to correct first: {kinds[Grade.fault]}"
         if kinds[Grade.odd]:
             return f"{checked}: no faults; to inspect: {kinds[Grade.odd]}"
         return f"{checked}: no faults, nothing unusual"

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from ..words import of_units
+
 QUIET_SECONDS = 10  # between two progress lines when stderr is not a terminal
 
 
@@ -153,7 +155,7 @@ def progress(title: str, total: int, unit: str) -> Iterator[Callable[[int], None
         if now - spoke >= QUIET_SECONDS and 0 < finished < total:
             spoke = now
             left = (now - started) / finished * (total - finished)
-            say(f"{title}: {finished:,} of {total:,} {unit}, about {left:.0f} s left")
+            say(f"{title}: {finished:,} of {of_units(total, unit)}, about {left:.0f} s left")
 
     yield advance
-    say(f"{title}: {finished:,} {unit} in {time.monotonic() - started:.1f} s")
+    say(f"{title}: {of_units(finished, unit)} in {time.monotonic() - started:.1f} s")

@@ -11,6 +11,7 @@ import typer
 from ..constants import Layout, PublishedDataset
 from ..errors import InputError, PcamError
 from ..sources.reading import EVERYTHING, Reading
+from ..words import counted, form
 from . import console, show
 from .options import (
     CheckFitOption,
@@ -150,7 +151,10 @@ def check(
     else:
         show.checked(result.result)
     if strict and result.faults:
-        raise PcamError(f"{source} has {result.faults} fault(s); fix them, or leave out --strict.")
+        raise PcamError(
+            f"{source} has {counted(result.faults, 'fault')}; fix "
+            f"{form(result.faults, 'it', 'them')}, or leave out --strict."
+        )
 
 
 @reads_patches

@@ -12,6 +12,7 @@ from .. import __version__
 from ..constants import LARGEST_ROWS, Device, Timed
 from ..errors import PcamError
 from ..sources.reading import EVERYTHING, Reading
+from ..words import counted
 from . import console, data, model, network, show
 from .options import (
     DeviceOption,
@@ -289,7 +290,8 @@ def doctor(device: DeviceOption = Device.auto, json: JsonOption = False) -> None
     failed = [check.name for check in seen if check.verdict == Verdict.FAIL]
     if failed:
         raise PcamError(
-            f"{len(failed)} of {len(seen)} checks failed: {', '.join(failed)}; see the FAIL lines."
+            f"{len(failed)} of {counted(len(seen), 'check')} failed: {', '.join(failed)}; see the "
+            "FAIL lines."
         )
 
 

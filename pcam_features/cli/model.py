@@ -25,6 +25,7 @@ from ..constants import (
     Device,
 )
 from ..errors import InputError
+from ..words import counted
 from . import console, show
 from .options import (
     AdaptOption,
@@ -158,7 +159,9 @@ def predict(
     seconds = None if result.out_of_fold else (time.monotonic() - began) / len(result.ids)
     write_predictions(out, result.ids, result.probabilities)
     costs.write(costs.beside(out), cost(model, features, seconds, cores(threads), result.adaptation))
-    console.say(f"{out}: {len(result.ids):,} predictions; {costs.beside(out).name}: speed and memory")
+    console.say(
+        f"{out}: {counted(len(result.ids), 'prediction')}; {costs.beside(out).name}: speed and memory"
+    )
 
 
 def submit(
@@ -184,9 +187,11 @@ def submit(
     )
     rows, left_out = run(submission, result.ids, result.probabilities, sample)
     extra = (
-        f"; {left_out:,} predictions left out, because the sample lacks their ids" if left_out else ""
+        f"; {counted(left_out, 'prediction')} left out, because the sample lacks their ids"
+        if left_out
+        else ""
     )
-    console.say(f"{submission}: {rows:,} rows{extra}")
+    console.say(f"{submission}: {counted(rows, 'row')}{extra}")
 
 
 def compare(

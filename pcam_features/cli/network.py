@@ -23,6 +23,7 @@ from ..constants import (
     Network,
 )
 from ..sources.reading import EVERYTHING, Reading
+from ..words import counted
 from . import console, show
 from .options import (
     DeviceOption,
@@ -177,4 +178,4 @@ def predict(
         opened, split, device=device, threads=threads, progress=bars, log=console.say
     )
     beside = result.write(out)
-    console.say(f"{out}: {len(result.ids):,} predictions; {beside.name}: speed and memory")
+    console.say(f"{out}: {counted(len(result.ids), 'prediction')}; {beside.name}: speed and memory")

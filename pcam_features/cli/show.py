@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..words import counted
 from . import console
 
 if TYPE_CHECKING:
@@ -26,11 +27,11 @@ def extraction(plan: ExtractionPlan, features: Path, dry_run: bool) -> None:
 
     columns = sum(plan.columns.values())
     for name, rows in plan.patches.items():
-        console.say(f"{name}: {rows:,} patches × {columns:,} columns")
+        console.say(f"{name}: {counted(rows, 'patch')} × {counted(columns, 'column')}")
     done = "would be computed" if dry_run else "computed"
     size = readable(plan.bytes_to_write)
     console.say(
-        f"features of {plan.patches_to_measure:,} patches {done} on {plan.device} "
+        f"features of {counted(plan.patches_to_measure, 'patch')} {done} on {plan.device} "
         f"({size} before compression); store: {features}"
     )
 
@@ -131,7 +132,7 @@ def learning_curve(manifest: NetworkManifest) -> None:
         ],
     )
     console.say(
-        f"AUC on the held-out fold, averaged over {manifest.views} view(s): "
+        f"AUC on the held-out fold, averaged over {counted(manifest.views, 'view')}: "
         f"{manifest.held_out_auc:.4f}; this fold chose the best epoch, so the AUC is slightly "
         "optimistic"
     )
@@ -195,7 +196,7 @@ def timings(result: FamilyBenchmark) -> None:
 
 def reading(result: ReadingBenchmark) -> None:
     """Print the speed of reading each layout beside its library."""
-    cores = f"{result.cores} threads"
+    cores = counted(result.cores, "thread")
     console.table(
         ("layout", "ms per patch", cores, "library ms", "times faster", f"with {cores}", "library"),
         [
@@ -211,7 +212,7 @@ def reading(result: ReadingBenchmark) -> None:
             for row in result.layouts
         ],
     )
-    console.say(f"{result.patches:,} patches were read; {result.note}")
+    console.say(f"{counted(result.patches, 'patch')} were read; {result.note}")
 
 
 def features(name: str | None) -> None:

@@ -24,6 +24,7 @@ from ..execution.executor import Threads
 from ..families.family import Family
 from ..families.registry import FAMILIES, measurer
 from ..sources.detect import open_source
+from ..words import counted
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def run(
     split = next(iter(opened.splits.values()))
     batch = split.read(0, min(patches, len(split)))
     references = {name: _reference(family) for name, family in FAMILIES.items()}
-    say(f"bench: {len(batch)} patches of {source}, one thread, median of {repeats} runs")
+    say(f"bench: {counted(len(batch), 'patch')} of {source}, one thread, median of {repeats} runs")
     timings = []
     for family in FAMILIES.values():
         reference = references[family.name]

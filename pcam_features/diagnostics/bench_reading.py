@@ -33,6 +33,7 @@ from ..execution.executor import Threads
 from ..sources import hdf5, hf_parquet, kaggle
 from ..sources.detect import open_source
 from ..sources.source import Source, Split, numbered
+from ..words import counted
 
 BATCH_ROWS = 32  # about as many patches as `extract` reads at a time
 JPEG_QUALITY = 90
@@ -251,7 +252,7 @@ def run(
         lambda start, stop: pixels[start:stop],
     )
     with tempfile.TemporaryDirectory(prefix="pcam-bench-") as folder, ExitStack() as opened:
-        say(f"bench: reading {rows:,} patches from every layout, median of {repeats} runs")
+        say(f"bench: reading {counted(rows, 'patch')} from every layout, median of {repeats} runs")
         every_way = ways(Path(folder), split, pixels, opened)
         splits = [only_split(way.path) for way in every_way]
         for way, written in zip(every_way, splits, strict=True):

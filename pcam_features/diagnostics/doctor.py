@@ -25,6 +25,7 @@ from ..errors import InputError
 from ..families import planes
 from ..families.registry import CNN, FAMILIES, measurer
 from ..sources.synthetic import open_source
+from ..words import counted
 
 VERSIONS = ("numpy", "numba", "xgboost")
 PATCHES, TIMED_PATCHES, REPEATS = 8, 512, 3
@@ -82,8 +83,8 @@ def judge(
     by_column = np.array([worst(ours, theirs, tolerance) for ours, theirs in pairs])
     k = int(by_column.argmax())
     if by_column[k] <= 1:
-        return Check(name, Verdict.PASS, f"{len(columns):,} columns equal {reference}")
-    off = f"{int((by_column > 1).sum()):,} of {len(columns):,} columns differ from {reference}"
+        return Check(name, Verdict.PASS, f"{counted(len(columns), 'column')} equal {reference}")
+    off = f"{int((by_column > 1).sum()):,} of {counted(len(columns), 'column')} differ from {reference}"
     return Check(name, Verdict.FAIL, f"{off}; the largest difference is in {columns[k]}; report it")
 
 

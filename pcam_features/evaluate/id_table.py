@@ -14,6 +14,7 @@ import pandas as pd
 from ..errors import InputError
 from ..sources.slides import UNKNOWN
 from ..storage.tables import check_ids, read_table
+from ..words import counted
 
 Given: TypeAlias = "str | Path | pd.Series[float] | pd.DataFrame | np.ndarray"
 Names: TypeAlias = "pd.Series[str] | Mapping[str, str] | pd.DataFrame"
@@ -171,7 +172,8 @@ def by_id(given: Names, what: str, columns: Sequence[str] = ()) -> dict[str, str
         known = [name for name in columns if name in others] or others
         if len(known) != 1 and not set(columns) & set(known):
             raise InputError(
-                f"{what} has {len(others)} columns beside id ({', '.join(others)}); keep one."
+                f"{what} has {counted(len(others), 'column')} beside id ({', '.join(others)}); "
+                "keep one."
             )
         given = table.cells.set_index("id")[known[0]]
     return {

@@ -17,6 +17,7 @@ from ..sources.slides import COLUMNS, parse, read_slides
 from ..storage import costs
 from ..storage.tables import read_table
 from ..store.store import Store, open_store
+from ..words import counted, form
 from .id_table import Given, Names, by_id
 from .metrics import best_threshold
 from .paired import PLAIN_THRESHOLD, Entry
@@ -182,13 +183,15 @@ def tuned(
     given = parse_models(tuned_on.models)
     if len(given) != len(models):
         raise InputError(
-            f"--validation is given {len(given)} times for {len(models)} models; give it once for each "
+            f"--validation is given {len(given)} times for {counted(len(models), 'model')}; give "
+            "it once for each "
             "model, as NAME=FILE or in their order."
         )
     table = read_truth(tuned_on.truth)
     if shared := len(ids & set(table["id"])):
         raise InputError(
-            f"{shared:,} patches of {tuned_on.name} are also compared; choose thresholds on others."
+            f"{counted(shared, 'patch')} of {tuned_on.name} {form(shared, 'is', 'are')} also "
+            "compared; choose thresholds on others."
         )
     names = [model.name for model in models]
     named = {model.name: model for model in given if model.name is not None}
@@ -203,7 +206,7 @@ def tuned(
         rows = own.read(table["id"].tolist(), model.name)
         if len(rows) != len(model.rows):
             raise InputError(
-                f"--validation of {model.name} has {len(rows)} seeds, but the model has "
+                f"--validation of {model.name} has {counted(len(rows), 'seed')}, but the model has "
                 f"{len(model.rows)}; give the same number."
             )
         thresholds[model.name] = [best_threshold(labels, row) for row in rows]
@@ -228,14 +231,15 @@ def grouped(
     if not unknown.any():
         if distinct < 2:
             raise InputError("all patches are from one slide; intervals need at least two slides.")
-        return stratify(labels, codes), SLIDES, f"{distinct:,} slides"
-    some = f"{distinct:,} slides, and " if distinct else ""
-    some += f"{unknown.sum():,} patches of unknown slide"
+        return stratify(labels, codes), SLIDES, counted(distinct, "slide")
+    some = f"{counted(distinct, 'slide')}, and " if distinct else ""
+    some += f"{counted(int(unknown.sum()), 'patch')} of unknown slide"
     if features is not None and features.looks is not None:
         joined, count = group_unknown(codes, unknown, features.looks, FOLDS, seed)
         if count:
             sentence = (
-                f"{some}, grouped into {count} pseudo-slides by stain and brightness: intervals only "
+                f"{some}, grouped into {counted(count, 'pseudo-slide')} by stain and brightness: "
+                "intervals only "
                 "approximate those of real slides"
             )
             return stratify(labels, joined), PSEUDO, sentence
@@ -272,7 +276,8 @@ def read_groups(spec: str) -> Grouping:
     others = [name for name in table.columns if name != "id"]
     if column is None and len(others) != 1:
         raise InputError(
-            f"--by {path} has {len(others)} columns beside id ({', '.join(others)}); name one as "
+            f"--by {path} has {counted(len(others), 'column')} beside id ({', '.join(others)}); "
+            "name one as "
             f"{path}:COLUMN."
         )
     name = column or others[0]

@@ -12,6 +12,7 @@ import pandas as pd
 
 from ..errors import InputError
 from ..storage.files import whole_file
+from ..words import counted, form
 from .id_table import LABEL, SEED, Given, IdTable, id_table
 
 Models: TypeAlias = "Sequence[str | Path] | Mapping[str, Given]"
@@ -229,9 +230,10 @@ def write_predictions(path: Path, ids: Sequence[str], probabilities: np.ndarray)
     Raises InputError if a value is not a probability from 0 to 1.
     """
     inside = (probabilities >= 0) & (probabilities <= 1)  # false for NaN as well
-    if not inside.all():
+    if wrong := int((~inside).sum()):
         raise InputError(
-            f"{int((~inside).sum())} predictions are not from 0 to 1; nothing was written."
+            f"{counted(wrong, 'prediction')} {form(wrong, 'is', 'are')} not from 0 to 1; nothing "
+            "was written."
         )
     with whole_file(path) as temporary:
         pd.DataFrame({"id": list(ids), "label": probabilities}).to_csv(temporary, index=False)

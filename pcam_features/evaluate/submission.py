@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..storage.tables import read_table
+from ..words import counted
 from .predictions import write_predictions
 
 
@@ -44,7 +45,7 @@ def submit(
     missing = [i for i in wanted if i not in position]
     if missing:
         raise InputError(
-            f"sample {sample} has {len(missing)} id(s) that the features lack, the first "
+            f"sample {sample} has {counted(len(missing), 'id')} that the features lack, the first "
             f"{missing[0]}; extract the competition's whole test folder, or choose "
             "the split of these ids."
         )

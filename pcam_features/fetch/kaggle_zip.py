@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..sources import kaggle
 from ..sources.images import LARGEST_FILE
+from ..words import counted
 
 TRAIN, TEST = 220_025, 57_458  # patches
 TABLES = (kaggle.LABELS, kaggle.SAMPLE)
@@ -80,7 +81,7 @@ def _flaw_of_list(members: list[zipfile.ZipInfo]) -> str:
     for folder, wanted in ((kaggle.TRAIN, TRAIN), (kaggle.TEST, TEST)):
         found = sum(re.fullmatch(rf"{folder}/[^/]+\.tif", name) is not None for name in names)
         if found != wanted:
-            return f"it has {found:,} patches in {folder} instead of {wanted:,}"
+            return f"it has {counted(found, 'patch')} in {folder} instead of {wanted:,}"
     return ""
 
 

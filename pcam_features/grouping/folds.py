@@ -18,6 +18,7 @@ from ..errors import InputError
 from ..storage import parquet
 from ..storage.files import sha256
 from ..storage.tables import LARGEST_TABLE, check_ids, read_table
+from ..words import counted, form
 from .appearance import Looks
 from .groups import group_codes, make_groups
 
@@ -99,14 +100,16 @@ def make_folds(
     groups = int(group.max()) + 1
     if groups < count:
         raise InputError(
-            f"there are {groups} {unit}s for {count} folds; provide more {unit}s, or lower --folds."
+            f"there {form(groups, 'is', 'are')} {counted(groups, unit)} for "
+            f"{counted(count, 'fold')}; provide more {unit}s, or lower --folds."
         )
     for label in (0, 1):
         holding = np.unique(group[labels == label]).size
         if holding < LEAST_FOLDS or (labels == label).sum() < count:
             raise InputError(
-                f"label {label} has {int((labels == label).sum())} patches of {holding} {unit}(s), too "
-                f"few for {count} folds; provide more patches and {unit}s, or lower --folds."
+                f"label {label} has {counted(int((labels == label).sum()), 'patch')} of "
+                f"{counted(holding, unit)}, too "
+                f"few for {counted(count, 'fold')}; provide more patches and {unit}s, or lower --folds."
             )
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     fold = np.empty(len(labels), np.int16)
@@ -114,7 +117,8 @@ def make_folds(
         fold[held_out] = k
     if not is_sound(fold, labels, count):
         raise InputError(
-            f"{groups} {unit}s cannot be divided into {count} folds such that both classes remain for "
+            f"{counted(groups, unit)} cannot be divided into {counted(count, 'fold')} such that "
+            "both classes remain for "
             "training; change --folds or --seed."
         )
     return Folds(group, fold, count, protocol)
@@ -182,10 +186,11 @@ def read_folds(path: Path, patches: pd.DataFrame) -> Folds:
         raise InputError(f"the folds in {path} have a group in two folds; put each group in one fold.")
     if not LEAST_FOLDS <= count <= MOST_FOLDS or not is_sound(fold, labels, count):
         raise InputError(
-            f"{path} has {count} folds; provide {LEAST_FOLDS} to {MOST_FOLDS}, with both classes in at "
+            f"{path} has {counted(count, 'fold')}; provide {LEAST_FOLDS} to {MOST_FOLDS}, with "
+            "both classes in at "
             f"least {LEAST_FOLDS} of them."
         )
-    return Folds(group, fold, count, f"{len(np.unique(group)):,} groups, as in {path}{torn}")
+    return Folds(group, fold, count, f"{counted(len(np.unique(group)), 'group')}, as in {path}{torn}")
 
 
 def torn_slides(patches: pd.DataFrame, fold: np.ndarray) -> str:

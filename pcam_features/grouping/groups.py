@@ -10,6 +10,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from threadpoolctl import threadpool_limits
 
+from ..words import counted
 from .appearance import Looks, near_duplicates
 
 
@@ -154,18 +155,19 @@ def make_groups(
         hardly = (
             "; there are few patches per group, so scores on new slides will be lower" if small else ""
         )
-        return group, f"grouped by {unit}: {groups:,} {unit}s, none in two folds{hardly}"
-    some = f"{known:,} patches grouped by {unit}, " if known else ""
+        return group, f"grouped by {unit}: {counted(groups, unit)}, none in two folds{hardly}"
+    some = f"{counted(known, 'patch')} grouped by {unit}, " if known else ""
     how = "not grouped (near-duplicates cannot be found without color features)"
     if looks is not None:
         missing = patches["slide"].fillna("").to_numpy() == ""
         group, count = group_unknown(group, missing, looks, folds, seed)
         how = (
-            f"grouped into {count} pseudo-slides by stain and brightness"
+            f"grouped into {counted(count, 'pseudo-slide')} by stain and brightness"
             if count
             else "grouped by near-duplicates"
         )
     return group, (
-        f"{some}{unknown:,} patches of unknown {unit} {how}; patches of one {unit} may be in two "
+        f"{some}{counted(unknown, 'patch')} of unknown {unit} {how}; patches of one {unit} may be "
+        "in two "
         f"folds, so scores on new {unit}s may be lower, and the true intervals wider"
     )

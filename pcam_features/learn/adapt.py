@@ -21,6 +21,7 @@ import pandas as pd
 
 from ..constants import Adapt
 from ..store.values import Values
+from ..words import counted
 
 LEAST_PATCHES = 200  # of a group: with fewer, their moments say little
 LEAST_SHARE = 0.5  # of each class's share among training patches, as predicted without adaptation
@@ -83,8 +84,10 @@ class Adaptation:
             "in groups that hardly vary": self.blank,
         }
         left = [f"{count:,} {reason}" for reason, count in reasons.items() if count]
-        by = "to the split" if self.how == Adapt.whole else f"to each of {self.groups:,} slides"
-        done = f"{self.patches:,} patches adapted {by}" if self.patches else "no patch adapted"
+        by = (
+            "to the split" if self.how == Adapt.whole else f"to each of {counted(self.groups, 'slide')}"
+        )
+        done = f"{counted(self.patches, 'patch')} adapted {by}" if self.patches else "no patch adapted"
         return done + (f"; left as they are: {', '.join(left)}" if left else "")
 
 

@@ -23,6 +23,7 @@ from ..families.registry import FAMILIES
 from ..grouping.appearance import FAMILY, Looks, looked_at, looks_of
 from ..grouping.folds import Folds, make_folds
 from ..store.values import of_arrays
+from ..words import counted
 from . import kernel_ridge
 from .settings import PENALTY, WIDTH
 
@@ -403,7 +404,10 @@ def known_slides(groups: Any, rows: int) -> pd.Series:
         return pd.Series([None] * rows, dtype=object)
     values = list(groups)
     if len(values) != rows:
-        raise InputError(f"there are {len(values):,} groups for {rows:,} patches; give one for each.")
+        raise InputError(
+            f"there are {counted(len(values), 'group')} for {counted(rows, 'patch')}; give one for "
+            "each."
+        )
     unknown = pd.isna(np.array(values, dtype=object))
     slides = [None if none else str(value) or None for value, none in zip(values, unknown, strict=True)]
     return pd.Series(slides, dtype=object)
@@ -419,7 +423,9 @@ def appearance_of(X: Any, rows: int) -> Looks:
     """
     if isinstance(X, Looks):
         if len(X.copies) != rows or len(X.slide) != rows:
-            raise InputError(f"the appearance has {len(X.copies):,} rows for {rows:,} patches.")
+            raise InputError(
+                f"the appearance has {counted(len(X.copies), 'row')} for {counted(rows, 'patch')}."
+            )
         return X
     if isinstance(X, pd.DataFrame):
         lacking = [name for name in APPEARANCE_COLUMNS if name not in X.columns]
@@ -433,7 +439,7 @@ def appearance_of(X: Any, rows: int) -> Looks:
         values = appearance_array(np.asarray(X))
     if len(values) != rows or not np.isfinite(values).all():
         raise InputError(
-            f"the appearance has to be {rows:,} rows of finite numbers, one for each patch."
+            f"the appearance has to be {counted(rows, 'row')} of finite numbers, one for each patch."
         )
     return looks_of(values, APPEARANCE_COLUMNS)
 
@@ -452,6 +458,6 @@ def appearance_array(X: np.ndarray) -> np.ndarray:
         return X[:, looked_at(COLOR_COLUMNS)]
     raise InputError(
         f"an array of shape {X.shape} does not tell how patches look; give a table with the columns of "
-        f"the family color, an array of its {len(COLOR_COLUMNS)} columns or of the "
+        f"the family color, an array of its {counted(len(COLOR_COLUMNS), 'column')} or of the "
         f"{len(APPEARANCE_COLUMNS)} APPEARANCE_COLUMNS, or the slide of every patch as groups."
     )

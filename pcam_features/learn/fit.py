@@ -26,6 +26,7 @@ from ..storage.files import sha256
 from ..store.names import check_original, copies_of
 from ..store.store import Store
 from ..store.values import Values, stored
+from ..words import counted
 from . import bundle, kernel_ridge, memory, stack
 from .attribution import importance
 from .base_models import ON_REQUEST, base_models, by_default, sharing
@@ -187,7 +188,8 @@ def deal(
         missing = sum(i not in known for i in patches["id"])
         if missing:
             raise InputError(
-                f"the table of --groups lacks {missing:,} of {len(patches):,} patches; it has to name "
+                f"the table of --groups lacks {missing:,} of {counted(len(patches), 'patch')}; it "
+                "has to name "
                 "a group for each."
             )
         patches = patches.assign(slide=pd.Series([known[i] for i in patches["id"]], dtype=object))

@@ -7,6 +7,7 @@ from ..families.describe import table
 from ..learn.attribution import SAMPLE
 from ..learn.manifest import ModelManifest
 from ..sources.fitting import Fit
+from ..words import counted
 from .markdown import escaped
 from .sentences import findings, score_rows
 
@@ -36,11 +37,12 @@ def card(manifest: ModelManifest) -> str:
     ]
     versions = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
     data = (
-        f"{source.rows:,} patches, {source.positive:,} of them positive: split {source.split} of "
+        f"{counted(source.rows, 'patch')}, {source.positive:,} of them positive: split "
+        f"{source.split} of "
         f"{source.path} ({source.kind}). {source.protocol}"
     )
     software = (
-        f"pcam {manifest.pcam_version} on {manifest.device}, {manifest.threads} threads, "
+        f"pcam {manifest.pcam_version} on {manifest.device}, {counted(manifest.threads, 'thread')}, "
         f"seed {manifest.seed}; {versions}"
     )
     return "\n".join(
@@ -55,7 +57,7 @@ def card(manifest: ModelManifest) -> str:
             "## Data and protocol",
             "",
             f"- {escaped(data)}",
-            f"- {folds.count} folds: {escaped(folds.protocol)}.",
+            f"- {counted(folds.count, 'fold')}: {escaped(folds.protocol)}.",
             "",
             "## Out-of-fold scores",
             "",

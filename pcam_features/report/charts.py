@@ -16,6 +16,7 @@ import numpy as np
 from ..evaluate.curves import GRID, CurveBand, ModelCurves
 from ..evaluate.intervals import Estimate
 from ..evaluate.result import Agreement, PartResult
+from ..words import counted
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#56B4E9", "#8A5FBF", "#7F7F7F")
 DASHES = ("solid", "dash", "dot", "dashdot")
@@ -267,7 +268,9 @@ def parts_figure(part: PartResult, names: Sequence[str]) -> Figure:
             hover = {"hovertemplate": "%{text}: %{y:.3f}<extra>%{fullData.name}</extra>"}
             data.append(own | box | hover | {"y": aucs, "text": labels})
         else:
-            size = [f"{group.patches:,} patches, {group.positive:,} positive" for group in groups]
+            size = [
+                f"{counted(group.patches, 'patch')}, {group.positive:,} positive" for group in groups
+            ]
             hover = {"hovertemplate": "%{x}: %{y:.3f} (%{text})<extra>%{fullData.name}</extra>"}
             dots = {"type": "scatter", "mode": "markers", "x": labels, "y": aucs, "text": size}
             data.append(own | dots | hover)

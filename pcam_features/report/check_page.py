@@ -10,6 +10,7 @@ from ..check.findings import Finding
 from ..check.pictures import CheckPictures, MeanPatch, PatchPicture, PatchSheet, UnusualPatches
 from ..check.result import CheckResult
 from ..storage.files import write_text
+from ..words import counted
 from . import check_charts as charts
 from .html import Page, paragraph, table, tabs
 from .pictures import framed, png, sheet
@@ -97,7 +98,7 @@ def mean_patches(means: Sequence[MeanPatch]) -> str:
     return gallery(
         [
             framed(mean.pixels, f"Mean patch of {mean.name}")
-            + f"<p><strong>{escape(mean.name)}</strong>, {mean.patches:,} patches</p>"
+            + f"<p><strong>{escape(mean.name)}</strong>, {counted(mean.patches, 'patch')}</p>"
             for mean in means
         ]
     )
@@ -107,7 +108,7 @@ def sheets(shown: Sequence[PatchSheet]) -> str:
     """A sheet of patches for each class."""
     return "".join(
         f'<figure><img class="sheet" src="{png(sheet(one.patches, SHEET_COLUMNS))}" '
-        f'alt="{escape(f"{len(one.patches)} patches of {one.name}")}">'
+        f'alt="{escape(counted(len(one.patches), "patch"))} of {escape(one.name)}">'
         f"<figcaption>{escape(one.name)}</figcaption></figure>"
         for one in shown
     )

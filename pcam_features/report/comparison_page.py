@@ -15,6 +15,7 @@ from ..evaluate.subsets import LEAST
 from ..learn.exhibits import Exhibits, Gallery
 from ..learn.manifest import ModelManifest
 from ..storage.files import write_text
+from ..words import counted
 from . import charts, tables
 from .charts import Chart
 from .gallery import gallery
@@ -255,7 +256,7 @@ def made_with(model: ModelManifest) -> str:
     """The data, folds and versions of the classical model, in a sentence."""
     versions = ", ".join(f"{name} {version}" for name, version in model.versions.items())
     return (
-        f"The classical model was fitted on {model.source.rows:,} patches of "
+        f"The classical model was fitted on {counted(model.source.rows, 'patch')} of "
         f"{model.source.path}; folds: {model.folds.protocol}; versions: {versions}."
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..evaluate.intervals import Estimate
 from ..learn.manifest import ModelManifest, SearchRecord
 from ..learn.stack import BEST, COMBINED, EQUAL, STACK
+from ..words import counted
 
 CHANCE = 0.5  # the AUC of a model that has learned nothing
 CHOICES = {
@@ -139,7 +140,8 @@ def calibrating(manifest: ModelManifest) -> str:
 def searched(search: dict[str, SearchRecord]) -> list[str]:
     """The result of each search for settings, and whether it is used, in sentences."""
     sentences = [
-        f"settings search for {kind} ({record.trials} trials, mean AUC over folds, all families): "
+        f"settings search for {kind} ({counted(record.trials, 'trial')}, mean AUC over folds, all "
+        "families): "
         f"defaults {record.default:.4f}, best {record.best:.4f}, nested {record.nested:.4f}: "
         + ("used" if record.taken else "not used")
         for kind, record in search.items()

@@ -9,6 +9,7 @@ from ..evaluate.published import SCORES, PublishedScore
 from ..evaluate.result import Comparison, ModelResult, PartResult, SeedSpread, WithoutCopies
 from ..evaluate.subsets import LEAST
 from ..storage.costs import ADAPTATION, FIELDS, NUMBERS
+from ..words import counted, form
 from .sentences import span
 
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
@@ -47,7 +48,7 @@ def seeds(spread: SeedSpread) -> str:
     """The number of seeds and the standard deviation of their AUCs."""
     if spread.deviation is None:
         return "1 seed"
-    return f"{spread.count} seeds, SD {spread.deviation:.4f}"
+    return f"{counted(spread.count, 'seed')}, SD {spread.deviation:.4f}"
 
 
 def titles(result: Comparison) -> dict[str, str]:
@@ -147,7 +148,8 @@ def left_out(result: PartResult) -> str:
     if not out.groups:
         return ""
     return (
-        f"Left out: {out.groups:,} {result.name}(s) with {out.patches:,} patches, because each has "
+        f"Left out by {result.name}: {counted(out.groups, 'group')} with "
+        f"{counted(out.patches, 'patch')}, because each has "
         f"fewer than {LEAST} patches of a class ({out.of_one_class:,} with only one class)."
     )
 
@@ -176,7 +178,8 @@ def copies(result: WithoutCopies) -> str:
         return "There are no near-duplicates among these patches."
     aucs = ", ".join(f"{name} {auc:.4f}" for name, auc in result.aucs.items())
     return (
-        f"AUC without {result.left_out:,} near-duplicates ({result.patches:,} patches remain): {aucs}."
+        f"AUC without {counted(result.left_out, 'near-duplicate')} "
+        f"({counted(result.patches, 'patch')} {form(result.patches, 'remains', 'remain')}): {aucs}."
     )
 
 
@@ -196,7 +199,8 @@ def published() -> Table:
 def notes(result: Comparison) -> list[str]:
     """Notes that a reader needs to interpret the numbers."""
     sentences = [
-        f"{result.patches:,} patches, {result.positive:,} positive. Resampled: {result.protocol}."
+        f"{counted(result.patches, 'patch')}, {result.positive:,} positive. Resampled: "
+        f"{result.protocol}."
     ]
     sentences += slower(result)
     constant = [model.name for model in result.models if model.resampled.low == model.resampled.high]
@@ -218,7 +222,8 @@ def notes(result: Comparison) -> list[str]:
     if len(result.models) > 1:
         agreed = result.agreement
         sentences.append(
-            f"At their thresholds, all models classify {agreed.all_right:,} patches correctly and "
+            f"At their thresholds, all models classify {counted(agreed.all_right, 'patch')} "
+            "correctly and "
             f"{agreed.all_wrong:,} incorrectly."
         )
     return sentences

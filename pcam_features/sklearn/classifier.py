@@ -36,6 +36,7 @@ from ..learn.fit import learn, searched_settings
 from ..learn.settings import ROUNDS, Compute, Settings
 from ..learn.steps import Work
 from ..store.values import of_arrays
+from ..words import counted
 from .tables import appearance_in, are_images, arrays_of, families_of
 from .transformers import check_sizes
 
@@ -189,7 +190,7 @@ class PatchClassifier(LogOddsClassifier):
         self.classes_, labels = encode_labels(y)
         rows = len(next(iter(arrays.values())))
         if len(labels) != rows:
-            raise InputError(f"there are {len(labels):,} labels for {rows:,} images.")
+            raise InputError(f"there are {counted(len(labels), 'label')} for {counted(rows, 'image')}.")
         self.families_ = families
         looks = appearance_in(arrays, families)
         self.folds_ = self._deal(patch_ids(X, len(labels)), labels, groups, looks)
@@ -313,7 +314,7 @@ class PatchClassifier(LogOddsClassifier):
         lacking = set(columns) - set(measured)
         if lacking or values.ndim != 2 or values.shape[1] != len(measured):
             raise InputError(
-                f"the model needs {len(columns):,} columns, of the families "
+                f"the model needs {counted(len(columns), 'column')}, of the families "
                 f"{', '.join(self.families_)}; give these, or images."
             )
         return arrays_of(values, measured, self.families_)

@@ -10,6 +10,7 @@ from pathlib import Path
 from ..constants import Fitting, Kind
 from ..errors import InputError
 from ..storage.parquet import LONGEST
+from ..words import counted
 from . import hdf5, hf_parquet, image_folder, kaggle, manifest, synthetic, wilds
 from .fitting import check_mpp, how_named
 from .hdf5 import Unpacking
@@ -233,7 +234,7 @@ def with_known_slides(source: Source, path: str, slides: str | None) -> tuple[So
     fitted = f"; {source.fit.sentence()}" if source.fit else ""
     notes = "".join(f"; {note}" for note in source.notes)
     return source, (
-        f"{what}{notes}; slides: known for {known:,} of {total:,} patches{origin}{fitted}"
+        f"{what}{notes}; slides: known for {known:,} of {counted(total, 'patch')}{origin}{fitted}"
         f"{not_read(source)}"
     )
 

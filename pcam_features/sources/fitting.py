@@ -31,6 +31,7 @@ import numpy as np
 from ..constants import Fitting
 from ..errors import InputError
 from ..geometry import PATCH_SIZE
+from ..words import counted
 
 PCAM_MPP = 0.972  # micrometers per pixel: level 2 of CAMELYON16's slides
 LARGEST_SIDE = 2048  # pixels
@@ -170,9 +171,8 @@ class Fit:
             width, height = self.scaled
             start += f"scaled from {self.mpp} to {PCAM_MPP} µm per pixel ({width}×{height}) and "
         if self.how == Fitting.tile:
-            return (
-                f"{start}cut into {self.tile_count} tiles of {side}; features are the mean over tiles"
-            )
+            tiles = counted(self.tile_count, "tile")
+            return f"{start}cut into {tiles} of {side}; features are the mean over tiles"
         if self.how == Fitting.resize and self.mpp is None:
             return f"{start}resized to {side}"
         return f"{start}cropped to the center {side}"

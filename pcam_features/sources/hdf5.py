@@ -26,6 +26,7 @@ from ..constants import Kind
 from ..errors import InputError
 from ..storage.files import whole_file
 from ..storage.tables import check_ids, read_table
+from ..words import counted
 from . import hdf5_layout
 from .blocks import Blocks
 from .fitting import LARGEST_SIDE, Size
@@ -220,7 +221,8 @@ def read_labels(path: Path, rows: int) -> np.ndarray:
     values = np.array(ask(path, LABELS, values=True)["values"], np.int64)
     if len(values) != rows:
         raise InputError(
-            f"{path} has {len(values):,} labels for {rows:,} patches; download both files again."
+            f"{path} has {counted(len(values), 'label')} for {counted(rows, 'patch')}; download "
+            "both files again."
         )
     if not np.isin(values, (0, 1)).all():
         raise InputError(f"{path} has labels that are not 0 or 1; correct them.")
@@ -243,7 +245,8 @@ def read_meta(path: Path | None, split: str, rows: int) -> tuple[list[str], list
     table = read_table(path, (), "meta table")
     if len(table) != rows:
         raise InputError(
-            f"{path} has {len(table):,} rows for {rows:,} patches; download both files again."
+            f"{path} has {counted(len(table), 'row')} for {counted(rows, 'patch')}; download both "
+            "files again."
         )
     ids = table["id"].tolist() if "id" in table else numbered(split, rows)
     check_ids(ids, str(path))

@@ -21,6 +21,7 @@ from ..constants import LARGEST_ROWS, Kind
 from ..errors import InputError
 from ..storage import parquet
 from ..storage.tables import check_ids
+from ..words import counted
 from .blocks import Blocks
 from .fitting import Size
 from .images import patch_of, patches
@@ -101,7 +102,8 @@ def columns_of(path: Path) -> tuple[dict[str, list[Any]], list[int]]:
             rows = [file.metadata.row_group(k).num_rows for k in range(file.metadata.num_row_groups)]
             if sum(rows) > LARGEST_ROWS or min(rows, default=0) < 0:
                 raise InputError(
-                    f"{path} declares {sum(rows):,} rows, too many for a data set; check the file."
+                    f"{path} declares {counted(sum(rows), 'row')}, too many for a data set; check "
+                    "the file."
                 )
             if IMAGE not in schema.names or any(schema.names.count(n) > 1 for n in schema.names):
                 raise InputError(
@@ -112,7 +114,8 @@ def columns_of(path: Path) -> tuple[dict[str, list[Any]], list[int]]:
             table = parquet.read(file, wanted)
             if wanted and len(table) != sum(rows):
                 raise InputError(
-                    f"{path} has {len(table):,} rows and declares {sum(rows):,}; download it again."
+                    f"{path} has {counted(len(table), 'row')} and declares {sum(rows):,}; download "
+                    "it again."
                 )
             columns = {name: table[name].to_pylist() for name in wanted}
             if is_inverted(schema) and LABEL in columns:

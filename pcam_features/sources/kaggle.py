@@ -17,6 +17,7 @@ import pandas as pd
 from ..constants import Kind
 from ..errors import InputError
 from ..storage.tables import parse_table, read_table
+from ..words import counted
 from . import tree
 from .archive import Archive
 from .fitting import Size
@@ -188,13 +189,14 @@ def _train(files: Files, path: Path, reading: Reading) -> Part:
     missing = problem(
         "missing file",
         without_file,
-        f"{path / LABELS} lists {len(without_file)} id(s) with no file in {path / TRAIN}, "
+        f"{path / LABELS} lists {counted(len(without_file), 'id')} with no file in {path / TRAIN}, "
         f"the first {without_file[0] if without_file else ''}; add the files or remove the rows.",
     )
     unlabeled = problem(
         "no label",
         without_label,
-        f"{path / TRAIN} has {len(without_label)} file(s) with no label in {LABELS}, the first "
+        f"{path / TRAIN} has {counted(len(without_label), 'file')} with no label in {LABELS}, the "
+        "first "
         f"{without_label[0] if without_label else ''}; add the labels or remove the files.",
     )
     ids = [i for i in labels if i in images and labels[i] is not None]

@@ -14,6 +14,7 @@ import pandas as pd
 from ..constants import Kind
 from ..errors import InputError
 from ..storage.tables import read_table
+from ..words import counted, form
 from . import kaggle
 from .images import by_id, content_of, originals, patches
 from .slides import UNKNOWN, column_of
@@ -53,7 +54,8 @@ def split_of(name: str, rows: pd.DataFrame, where: str) -> tuple[Split, list[Pro
     gone = [i for i in files if i not in there]
     first = files[gone[0]] if gone else ""
     says = (
-        f"{where} lists {len(gone)} file(s) that are not there, the first {first}; add the files or "
+        f"{where} lists {counted(len(gone), 'file')} that {form(len(gone), 'is', 'are')} not "
+        f"there, the first {first}; add the files or "
         "remove the rows."
     )
     rows_by_id = rows.drop_duplicates(ID).set_index(ID)

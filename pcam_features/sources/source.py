@@ -14,6 +14,7 @@ import numpy as np
 from ..constants import Fitting
 from ..errors import InputError
 from ..geometry import PATCH_SIZE
+from ..words import counted
 from . import view
 from .fitting import Fit, Size, SizeError
 
@@ -100,7 +101,7 @@ class Split:
         return len(self.ids)
 
     def __repr__(self) -> str:
-        return f"Split({self.name!r}, {len(self):,} patches)"
+        return f"Split({self.name!r}, {counted(len(self), 'patch')})"
 
     def _repr_html_(self) -> str:
         return view.table_html(f"split {self.name}", [self])
@@ -210,7 +211,7 @@ class Source:
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name} {len(split):,}" for name, split in self.splits.items())
-        return f"Source({self.path!r}, kind {self.kind}, {len(self):,} patches: {sizes})"
+        return f"Source({self.path!r}, kind {self.kind}, {counted(len(self), 'patch')}: {sizes})"
 
     def _repr_html_(self) -> str:
         """A table of the splits and a few patches, for a notebook."""

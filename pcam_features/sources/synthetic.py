@@ -22,6 +22,7 @@ import numpy as np
 from ..constants import Kind
 from ..errors import InputError
 from ..geometry import CENTER, PATCH_SIZE
+from ..words import counted
 from .source import Source, Split
 
 PROTOCOL = "Rendered by pcam, not tissue. Slides are independent; no slide is in two splits."
@@ -341,6 +342,7 @@ def test_share(patches: int, slides: int) -> tuple[int, int]:
 def check_size(patches: int, slides: int) -> None:
     if not 1 <= patches <= LARGEST or not 1 <= slides <= patches:
         raise InputError(
-            f"{patches} patches from {slides} slides cannot be made; choose 1 to {LARGEST:,} patches, "
+            f"{counted(patches, 'patch')} from {counted(slides, 'slide')} cannot be made; choose 1 "
+            f"to {LARGEST:,} patches, "
             "and at most as many slides as patches."
         )

@@ -15,6 +15,7 @@ from PIL import Image
 
 from ..errors import InputError
 from ..geometry import CENTER, PATCH_SIZE
+from ..words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,7 +115,8 @@ class Sample:
         return len(self.ids)
 
     def __repr__(self) -> str:
-        return f"Sample of {len(self)} patches: {', '.join(self.ids[:3])}{' …' * (len(self) > 3)}"
+        more = " …" if len(self) > 3 else ""
+        return f"Sample of {counted(len(self), 'patch')}: {', '.join(self.ids[:3])}{more}"
 
     def _repr_html_(self) -> str:
         """Each patch with its label and id; a square marks the center, which decides the label."""
@@ -133,7 +135,7 @@ def sample(parts: Sequence[Viewable], count: int, seed: int) -> Sample:
     Raises InputError for fewer than one patch, and for patches that cannot be read.
     """
     if count < 1:
-        raise InputError(f"a sample of {count} patches is not possible; give at least 1.")
+        raise InputError(f"a sample of {counted(count, 'patch')} is not possible; give at least 1.")
     images = PatchImages(parts)
     chosen = np.random.default_rng(seed).choice(len(images), min(count, len(images)), replace=False)
     rows = np.sort(chosen)

@@ -14,6 +14,7 @@ from ..sources.fitting import Fit
 from ..sources.source import Source, Split
 from ..storage.fields import Fields
 from ..storage.files import LOCK, TEMPORARY, clear_folder, is_marked, read_json, write_json
+from ..words import counted
 from .layout import MANIFEST, PART_ROWS
 from .names import COPIES, may_be_stored
 
@@ -426,7 +427,8 @@ def extended_split(path: Path, known: SplitRecord | None, source: Source, split:
     if known.rows != now.rows:
         raise InputError(
             f"feature store {path} was made from other patches than those of {source.path}: split "
-            f"{split.name!r} has {now.rows:,} patches instead of {known.rows:,}, so its ids changed; "
+            f"{split.name!r} has {counted(now.rows, 'patch')} instead of {known.rows:,}, so its "
+            "ids changed; "
             f"{ADVICE}"
         )
     changed = [

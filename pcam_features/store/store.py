@@ -104,7 +104,10 @@ class Store:
 
     def __repr__(self) -> str:
         """One line per split: its patches, and its families with their numbers of columns."""
-        lines = [f"{name}: {rows} patches; {families}" for name, rows, families in self._summary()]
+        lines = [
+            f"{name}: {rows} {'patch' if rows == '1' else 'patches'}; {families}"
+            for name, rows, families in self._summary()
+        ]
         return "\n".join([f"feature store {self.path}", *lines])
 
     def _repr_html_(self) -> str:

@@ -264,7 +264,7 @@ def test_mechanics_sample_with_other_ids(
     sample.to_csv(tmp_path / "sample.csv", index=False)
     out = tmp_path / "s.csv"
     command = ("submit", model_folder, store_folder, out, "--sample", tmp_path / "sample.csv")
-    refused(pcam(*command), "1 id(s) that the features lack", "0" * 40)
+    refused(pcam(*command), "1 id that the features lack", "0" * 40)
     assert not out.exists()
 
 

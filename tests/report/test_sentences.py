@@ -32,10 +32,7 @@ def with_auc(manifest: ModelManifest, *auc: float) -> ModelManifest:
 @pytest.mark.parametrize(
     ("auc", "said"),
     [
-        (
-            (0.52, 0.44, 0.6),
-            "warning: the combined model's out-of-fold AUC, 0.5200 [0.4400, 0.6000], is not above",
-        ),
+        ((0.52, 0.44, 0.6), "out-of-fold AUC, 0.5200 [0.4400, 0.6000], is not above 0.5"),
         ((0.5, 0.5, 0.5), "is not above 0.5, which is chance"),
         ((0.6, 0.5, 0.7), "is not above 0.5, which is chance"),
         ((0.4, 0.3, 0.5), "is not above 0.5, which is chance"),
@@ -47,11 +44,11 @@ def test_mechanics_a_model_that_is_not_above_chance_says_so(
     auc: tuple[float, float, float], said: str, model_folder: Path
 ) -> None:
     manifest = with_auc(read(model_folder).manifest, *auc)
-    (*sentences,) = not_above_chance(Estimate(*auc))
+    sentences = not_above_chance(Estimate(*auc))
     assert len(sentences) == bool(said)
     assert findings(manifest)[0].startswith("warning: ") == bool(said)
     assert all(said in sentence for sentence in sentences)
-    assert ("Warning" in card(manifest) or "warning: the combined" in card(manifest)) == bool(said)
+    assert ("warning: the combined" in card(manifest)) == bool(said)
     content = public(manifest)
     assert content["above_chance"] == (not said)
     assert content["findings"] == findings(manifest)
