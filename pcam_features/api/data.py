@@ -56,6 +56,9 @@ def open_source(
     classes: Names = None,
     exclude: Names = None,
     labeled_only: bool = False,
+    label_column: str | None = None,
+    id_column: str | None = None,
+    path_column: str | None = None,
     fit: str | None = None,
     mpp: float | None = None,
     strict: bool = True,
@@ -75,14 +78,16 @@ def open_source(
     kind
         The layout, if it is not to be detected.
     positive
-        For a folder of images: the class folder of tumor.
+        The class of tumor: a folder of images, or a label in a table.
     classes
-        For a folder of images: the classes to read, comma-separated or in a list. Default: all.
+        The classes to read, as `positive`, comma-separated or in a list. Default: all.
     exclude
-        For a folder of images: classes or folders to leave out, comma-separated or in a list.
+        Classes or folders to leave out, comma-separated or in a list.
     labeled_only
         Whether patches without a label, and labels without a patch, are left out; otherwise they are
         faults.
+    label_column, id_column, path_column
+        For a table: its columns, where their names do not say what they are.
     fit
         How patches of another size are brought to 96×96 pixels: "resize", "crop" or "tile".
     mpp
@@ -112,7 +117,9 @@ def open_source(
     """
     check_path("path", path, "the path of a source")
     check_scale(mpp)
-    check_text(positive=positive)
+    check_text(
+        positive=positive, label_column=label_column, id_column=id_column, path_column=path_column
+    )
     check_texts(classes=classes, exclude=exclude)
     check_progress(progress)
     check_log(log)
@@ -121,7 +128,13 @@ def open_source(
         slides=None if slides is None else str(slides),
         kind=None if kind is None else kind_named(kind),
         reading=reading_of(
-            positive=positive, classes=classes, exclude=exclude, labeled_only=labeled_only
+            positive=positive,
+            classes=classes,
+            exclude=exclude,
+            labeled_only=labeled_only,
+            label_column=label_column,
+            id_column=id_column,
+            path_column=path_column,
         ),
         fit=fit,
         mpp=mpp,

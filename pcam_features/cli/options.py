@@ -140,6 +140,29 @@ READING: dict[str, tuple[Any, Any]] = {
         ],
         False,
     ),
+    "label_column": (
+        Annotated[
+            str | None,
+            typer.Option(metavar="COLUMN", help="Column of labels in a table. Default: by its name."),
+        ],
+        None,
+    ),
+    "id_column": (
+        Annotated[
+            str | None,
+            typer.Option(metavar="COLUMN", help="Column of ids in a table. Default: by its name."),
+        ],
+        None,
+    ),
+    "path_column": (
+        Annotated[
+            str | None,
+            typer.Option(
+                metavar="COLUMN", help="Column of image files in a table. Default: by its name."
+            ),
+        ],
+        None,
+    ),
 }
 
 

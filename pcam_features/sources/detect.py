@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..storage.parquet import LONGEST
 from ..words import counted
 from . import hdf5, hf_parquet, image_folder, kaggle, manifest, synthetic, wilds
+from .columns import tables_in
 from .fitting import check_mpp, how_named
 from .hdf5 import Unpacking
 from .images import SUFFIXES
@@ -33,17 +34,24 @@ LAYOUTS = {
 KNOWN = (
     f"Kaggle's folder (train/*.tif, test/*.tif, {kaggle.LABELS}) or zip, PCam's HDF5 files "
     f"({hdf5.STEM}train_{hdf5.PIXELS}.h5 …), a folder of images (<split>/<class>/* or <class>/*), a "
-    f"CSV with a column {manifest.PATH}, Hugging Face's Parquet files (train-*.parquet), or WILDS' "
+    f"CSV with a column path, Hugging Face's Parquet files (train-*.parquet), or WILDS' "
     f"camelyon17 ({wilds.METADATA}, {wilds.PATCHES}/)"
 )
 # The layouts that take every option of `Reading`, and which options the others take.
-READ_AS_TOLD = {Kind.images: image_folder, Kind.kaggle: kaggle}
-TITLES = {Kind.images: "folders of images", Kind.kaggle: "Kaggle's layout"}
+READ_AS_TOLD = {Kind.images: image_folder, Kind.kaggle: kaggle, Kind.manifest: manifest}
+TITLES = {
+    Kind.images: "folders of images",
+    Kind.kaggle: "Kaggle's layout",
+    Kind.manifest: "tables of images",
+}
 OPTIONS = {
-    "positive": (Kind.images,),
-    "classes": (Kind.images,),
-    "exclude": (Kind.images,),
-    "labeled_only": (Kind.kaggle,),
+    "positive": (Kind.images, Kind.manifest),
+    "classes": (Kind.images, Kind.manifest),
+    "exclude": (Kind.images, Kind.manifest),
+    "labeled_only": (Kind.kaggle, Kind.manifest),
+    "label_column": (Kind.kaggle, Kind.manifest),
+    "id_column": (Kind.kaggle, Kind.manifest),
+    "path_column": (Kind.manifest,),
 }
 LOOKED_FOR, MOST_FOLDERS = 3, 100  # levels below a folder, and folders in each, that are looked at
 SPLIT_NAME = re.compile(r"\w[\w -]{0,63}")  # a split becomes a folder of the feature store
@@ -67,6 +75,38 @@ def check_path(path: str) -> Path:
 def kind_of(path: Path) -> Kind | None:
     """The layout that recognizes a path; None if none does."""
     return next((kind for kind, layout in LAYOUTS.items() if layout.recognize(path)), None)
+
+
+def table_of(folder: Path) -> Path | None:
+    """The table of labels beside the images of a folder; None if there is none or classes are folders.
+
+    Raises InputError if there are several.
+    """
+    if not folder.is_dir() or image_folder.has_known_classes(folder):
+        return None
+    tables = tables_in(folder, besides=(kaggle.SAMPLE, kaggle.LABELS))
+    if len(tables) > 1:
+        raise InputError(
+            f"{folder} has several tables of labels ({', '.join(table.name for table in tables[:5])}); "
+            f"give one of them, such as {tables[0]}."
+        )
+    return tables[0] if tables else None
+
+
+def located(path: str, kind: Kind | None) -> tuple[Kind, Path]:
+    """The layout of a source, and the file or folder to open.
+
+    Raises InputError if there is no source of this layout.
+    """
+    if kind is None:
+        kind = detect(path)
+        if kind == Kind.images and (table := table_of(Path(path))):
+            return Kind.manifest, table
+    elif kind in LAYOUTS and not LAYOUTS[kind].recognize(check_path(path)):
+        raise InputError(
+            f"{path} holds no patches of layout {kind}; leave out --kind to detect the layout."
+        )
+    return kind, Path(path) if kind == Kind.synthetic else check_path(path)
 
 
 def detect(path: str) -> Kind:
@@ -176,20 +216,16 @@ def open_source(
     'synthetic:40:4:0, read as synthetic; slides: known for 50 of 50 patches'
     """
     how = fitting_of(fit, mpp)
-    if kind in LAYOUTS and not LAYOUTS[kind].recognize(check_path(path)):
-        raise InputError(
-            f"{path} holds no patches of layout {kind}; leave out --kind to detect the layout."
-        )
-    kind = kind or detect(path)
+    kind, there = located(path, kind)
     check_options(reading, kind, path)
     if kind == Kind.synthetic:
         source = synthetic.open_source(path)
     elif kind in READ_AS_TOLD:
-        source = READ_AS_TOLD[kind].open_source(check_path(path), reading)
+        source = READ_AS_TOLD[kind].open_source(there, reading)
     elif kind == Kind.hdf5:
-        source = hdf5.open_source(check_path(path), unpacking, any_size=how is not None)
+        source = hdf5.open_source(there, unpacking, any_size=how is not None)
     else:
-        source = LAYOUTS[kind].open_source(check_path(path))
+        source = LAYOUTS[kind].open_source(there)
     check(source, strict)
     if how is not None:
         source = source.fitted(how, mpp)

@@ -23,7 +23,7 @@ from . import tree, vocabulary
 from .images import by_id, content_of, originals, patches
 from .reading import EVERYTHING, Reading
 from .source import Problem, Source, Split, train_first
-from .tree import Parts, Tree, printable
+from .tree import EXCLUDED, NOT_ASKED, Parts, Tree, printable
 from .vocabulary import TUMOR, UNLABELED, UNLABELED_NAMES, class_of, split_name
 
 PROTOCOL = (
@@ -38,8 +38,6 @@ SAYS_NOTHING = re.compile(
 )
 BESIDE_CLASSES = "image beside the folders of classes"
 BESIDE_SPLITS = "image outside of the splits"
-NOT_ASKED = "class not asked for"
-EXCLUDED = "excluded"
 SHOWN = 12  # names of classes in a message
 
 
@@ -60,6 +58,14 @@ def is_known_class(name: str) -> bool:
     """Whether a folder of this name is clearly a class."""
     known = class_of(name)
     return known is not None and not known.by_number
+
+
+def has_known_classes(path: Path) -> bool:
+    """Whether folders with images are clearly classes."""
+    found = tree.walk(path)
+    roles = Roles(found.folders, path, EVERYTHING, converted_splits(path))
+    names = {role.name for role in map(roles.role, found.folders) if role.name is not None}
+    return any(map(is_known_class, names)) or (bool(names) and all(map(class_of, names)))
 
 
 def converted_splits(path: Path) -> frozenset[str]:

@@ -5,7 +5,6 @@ train/<id>.tif   test/<id>.tif   train_labels.csv (id,label)   sample_submission
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -16,17 +15,19 @@ import pandas as pd
 
 from ..constants import Kind
 from ..errors import InputError
-from ..storage.tables import parse_table, read_table
+from ..storage.tables import check_ids, parse_table, read_table
 from ..words import counted
 from . import tree
 from .archive import Archive
+from .class_labels import meaning
+from .columns import IDS, PATHS, find, label_column, shown, tables_in
 from .fitting import Size
 from .images import LARGEST_FILE, by_id, patch_of, patches, read_patch
 from .reading import EVERYTHING, Reading
 from .source import Problem, Source, Split, digest, problem
-from .vocabulary import label_values
 
 LABELS = "train_labels.csv"
+PACKED = f"{LABELS}.gz"
 SAMPLE = "sample_submission.csv"
 TRAIN, TEST = "train", "test"
 LARGEST_ZIPPED = 1 << 26  # bytes of a table in a zip; Kaggle's table has nine million
@@ -66,10 +67,11 @@ class Folder:
         self.path = path
 
     def has(self, name: str) -> bool:
-        return (self.path / name).exists()
+        return (self.path / name).exists() or (name == LABELS and (self.path / PACKED).is_file())
 
     def table(self, name: str) -> pd.DataFrame:
-        return read_table(self.path / name, ("id", "label"), "label table")
+        there = (self.path / name).exists()
+        return read_table(self.path / (name if there else PACKED), (), "label table")
 
     def images(self, folder: str) -> Listing:
         found = tree.walk(self.path / folder)
@@ -104,7 +106,7 @@ class Zip:
 
     def table(self, name: str) -> pd.DataFrame:
         content = self.archive.read(str(self.root / name), LARGEST_ZIPPED)
-        return parse_table(io.BytesIO(content), ("id", "label"), f"label table {self.path}: {name}")
+        return parse_table(content, (), f"label table {self.path}: {name}")
 
     def images(self, folder: str) -> Listing:
         inside = self.root / folder
@@ -130,20 +132,38 @@ class Zip:
 def recognize(path: Path) -> bool:
     if path.is_file():
         return path.suffix.lower() == ".zip"
-    if (path / LABELS).is_file() or (path / SAMPLE).is_file() or (path / ZIP).is_file():
+    if any((path / name).is_file() for name in (LABELS, PACKED, SAMPLE, ZIP)):
         return True
+    if tables_in(path):
+        return False  # images with labels in another table
     folders = [path / TRAIN, path / TEST]
     return any(f.suffix == ".tif" for folder in folders if folder.is_dir() for f in folder.iterdir())
 
 
-def read_labels(files: Files, path: Path) -> tuple[dict[str, int | None], list[Problem]]:
+def read_labels(
+    files: Files, path: Path, reading: Reading
+) -> tuple[dict[str, int | None], list[Problem]]:
     """The labels by id, in the table's order, and problems.
 
-    A label that says neither 0 nor 1 becomes None and is a problem.
+    A label that says neither 0 nor 1 becomes None and is a problem. Rows without a label are left out.
     """
-    table = files.table(LABELS)
-    told = label_values(table["label"])
-    pairs = list(zip(table["id"], table["label"], strict=True))
+    table, where = files.table(LABELS), f"label table {path / LABELS}"
+    columns = list(table.columns)
+    ids = find(columns, (*IDS, *PATHS), reading.id_column, "--id-column")
+    told_by = label_column(columns, reading.label_column, where)
+    missing = [name for name, found in (("id", ids), ("label", told_by)) if found is None]
+    if ids is None or told_by is None:
+        raise InputError(
+            f"{where} has no column {' or '.join(missing)}; its columns are: {shown(columns)}; name it "
+            f"with --{missing[0]}-column."
+        )
+    check_ids(table[ids].tolist(), where)
+    told = meaning(table[told_by].unique().tolist())
+    pairs = [
+        (i, label)
+        for i, label in zip(table[ids], table[told_by], strict=True)
+        if told.get(label, 0) is not None
+    ]
     bad = [k for k, (_, label) in enumerate(pairs) if label not in told]
     problems: list[Problem] = []
     if bad:
@@ -179,7 +199,7 @@ def _train(files: Files, path: Path, reading: Reading) -> Part:
         raise InputError(
             f"{path} has a train folder but no {LABELS}; copy the competition's table there."
         )
-    told, bad = read_labels(files, path)
+    told, bad = read_labels(files, path, reading)
     listing = files.images(TRAIN)
     images = listing.files
     labels = without_suffix(told, images)

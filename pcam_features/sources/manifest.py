@@ -1,13 +1,17 @@
-"""A table of image files: a CSV with `path` and optionally `id`, `label`, `slide` and `split`.
+"""A table of image files: a CSV with paths and optionally ids, labels, slides and splits.
 
-Paths are relative to the table's folder and must stay in it. Without `id`, the id is the file's name
-without suffix. Without `split`, all patches are in `train`.
+Columns are found by their names, see `columns`. Paths are relative to the table's folder and must stay
+in it. If no file is where its path says, files are looked for below the folder by their names, as they
+are for a table of ids. Without ids, the id is the file's name without suffix, with its folders before
+it if names repeat. Without splits, they are what the folders say, or all patches are in `train`.
 """
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
@@ -15,21 +19,28 @@ from ..constants import Kind
 from ..errors import InputError
 from ..storage.tables import read_table
 from ..words import counted, form
-from . import kaggle
+from . import kaggle, tree
+from .class_labels import class_labels
+from .columns import IDS, PATHS, SPLITS, find, is_table, label_column, shown
 from .images import by_id, content_of, originals, patches
-from .slides import UNKNOWN, column_of
+from .reading import EVERYTHING, Reading
+from .slides import column_of
 from .slides import known as known_slides
 from .source import Problem, Source, Split, problem, source_of, whole_labels
+from .vocabulary import split_name
 
 NAME = "manifest.csv"  # the table's name in a folder that is given as the source
-PATH, ID, LABEL, SPLIT = "path", "id", "label", "split"
+ID, LABEL, SPLIT = "id", "label", "split"
+TRAIN = "train"
 PROTOCOL = (
     "Patches as listed in a table. Only the author of the table knows whether splits share slides."
 )
+UNLISTED = "image not in the table"
+WITHOUT_LABEL = "no label"
 
 
 def recognize(path: Path) -> bool:
-    return path.suffix.lower() == ".csv" if path.is_file() else (path / NAME).is_file()
+    return is_table(path) if path.is_file() else (path / NAME).is_file()
 
 
 def inside(folder: Path, path: str, where: str) -> Path:
@@ -67,43 +78,166 @@ def split_of(name: str, rows: pd.DataFrame, where: str) -> tuple[Split, list[Pro
     return split, twice + problem("missing file", gone, says)
 
 
-def read_labels(table: pd.DataFrame, where: str) -> list[int | None]:
-    if LABEL not in table:
-        return [None] * len(table)
-    # pandas writes 1.0 if some labels are missing.
-    told = {"0": 0, "1": 1, "0.0": 0, "1.0": 1} | dict.fromkeys(UNKNOWN)
-    for row, label in enumerate(table[LABEL]):
-        if label not in told:
-            raise InputError(
-                f"{where}, line {row + 2}: the label is {label[:100]!r}, not 0 or 1; correct it."
-            )
-    return [told[label] for label in table[LABEL]]
+@dataclass(frozen=True)
+class Files:
+    """The file of each row of a table, the images in no row, what else is not read, and notes."""
+
+    paths: Sequence[Path]
+    others: Sequence[Path] = ()
+    unread: Sequence[Problem] = ()
+    notes: Sequence[str] = ()
 
 
-def open_source(path: Path) -> Source:
+def locate(named: Sequence[str], folder: Path, where: str, *, by_path: bool) -> Files:
+    """Find the files that a table names by paths, or by ids.
+
+    Raises InputError for a path that leads out of the folder.
+    """
+    if by_path and any("\\" in name for name in named) and not any("/" in name for name in named):
+        named = [name.replace("\\", "/") for name in named]  # written on Windows
+    direct = [inside(folder, name, f"{where}, line {k + 2}") for k, name in enumerate(named)]
+    if by_path and any(os.path.isfile(path) for path in direct):
+        return Files(direct)
+    found = tree.walk(folder)
+    images = [path for paths in found.folders.values() for path in paths]
+    by_name = only_ones((path.name, path) for path in images)
+    by_stem = only_ones((path.stem, path) for path in images)
+    names = [PurePosixPath(name).name for name in named]
+    paths = [
+        by_name.get(name) or by_stem.get(name) or by_stem.get(PurePosixPath(name).stem) or there
+        for name, there in zip(names, direct, strict=True)
+    ]
+    if not any(path in set(images) for path in paths):
+        return Files(direct)
+    listed = set(paths)
+    others = [path for path in images if path not in listed]
+    return Files(paths, others, found.problems(), [f"files were found by their names below {folder}"])
+
+
+def only_ones(named: Iterable[tuple[str, Path]]) -> dict[str, Path]:
+    """The files by name, without names that several files have."""
+    found: dict[str, list[Path]] = {}
+    for name, path in named:
+        found.setdefault(name, []).append(path)
+    return {name: paths[0] for name, paths in found.items() if len(paths) == 1}
+
+
+def ids_of(paths: Sequence[Path], folder: Path) -> tuple[list[str], list[str]]:
+    """Ids for files: their names, with the folders' before them if names repeat; and a note if so."""
+    stems = [path.stem for path in paths]
+    if len(set(stems)) == len(set(paths)):
+        return stems, []
+    root = folder.absolute()
+    below = [path.relative_to(root) if path.is_relative_to(root) else path for path in paths]
+    ids = ["_".join(path.with_suffix("").parts) for path in below]
+    return ids, ["ids name their folder, because file names repeat"]
+
+
+def splits_of(paths: Sequence[Path], folder: Path) -> list[str | None]:
+    """The split of each file by the names of its folders; None where they name none."""
+    by_folder: dict[Path, str | None] = {}
+    for parent in {path.parent for path in paths}:
+        below = os.path.relpath(parent, folder.absolute()).split(os.sep)
+        by_folder[parent] = next(filter(None, map(split_name, below)), None)
+    return [by_folder[path.parent] for path in paths]
+
+
+def with_splits(rows: pd.DataFrame, files: Files, folder: Path) -> tuple[pd.DataFrame, list[str]]:
+    """The rows with splits by their folders, and notes.
+
+    Images in no row are added, without labels, if their folder is a split of which no row is.
+    """
+    own = splits_of(files.paths, folder)
+    others = dict(zip(files.others, splits_of(files.others, folder), strict=True))
+    more = {path: split for path, split in others.items() if split and split not in own}
+    notes = [f"not in the table and without labels: {', '.join(sorted(set(more.values())))}"]
+    names = {split or TRAIN for split in own}
+    if len(names) == 1 and not more:
+        return rows.assign(**{SPLIT: TRAIN}), []
+    added = pd.DataFrame(
+        {
+            ID: [path.stem for path in more],
+            "file": list(more),
+            LABEL: pd.Series([None] * len(more), dtype="object"),
+            "slide": "",
+        }
+    )
+    whole = pd.concat(
+        [
+            rows.assign(**{SPLIT: [split or TRAIN for split in own]}),
+            added.assign(**{SPLIT: list(more.values())}),
+        ],
+        ignore_index=True,
+    )
+    said = [f"splits are folders: {', '.join(sorted(names))}"] if len(names) > 1 else []
+    return whole, said + notes * bool(more)
+
+
+def open_source(path: Path, reading: Reading = EVERYTHING) -> Source:
     """Open a table of image files.
 
-    Raises InputError for a damaged table, for a path that leads out of its folder, and for labels other
-    than 0 and 1. Labels may be absent in a whole split.
+    Raises InputError for a damaged table, for a path that leads out of its folder, and for labels that
+    are not understood. Labels may be absent in a whole split.
     """
     path = path if path.is_file() else path / NAME
     if path.name in (kaggle.LABELS, kaggle.SAMPLE):
         raise InputError(f"{path} is Kaggle's label table; give its folder: {path.parent}.")
-    table = read_table(path, (PATH,), "manifest")
-    where = f"manifest {path}"
-    files = [inside(path.parent, file, f"{where}, line {k + 2}") for k, file in enumerate(table[PATH])]
-    slide = column_of(table.columns)
-    labels = pd.array(read_labels(table, where), dtype="object")
+    table = read_table(path, (), "manifest")
+    where, columns = f"manifest {path}", list(table.columns)
+    by_path = find(columns, PATHS, reading.path_column, "--path-column")
+    by_id_column = find(columns, IDS, reading.id_column, "--id-column")
+    named = by_path or by_id_column
+    if named is None:
+        raise InputError(
+            f"{where} has no column {PATHS[0]} of image files; its columns are: {shown(columns)}; name "
+            "one with --path-column or --id-column."
+        )
+    files = locate(table[named].tolist(), path.parent, where, by_path=by_path is not None)
+    told = label_column(columns, reading.label_column, where)
+    without = f"no label column among: {shown(columns)} (--label-column names one)"
+    labels = class_labels(table[told].tolist() if told else [""] * len(table), reading, where)
+    notes = [*files.notes, *(labels.notes if told else [without])]
+    if by_id_column is not None and (by_path is not None or reading.id_column):
+        ids = table[by_id_column].tolist()
+    else:
+        ids, more = ids_of(files.paths, path.parent)
+        notes += more
+    split = find(columns, SPLITS, None, "split")
+    slide = column_of(columns)
     rows = pd.DataFrame(
         {
-            ID: table[ID] if ID in table else [file.stem for file in files],
-            "file": files,
-            LABEL: pd.Series(list(labels), dtype="object"),
+            ID: ids,
+            "file": files.paths,
+            LABEL: pd.Series(list(labels.labels), dtype="object"),
             "slide": table[slide] if slide else "",
-            SPLIT: table[SPLIT].replace("", "train") if SPLIT in table else "train",
         }
     )
+    rows, unread = rows_read(rows, labels.left_out, reading, where)
+    if split:
+        rows = rows.assign(**{SPLIT: table[split].replace("", TRAIN)})
+    else:
+        rows, more = with_splits(rows, replace(files, paths=rows["file"].tolist()), path.parent)
+        notes += more
+    read = set(rows["file"]) | set(files.paths)
+    if others := [os.path.relpath(file, path.parent) for file in files.others if file not in read]:
+        advice = "add rows for them, or move them away"
+        unread.append(tree.left_out(UNLISTED, others, where, advice))
     made = {
         str(name): split_of(str(name), part, where) for name, part in rows.groupby(SPLIT, sort=False)
     }
-    return source_of(Kind.manifest, path, PROTOCOL, made)
+    source = source_of(Kind.manifest, path, PROTOCOL, made)
+    return replace(source, unread=[*unread, *files.unread], notes=notes)
+
+
+def rows_read(
+    rows: pd.DataFrame, left_out: Sequence[str | None], reading: Reading, where: str
+) -> tuple[pd.DataFrame, list[Problem]]:
+    """The rows that are read, and records of the others, which the user left out."""
+    reasons = pd.Series(list(left_out), index=rows.index, dtype="object")
+    if reading.labeled_only:
+        reasons = reasons.where(reasons.notna() | rows[LABEL].notna(), WITHOUT_LABEL)
+    unread = [
+        tree.left_out(reason, rows.loc[reasons == reason, ID].tolist(), where, "as you asked")
+        for reason in reasons.dropna().unique()
+    ]
+    return rows[reasons.isna()], unread

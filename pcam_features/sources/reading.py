@@ -23,12 +23,17 @@ class Reading:
     labeled_only
         Whether patches without a label, and labels without a patch, are left out; otherwise they are
         faults of the source.
+    label_column, id_column, path_column
+        Columns of a table, where their names do not say what they are.
     """
 
     positive: str | None = None
     classes: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     labeled_only: bool = False
+    label_column: str | None = None
+    id_column: str | None = None
+    path_column: str | None = None
 
     def given(self) -> dict[str, Any]:
         """The options that are not at their default."""

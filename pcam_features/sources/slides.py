@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import InputError
-from ..storage.tables import read_table
+from ..storage.tables import plain, read_table
+from .columns import SLIDES
 
 COLUMNS = ("slide", "wsi")
 UNKNOWN = ("", "NA", "nan", "NaN", "None", "null")  # cells without a value
@@ -15,8 +16,8 @@ BESIDE = "slides.csv"  # used by default if it is in the source's folder
 
 def column_of(names: Iterable[str]) -> str | None:
     """The column that names slides; None if there is none."""
-    there = set(names)
-    return next((name for name in COLUMNS if name in there), None)
+    there = {plain(name): name for name in names}
+    return next((there[name] for name in SLIDES if name in there), None)
 
 
 def known(slides: Iterable[str]) -> list[str | None]:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -326,6 +326,10 @@ class Source:
 
         Raises InputError if no id of the table is in the source.
         """
+        ids = set(self.ids)
+        if not ids & slides.keys():  # the table may name files instead, such as ID.tif
+            stems = {PurePath(i).stem: slide for i, slide in slides.items()}
+            slides = stems if len(stems) == len(slides) else slides
         told = replace(self, splits={n: named(s, slides) for n, s in self.splits.items()})
         if not any(slide for split in told.splits.values() for slide in split.slides):
             raise InputError(
@@ -387,7 +391,7 @@ def whole_labels(labels: Sequence[int | None], where: str) -> np.ndarray | None:
     if any(label is None for label in labels):
         raise InputError(
             f"{where}: some patches have a label and some have none; move patches without a label to a "
-            "split of their own."
+            "split of their own, or leave them out with --labeled-only."
         )
     return np.array(labels, np.int8)
 

@@ -63,12 +63,16 @@ FORBIDDEN = "folder without permission"
 OTHER = "file of another format"
 TOO_DEEP = "folder too deep"
 SPECIAL = "not a plain file"
+EXCLUDED = "excluded"
+NOT_ASKED = "class not asked for"
 ADVICE = {
     BROKEN: "restore what the links lead to, or remove them",
     LOOP: "its images are read once, where they lie",
     FORBIDDEN: "correct its permissions",
     OTHER: f"images are read as {', '.join(SUFFIXES)}; convert or remove the others",
     TOO_DEEP: f"folders are searched {DEEPEST} levels deep; give a folder further down",
+    EXCLUDED: "as you asked",
+    NOT_ASKED: "as you asked",
     SPECIAL: "pipes and devices are not read; remove them",
 }
 DAMAGED = (BROKEN, FORBIDDEN)  # where patches are lost that were meant to be there
@@ -166,7 +170,8 @@ def reason_not_read(entry: os.DirEntry[str]) -> str | None:
 def is_foreign(name: str) -> bool:
     """Whether a file of this name may hold patches in a format that is not read."""
     stem, suffix = os.path.splitext(name.lower())
-    return not (is_image(name) or suffix in BESIDE or (not suffix and stem in TEXTS))
+    packed = suffix == ".gz" and os.path.splitext(stem)[1] in BESIDE
+    return not (is_image(name) or suffix in BESIDE or packed or (not suffix and stem in TEXTS))
 
 
 def has_images(root: Path) -> bool:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import codecs
+import gzip
+import io
+import re
 import warnings
+import zlib
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from ..errors import InputError
 
@@ -14,37 +20,77 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LONGEST_HEADER, MOST_COLUMNS = 1 << 16, 4000  # bytes and columns of a CSV's first line
+SEPARATORS = (",", ";", "\t")
+GZIP = b"\x1f\x8b"
 LARGEST_TABLE = 1 << 28  # bytes of a CSV that is read into memory
 
 
 def read_table(path: Path, columns: Sequence[str], what: str) -> pd.DataFrame:
-    """Read a CSV as strings, with unique and nonempty `id`. `what` names the file in error messages.
+    """Read a table as strings, with unique and nonempty `id`. `what` names the file in error messages.
+
+    The file is a CSV whose cells are separated by commas, semicolons or tabs, in UTF-8 or UTF-16, and
+    may be compressed by gzip. A column of `columns` may be written in other case, or with spaces.
 
     Raises InputError if the file is missing or invalid.
     """
     if not path.is_file():
         raise InputError(f"{what} {path} does not exist; check the path.")
-    if path.stat().st_size > LARGEST_TABLE:
+    return parse_table(content_of(path, f"{what} {path}"), columns, f"{what} {path}")
+
+
+def content_of(path: Path, name: str) -> bytes:
+    """The bytes of a table's file, unpacked. Raises InputError if it is damaged or too large."""
+    try:
+        with path.open("rb") as file:
+            packed = file.read(len(GZIP)) == GZIP
+            file.seek(0)
+            with gzip.open(file) if packed else nullcontext(file) as opened:
+                content: bytes = opened.read(LARGEST_TABLE + 1)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(f"{name} cannot be unpacked: {error}; replace the file.") from None
+    if len(content) > LARGEST_TABLE:
         raise InputError(
-            f"{what} {path} is larger than {LARGEST_TABLE >> 20} MiB, too large for a table of patches."
+            f"{name} is larger than {LARGEST_TABLE >> 20} MiB, too large for a table of patches."
         )
-    return parse_table(path, columns, f"{what} {path}")
+    return content
 
 
-def parse_table(file: Path | IO[bytes], columns: Sequence[str], name: str) -> pd.DataFrame:
-    """Like `read_table`, for an existing file of acceptable size, which errors call `name`."""
+def text_of(content: bytes, name: str) -> str:
+    """The text of a table. Raises InputError unless it is UTF-8, or UTF-16 with a mark of its order."""
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return content.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise InputError(
+            f"{name} is not UTF-8 text (line {line}), perhaps Latin-1; save it as CSV in UTF-8."
+        ) from None
+
+
+def parse_table(content: bytes, columns: Sequence[str], name: str) -> pd.DataFrame:
+    """Like `read_table`, for the bytes of a table, which errors call `name`."""
     import pandas as pd
 
-    check_header(file, name)
+    text = text_of(content, name)
+    first = text.lstrip("\r\n").partition("\n")[0].rstrip("\r")
+    check_header(first, name)
+    separator = separator_of(first)
+    headers = first.split(separator)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # a row with too many cells
             table = pd.read_csv(
-                file, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig"
+                io.StringIO(text),
+                dtype=str,
+                keep_default_na=False,
+                index_col=False,
+                sep=separator,
+                skipinitialspace=any(header.startswith(" ") for header in headers[1:]),
             )
     except (ValueError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{name} cannot be read as CSV: {reason}.") from None
+    table = table.rename(columns=spelled(list(table.columns), columns))
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise InputError(
@@ -55,19 +101,63 @@ def parse_table(file: Path | IO[bytes], columns: Sequence[str], name: str) -> pd
     return table
 
 
-def check_header(file: Path | IO[bytes], name: str) -> None:
-    """Raise InputError for a CSV with an excessive first line, because every column takes time."""
-    if isinstance(file, Path):
-        with file.open("rb") as opened:
-            start = opened.read(LONGEST_HEADER + 1)
-    else:
-        start = file.read(LONGEST_HEADER + 1)
-        file.seek(0)
-    first = start.partition(b"\n")[0]
-    if len(first) > LONGEST_HEADER or first.count(b",") > MOST_COLUMNS:
+def separator_of(header: str) -> str:
+    """What separates the cells of a table, by its first line: a comma, a semicolon or a tab.
+
+    Examples
+    --------
+    >>> separator_of("id,label"), separator_of("id;label"), separator_of("id")
+    (',', ';', ',')
+    """
+    return max(SEPARATORS, key=header.count)
+
+
+def plain(header: str) -> str:
+    """A column's name in lower case, without spaces around it, and with `_` in place of ` ` and `-`.
+
+    Examples
+    --------
+    >>> plain(" Slide ID")
+    'slide_id'
+    """
+    return re.sub(r"[\s-]+", "_", header.strip().lower())
+
+
+def spelled(there: Sequence[str], wanted: Sequence[str]) -> dict[str, str]:
+    """The names to give to columns that are wanted and spelled in another way, if only one is."""
+    renamed = {}
+    for name in wanted:
+        alike = [column for column in there if plain(column) == plain(name)]
+        if name not in there and len(alike) == 1:
+            renamed[alike[0]] = name
+    return renamed
+
+
+def check_header(first: str, name: str) -> None:
+    """Raise InputError for a table with an excessive first line, because every column takes time."""
+    if len(first) > LONGEST_HEADER or max(map(first.count, SEPARATORS)) > MOST_COLUMNS:
         raise InputError(
             f"the first line of {name} is too long, or has too many columns, for a table of patches."
         )
+
+
+def header_of(path: Path) -> list[str]:
+    """The names of a table's columns, from the start of its file; empty if it is no table."""
+    try:
+        with path.open("rb") as file:
+            packed = file.read(len(GZIP)) == GZIP
+            file.seek(0)
+            with gzip.open(file) if packed else nullcontext(file) as opened:
+                start = opened.read(LONGEST_HEADER + 1)
+        # A character may be cut at the end of what was read.
+        wide = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = start.decode("utf-16" if wide else "utf-8-sig", errors="ignore")
+    except (OSError, EOFError, ValueError, zlib.error):
+        return []
+    first = text.lstrip("\r\n").partition("\n")[0].rstrip("\r")
+    if len(first) >= LONGEST_HEADER // 2:
+        return []
+    return [column.strip().strip('"') for column in first.split(separator_of(first))]
 
 
 def check_ids(ids: list[str], where: str) -> None:

@@ -1,0 +1,104 @@
+"""Labels from the texts of a table: `0`, `1.0`, `True`, `tumor`, or a class that the user named."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..errors import InputError
+from .reading import Reading
+from .slides import UNKNOWN
+from .tree import EXCLUDED, NOT_ASKED, printable
+from .vocabulary import as_number, class_of, label_values
+
+WITHHELD = "-1"  # as Hugging Face marks labels that are not published
+SHOWN = 12  # classes in a message
+
+
+@dataclass(frozen=True)
+class ClassLabels:
+    """The labels of the rows of a table.
+
+    `labels` has 0, 1 or None for each row, `left_out` the reason why a row is not read or None, and
+    `notes` how the texts were understood.
+    """
+
+    labels: Sequence[int | None]
+    left_out: Sequence[str | None]
+    notes: Sequence[str]
+
+
+def meaning(texts: Sequence[str]) -> dict[str, int | None]:
+    """What distinct texts mean: 0, 1, or None without a label; those not understood are left out."""
+    told: dict[str, int | None] = {
+        text: None
+        for text in texts
+        if text.strip() in UNKNOWN or as_number(text) == float(WITHHELD) or is_nan(text)
+    }
+    others = [text for text in texts if text not in told]
+    numbered = {text: class_of(text) for text in others}
+    if all(known is not None and known.label is not None for known in numbered.values()):
+        return told | {text: known.label for text, known in numbered.items() if known}
+    return told | label_values(others)
+
+
+def is_nan(text: str) -> bool:
+    number = as_number(text)
+    return number is not None and math.isnan(number)
+
+
+def class_labels(texts: Sequence[str], reading: Reading, where: str) -> ClassLabels:
+    """The labels that the texts of a column stand for.
+
+    Parameters
+    ----------
+    texts
+        The cells.
+    reading
+        The class of tumor, and the classes to read.
+    where
+        The table, for messages.
+
+    Raises
+    ------
+    InputError
+        If it is not clear what a text stands for.
+    """
+    texts = [text.strip() for text in texts]
+    distinct = list(dict.fromkeys(texts))
+    left_out = {text: reason for text in distinct if (reason := reason_left_out(text, reading))}
+    read = [text for text in distinct if text not in left_out]
+    told = meaning(read)
+    classes = [text for text in read if text not in told or told[text] is not None]
+    listed = ", ".join(printable(text)[:40] for text in classes[:SHOWN])
+    if reading.positive is not None:
+        if reading.positive not in classes:
+            raise InputError(
+                f"--positive {reading.positive}: {where} has no such label; it has: {listed}."
+            )
+        told |= {text: int(text == reading.positive) for text in classes}
+    wrong = next((text for text in read if text not in told), None)
+    if wrong is not None:
+        raise InputError(
+            f"{where}, line {texts.index(wrong) + 2}: the label is {wrong[:100]!r}, not 0 or 1; "
+            f"correct it, or name the class of tumor with --positive CLASS ({listed})."
+        )
+    labels = [told.get(text) for text in texts]
+    return ClassLabels(labels, [left_out.get(text) for text in texts], notes_on(classes, told))
+
+
+def reason_left_out(text: str, reading: Reading) -> str | None:
+    """Why rows of a class are not read; None if they are."""
+    if text in reading.exclude:
+        return EXCLUDED
+    return NOT_ASKED if reading.classes and text not in reading.classes else None
+
+
+def notes_on(classes: Sequence[str], told: dict[str, int | None]) -> list[str]:
+    """Which classes are tumor, unless their names are plain numbers."""
+    if all(as_number(text) is not None and told[text] == as_number(text) for text in classes):
+        return []
+    tumor = ", ".join(printable(text) for text in classes if told[text] == 1) or "none"
+    negative = ", ".join(printable(text) for text in classes if told[text] == 0) or "none"
+    return [f"tumor: {tumor}; negative: {negative}"]

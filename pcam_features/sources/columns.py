@@ -1,0 +1,106 @@
+"""Which column of a table holds ids, paths, labels, slides and splits.
+
+A column is found by its name, from explicit lists, or by the option that names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import InputError
+from ..storage.tables import header_of, plain
+
+PATHS = (
+    *("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img"),
+    *("img_path", "image_file", "image_name", "img_name", "img_file", "patch", "patch_path"),
+)
+IDS = ("id", "image_id", "patch_id", "img_id", "tile_id", "uid", "name")
+LABELS = (
+    *("label", "labels", "target", "targets", "class", "class_label", "label_id", "y", "tumor"),
+    *("tumour", "is_tumor", "has_tumor", "cancer", "is_cancer", "has_cancer", "malignant", "gt"),
+    *("ground_truth", "class_name", "label_name", "metastasis"),
+)
+SLIDES = (
+    *("slide", "wsi", "slide_id", "slide_name", "wsi_id", "wsi_name", "patient", "patient_id"),
+    *("case", "case_id"),
+)
+SPLITS = ("split", "subset", "set", "partition")
+TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+SHOWN = 20  # columns in a message
+
+
+def is_table(path: Path) -> bool:
+    """Whether this is the name of a table."""
+    return path.name.lower().endswith(TABLES)
+
+
+def find(columns: Sequence[str], known: Sequence[str], given: str | None, option: str) -> str | None:
+    """The column of a kind; None if there is none.
+
+    Parameters
+    ----------
+    columns
+        The columns of the table.
+    known
+        The names of this kind, the clearest first.
+    given
+        The column that the user named; None to find one by its name.
+    option
+        The option that names it, for messages.
+
+    Raises
+    ------
+    InputError
+        If there is no column as given, or two of the same name.
+    """
+    if given is not None:
+        alike = [column for column in columns if column == given]
+        alike = alike or [column for column in columns if plain(column) == plain(given)]
+    else:
+        by_name = [[column for column in columns if plain(column) == name] for name in known]
+        alike = next((found for found in by_name if found), [])
+    if len(alike) == 1 or not (alike or given):
+        return alike[0] if alike else None
+    wrong = "two columns" if alike else "no column"
+    raise InputError(
+        f"{option} {given or alike[0]}: the table has {wrong} of that name; its columns are: "
+        f"{shown(columns)}."
+    )
+
+
+def shown(columns: Sequence[str]) -> str:
+    """The columns of a table, for a message."""
+    return ", ".join(columns[:SHOWN]) + (", …" if len(columns) > SHOWN else "")
+
+
+def label_column(columns: Sequence[str], given: str | None, where: str) -> str | None:
+    """The column of labels; None if there is none.
+
+    Raises InputError if several may be meant and none is called `label`.
+    """
+    found = find(columns, LABELS, given, "--label-column")
+    alike = [column for column in columns if plain(column) in LABELS]
+    if given is None and len(alike) > 1 and found is not None and plain(found) != LABELS[0]:
+        raise InputError(
+            f"{where} has several columns that may be labels ({', '.join(alike)}); name one with "
+            "--label-column COLUMN."
+        )
+    return found
+
+
+def tables_in(folder: Path, besides: Sequence[str] = ()) -> list[Path]:
+    """The tables in a folder that have labels and ids or paths, by name; not those called `besides`."""
+    found = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if (
+            not is_table(path)
+            or path.name.startswith(".")
+            or path.name in besides
+            or not path.is_file()
+        ):
+            continue
+        columns = {plain(column) for column in header_of(path)}
+        if columns & set(LABELS) and columns & {*PATHS, *IDS}:
+            found.append(path)
+    return found

@@ -1,0 +1,241 @@
+"""Tables of labels as people write them: columns, separators, encodings, labels, places of images."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from layouts import IDS, LABELS, ROWS, kaggle_folder, opened, refused
+from test_folders import labels_by_id, lay_out, read, unread
+
+from pcam_features.errors import InputError
+from pcam_features.sources.detect import open_source
+from pcam_features.sources.reading import Reading
+from pcam_features.sources.source import Source
+from pcam_features.storage import tables
+from pcam_features.storage.tables import read_table
+
+FILES = tuple(f"imgs/p{k}.png" for k in range(6))
+EXPECTED = {f"p{k}": k % 2 for k in range(6)}
+
+
+def table(root: Path, header: str, *, row: str = "{file},{label}", name: str = "t.csv") -> Path:
+    """Images and a table of them; a row has `file`, `label`, `stem` and `k`."""
+    lay_out(root, *FILES)
+    lines = [
+        row.format(file=file, label=k % 2, stem=Path(file).stem, k=k) for k, file in enumerate(FILES)
+    ]
+    (root / name).write_text("\n".join([header, *lines]) + "\n")
+    return root / name
+
+
+@pytest.mark.parametrize(
+    "label", ["Label", "target", " label", "class", "Ground Truth", "is_tumor", "y"]
+)
+@pytest.mark.parametrize("path", ["path", "Filename", "image_path"])
+def test_regression_labels_and_paths_have_many_names(path: str, label: str, tmp_path: Path) -> None:
+    assert labels_by_id(opened(table(tmp_path, f"{path},{label}"))) == EXPECTED
+
+
+def test_regression_a_table_without_labels_says_which_columns_it_has(tmp_path: Path) -> None:
+    source = opened(table(tmp_path, "path,grade"))
+    assert source.labels is None
+    assert any("no label column among: path, grade" in note for note in source.notes)
+    named = read(tmp_path / "t.csv", label_column="grade")
+    assert labels_by_id(named) == EXPECTED
+    with pytest.raises(InputError, match="no column of that name; its columns are: path, grade"):
+        read(tmp_path / "t.csv", label_column="grad")
+
+
+def test_mechanics_two_columns_that_may_be_labels_are_asked_for(tmp_path: Path) -> None:
+    path = table(tmp_path, "path,target,class", row="{file},{label},0")
+    assert "target, class" in refused(path, "several columns that may be labels")
+    assert labels_by_id(read(path, label_column="target")) == EXPECTED
+
+
+def test_mechanics_columns_are_named_by_options(tmp_path: Path) -> None:
+    path = table(tmp_path, "what,who,how", row="{file},own{k},{label}")
+    refused(path, "no column path of image files; its columns are: what, who, how")
+    source = read(path, path_column="what", id_column="who", label_column="how")
+    assert labels_by_id(source) == {f"own{k}": k % 2 for k in range(6)}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(("0", "1"), ("0.0", "1.0"), ("False", "True"), ("normal", "tumor"), ("Negative", "POSITIVE")),
+        *(("no", "yes"), ("class0", "class1"), ("non-tumor", "tumour"), (" 0", "1 ")),
+    ],
+)
+def test_regression_labels_may_be_words_in_every_layout(words: tuple[str, str], tmp_path: Path) -> None:
+    path = table(tmp_path / "m", "path,label")
+    rows = [f"{file},{words[k % 2]}" for k, file in enumerate(FILES)]
+    path.write_text("\n".join(["path,label", *rows]) + "\n")
+    assert labels_by_id(opened(path)) == EXPECTED
+    folder = kaggle_folder(tmp_path / "k")
+    rows = [f"{i},{words[k]}" for i, k in zip(IDS, LABELS, strict=True)]
+    (folder / "train_labels.csv").write_text("\n".join(["id,label", *rows]) + "\n")
+    assert labels_by_id(opened(folder)) == dict(zip(IDS, LABELS.tolist(), strict=True))
+
+
+def test_mechanics_a_class_that_is_not_understood_is_asked_for(tmp_path: Path) -> None:
+    path = table(tmp_path, "path,label")
+    words = ("normal", "tumor", "unsure")
+    rows = [f"{file},{words[k % 3]}" for k, file in enumerate(FILES)]
+    path.write_text("\n".join(["path,label", *rows]) + "\n")
+    assert "--positive" in refused(path, "line 4: the label is 'unsure', not 0 or 1")
+    assert labels_by_id(read(path, exclude=("unsure",))) == {"p0": 0, "p1": 1, "p3": 0, "p4": 1}
+    assert unread(read(path, classes=("normal", "tumor"))) == {"class not asked for": ["p2", "p5"]}
+    told = read(path, positive="tumor")
+    assert "tumor: tumor; negative: normal, unsure" in told.notes
+    assert labels_by_id(told)["p2"] == 0
+
+
+def test_mechanics_a_table_may_be_labeled_in_part(tmp_path: Path) -> None:
+    path = table(tmp_path, "path,label")
+    text = path.read_text().replace("p2.png,0", "p2.png,").replace("p3.png,1", "p3.png,-1")
+    path.write_text(text)
+    assert "--labeled-only" in refused(path, "some patches have a label and some have none")
+    source = read(path, labeled_only=True)
+    assert set(labels_by_id(source)) == {"p0", "p1", "p4", "p5"}
+    assert unread(source) == {"no label": ["p2", "p3"]}
+
+
+def packed(text: str) -> bytes:
+    return gzip.compress(text.encode())
+
+
+WRITTEN: dict[str, Callable[[str], bytes]] = {
+    "semicolons": lambda text: text.replace(",", ";").encode(),
+    "tabs": lambda text: text.replace(",", "\t").encode(),
+    "UTF-16": lambda text: text.encode("utf-16"),
+    "Excel": lambda text: ("\ufeff" + text.replace("\n", "\r\n") + "\r\n").encode(),
+    "spaces": lambda text: text.replace(",", ", ").encode(),
+    "gzip": packed,
+}
+
+
+@pytest.mark.parametrize("how", WRITTEN)
+def test_regression_tables_as_programs_write_them(how: str, tmp_path: Path) -> None:
+    path = table(tmp_path / "m", "path,label")
+    path.write_bytes(WRITTEN[how](path.read_text()))
+    assert labels_by_id(opened(path)) == EXPECTED
+    folder = kaggle_folder(tmp_path / "k")
+    labels = folder / "train_labels.csv"
+    labels.write_bytes(WRITTEN[how](labels.read_text()))
+    assert labels_by_id(opened(folder)) == dict(zip(IDS, LABELS.tolist(), strict=True))
+
+
+def test_regression_a_table_may_end_in_gz(tmp_path: Path) -> None:
+    folder = kaggle_folder(tmp_path / "k")
+    labels = folder / "train_labels.csv"
+    (folder / "train_labels.csv.gz").write_bytes(packed(labels.read_text()))
+    labels.unlink()
+    (folder / "sample_submission.csv").unlink()
+    source = opened(folder)
+    assert source.kind == "kaggle"
+    assert labels_by_id(source) == dict(zip(IDS, LABELS.tolist(), strict=True))
+    path = table(tmp_path / "m", "path,label", name="t.csv")
+    (path.parent / "t.csv.gz").write_bytes(packed(path.read_text()))
+    assert labels_by_id(opened(path.parent / "t.csv.gz")) == EXPECTED
+
+
+def test_mechanics_a_table_in_another_encoding_is_refused_by_its_line(tmp_path: Path) -> None:
+    path = table(tmp_path, "path,label")
+    path.write_bytes(path.read_bytes().replace(b"p2", b"\xe9t\xe9"))
+    assert "Latin-1" in refused(path, "not UTF-8 text .line 4.")
+
+
+def test_mechanics_a_packed_table_that_is_a_bomb_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tables, "LARGEST_TABLE", 1 << 20)
+    path = tmp_path / "t.csv.gz"
+    path.write_bytes(gzip.compress(bytes(2 << 20)))
+    with pytest.raises(InputError, match="larger than"):
+        read_table(path, (), "table")
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(InputError, match="cannot be unpacked"):
+        read_table(path, (), "table")
+
+
+def test_regression_ids_may_end_in_tif_and_have_an_index_beside_them(tmp_path: Path) -> None:
+    folder = kaggle_folder(tmp_path)
+    rows = [f"{k},{i}.tif,{label}" for k, (i, label) in enumerate(zip(IDS, LABELS, strict=True))]
+    (folder / "train_labels.csv").write_text("\n".join([",id,label", *rows]) + "\n")
+    (folder / "slides.csv").write_text("id,slide\n" + "\n".join(f"{i}.tif,s{i[-1]}" for i in IDS))
+    source = opened(folder)
+    assert source.splits["train"].ids == IDS
+    assert source.splits["train"].slides == [f"s{i[-1]}" for i in IDS]
+    assert any("file names" in note for note in source.notes)
+
+
+def test_regression_a_table_beside_images_is_found(tmp_path: Path) -> None:
+    table(tmp_path, "filename,label", row="{stem}.png,{label}", name="labels.csv")
+    source = opened(tmp_path)
+    assert source.kind == "manifest"
+    assert labels_by_id(source) == EXPECTED
+    (tmp_path / "labels.csv").write_text("id,target\n" + "\n".join(f"p{k},{k % 2}" for k in range(5)))
+    source = opened(tmp_path)
+    assert labels_by_id(source) == {f"p{k}": k % 2 for k in range(5)}
+    assert unread(source) == {"image not in the table": [str(Path("imgs/p5.png"))]}
+    (tmp_path / "more.csv").write_text("id,label\np0,1\n")
+    assert "labels.csv, more.csv" in refused(tmp_path, "several tables of labels")
+
+
+def test_mechanics_classes_that_are_folders_come_before_a_table(tmp_path: Path) -> None:
+    lay_out(tmp_path, "normal/n.png", "tumor/t.png")
+    (tmp_path / "labels.csv").write_text("id,label\nn,1\nt,0\n")
+    assert labels_by_id(opened(tmp_path)) == {"n": 0, "t": 1}
+
+
+def test_mechanics_a_split_that_a_table_does_not_list_is_unlabeled(tmp_path: Path) -> None:
+    lay_out(tmp_path, "train/a.png", "train/b.png", "test/c.png", "test/d.png")
+    (tmp_path / "labels.csv").write_text("id,label\na,1\nb,0\n")
+    source = opened(tmp_path)
+    assert labels_by_id(source) == {"a": 1, "b": 0}
+    assert source.splits["test"].ids == ["c", "d"]
+    assert source.splits["test"].labels is None
+
+
+def test_regression_paths_below_splits_stay_in_their_splits(tmp_path: Path) -> None:
+    lay_out(tmp_path, "train/a.png", "test/b.png")
+    (tmp_path / "t.csv").write_text("path,label\ntrain/a.png,1\ntest/b.png,0\n")
+    source = opened(tmp_path / "t.csv")
+    assert {name: split.ids for name, split in source.splits.items()} == {"train": ["a"], "test": ["b"]}
+
+
+def test_mechanics_equal_names_below_a_table_get_ids_of_their_own(tmp_path: Path) -> None:
+    lay_out(tmp_path, "x/1.png", "y/1.png")
+    (tmp_path / "t.csv").write_text("path,label\nx/1.png,1\ny/1.png,0\n")
+    assert labels_by_id(opened(tmp_path / "t.csv")) == {"x_1": 1, "y_1": 0}
+
+
+def test_mechanics_paths_of_windows_are_read(tmp_path: Path) -> None:
+    path = table(tmp_path, "path,label")
+    path.write_text(path.read_text().replace("/", "\\"))
+    assert labels_by_id(opened(path)) == EXPECTED
+
+
+def test_mechanics_kaggles_labels_in_part(tmp_path: Path) -> None:
+    folder = kaggle_folder(tmp_path)
+    (folder / "train" / f"{IDS[0]}.tif").unlink()
+    rows = (folder / "train_labels.csv").read_text().splitlines()
+    (folder / "train_labels.csv").write_text("\n".join(rows[:-1]) + "\n")
+    assert "--labeled-only" in refused(folder, "lists 1 id")
+    source: Source = open_source(str(folder), reading=Reading(labeled_only=True))[0]
+    assert len(source.splits["train"]) == ROWS - 2
+    assert unread(source) == {"missing file": [IDS[0]], "no label": [IDS[-1]]}
+
+
+def test_mechanics_the_command_line_names_columns(pcam: Callable[..., Any], tmp_path: Path) -> None:
+    path = table(tmp_path, "path,grade")
+    words = ("extract", path, tmp_path / "f", "--families", "color", "--dry-run")
+    assert "no label column" in pcam(*words).err
+    assert "no label column" not in pcam(*words, "--label-column", "grade").err
+    refused = pcam(*words, "--label-column", "grad")
+    assert refused.code == 2
+    assert "path, grade" in refused.err
