@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import InputError
 from .reading import Reading
 from .slides import UNKNOWN
-from .tree import EXCLUDED, NOT_ASKED, printable
+from .source import Problem, Split, whole_labels
+from .tree import EXCLUDED, NOT_ASKED, left_out, printable
 from .vocabulary import as_number, class_of, label_values
 
 WITHHELD = "-1"  # as Hugging Face marks labels that are not published
+WITHOUT_LABEL = "no label"
 SHOWN = 12  # classes in a message
 
 
@@ -48,7 +50,9 @@ def is_nan(text: str) -> bool:
     return number is not None and math.isnan(number)
 
 
-def class_labels(texts: Sequence[str], reading: Reading, where: str) -> ClassLabels:
+def class_labels(
+    texts: Sequence[str], reading: Reading, where: str, *, row_name: str = "line", first: int = 2
+) -> ClassLabels:
     """The labels that the texts of a column stand for.
 
     Parameters
@@ -59,6 +63,8 @@ def class_labels(texts: Sequence[str], reading: Reading, where: str) -> ClassLab
         The class of tumor, and the classes to read.
     where
         The table, for messages.
+    row_name, first
+        What a row is called in messages, and the number of the first.
 
     Raises
     ------
@@ -80,8 +86,9 @@ def class_labels(texts: Sequence[str], reading: Reading, where: str) -> ClassLab
         told |= {text: int(text == reading.positive) for text in classes}
     wrong = next((text for text in read if text not in told), None)
     if wrong is not None:
+        row = texts.index(wrong) + first
         raise InputError(
-            f"{where}, line {texts.index(wrong) + 2}: the label is {wrong[:100]!r}, not 0 or 1; "
+            f"{where}, {row_name} {row}: the label is {wrong[:100]!r}, not 0 or 1; "
             f"correct it, or name the class of tumor with --positive CLASS ({listed})."
         )
     labels = [told.get(text) for text in texts]
@@ -102,3 +109,24 @@ def notes_on(classes: Sequence[str], told: dict[str, int | None]) -> list[str]:
     tumor = ", ".join(printable(text) for text in classes if told[text] == 1) or "none"
     negative = ", ".join(printable(text) for text in classes if told[text] == 0) or "none"
     return [f"tumor: {tumor}; negative: {negative}"]
+
+
+def labeled(
+    split: Split, found: ClassLabels, reading: Reading, where: str
+) -> tuple[Split, list[Problem]]:
+    """The split with labels, without the rows that are left out, and records of these.
+
+    Raises InputError if only some rows have labels, unless the others are to be left out.
+    """
+    reasons = list(found.left_out)
+    some = any(label is not None for label in found.labels)
+    if reading.labeled_only and some:
+        pairs = zip(reasons, found.labels, strict=True)
+        reasons = [reason or (WITHOUT_LABEL if label is None else None) for reason, label in pairs]
+    kept = [row for row, reason in enumerate(reasons) if reason is None]
+    labels = whole_labels([found.labels[row] for row in kept], where)
+    unread = []
+    for reason in dict.fromkeys(filter(None, reasons)):
+        names = [split.ids[row] for row, one in enumerate(reasons) if one == reason]
+        unread.append(left_out(reason, names, where, "as you asked"))
+    return replace(split.taking(kept), labels=labels), unread

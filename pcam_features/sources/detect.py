@@ -38,21 +38,28 @@ KNOWN = (
     f"camelyon17 ({wilds.METADATA}, {wilds.PATCHES}/)"
 )
 # The layouts that take every option of `Reading`, and which options the others take.
-READ_AS_TOLD = {Kind.images: image_folder, Kind.kaggle: kaggle, Kind.manifest: manifest}
+READ_AS_TOLD = {
+    Kind.images: image_folder,
+    Kind.kaggle: kaggle,
+    Kind.manifest: manifest,
+    Kind.parquet: hf_parquet,
+}
 TITLES = {
     Kind.images: "folders of images",
     Kind.kaggle: "Kaggle's layout",
     Kind.manifest: "tables of images",
+    Kind.parquet: "Parquet files",
 }
 OPTIONS = {
-    "positive": (Kind.images, Kind.manifest),
-    "classes": (Kind.images, Kind.manifest),
-    "exclude": (Kind.images, Kind.manifest),
-    "labeled_only": (Kind.kaggle, Kind.manifest),
-    "label_column": (Kind.kaggle, Kind.manifest),
-    "id_column": (Kind.kaggle, Kind.manifest),
-    "path_column": (Kind.manifest,),
+    "positive": (Kind.images, Kind.manifest, Kind.parquet),
+    "classes": (Kind.images, Kind.manifest, Kind.parquet),
+    "exclude": (Kind.images, Kind.manifest, Kind.parquet),
+    "labeled_only": (Kind.kaggle, Kind.manifest, Kind.parquet),
+    "label_column": (Kind.kaggle, Kind.manifest, Kind.parquet),
+    "id_column": (Kind.kaggle, Kind.manifest, Kind.parquet),
+    "path_column": (Kind.manifest, Kind.parquet),
 }
+OWN = "manifest.json"  # in folders that pcam writes
 LOOKED_FOR, MOST_FOLDERS = 3, 100  # levels below a folder, and folders in each, that are looked at
 SPLIT_NAME = re.compile(r"\w[\w -]{0,63}")  # a split becomes a folder of the feature store
 
@@ -153,6 +160,8 @@ def sources_inside(folder: Path, depth: int = 1) -> Iterator[tuple[Path, Kind]]:
     except OSError:
         return
     for inside in folders[:MOST_FOLDERS]:
+        if (inside / OWN).is_file():
+            continue  # a feature store or a model
         try:
             kind = kind_of(inside)
         except OSError:

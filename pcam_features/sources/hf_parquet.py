@@ -1,14 +1,17 @@
 """Hugging Face's Parquet files: `image`, a struct with the `bytes` of an image file, and `label`.
 
-The files are <split>.parquet or <split>-*.parquet, in the folder or in its subfolder `data`. The
-columns `id` and `slide` are optional.
+The files are <split>.parquet or <split>-*.parquet, in the folder or in its subfolder `data`, or lie in
+folders of splits, as in default/train/0000.parquet. The columns `id` and `slide` are optional.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -23,14 +26,21 @@ from ..storage import parquet
 from ..storage.tables import check_ids
 from ..words import counted
 from .blocks import Blocks
+from .class_labels import class_labels, labeled
+from .columns import find, label_column
 from .fitting import Size
 from .images import patch_of, patches
-from .slides import COLUMNS as SLIDE_COLUMNS
+from .reading import EVERYTHING, Reading
 from .slides import UNKNOWN, column_of
-from .source import Original, Source, Split, digest, numbered, train_first, whole_labels
-from .vocabulary import class_of
+from .source import Original, Problem, Source, Split, digest, numbered, train_first
+from .tree import is_litter
+from .vocabulary import class_of, split_name
 
-IMAGE, BYTES, LABEL, ID = "image", "bytes", "label", "id"
+IMAGE, BYTES, LABEL, ID = "image", "bytes", "label", "id"  # as `pcam convert` names them
+IMAGES = ("image", "images", "img", "picture", "patch", "tile", "image_bytes", "bytes", "png", "jpg")
+DEEPEST = 4  # folders below one another
+TRAIN = "train"
+NUMBERED = re.compile(r"(part|shard|data|file|chunk|default)?[-_]?\d*", re.I)  # a name without a split
 SUFFIX = ".parquet"
 NAME = re.compile(
     rf"(?P<split>\w{{1,64}}?)(-(?P<shard>\d+)-of-(?P<shards>\d+)|-\d+|-[0-9a-f]{{16}})*{SUFFIX}"
@@ -42,7 +52,8 @@ PROTOCOL = (
 LARGEST_GROUP = 1 << 30  # bytes of a row group, uncompressed
 MOST_TIMES = 100  # the largest compression ratio of a row group; images are compressed already
 KEPT = 2  # cached row groups; batches are read in order
-Group = tuple[Path, int]
+MOST_LISTED = 10_000  # files and folders of a folder that are looked at
+Group = tuple[Path, int, str]  # a row group of a file, and the column of images
 
 
 def file_name(split: str, shard: int, shards: int) -> str:
@@ -50,13 +61,30 @@ def file_name(split: str, shard: int, shards: int) -> str:
 
 
 def listed(path: Path) -> list[Path]:
+    """The Parquet files of a source, in the order of their names."""
     if path.is_file():
         return [path] if path.suffix == SUFFIX else []
     for folder in (path, path / "data"):
         found = [file for file in sorted(folder.glob(f"*{SUFFIX}")) if file.is_file()]
         if found:
             return found
-    return []
+    return sorted(below(path, 0))
+
+
+def below(folder: Path, depth: int) -> Iterator[Path]:
+    """The Parquet files in folders of splits below a folder, which is searched only so deep.
+
+    The parts of a feature store lie in folders of families, and are none of them.
+    """
+    try:
+        entries = [entry for entry in os.scandir(folder) if not is_litter(entry.name)]
+    except OSError:
+        return
+    for entry in entries[:MOST_LISTED]:
+        if entry.is_dir() and depth < DEEPEST:
+            yield from below(Path(entry.path), depth + 1)
+        elif split_name(folder.name) and entry.name.endswith(SUFFIX) and entry.is_file():
+            yield Path(entry.path)
 
 
 def recognize(path: Path) -> bool:
@@ -65,11 +93,11 @@ def recognize(path: Path) -> bool:
 
 def read_group(key: Group) -> pa.Array:
     """The image files of a row group, as bytes. Raises InputError if it is damaged."""
-    path, group = key
+    path, group, name = key
     try:
         with pq.ParquetFile(path) as file:
-            nested = pa.types.is_struct(file.schema_arrow.field(IMAGE).type)
-        column = f"{IMAGE}.{BYTES}" if nested else IMAGE
+            nested = pa.types.is_struct(file.schema_arrow.field(name).type)
+        column = f"{name}.{BYTES}" if nested else name
         with pq.ParquetFile(path, read_dictionary=[column]) as file:
             said = file.metadata.row_group(group)
             size, packed = (
@@ -81,7 +109,7 @@ def read_group(key: Group) -> pa.Array:
                     f"{path}: row group {group} holds {size >> 20:,} MiB; rewrite the file with "
                     "smaller row groups."
                 )
-            images = file.read_row_group(group, columns=[column])[IMAGE].combine_chunks()
+            images = file.read_row_group(group, columns=[column])[name].combine_chunks()
         images = images.field(BYTES) if nested else images
         return images.chunk(0) if isinstance(images, pa.ChunkedArray) else images
     except (OSError, KeyError, ValueError, TypeError, MemoryError, pa.ArrowException) as error:
@@ -91,10 +119,25 @@ def read_group(key: Group) -> pa.Array:
         ) from None
 
 
-def columns_of(path: Path) -> tuple[dict[str, list[Any]], list[int]]:
+@dataclass(frozen=True)
+class Contents:
+    """What a file holds beside its images.
+
+    `image` is the column of images and `rows` the number of rows of each row group. `labels` are texts,
+    None without a column of labels; `ids` and `slides` likewise.
+    """
+
+    image: str
+    rows: Sequence[int]
+    labels: Sequence[str] | None
+    ids: list[Any] | None
+    slides: list[Any] | None
+
+
+def contents_of(path: Path, reading: Reading) -> Contents:
     """The columns other than images, and the number of rows of each row group.
 
-    Raises InputError if the file is damaged or too large.
+    Raises InputError if the file is damaged or too large, or has no images.
     """
     try:
         file, schema = parquet.open_file(path)
@@ -105,36 +148,69 @@ def columns_of(path: Path) -> tuple[dict[str, list[Any]], list[int]]:
                     f"{path} declares {counted(sum(rows), 'row')}, too many for a data set; check "
                     "the file."
                 )
-            if IMAGE not in schema.names or any(schema.names.count(n) > 1 for n in schema.names):
+            names = list(schema.names)
+            image = find(names, IMAGES, reading.path_column, "--path-column")
+            if image is None or len(set(names)) < len(names):
                 raise InputError(
                     f"{path} has no column {IMAGE}, or two columns of the same name: "
-                    f"{schema.names[:10]}; correct the file."
+                    f"{names[:10]}; correct the file."
                 )
-            wanted = [n for n in (LABEL, ID, *SLIDE_COLUMNS) if n in schema.names]
+            others = [name for name in names if name != image]
+            label = label_column(others, reading.label_column, str(path))
+            own_id = find(others, (ID,), reading.id_column, "--id-column")
+            slide = column_of(others)
+            wanted = [name for name in (label, own_id, slide) if name is not None]
             table = parquet.read(file, wanted)
             if wanted and len(table) != sum(rows):
                 raise InputError(
                     f"{path} has {counted(len(table), 'row')} and declares {sum(rows):,}; download "
                     "it again."
                 )
-            columns = {name: table[name].to_pylist() for name in wanted}
-            if is_inverted(schema) and LABEL in columns:
-                columns[LABEL] = [1 - v if v in (0, 1) else v for v in columns[LABEL]]
-            return columns, rows
+            column = {name: table[name].to_pylist() for name in wanted}
+            told = (
+                None if label is None else texts_of(column[label], class_names(schema, label), reading)
+            )
+            return Contents(image, rows, told, column.get(own_id or ""), column.get(slide or ""))
     except (OSError, KeyError, ValueError, TypeError, MemoryError, pa.ArrowException) as error:
         raise InputError(f"{path} cannot be read as Parquet: {' '.join(str(error).split())}.") from None
 
 
-def is_inverted(schema: pa.Schema) -> bool:
-    """Whether label 1 means normal, according to the label names in the file's metadata."""
+def class_names(schema: pa.Schema, label: str) -> list[str]:
+    """The names of the labels 0, 1, … in the file's metadata; empty if there are none."""
     try:
         said = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-        names = said["info"]["features"][LABEL]["names"]
-        first, second = (class_of(str(name)) for name in names)
-        told = (first and first.label == 0) or (second and second.label == 1)
-        return not told and bool((first and first.label == 1) or (second and second.label == 0))
+        names = said["info"]["features"][label]["names"]
+        return [str(name) for name in names]
     except (KeyError, TypeError, ValueError, RecursionError):
+        return []
+
+
+def is_inverted(names: Sequence[str]) -> bool:
+    """Whether label 1 means normal, by the names of two labels."""
+    if len(names) != 2:
         return False
+    first, second = map(class_of, names)
+    told = (first and first.label == 0) or (second and second.label == 1)
+    return not told and bool((first and first.label == 1) or (second and second.label == 0))
+
+
+def texts_of(values: Sequence[Any], names: Sequence[str], reading: Reading) -> list[str]:
+    """Labels as texts: numbers, or the names of their classes where these are needed."""
+    by_name = len(names) > 2 or bool(
+        {reading.positive, *reading.classes, *reading.exclude} & set(names)
+    )
+    inverted = is_inverted(names)
+
+    def text(value: Any) -> str:
+        if value is None:
+            return ""
+        if isinstance(value, bool | int) and 0 <= value < len(names) and by_name:
+            return names[int(value)]
+        if isinstance(value, bool | int):
+            return str(1 - int(value) if inverted and value in (0, 1) else int(value))
+        return str(value)
+
+    return [text(value) for value in values]
 
 
 def check_shards(split: str, files: list[Path]) -> None:
@@ -149,56 +225,63 @@ def check_shards(split: str, files: list[Path]) -> None:
         )
 
 
-def label_of(value: Any, path: Path) -> int | None:
-    """A label from 0, 1, False or True; None for null and for −1, which marks withheld labels."""
-    if value is None or value == -1:
-        return None
-    if value not in (0, 1) or not isinstance(value, int):
-        raise InputError(f"{path} has the label {str(value)[:100]!r}, not 0 or 1; correct it.")
-    return int(value)
-
-
-def texts(values: list[Any], path: Path, name: str) -> list[str]:
+def strings(values: list[Any], path: Path, name: str) -> list[str]:
     """The values of a column of strings. Raises InputError if some are not strings."""
     if not all(isinstance(value, str) for value in values):
         raise InputError(f"{path}: column {name} is not text in every row; correct it.")
     return values
 
 
-def split_of(name: str, files: list[Path]) -> Split:
+@dataclass(frozen=True)
+class Part:
+    """A split, what is not read of it, and how it was understood."""
+
+    split: Split
+    unread: Sequence[Problem]
+    notes: Sequence[str]
+
+
+def split_of(name: str, files: list[Path], reading: Reading) -> Part:
     """Open a split from its files, in order. Raises InputError if they are damaged or incomplete."""
     check_shards(name, files)
-    ids: list[str] = []
-    labels: list[int | None] = []
-    slides: list[str | None] = []
-    groups: list[Group] = []
-    sizes: list[int] = []
-    own_ids = 0
-    for path in files:
-        columns, rows = columns_of(path)
-        count = sum(rows)
-        labels += [label_of(value, path) for value in columns.get(LABEL, [None] * count)]
-        slide = column_of(columns)
-        known = columns[slide] if slide else [None] * count
-        slides += [None if s is None or str(s) in UNKNOWN else str(s) for s in known]
-        ids += texts(columns[ID], path, ID) if ID in columns else [""] * count
-        own_ids += ID in columns
-        groups += [(path, k) for k in range(len(rows))]
-        sizes += rows
-    if own_ids not in (0, len(files)):
-        raise InputError(
-            f"some files of split {name} have a column {ID} and some have none; add it to all files."
-        )
-    ids = ids if own_ids else numbered(name, len(ids))
-    check_ids(ids, f"split {name} of {files[0].parent}")
-    known_labels = whole_labels(labels, f"split {name} of {files[0].parent}")
+    where = f"split {name} of {files[0].parent}"
+    contents = [contents_of(path, reading) for path in files]
+    counts = [sum(one.rows) for one in contents]
+    told = {one.labels is not None for one in contents}
+    with_ids = {one.ids is not None for one in contents}
+    for what, has in ((LABEL, told), (ID, with_ids)):
+        if len(has) > 1:
+            raise InputError(
+                f"some files of split {name} have a column {what} and some have none; add it to all "
+                "files."
+            )
+    texts = [t for one, n in zip(contents, counts, strict=True) for t in one.labels or [""] * n]
+    labels = class_labels(texts, reading, where, row_name="row", first=1)
+    slides = [
+        None if value is None or str(value) in UNKNOWN else str(value)
+        for one, count in zip(contents, counts, strict=True)
+        for value in one.slides or [None] * count
+    ]
+    own = [
+        patch_id
+        for path, one in zip(files, contents, strict=True)
+        for patch_id in (strings(one.ids, path, ID) if one.ids is not None else ())
+    ]
+    ids = own if True in with_ids else numbered(name, sum(counts))
+    check_ids(ids, where)
+    groups = [
+        (path, k, one.image)
+        for path, one in zip(files, contents, strict=True)
+        for k in range(len(one.rows))
+    ]
+    original = originals(groups, [n for one in contents for n in one.rows], ids)
     content = digest(f"{path.name} {path.stat().st_size}" for path in files)
-    original = originals(groups, sizes, ids)
-    read = patches(original)
-    return Split(name, ids, known_labels, slides, lambda *span: content, read, original)
+    whole = Split(name, ids, None, slides, lambda *span: content, patches(original), original)
+    notes = labels.notes if True in told else [f"no column of labels in split {name}"]
+    return Part(*labeled(whole, labels, reading, where), notes)
 
 
-def originals(groups: list[Group], sizes: list[int], ids: list[str]) -> Original:
+def originals(groups: Sequence[Group], sizes: Sequence[int], ids: list[str]) -> Original:
     """A `Split.original` over row groups of these sizes, the last of which are cached."""
     blocks = Blocks(read_group, KEPT)
     starts = [0, *accumulate(sizes)]
@@ -215,15 +298,39 @@ def originals(groups: list[Group], sizes: list[int], ids: list[str]) -> Original
     return original
 
 
-def open_source(path: Path) -> Source:
+def split_and_set(file: Path, root: Path) -> tuple[str | None, str]:
+    """The split that a file is of, None if nothing names it, and the folders that name the data set."""
+    match = NAME.fullmatch(file.name)
+    own = match["split"] if match else None
+    folders = file.parent.relative_to(root).parts if file.is_relative_to(root) else ()
+    by_folder = next((name for name in map(split_name, reversed(folders)) if name), None)
+    rest = "/".join(name for name in folders if split_name(name) is None and name != "data")
+    if own is not None and split_name(own) is None and (by_folder or NUMBERED.fullmatch(own)):
+        return by_folder or TRAIN, rest
+    return own or by_folder, rest
+
+
+def open_source(path: Path, reading: Reading = EVERYTHING) -> Source:
     """Open a file or a folder of files. Raises InputError for files in another format."""
     found: dict[str, list[Path]] = {}
+    sets: set[str] = set()
     for file in listed(path):
-        match = NAME.fullmatch(file.name)
-        if not match:
+        name, of_set = split_and_set(file, path if path.is_dir() else path.parent)
+        if name is None:
             raise InputError(
                 f"{file} does not name its split; rename it to {file_name('SPLIT', 0, 1)}."
             )
-        found.setdefault(match["split"], []).append(file)
-    splits = {name: split_of(name, found[name]) for name in train_first(found)}
-    return Source(Kind.parquet, str(path), PROTOCOL, splits)
+        found.setdefault(name, []).append(file)
+        sets.add(of_set)
+    if len(sets) > 1:
+        found_in = ", ".join(sorted(sets)[:5])
+        raise InputError(f"{path} holds several data sets ({found_in}); give one of these folders.")
+    parts = {name: split_of(name, found[name], reading) for name in train_first(found)}
+    return Source(
+        Kind.parquet,
+        str(path),
+        PROTOCOL,
+        {name: part.split for name, part in parts.items()},
+        unread=[one for part in parts.values() for one in part.unread],
+        notes=list(dict.fromkeys(note for part in parts.values() for note in part.notes)),
+    )

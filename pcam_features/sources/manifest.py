@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..storage.tables import read_table
 from ..words import counted, form
 from . import kaggle, tree
-from .class_labels import class_labels
+from .class_labels import WITHOUT_LABEL, class_labels
 from .columns import IDS, PATHS, SPLITS, find, is_table, label_column, shown
 from .images import by_id, content_of, originals, patches
 from .reading import EVERYTHING, Reading
@@ -36,7 +36,6 @@ PROTOCOL = (
     "Patches as listed in a table. Only the author of the table knows whether splits share slides."
 )
 UNLISTED = "image not in the table"
-WITHOUT_LABEL = "no label"
 
 
 def recognize(path: Path) -> bool:
@@ -212,13 +211,13 @@ def open_source(path: Path, reading: Reading = EVERYTHING) -> Source:
             "slide": table[slide] if slide else "",
         }
     )
-    rows, unread = rows_read(rows, labels.left_out, reading, where)
     if split:
         rows = rows.assign(**{SPLIT: table[split].replace("", TRAIN)})
     else:
-        rows, more = with_splits(rows, replace(files, paths=rows["file"].tolist()), path.parent)
+        rows, more = with_splits(rows, files, path.parent)
         notes += more
-    read = set(rows["file"]) | set(files.paths)
+    read = set(rows["file"])
+    rows, unread = rows_read(rows, labels.left_out, reading, where)
     if others := [os.path.relpath(file, path.parent) for file in files.others if file not in read]:
         advice = "add rows for them, or move them away"
         unread.append(tree.left_out(UNLISTED, others, where, advice))
@@ -233,9 +232,11 @@ def rows_read(
     rows: pd.DataFrame, left_out: Sequence[str | None], reading: Reading, where: str
 ) -> tuple[pd.DataFrame, list[Problem]]:
     """The rows that are read, and records of the others, which the user left out."""
-    reasons = pd.Series(list(left_out), index=rows.index, dtype="object")
+    reasons = pd.Series([*left_out, *[None] * (len(rows) - len(left_out))], rows.index, "object")
     if reading.labeled_only:
-        reasons = reasons.where(reasons.notna() | rows[LABEL].notna(), WITHOUT_LABEL)
+        labeled = rows[LABEL].notna()
+        partly = labeled.groupby(rows[SPLIT]).transform("any")
+        reasons = reasons.where(reasons.notna() | labeled | ~partly, WITHOUT_LABEL)
     unread = [
         tree.left_out(reason, rows.loc[reasons == reason, ID].tolist(), where, "as you asked")
         for reason in reasons.dropna().unique()

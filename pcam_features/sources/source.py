@@ -145,6 +145,34 @@ class Split:
             return replace(self, read=read)
         return replace(self, read=read, tiles=tiles, tile_count=fit.tile_count)
 
+    def taking(self, rows: Sequence[int]) -> Split:
+        """The same split with only these rows, in ascending order."""
+        kept = np.asarray(rows, np.int64)
+        if len(kept) == len(self):
+            return self
+
+        def read(start: int, stop: int) -> np.ndarray:
+            return joined(self.read, kept[start:stop])
+
+        def tiles(start: int, stop: int) -> np.ndarray:
+            assert self.tiles is not None
+            return joined(self.tiles, kept[start:stop])
+
+        def content(start: int, stop: int) -> str:
+            spans = [(int(run[0]), int(run[-1]) + 1) for run in runs(kept[start:stop])]
+            return digest(f"{low} {high} {self.content(low, high)}" for low, high in spans)
+
+        return replace(
+            self,
+            ids=[self.ids[row] for row in kept],
+            labels=None if self.labels is None else self.labels[kept],
+            slides=[self.slides[row] for row in kept],
+            content=content,
+            read=read,
+            original=lambda row, size: self.image(int(kept[row]), size),
+            tiles=None if self.tiles is None else tiles,
+        )
+
     def fingerprint(self) -> dict[str, str]:
         """Digests of ids, labels and slides, which must not change while stored features are used."""
         labels = None if self.labels is None else self.labels.tolist()
@@ -367,6 +395,17 @@ def source_of(
     return Source(
         kind, str(path), protocol, {name: split for name, (split, _) in made.items()}, problems
     )
+
+
+def runs(rows: np.ndarray) -> list[np.ndarray]:
+    """Ascending rows in runs that follow each other without a gap."""
+    return np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1) if len(rows) else []
+
+
+def joined(read: Callable[[int, int], np.ndarray], rows: np.ndarray) -> np.ndarray:
+    """Read some rows, run by run."""
+    parts = [read(int(run[0]), int(run[-1]) + 1) for run in runs(rows)]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def named(split: Split, slides: Mapping[str, str]) -> Split:
