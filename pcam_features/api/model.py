@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -16,27 +17,28 @@ import pyarrow as pa
 
 from ..constants import Adapt, Device
 from ..errors import InputError
-from ..extraction.images import images_of
+from ..extraction.images import Images, images_of
 from ..learn import bundle as bundles
+from ..learn.adapt import Adaptation
 from ..learn.bundle import Bundle
 from ..learn.explain_patch import PatchPlace, explain_values
 from ..learn.explain_patch import explain as explain_stored
 from ..learn.names import IMPORTANCE, OUT_OF_FOLD
 from ..learn.predict import (
+    cost,
+    families_read,
     fitted_on,
     other_fit,
-    other_scale,
     out_of_fold,
     predict,
     predict_values,
     seen_among,
-    seen_before,
 )
 from ..learn.stack import COMBINED
 from ..report.card import card
 from ..report.sentences import findings, not_above_chance
 from ..sources.source import Source, Split
-from ..storage import parquet
+from ..storage import costs, parquet
 from ..store.layout import MANIFEST as STORE_MANIFEST
 from ..store.store import Store
 from ..store.values import Values, of_arrays
@@ -51,7 +53,7 @@ from .arguments import (
 )
 from .data import Log, open_source, open_store, opened_store, unheard
 from .explaining import Explanation, is_file, picture_of
-from .features import Choice, is_source_path, table_of
+from .features import Choice, is_source_path, patches_in, table_of
 from .messages import for_python, warn
 from .predicting import (
     NOT_ADAPTED,
@@ -59,6 +61,7 @@ from .predicting import (
     SplitPredictions,
     adapt_named,
     families_of,
+    measured_values,
     names_to_adapt_to,
     only_split,
     warn_of_adaptation,
@@ -230,29 +233,48 @@ class Model:
     @for_python
     def predict_split(
         self,
-        store: Store | str | Path,
+        data: Store | Source | str | Path,
         split: str = "test",
         *,
         adapt: Adapt | str = "none",
+        slides: str | Path | None = None,
+        fit: str | None = None,
+        mpp: float | None = None,
+        encoder: str | None = None,
+        device: Device | str = "auto",
         threads: int = 0,
+        progress: Progress = "bar",
         log: Log = unheard,
     ) -> SplitPredictions:
-        """Predict a split of a feature store as `pcam predict` does.
+        """Predict a split of a feature store or of a source as `pcam predict` does.
 
-        Patches that the model was fitted on get their out-of-fold predictions.
+        Patches that the model was fitted on get their out-of-fold predictions. Features of a source are
+        computed batch by batch and not kept, so that memory does not grow with the number of patches.
+        Only families of base models with a share in the combination are computed or read.
 
         Parameters
         ----------
-        store
-            A feature store with the model's families, or its path.
+        data
+            A feature store with the model's families, a source, or the path of one of them.
         split
             The split.
         adapt
             "split" or "slide" brings the columns of the split, or of each slide, to the mean and the
             deviation of the training patches, for a laboratory or scanner that the model has not seen;
-            "none" does not. Each prediction then depends on the other patches.
+            "none" does not. Each prediction then depends on the other patches, and features of a source
+            are kept in a temporary folder during the call.
+        slides, fit, mpp
+            For the path of a source; see `open_source`. Default of `fit` and `mpp`: as the patches that
+            the model was fitted on.
+        encoder
+            For a source, and a model that takes embeddings of an ONNX file or a timm network: the
+            encoder.
+        device
+            Where the features of a source are computed: "auto", "cpu" or "cuda".
         threads
             Number of threads; 0 is one for each core.
+        progress
+            See `features`; for a source.
         log
             Called with sentences on what the predictions are; `print` prints them.
 
@@ -264,27 +286,97 @@ class Model:
         Raises
         ------
         InputError
-            For a store that lacks the model's features, or has others.
+            For a store that lacks the model's features, or has others; for a source whose patches
+            cannot be read.
         """
         check_numbers(threads=threads)
         check_log(log)
-        opened, how = opened_store(store), adapt_named(adapt)
-        if fitted_on(self.bundle, opened, split):
-            if how != Adapt.none:
-                raise InputError(NOT_ADAPTED)
-            log("the model was fitted on these patches: these are its out-of-fold predictions")
-            return SplitPredictions(*out_of_fold(self.path, opened, split), out_of_fold=True)
-        if seen := seen_before(self.path, opened, split):
+        check_progress(progress)
+        check_text(split=split, encoder=encoder)
+        choice = self._choice(split, fit, mpp)
+        how = Computing(choice, encoder, device, threads, progress, adapt_named(adapt))
+        if isinstance(data, str | Path):
+            check_path("data", data, "a feature store, a source or the path of one of them")
+        if isinstance(data, Store) or is_store(data):
+            if (slides, fit, mpp, encoder) != (None,) * 4:
+                raise InputError(
+                    "--slides, --fit, --mpp and --encoder are for a source, and a feature store was "
+                    "given; leave them out."
+                )
+            return self._predict_stored(opened_store(data), split, how, log)
+        if not isinstance(data, Source):
+            data = open_source(
+                data, slides=slides, fit=choice.fit, mpp=choice.mpp, progress=progress, log=log
+            )
+        elif (slides, fit, mpp) != (None,) * 3:
+            raise InputError("--slides, --fit and --mpp are for a path; give them to open_source.")
+        return self._predict_source(data, how, log)
+
+    def _predict_stored(self, store: Store, split: str, how: Computing, log: Log) -> SplitPredictions:
+        """Predict a split of a store."""
+        ids = store.patches(split)["id"].tolist()
+        if fitted_on(self.bundle, store, split):
+            return self._out_of_fold(ids, how, log)
+        self._log_doubts(ids, store.manifest.source.fit, log)
+        threads, began = how.threads or joblib.cpu_count(), time.monotonic()
+        _, tumor, done = predict(self.bundle, store, split, threads, how.adapt)
+        seconds = time.monotonic() - began
+        read = families_read(self.bundle, how.adapt)
+        measuring = costs.measuring_seconds(store.path, read)
+        each = None if measuring is None else measuring + seconds / len(ids)
+        if done is not None:
+            log(f"adaptation: {done.sentence()}")
+        paid = cost(self.path, each, costs.cpu_name(threads), done)
+        return SplitPredictions(ids, tumor, False, paid, done)
+
+    def _predict_source(self, source: Source, how: Computing, log: Log) -> SplitPredictions:
+        """Predict a split of a source."""
+        part = source.split(str(how.choice.split))
+        if part.fingerprint()["ids"] == self.bundle.manifest.source.fingerprint.ids:
+            return self._out_of_fold(part.ids, how, log)
+        self._log_doubts(part.ids, source.fit.to_dict() if source.fit else None, log)
+        names = names_to_adapt_to(part, how)
+        tumor, done, seconds = self._predict_images([part], names, how)
+        if done is not None:
+            log(f"adaptation: {done.sentence()}")
+        paid = cost(self.path, seconds / len(part), how.where, done)
+        return SplitPredictions(part.ids, tumor, False, paid, done)
+
+    def _out_of_fold(self, ids: list[str], how: Computing, log: Log) -> SplitPredictions:
+        """The out-of-fold predictions of the patches that the model was fitted on."""
+        if how.adapt != Adapt.none:
+            raise InputError(NOT_ADAPTED)
+        log("the model was fitted on these patches: these are its out-of-fold predictions")
+        device = costs.cpu_name(how.threads or joblib.cpu_count())
+        paid = cost(self.path, None, device)
+        return SplitPredictions(ids, out_of_fold(self.path, ids), True, paid)
+
+    def _log_doubts(self, ids: Sequence[str], fit: dict[str, Any] | None, log: Log) -> None:
+        """Say if the model has learned from some patches, or if their scale is not the model's."""
+        if seen := seen_among(self.path, ids):
             log(
                 f"warning: the model was trained on {seen:,} of these patches; scores on them are too "
                 "optimistic"
             )
-        if scale := other_scale(self.bundle, opened):
+        if scale := other_fit(self.bundle, fit):
             log(f"warning: {scale}")
-        ids, tumor, done = predict(self.bundle, opened, split, threads or joblib.cpu_count(), how)
-        if done is not None:
-            log(f"adaptation: {done.sentence()}")
-        return SplitPredictions(ids, tumor, out_of_fold=False, adaptation=done)
+
+    def _predict_images(
+        self, parts: Sequence[Images], names: Sequence[Any], how: Computing
+    ) -> tuple[np.ndarray, Adaptation | None, float]:
+        """Predict images part by part: probabilities, what was adapted, and seconds.
+
+        `names` are those of `names_to_adapt_to`.
+        """
+        families = families_of(self.bundle, families_read(self.bundle, how.adapt), how.encoder)
+        names = names or ["all"] * sum(len(part) for part in parts)
+        with measured_values(parts, families, how) as values:
+            began = time.monotonic()
+            if not values.rows:
+                return np.zeros(0), None, 0.0
+            threads = how.threads or joblib.cpu_count()
+            tumor, done = predict_values(self.bundle, values, names, how.adapt, threads)
+            return tumor, done, time.monotonic() - began
 
     @for_python
     def explain(
@@ -374,7 +466,7 @@ class Model:
         threads = how.threads or joblib.cpu_count()
         if isinstance(data, str | Path):
             check_path("data", data, "images, a source, a feature store or a table")
-            data = open_store(data) if (Path(data) / STORE_MANIFEST).is_file() else data
+            data = open_store(data) if is_store(data) else data
         if isinstance(data, Store):
             split = only_split(data.splits, how.choice.split)
             if how.adapt != Adapt.none and fitted_on(self.bundle, data, split):
@@ -389,7 +481,7 @@ class Model:
         self._warn_of(data, how.choice.split)
         names = names_to_adapt_to(data, how)  # before features are computed: it may refuse
         if not isinstance(data, pd.DataFrame):
-            data = self._measured(data, how)
+            return self._of_images(data, names, how)
         tumor = np.zeros(0)
         if len(data):
             names = names or ["all"] * len(data)
@@ -397,6 +489,16 @@ class Model:
             tumor, done = predict_values(self.bundle, values, names, how.adapt, threads)
             warn_of_adaptation(done)
         return pd.Series(tumor, index=data.index, name="probability")
+
+    def _of_images(self, images: Any, names: Sequence[Any], how: Computing) -> pd.Series[float]:
+        """The probabilities of images, by id or position."""
+        choice = replace(how.choice, fit=None, mpp=None) if isinstance(images, Source) else how.choice
+        found = patches_in(images, choice)
+        tumor, done, _ = self._predict_images([patches for patches, _ in found], names, how)
+        warn_of_adaptation(done)
+        indexes = [index for _, index in found]
+        index = indexes[0].append(indexes[1:])
+        return pd.Series(tumor, index=index, name="probability")
 
     def _warn_of(self, data: Any, split: str | None) -> None:
         """Warn as `_warn` of a source or a split of one, and of a table with ids."""
@@ -426,7 +528,7 @@ class Model:
 
     def _measured(self, images: Any, how: Computing) -> pd.DataFrame:
         """The model's features of images."""
-        families = families_of(self.bundle, how.encoder)
+        families = families_of(self.bundle, self.families, how.encoder)
         return table_of(
             images,
             families,
@@ -470,6 +572,11 @@ class Model:
             f"{escape(source.path)}. AUC out of fold:</p>{scores}"
             + "".join(f"<p><strong>{escape(sentence)}.</strong></p>" for sentence in warning)
         )
+
+
+def is_store(path: Any) -> bool:
+    """Whether this is the path of a feature store."""
+    return isinstance(path, str | Path) and (Path(path) / STORE_MANIFEST).is_file()
 
 
 def read_frame(file: Path) -> pd.DataFrame:

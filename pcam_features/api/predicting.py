@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 
 from ..constants import ENCODERS, Adapt, Device
 from ..encoders.runtimes import RUNTIMES
+from ..engine.devices import choose
 from ..errors import InputError
+from ..evaluate.predictions import write_predictions
+from ..evaluate.submission import submit
+from ..extraction.images import Images
+from ..extraction.streaming import streamed
+from ..extraction.transformer import device_of, kernels_to_compile
 from ..families.family import FeatureFamily
 from ..families.registry import FAMILIES
 from ..learn.adapt import Adaptation, name_of
 from ..learn.bundle import Bundle
 from ..sources.source import Source, Split
+from ..storage import costs
 from ..store.manifest import FamilyRecord
+from ..store.values import Values, joined
 from ..words import counted
 from .features import Choice
-from .messages import warn
-from .progress import Progress
+from .messages import for_python, warn
+from .progress import Progress, shown
 
 NOT_ADAPTED = (
     "the model was fitted on these patches, and their out-of-fold predictions are not adapted; leave "
@@ -31,16 +44,18 @@ NOT_ADAPTED = (
 
 @dataclass(frozen=True)
 class SplitPredictions:
-    """Predictions for a split of a store.
+    """Predictions for a split of a store or a source.
 
     Parameters
     ----------
     ids
-        The ids of the patches, in the store's order.
+        The ids of the patches, in the order of the store or the source.
     probabilities
         The probability of tumor of each, float64 (n,).
     out_of_fold
         Whether the model was fitted on these patches, so that these are out-of-fold predictions.
+    cost
+        What the model and the predictions have cost.
     adaptation
         What was adapted to these patches; None without adaptation.
     """
@@ -48,6 +63,7 @@ class SplitPredictions:
     ids: list[str]
     probabilities: np.ndarray
     out_of_fold: bool
+    cost: costs.Cost
     adaptation: Adaptation | None = None
 
     def __repr__(self) -> str:
@@ -58,6 +74,60 @@ class SplitPredictions:
         """The probabilities, indexed by id."""
         index = pd.Index(self.ids, name="id")
         return pd.Series(self.probabilities, index=index, name="probability")
+
+    @for_python
+    def write(self, path: str | Path) -> Path:
+        """Write a CSV with columns id and label, the probability of tumor.
+
+        Parameters
+        ----------
+        path
+            The CSV.
+
+        Returns
+        -------
+        Path
+            The file of costs beside it.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be written.
+        """
+        write_predictions(Path(path), self.ids, self.probabilities)
+        return self._write_cost(Path(path))
+
+    @for_python
+    def submit(self, path: str | Path, sample: str | Path | None = None) -> tuple[int, int]:
+        """Write a Kaggle submission, and the file of costs beside it.
+
+        Parameters
+        ----------
+        path
+            The CSV to write.
+        sample
+            Kaggle's sample submission, whose ids are written in its order. Default: all ids.
+
+        Returns
+        -------
+        tuple of int
+            The number of rows written, and of predictions left out because the sample lacks their ids.
+
+        Raises
+        ------
+        InputError
+            If an id of the sample has no prediction, or a file cannot be read or written.
+        """
+        written = submit(
+            Path(path), self.ids, self.probabilities, None if sample is None else Path(sample)
+        )
+        self._write_cost(Path(path))
+        return written
+
+    def _write_cost(self, path: Path) -> Path:
+        file = costs.beside(path)
+        costs.write(file, self.cost)
+        return file
 
 
 @dataclass(frozen=True)
@@ -70,6 +140,55 @@ class Computing:
     threads: int
     progress: Progress
     adapt: Adapt = Adapt.none
+
+    @property
+    def where(self) -> str:
+        """What features are computed on, as a table of costs names it."""
+        target, _ = choose(device_of(self.device))
+        on_card = target.NAME == "cuda"
+        return "cuda" if on_card else costs.cpu_name(self.threads or joblib.cpu_count())
+
+
+@contextmanager
+def measured_values(
+    parts: Sequence[Images], families: Sequence[FeatureFamily], how: Computing
+) -> Iterator[Values]:
+    """Features of images, measured part by part as they are read, with a display of progress.
+
+    If they are adapted, they are read several times, so they are kept in a temporary folder.
+
+    Parameters
+    ----------
+    parts
+        The patches of one split or several.
+    families
+        The families.
+    how
+        How they are computed.
+    """
+    device = device_of(how.device)
+    compiling = kernels_to_compile(families, device)
+    title = f"compiling {compiling} kernels, once; predict" if compiling else "predict"
+    with ExitStack() as stack:
+        folders: list[Path | None] = [None] * len(parts)
+        if how.adapt != Adapt.none:
+            folders = [Path(stack.enter_context(TemporaryDirectory(prefix="pcam-"))) for _ in parts]
+        total = sum(len(part) for part in parts)
+        advance = stack.enter_context(shown(how.progress, title, total, "patches"))
+        yield reduce(
+            joined,
+            (
+                streamed(
+                    part,
+                    families,
+                    threads=how.threads,
+                    device=device,
+                    progress=advance,
+                    folder=folder,
+                )
+                for part, folder in zip(parts, folders, strict=True)
+            ),
+        )
 
 
 def warn_of_adaptation(adaptation: Adaptation | None) -> None:
@@ -117,13 +236,14 @@ def only_split(splits: Sequence[str], split: str | None) -> str:
     return splits[0] if split is None else split
 
 
-def families_of(bundle: Bundle, encoder: str | None) -> list[FeatureFamily]:
-    """The families that a model takes.
+def families_of(bundle: Bundle, names: Sequence[str], encoder: str | None) -> list[FeatureFamily]:
+    """Families that a model takes, by name.
 
     Raises InputError if one cannot be computed here: another version, or an encoder that is not given.
     """
     families: list[FeatureFamily] = []
-    for name, known in bundle.manifest.families.items():
+    for name in names:
+        known = bundle.manifest.families[name]
         facts = known.encoder
         family: FeatureFamily = FAMILIES[name] if facts is None else encoder_of(name, facts, encoder)
         if FamilyRecord.of(family) != known:

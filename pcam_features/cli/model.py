@@ -30,13 +30,15 @@ from . import console, show
 from .options import (
     AdaptOption,
     DeviceOption,
+    FitOption,
     FoldsFromOption,
     JsonOption,
+    MppOption,
     OverwriteOption,
     SeedOption,
+    SlidesOption,
     ThreadsOption,
     complete_family,
-    cores,
 )
 
 if TYPE_CHECKING:
@@ -45,6 +47,20 @@ if TYPE_CHECKING:
 FOLDS_HELP = f"Number of cross-validation folds, split by slide. Default: {FOLDS}."
 ModelArgument = Annotated[Path, typer.Argument(help="Model folder written by fit.")]
 FeaturesArgument = Annotated[Path, typer.Argument(help="Feature store written by extract.")]
+PatchesArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="FEATURES|SOURCE",
+        help="Feature store written by extract; or a source, whose features are then computed.",
+    ),
+]
+ModelEncoderOption = Annotated[
+    str | None,
+    typer.Option(
+        help="For a source, if the model takes embeddings of an ONNX file or a timm network: that "
+        "encoder."
+    ),
+]
 
 
 def fit(
@@ -131,42 +147,49 @@ def fit(
 
 def predict(
     model: ModelArgument,
-    features: FeaturesArgument,
+    patches: PatchesArgument,
     out: Annotated[
         Path, typer.Argument(help="CSV to write: columns id and label, the probability of tumor.")
     ],
     split: Annotated[str, typer.Option(help="Split to predict.")] = "test",
     adapt: AdaptOption = Adapt.none,
+    slides: SlidesOption = None,
+    fit: FitOption = None,
+    mpp: MppOption = None,
+    encoder: ModelEncoderOption = None,
+    device: DeviceOption = Device.auto,
     threads: ThreadsOption = 0,
 ) -> None:
-    """Predict the probability of tumor for each patch of a split.
+    """Predict the probability of tumor for each patch of a split of a feature store or a source.
 
-    Patches that the model was fitted on get their out-of-fold prediction.
+    Patches that the model was fitted on get their out-of-fold prediction. Features of a source are
+    computed batch by batch and not stored.
     """
-    import time
-
     from ..api.model import open_model
-    from ..evaluate.predictions import write_predictions
-    from ..learn.predict import cost
-    from ..storage import costs
-    from ..store.store import open_store
+    from ..api.progress import Reporter
+    from ..storage.files import check_file
 
-    began = time.monotonic()
-    store = open_store(features)
+    check_file(out)
     result = open_model(model).predict_split(
-        store, split, adapt=adapt, threads=threads, log=console.say
+        patches,
+        split,
+        adapt=adapt,
+        slides=slides,
+        fit=fit,
+        mpp=mpp,
+        encoder=encoder,
+        device=device,
+        threads=threads,
+        progress=Reporter(console.progress),
+        log=console.say,
     )
-    seconds = None if result.out_of_fold else (time.monotonic() - began) / len(result.ids)
-    write_predictions(out, result.ids, result.probabilities)
-    costs.write(costs.beside(out), cost(model, features, seconds, cores(threads), result.adaptation))
-    console.say(
-        f"{out}: {counted(len(result.ids), 'prediction')}; {costs.beside(out).name}: speed and memory"
-    )
+    beside = result.write(out)
+    console.say(f"{out}: {counted(len(result.ids), 'prediction')}; {beside.name}: speed and memory")
 
 
 def submit(
     model: ModelArgument,
-    features: FeaturesArgument,
+    patches: PatchesArgument,
     submission: Annotated[Path, typer.Argument(help="Submission CSV to write.")],
     sample: Annotated[
         Path | None,
@@ -174,24 +197,40 @@ def submit(
     ] = None,
     split: Annotated[str, typer.Option(help="Split to predict.")] = "test",
     adapt: AdaptOption = Adapt.none,
+    slides: SlidesOption = None,
+    fit: FitOption = None,
+    mpp: MppOption = None,
+    encoder: ModelEncoderOption = None,
+    device: DeviceOption = Device.auto,
     threads: ThreadsOption = 0,
 ) -> None:
     """Write a Kaggle submission with exactly the ids of the sample submission, in its order."""
     from ..api.model import open_model
-    from ..evaluate.submission import submit as run
-    from ..store.store import open_store
+    from ..api.progress import Reporter
+    from ..storage.files import check_file
 
-    store = open_store(features)
+    check_file(submission)
     result = open_model(model).predict_split(
-        store, split, adapt=adapt, threads=threads, log=console.say
+        patches,
+        split,
+        adapt=adapt,
+        slides=slides,
+        fit=fit,
+        mpp=mpp,
+        encoder=encoder,
+        device=device,
+        threads=threads,
+        progress=Reporter(console.progress),
+        log=console.say,
     )
-    rows, left_out = run(submission, result.ids, result.probabilities, sample)
+    rows, left_out = result.submit(submission, sample)
     extra = (
         f"; {counted(left_out, 'prediction')} left out, because the sample lacks their ids"
         if left_out
         else ""
     )
-    console.say(f"{submission}: {counted(rows, 'row')}{extra}")
+    beside = f"{submission.stem}.cost.json"
+    console.say(f"{submission}: {counted(rows, 'row')}{extra}; {beside}: speed and memory")
 
 
 def compare(

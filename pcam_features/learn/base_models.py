@@ -135,10 +135,39 @@ def logits(models: Mapping[str, BaseModel], values: Values, threads: int) -> np.
         float64 (rows, models).
     """
     known = base_models(values.families)
-    scores = np.empty((values.rows, len(known)))
-    columns = [values.columns(place.families) for place in known.values()]
+    return logits_of(models, list(known), values.families, values, threads)
+
+
+def logits_of(
+    models: Mapping[str, BaseModel],
+    names: Sequence[str],
+    families: Sequence[str],
+    values: Values,
+    threads: int,
+) -> np.ndarray:
+    """The log-odds of label 1 by some base models, to the bit as among all of them; see `logits`.
+
+    Parameters
+    ----------
+    models
+        Base models for `families`, by name.
+    names
+        Those to evaluate, in the order of the columns of the result.
+    families
+        The families of all models.
+    values
+        Features: at least those that the models `names` take.
+    threads
+        Number of threads.
+    """
+    known = base_models(families)
+    scores = np.empty((values.rows, len(names)))
+    columns = [values.columns(known[name].families) for name in names]
+    # Selected columns lie in memory in another order, and products round otherwise. So whether they are
+    # selected must not depend on which other families were read.
+    whole = [len(known[name].families) == len(families) for name in names]
     for rows, block in values.blocks(values.families):
-        for k, name in enumerate(known):
-            own = block if len(columns[k]) == block.shape[1] else block[:, columns[k]]
+        for k, name in enumerate(names):
+            own = block if whole[k] else block[:, columns[k]]
             scores[rows, k] = models[name].margin(own, threads)
     return scores

@@ -25,7 +25,8 @@ from ..errors import InputError
 from ..storage import files
 from ..storage.files import read_json, sha256, whole_file, write_json
 from ..storage.resumable import unfinished
-from .base_models import MODEL_CLASSES, base_models
+from ..store.values import Values
+from .base_models import MODEL_CLASSES, Place, base_models, logits_of
 from .manifest import ModelManifest
 from .names import KEY, MANIFEST, MOMENTS, WHAT
 from .protocol import BaseModel
@@ -61,6 +62,30 @@ class Bundle:
     def families(self) -> list[str]:
         """The families that the model takes, in their order."""
         return list(self.manifest.families)
+
+    @property
+    def sharing(self) -> dict[str, Place]:
+        """The base models that predictions depend on: those with a share; all if none has one."""
+        places = base_models(self.families)
+        weights = dict(zip(self.stack.models, self.stack.weights, strict=True))
+        return {name: place for name, place in places.items() if weights[name] != 0} or places
+
+    @property
+    def families_needed(self) -> list[str]:
+        """The families that predictions depend on, in their order."""
+        needed = {name for place in self.sharing.values() for name in place.families}
+        return [name for name in self.families if name in needed]
+
+    def logits(self, values: Values, threads: int) -> np.ndarray:
+        """The log-odds of label 1 by each base model, float64 (rows, models).
+
+        Models without a share are not evaluated; their column is 0. `values` needs `families_needed`.
+        """
+        sharing = self.sharing
+        scores = np.zeros((values.rows, len(self.stack.models)))
+        places = [self.stack.models.index(name) for name in sharing]
+        scores[:, places] = logits_of(self.models, list(sharing), self.families, values, threads)
+        return scores
 
     def training_moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and deviation of each column of the training patches, (columns of all families,) each.

@@ -150,14 +150,15 @@ def explain(
     check_features(bundle, store)
     split, row = find(store, patch, split)
     store.check_finished(split, bundle.families)
-    label = store.patches(split)["label"][row]
+    patches = store.patches(split)
+    label, ids = patches["label"][row], patches["id"].tolist()
     seen = fitted_on(bundle, store, split)
     place = PatchPlace(
         patch,
         split,
         row,
         None if np.isnan(label) else int(label),
-        float(out_of_fold(path, store, split)[1][row]) if seen else None,
+        float(out_of_fold(path, ids)[row]) if seen else None,
     )
     return explain_values(bundle, stored(store, split, bundle.families, keep=True), place)
 

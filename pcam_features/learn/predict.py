@@ -20,8 +20,7 @@ from ..store.names import check_original
 from ..store.store import Store
 from ..store.values import Values, stored
 from .adapt import Adaptation, Moments, adapt, codes_of
-from .base_models import logits
-from .bundle import Bundle, read_manifest
+from .bundle import Bundle
 from .names import OUT_OF_FOLD
 from .stack import COMBINED
 
@@ -31,15 +30,23 @@ AS_THEY_ARE = "patches have 96×96 pixels and are used as they are"
 SAFE = re.compile("[a-z0-9_,]+")  # what is repeated from a manifest in advice
 
 
-def check_features(bundle: Bundle, store: Store) -> None:
+def check_features(bundle: Bundle, store: Store, families: Sequence[str] | None = None) -> None:
     """Check that a store's features are those the model was fitted on.
+
+    Parameters
+    ----------
+    bundle, store
+        The model and the store.
+    families
+        The families to check; None for all of the model.
 
     Raises
     ------
     InputError
         Naming the family that is missing or differs.
     """
-    for name, wanted in bundle.manifest.families.items():
+    for name in bundle.families if families is None else families:
+        wanted = bundle.manifest.families[name]
         known = store.manifest.families.get(name)
         if known is None:
             raise InputError(
@@ -77,27 +84,26 @@ def fitted_on(bundle: Bundle, store: Store, split: str) -> bool:
     return record is not None and record.fingerprint.ids == bundle.manifest.source.fingerprint.ids
 
 
-def out_of_fold(path: Path, store: Store, split: str) -> tuple[list[str], np.ndarray]:
+def out_of_fold(path: Path, ids: list[str]) -> np.ndarray:
     """The out-of-fold predictions for the patches that a model was fitted on.
 
     Parameters
     ----------
     path
         The model's folder.
-    store, split
-        The patches.
+    ids
+        The ids of the patches, in the order of the fit.
 
     Returns
     -------
-    ids, probabilities
-        In the store's order; float64 (rows,).
+    numpy.ndarray
+        The probability of tumor of each, float64 (rows,).
 
     Raises
     ------
     InputError
         If the model's table of these predictions is damaged or of other patches.
     """
-    ids = store.patches(split)["id"].tolist()
     try:
         table = parquet.read(parquet.open_file(path / OUT_OF_FOLD)[0], ["id", COMBINED])
         known = table["id"].to_pylist()
@@ -108,12 +114,7 @@ def out_of_fold(path: Path, store: Store, split: str) -> tuple[list[str], np.nda
         raise InputError(
             f"model {path} is damaged: {OUT_OF_FOLD} does not hold its patches; fit it anew."
         )
-    return ids, probabilities
-
-
-def seen_before(path: Path, store: Store, split: str) -> int:
-    """How many of a split's patches the model at `path` was fitted on."""
-    return seen_among(path, store.patches(split)["id"])
+    return probabilities
 
 
 def seen_among(path: Path, ids: Iterable[object]) -> int:
@@ -122,13 +123,11 @@ def seen_among(path: Path, ids: Iterable[object]) -> int:
     return len(learned.intersection(one for one in ids if isinstance(one, str)))
 
 
-def other_scale(bundle: Bundle, store: Store) -> str | None:
-    """A warning, if a store's patches were brought to 96×96 pixels in another way than the model's."""
-    return other_fit(bundle, store.manifest.source.fit)
-
-
 def other_fit(bundle: Bundle, theirs: dict[str, Any] | None) -> str | None:
-    """The warning of `other_scale`, for the record of how patches were brought to 96×96 pixels."""
+    """A warning, if patches were brought to 96×96 pixels in another way than the model's.
+
+    `theirs` is the record of how they were brought to it; None if they have that size.
+    """
     ours = bundle.manifest.source.source.fit
     if ours == theirs:
         return None
@@ -140,12 +139,17 @@ def other_fit(bundle: Bundle, theirs: dict[str, Any] | None) -> str | None:
     )
 
 
+def families_read(bundle: Bundle, how: Adapt) -> list[str]:
+    """The families that a prediction reads.
+
+    Those that the base models with a share take. Adaptation looks at all columns of the model, because
+    they tell whether a slide is blank.
+    """
+    return bundle.families_needed if how == Adapt.none else bundle.families
+
+
 def cost(
-    path: Path,
-    store: Path,
-    seconds: float | None,
-    threads: int,
-    adaptation: Adaptation | None = None,
+    path: Path, seconds: float | None, device: str, adaptation: Adaptation | None = None
 ) -> costs.Cost:
     """The cost of a model and of its predictions.
 
@@ -153,23 +157,18 @@ def cost(
     ----------
     path
         The model's folder.
-    store
-        The store's folder, which tells how long its features took to compute.
     seconds
-        How long predicting a patch from its features took; None if it is not known. If either time is
-        unknown, so is the speed.
-    threads
-        Number of threads.
+        How long a patch took from pixels to the probability; None if it is not known.
+    device
+        What it was computed on.
     adaptation
         How the predictions were adapted.
     """
-    measuring = costs.measuring_seconds(store, read_manifest(path).families)
-    rate = None if measuring is None or seconds is None else round(1 / (measuring + seconds), 2)
     return replace(
         costs.read(path / costs.FILE),
-        predict_patches_per_second=rate,
+        predict_patches_per_second=None if seconds is None else round(1 / seconds, 2),
         predict_memory_mib=costs.peak_memory_mib(),
-        predict_device=costs.cpu_name(threads),
+        predict_device=device,
         adaptation=None if adaptation is None else adaptation.sentence(),
     )
 
@@ -184,7 +183,7 @@ def predict_values(
     bundle
         The model.
     values
-        Its features.
+        Its features: at least those of `families_read`.
     names
         The name of each row's slide or split, whichever its features are adapted to.
     how
@@ -192,7 +191,7 @@ def predict_values(
     threads
         Number of threads.
     """
-    plain = bundle.stack.probability(logits(bundle.models, values, threads))
+    plain = bundle.stack.probability(bundle.logits(values, threads))
     if how == Adapt.none:
         return plain, None
     data = bundle.manifest.source
@@ -200,7 +199,7 @@ def predict_values(
     moved, done = adapt(values, codes_of(names), training, plain, how)
     if not done.patches:
         return plain, done
-    return bundle.stack.probability(logits(bundle.models, moved, threads)), done
+    return bundle.stack.probability(bundle.logits(moved, threads)), done
 
 
 def predict(
@@ -232,10 +231,11 @@ def predict(
         If the features are not the model's, or not complete, or `how` needs slides and all are
         unknown.
     """
-    check_features(bundle, store)
+    families = families_read(bundle, how)
+    check_features(bundle, store, families)
     check_original(split)
-    store.check_finished(split, bundle.families)
-    values = stored(store, split, bundle.families, keep=False)
+    store.check_finished(split, families)
+    values = stored(store, split, families, keep=False)
     patches = store.patches(split)
     slides = patches["slide"].tolist()
     if how == Adapt.slide and not any(slides):

@@ -14,7 +14,7 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 from pcam_features.evaluate.intervals import delong
-from pcam_features.learn.predict import seen_before
+from pcam_features.learn.predict import seen_among
 from pcam_features.store.store import open_store
 
 Run = Callable[..., Result]
@@ -305,7 +305,8 @@ def test_mechanics_patches_a_model_was_fitted_on_are_counted(
     model_folder: Path, store_folder: Path
 ) -> None:
     store = open_store(store_folder)
-    assert [seen_before(model_folder, store, split) for split in ("train", "test")] == [240, 0]
+    ids = [store.patches(split)["id"] for split in ("train", "test")]
+    assert [seen_among(model_folder, own) for own in ids] == [240, 0]
 
 
 def test_mechanics_submission_is_the_samples(
