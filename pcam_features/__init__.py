@@ -24,6 +24,7 @@ PLACES = {
     "Model": ".api.model",
     "PcamError": ".errors",
     "ReferenceNetwork": ".api.networks",
+    "RunResult": ".api.running",
     "Source": ".sources.source",
     "SourceCheck": ".api.preparing",
     "Store": ".store.store",
@@ -40,6 +41,7 @@ PLACES = {
     "open_network": ".api.networks",
     "open_source": ".api.data",
     "open_store": ".api.data",
+    "run": ".api.running",
 }
 
 __all__ = [
@@ -50,6 +52,7 @@ __all__ = [
     "Model",
     "PcamError",
     "ReferenceNetwork",
+    "RunResult",
     "Source",
     "SourceCheck",
     "Store",
@@ -67,6 +70,7 @@ __all__ = [
     "open_network",
     "open_source",
     "open_store",
+    "run",
 ]
 
 

@@ -16,6 +16,8 @@ from .api.networks import open_network as open_network
 from .api.preparing import SourceCheck as SourceCheck
 from .api.preparing import check_source as check_source
 from .api.preparing import convert_source as convert_source
+from .api.running import RunResult as RunResult
+from .api.running import run as run
 from .encoders.options import EncoderOptions as EncoderOptions
 from .errors import InputError as InputError
 from .errors import PcamError as PcamError

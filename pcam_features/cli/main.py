@@ -13,7 +13,7 @@ from ..constants import LARGEST_ROWS, Device, Timed
 from ..errors import PcamError
 from ..sources.reading import EVERYTHING, Reading
 from ..words import counted
-from . import console, data, model, network, show
+from . import console, data, model, network, running, show
 from .options import (
     DeviceOption,
     DryRunOption,
@@ -197,7 +197,7 @@ def extract(
 
 
 app.add_typer(network.app)
-for function, example in (data.COMMANDS | model.COMMANDS).items():
+for function, example in (running.COMMANDS | data.COMMANDS | model.COMMANDS).items():
     app.command(epilog=f"Example: {example}")(function)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 CONTAINER = Path("/sys/fs/cgroup/memory.max")  # memory limit of a container, on Linux
 SHARE = 0.5  # default share of the machine's memory
+PER_VALUE = 7  # bytes of a feature that stays in memory: itself, and room for its bins and copies
 
 
 def machine_bytes() -> int:
@@ -35,5 +36,5 @@ def fits(rows: int, columns: int, limit: int) -> tuple[bool, bool]:
         bins do (one byte per value, and another while they are made).
     """
     values = rows * columns
-    keep = 7 * values <= limit
+    keep = PER_VALUE * values <= limit
     return keep, 2 * values <= (limit - 4 * values if keep else limit)

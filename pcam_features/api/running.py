@@ -1,0 +1,610 @@
+"""The whole road in one call: check, extract, fit, predict, report. What is done is not done again."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+
+from .. import __version__
+from ..constants import FOLDS, TRAIN, Adapt, Device
+from ..encoders.options import EncoderOptions
+from ..errors import InputError
+from ..extraction.selection import Families, families_named
+from ..extraction.transformer import device_of
+from ..families.family import FeatureFamily
+from ..families.registry import listed
+from ..learn.base_models import ON_REQUEST
+from ..learn.fit import versions
+from ..learn.stack import COMBINED
+from ..sources.kaggle import SAMPLE
+from ..sources.source import Source, Split
+from ..storage.files import (
+    check_file,
+    is_marked,
+    one_process,
+    read_json,
+    readable,
+    sha256,
+    write_json,
+    write_text,
+)
+from ..storage.resumable import differences, is_bare, unfinished
+from ..store.manifest import Fingerprint, SourceRecord
+from ..store.names import copies_of
+from ..words import counted
+from .arguments import check_families, check_log, check_numbers, check_path, check_progress, told
+from .comparing import compare
+from .data import Extraction, Log, open_source, open_store, unheard
+from .estimating import Amount, RunPlan, free_bytes, memory_of, seconds_of
+from .fitting import fit
+from .messages import for_python
+from .model import Model, open_model
+from .predicting import adapt_named
+from .preparing import check_source
+from .progress import Progress
+from .stages import staged
+
+RECORD, KEY, VERSION = "run.json", "run_version", 1
+CHECK_PAGE, FEATURES, MODEL, CARD = "check.html", "features", "model", "card.md"
+SUBMISSION, PREDICTIONS, REPORT = "submission.csv", "predictions", "report.html"
+# Settings that decide which features a store holds: if others are the same, its features are kept.
+OF_PATCHES = ("source", "patches")
+UNREADABLE = "unreadable"  # the finding of a check without which features cannot be computed
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run is done; see `run`."""
+
+    families: Sequence[FeatureFamily]
+    sample: Path | None
+    copies: int
+    folds: int
+    trials: int
+    adapt: Adapt
+    max_memory: float | None
+    device: Device
+    threads: int
+    seed: int
+    strict: bool
+
+    def deciding(self) -> dict[str, Any]:
+        """The options that decide the results."""
+        sample = None if self.sample is None else sha256(self.sample.read_bytes())
+        return {
+            "families": [family.name for family in self.families],
+            "sample": sample,
+            "copies": self.copies,
+            "folds": self.folds,
+            "trials": self.trials,
+            "adapt": self.adapt.value,
+            "device": self.device.value,
+            "threads": self.threads,
+            "seed": self.seed,
+            "pcam_version": __version__,
+            "versions": versions(),
+        }
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The file `run.json`: what decides a run, and the seconds of each stage that is done."""
+
+    settings: dict[str, Any]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def write(self, folder: Path) -> None:
+        """Write the file."""
+        write_json(folder / RECORD, {KEY: VERSION, "settings": self.settings, "seconds": self.seconds})
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run has made; `run` returns it.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    plan
+        What there was to do.
+    files
+        The files and folders in it by name: "check", "features", "model", "card", "submission",
+        "report", and for other labeled splits "report-NAME" and the predictions NAME; empty after a dry
+        run.
+    """
+
+    path: Path
+    plan: RunPlan
+    files: dict[str, Path]
+
+    @property
+    def model(self) -> Model:
+        """The fitted model."""
+        return open_model(self.path / MODEL)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as `pcam run --json` prints it."""
+        files = {name: str(file) for name, file in self.files.items()}
+        return {"folder": str(self.path), "plan": self.plan.to_dict(), "files": files}
+
+    def __repr__(self) -> str:
+        what = ", ".join(self.files) or "planned"
+        return f"<pcam run {self.path}: {what}>"
+
+
+@for_python
+def run(
+    source: Source | str | Path,
+    path: str | Path,
+    *,
+    slides: str | Path | None = None,
+    families: Families = None,
+    encoder: EncoderOptions | str | None = None,
+    sample: str | Path | None = None,
+    copies: int = 0,
+    folds: int = FOLDS,
+    trials: int = 0,
+    adapt: Adapt | str = "none",
+    max_memory: float | None = None,
+    device: Device | str = "auto",
+    threads: int = 0,
+    seed: int = 0,
+    strict: bool = False,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    progress: Progress = "bar",
+    log: Log = unheard,
+) -> RunResult:
+    """Check patches, compute features, fit a model, predict and report, in one folder.
+
+    A run that was stopped goes on where it was, when it is called again, and ends in the same files. It
+    calls `check_source`, `extract`, `fit`, `Model.predict_split` and `compare`.
+
+    Parameters
+    ----------
+    source
+        A source, or its path.
+    path
+        The folder for all results.
+    slides
+        For the path of a source: see `open_source`.
+    families
+        See `extract`. "histogram" is computed only if it is named, because `fit` uses it only then.
+    encoder, copies
+        See `extract`.
+    sample
+        Kaggle's sample submission, whose ids the submission has in its order. Default:
+        sample_submission.csv in the source's folder, if there is one.
+    folds, trials, max_memory, seed
+        See `fit`.
+    adapt
+        See `Model.predict_split`.
+    device
+        Where kernels run and boosted trees are trained: "auto", "cpu" or "cuda".
+    threads
+        Number of threads; 0 is one for each core.
+    strict
+        Whether to stop if the check finds faults. Otherwise it stops only for patches that cannot be
+        read.
+    overwrite
+        Whether to replace what a finished run, or a run of other settings, has left in the folder.
+        Features of the same patches are kept.
+    dry_run
+        Whether to plan only; nothing is written.
+    progress
+        See `features`; the units are percent of the whole.
+    log
+        Called with sentences on what is done; `print` prints them.
+
+    Returns
+    -------
+    RunResult
+        `model` is the model, `files` names what was written.
+
+    Raises
+    ------
+    InputError
+        For patches that cannot be read or learned from, a folder of another run, and too little free
+        disk space.
+
+    Examples
+    --------
+    >>> import pcam_features as pcam
+    >>> result = pcam.run("synthetic:120:12", "out", families="color", folds=3)
+    >>> sorted(result.files)
+    ['card', 'check', 'features', 'model', 'report', 'report-test', 'test']
+    >>> result.model.scores.index[-1]
+    'combined'
+    """
+    check_path("path", path, "the folder for all results")
+    check_families(families)
+    check_numbers(
+        copies=copies,
+        folds=folds,
+        trials=trials,
+        max_memory=max_memory,
+        threads=threads,
+        seed=seed,
+    )
+    check_progress(progress)
+    check_log(log)
+    if encoder is not None and not isinstance(encoder, str | EncoderOptions):
+        raise InputError(f"encoder= is {told(encoder)}; give its name, or EncoderOptions.")
+    chosen = EncoderOptions(encoder) if isinstance(encoder, str) else encoder or EncoderOptions()
+    if not isinstance(source, Source):
+        check_path("source", source, "a source that open_source opened, or its path")
+        source = open_source(source, slides=slides, strict=False, progress=progress, log=log)
+    elif slides is not None:
+        raise InputError("slides= is for the path of a source; give it to open_source.")
+    options = RunOptions(
+        families_to_run(families, chosen),
+        sample_of(source, sample),
+        int(copies),
+        int(folds),
+        int(trials),
+        adapt_named(adapt),
+        None if max_memory is None else float(max_memory),
+        device_of(device),
+        int(threads) or joblib.cpu_count(),
+        int(seed),
+        bool(strict),
+    )
+    work = Run(source, Path(path), options, overwrite=overwrite, log=log)
+    plan = work.plan()
+    log(sentence_on(plan))
+    files = {} if dry_run else work.run(plan, progress)
+    return RunResult(Path(path), plan, files)
+
+
+def families_to_run(names: Families, encoder: EncoderOptions) -> list[FeatureFamily]:
+    """The families to compute: those that `fit` learns from."""
+    families = families_named(names, encoder)
+    words: Iterable[Any] = listed(names) if isinstance(names, str) else names or ()
+    named = [getattr(word, "name", word) for word in words]
+    return [one for one in families if one.name in named or one.name not in ON_REQUEST]
+
+
+def sample_of(source: Source, sample: str | Path | None) -> Path | None:
+    """The sample submission that was given, or the one in the source's folder; None without one."""
+    if sample is not None:
+        check_path("sample", sample, "the path of a sample submission")
+        if not Path(sample).is_file():
+            raise InputError(f"there is no sample submission {sample}; give --sample another file.")
+        return Path(sample)
+    place = Path(source.path)
+    beside = (place if place.is_dir() else place.parent) / SAMPLE
+    return beside if beside.is_file() else None
+
+
+def training_split(source: Source) -> Split:
+    """The split to learn from: `train`, or the only one with labels. Raises InputError if unclear."""
+    labeled = [split for split in source.splits.values() if split.labels is not None]
+    training = [split for split in labeled if split.name == TRAIN] or labeled
+    if len(training) != 1:
+        names = ", ".join(split.name for split in labeled) or "none"
+        raise InputError(
+            f"{source.path} needs one labeled split to learn from, and there are: {names}; name the "
+            f"split to learn from {TRAIN!r}, or use pcam extract and pcam fit."
+        )
+    return training[0]
+
+
+def digests(split: Split) -> dict[str, str]:
+    """Digests of a split: of its ids, labels and slides, and of what is known of its files."""
+    content = sha256(split.content(0, len(split)).encode())
+    return Fingerprint.of(split).to_dict() | {"content": content}
+
+
+def sentence_on(plan: RunPlan) -> str:
+    """What a run will take, in a sentence."""
+    if not plan.seconds:
+        return "nothing is left to do"
+    patches = ", ".join(f"{name} {rows:,}" for name, rows in plan.patches.items())
+    stages = ", ".join(f"{name} {duration(seconds)}" for name, seconds in plan.seconds.items())
+    done = f"; done before: {', '.join(plan.done)}" if plan.done else ""
+    return (
+        f"patches: {patches}; {counted(sum(plan.columns.values()), 'column')}; estimated time: "
+        f"{duration(plan.total_seconds)} ({stages}); disk space: at most "
+        f"{readable(plan.disk_bytes)} of {readable(plan.free_bytes)} free; memory for features: "
+        f"at most {readable(plan.memory_bytes)}{done}"
+    )
+
+
+def duration(seconds: float) -> str:
+    """A duration, rounded as an estimate is.
+
+    Examples
+    --------
+    >>> duration(42.3), duration(150), duration(9000)
+    ('42 s', '2.5 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.3g} min" if seconds < 5400 else f"{seconds / 3600:.3g} h"
+
+
+class Run:
+    """A run that can be planned, and then done.
+
+    Parameters
+    ----------
+    source, path, options, overwrite, log
+        See `run`.
+    """
+
+    def __init__(
+        self, source: Source, path: Path, options: RunOptions, *, overwrite: bool, log: Log
+    ) -> None:
+        self.source, self.path, self.options = source, path, options
+        self.log, self.overwrite = log, overwrite
+        self.train = training_split(source)
+        self.others = [
+            split for split in source.splits.values() if split is not self.train and len(split)
+        ]
+        patches = {name: digests(split) for name, split in source.splits.items()}
+        record = SourceRecord.of(source).to_dict()
+        self.settings = {"source": record, "patches": patches} | options.deciding()
+        if options.sample is not None and SUBMISSION not in map(self.predictions, self.others):
+            raise InputError(
+                f"{source.path} has no single split without labels that --sample could be of; leave "
+                "out --sample."
+            )
+        self.stale: list[Path] = []  # results of an earlier run that this one replaces
+        self.replaces_features = False  # whether the store in the folder is of other patches
+        self.known = self._known()
+
+    def _known(self) -> RunRecord:
+        """The record of an earlier run of these settings, or a new one.
+
+        Raises InputError if the folder is not a run's, or holds another run and is not to be replaced.
+        """
+        if not is_marked(self.path, RECORD, KEY):
+            if self.path.exists() and not is_bare(self.path):
+                raise InputError(
+                    f"{self.path} exists and was not made by pcam run; choose another folder."
+                )
+            check_file(self.path / RECORD)
+            return RunRecord(self.settings)
+        content = read_json(self.path / RECORD, "run record")
+        known, seconds = content.get("settings"), content.get("seconds")
+        if not isinstance(known, dict) or not isinstance(seconds, dict):
+            raise InputError(f"{self.path / RECORD} is damaged; choose another folder.")
+        goes_on = known == self.settings and not (self.overwrite and set(STAGES) <= set(seconds))
+        if goes_on:
+            return RunRecord(self.settings, seconds)
+        if not self.overwrite:
+            raise InputError(
+                f"{self.path} holds a run that differs in {differences(known, self.settings)}; use the "
+                "same settings to continue it, another folder, or --overwrite to replace it."
+            )
+        self.replaces_features = any(known.get(name) != self.settings[name] for name in OF_PATCHES)
+        model = self.path / MODEL
+        files = [*self.path.glob("*.html"), *self.path.glob("*.csv"), *self.path.glob("*.json")]
+        self.stale = [self.path / CARD, self.path / PREDICTIONS, model, unfinished(model), *files]
+        return RunRecord(self.settings)
+
+    @property
+    def done(self) -> list[str]:
+        """The stages that are done: recorded, with their results there, and all before them as well."""
+        found = []
+        for stage in STAGES:
+            if stage not in self.known.seconds or not all(f.exists() for f in self.results(stage)):
+                break
+            found.append(stage)
+        return found
+
+    def results(self, stage: str) -> list[Path]:
+        """The files and folders that a stage makes."""
+        names = {
+            "check": [CHECK_PAGE],
+            "extract": [FEATURES],
+            "fit": [MODEL, CARD],
+            "predict": [self.predictions(split) for split in self.others],
+            "report": [self.page(split) for split in self.reported],
+        }
+        return [self.path / name for name in names[stage]]
+
+    @property
+    def reported(self) -> list[Split]:
+        """The splits that reports are on: those with labels, the one that was learned from first."""
+        return [self.train, *(split for split in self.others if split.labels is not None)]
+
+    def page(self, split: Split) -> str:
+        """The file of a split's report."""
+        return REPORT if split is self.train else f"report-{split.name}.html"
+
+    def predictions(self, split: Split) -> str:
+        """The file of a split's predictions: the submission, if it has no labels."""
+        unlabeled = [other for other in self.others if other.labels is None]
+        return SUBMISSION if unlabeled == [split] else f"{PREDICTIONS}/{split.name}.csv"
+
+    def extraction(self, log: Log) -> Extraction:
+        """The extraction of all splits."""
+        return Extraction(
+            self.path / FEATURES,
+            self.source,
+            self.options.families,
+            device=self.options.device,
+            threads=self.options.threads,
+            copies=self.options.copies,
+            overwrite=self.replaces_features,
+            log=log,
+        )
+
+    def plan(self) -> RunPlan:
+        """What there is to do. Raises InputError if the folder or the disk cannot hold it."""
+        work = self.extraction(unheard)
+        extracting = work.plan()
+        changed = extracting.patches.get(copies_of(self.train.name), 0)
+        amount = Amount(
+            self.options.families,
+            extracting.patches,
+            extracting.patches_to_measure,
+            len(self.train) + changed,
+            sum(map(len, self.others)),
+            sum(map(len, self.source.splits.values())),
+        )
+        free = free_bytes(self.path)
+        if extracting.bytes_to_write > free:
+            raise InputError(
+                f"the disk of {self.path} has {readable(free)} free, and features need up to "
+                f"{readable(extracting.bytes_to_write)}; free disk space or give a folder on another "
+                "disk."
+            )
+        done = self.done
+        seconds = seconds_of(amount, self.options.threads)
+        return RunPlan(
+            source=self.source.path,
+            kind=self.source.kind,
+            patches=extracting.patches,
+            columns=extracting.columns,
+            train=self.train.name,
+            predicted=tuple(split.name for split in self.others),
+            seconds={stage: seconds[stage] for stage in STAGES if stage not in done},
+            done=tuple(done),
+            disk_bytes=extracting.bytes_to_write,
+            free_bytes=free,
+            memory_bytes=memory_of(amount, self.options.max_memory),
+        )
+
+    def run(self, plan: RunPlan, progress: Progress) -> dict[str, Path]:
+        """Do the stages that are left; returns the files by name."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with one_process(self.path, f"running in {self.path}"):
+            record = replace(
+                self.known, seconds={stage: self.known.seconds[stage] for stage in plan.done}
+            )
+            record.write(self.path)
+            self.remove_stale()
+            with staged(progress, "run", plan.seconds) as stages:
+                for number, stage in enumerate(plan.seconds, len(plan.done) + 1):
+                    self.log(f"stage {number} of {len(STAGES)}: {stage}")
+                    began = time.monotonic()
+                    STAGES[stage](self, stages.within(stage))
+                    stages.finish(stage)
+                    seconds = round(time.monotonic() - began, 1)
+                    record = replace(record, seconds=record.seconds | {stage: seconds})
+                    record.write(self.path)
+        return self.files()
+
+    def remove_stale(self) -> None:
+        """Remove results of an earlier run that this one replaces, so that what is there is its own."""
+        for path in self.stale:
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != RECORD:
+                path.unlink(missing_ok=True)
+
+    def files(self) -> dict[str, Path]:
+        """The files and folders of a finished run, by name."""
+        named = {
+            "check": CHECK_PAGE,
+            "features": FEATURES,
+            "model": MODEL,
+            "card": CARD,
+        } | {Path(self.page(split)).stem: self.page(split) for split in self.reported}
+        for split in self.others:
+            name = self.predictions(split)
+            named["submission" if name == SUBMISSION else split.name] = name
+        return {name: self.path / file for name, file in named.items()}
+
+    def check(self, progress: Progress) -> None:
+        """Check every patch. Raises InputError for faults that stop the run."""
+        checked = check_source(self.source, threads=self.options.threads, progress=progress)
+        checked.report(self.path / CHECK_PAGE)
+        self.log(f"{checked.verdict}; see {self.path / CHECK_PAGE}")
+        faulty = [problem.says for problem in self.source.problems if problem.serious]
+        faulty += [one.says for one in checked.result.findings if one.what == UNREADABLE]
+        if faulty:
+            raise InputError(faulty[0])
+        if self.options.strict and checked.faults:
+            raise InputError(
+                f"{self.source.path} has {counted(checked.faults, 'fault')}, listed in "
+                f"{self.path / CHECK_PAGE}; correct what it lists, or leave out --strict."
+            )
+
+    def extract(self, progress: Progress) -> None:
+        """Compute the features that are missing."""
+        self.extraction(self.log).run(progress)
+
+    def fit(self, progress: Progress) -> None:
+        """Fit the model unless it is there, and write its card."""
+        options, folder = self.options, self.path / MODEL
+        if folder.exists():  # this run was stopped after it had fitted the model
+            model = open_model(folder)
+        else:
+            model = fit(
+                self.path / FEATURES,
+                folder,
+                split=self.train.name,
+                families=[family.name for family in options.families],
+                folds=options.folds,
+                trials=options.trials,
+                max_memory=options.max_memory,
+                device=options.device,
+                threads=options.threads,
+                seed=options.seed,
+                copies=bool(options.copies),
+                progress=progress,
+                log=self.log,
+            )
+        for sentence in model.findings:
+            self.log(sentence)
+        write_text(self.path / CARD, str(model.card) + "\n")
+
+    def predict(self, progress: Progress) -> None:
+        """Predict all splits but the one that was learned from."""
+        store, model = open_store(self.path / FEATURES), open_model(self.path / MODEL)
+        for split in self.others:
+            found = model.predict_split(
+                store,
+                split.name,
+                adapt=self.options.adapt,
+                threads=self.options.threads,
+                progress=progress,
+                log=self.log,
+            )
+            file = self.path / self.predictions(split)
+            if file.name != SUBMISSION:
+                found.write(file)
+                self.log(f"{file}: {counted(len(found.ids), 'prediction')}")
+                continue
+            rows, left_out = found.submit(file, self.options.sample)
+            more = f"; {counted(left_out, 'patch')} not in the sample" if left_out else ""
+            self.log(f"{file}: {counted(rows, 'row')}{more}")
+
+    def report(self, progress: Progress) -> None:
+        """Write a report on the combined model for each labeled split, out of fold where it learned."""
+        model = open_model(self.path / MODEL)
+        for split in self.reported:
+            own = split is self.train
+            result = compare(
+                pd.Series(np.asarray(split.labels), index=split.ids),
+                {COMBINED: model.out_of_fold[COMBINED] if own else self.path / self.predictions(split)},
+                features=self.path / FEATURES,
+                threads=self.options.threads,
+                seed=self.options.seed,
+                progress=progress,
+            )
+            page = result.report(self.path / self.page(split), model=model)
+            kind = "out of fold" if own else "predicted"
+            self.log(f"{split.name}, {kind}: {result.verdict} See {page}")
+
+
+Stage = Callable[[Run, Progress], None]
+STAGES: dict[str, Stage] = {
+    "check": Run.check,
+    "extract": Run.extract,
+    "fit": Run.fit,
+    "predict": Run.predict,
+    "report": Run.report,
+}
