@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-FLAGS = ("keep_packed", "overwrite", "verify", "published", "strict", "labeled_only")
+FLAGS = ("keep_packed", "overwrite", "verify", "published", "strict", "labeled_only", "skip_unreadable")
 VALUES = ("auto", "cpu", "cuda", "cnn", "none", "f32", "bf16", "openvino", "onnxruntime")
 FITTINGS = ("resize", "crop", "tile")
 ADAPTATIONS = ("split", "slide")

@@ -59,6 +59,7 @@ def open_source(
     label_column: str | None = None,
     id_column: str | None = None,
     path_column: str | None = None,
+    skip_unreadable: bool = False,
     fit: str | None = None,
     mpp: float | None = None,
     strict: bool = True,
@@ -82,12 +83,14 @@ def open_source(
     classes
         The classes to read, as `positive`, comma-separated or in a list. Default: all.
     exclude
-        Classes or folders to leave out, comma-separated or in a list.
+        Classes or folders to leave out, or tables (CSV) of ids, comma-separated or in a list.
     labeled_only
         Whether patches without a label, and labels without a patch, are left out; otherwise they are
         faults.
     label_column, id_column, path_column
         For a table: its columns, where their names do not say what they are.
+    skip_unreadable
+        Whether patches that cannot be read are left out, and reported. Every patch is read for it once.
     fit
         How patches of another size are brought to 96×96 pixels: "resize", "crop" or "tile".
     mpp
@@ -135,6 +138,7 @@ def open_source(
             label_column=label_column,
             id_column=id_column,
             path_column=path_column,
+            skip_unreadable=skip_unreadable,
         ),
         fit=fit,
         mpp=mpp,

@@ -125,7 +125,10 @@ READING: dict[str, tuple[Any, Any]] = {
     "exclude": (
         Annotated[
             str | None,
-            typer.Option(metavar="NAMES", help="Classes or folders to leave out, comma-separated."),
+            typer.Option(
+                metavar="NAMES",
+                help="Classes or folders to leave out, or CSVs of ids, comma-separated.",
+            ),
         ],
         None,
     ),
@@ -162,6 +165,17 @@ READING: dict[str, tuple[Any, Any]] = {
             ),
         ],
         None,
+    ),
+    "skip_unreadable": (
+        Annotated[
+            bool,
+            typer.Option(
+                "--skip-unreadable",
+                help="Leave out patches that cannot be read, and report them. Every patch is read for "
+                "it once more.",
+            ),
+        ],
+        False,
     ),
 }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..storage.tables import header_of, plain
+from .reading import TABLES
 
 PATHS = (
     *("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img"),
@@ -26,7 +27,6 @@ SLIDES = (
     *("case", "case_id"),
 )
 SPLITS = ("split", "subset", "set", "partition")
-TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 SHOWN = 20  # columns in a message
 
 

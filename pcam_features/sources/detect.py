@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePath
 
 from ..constants import Fitting, Kind
 from ..errors import InputError
+from ..execution.executor import Threads
 from ..storage.parquet import LONGEST
+from ..storage.tables import read_table
 from ..words import counted
 from . import hdf5, hf_parquet, image_folder, kaggle, manifest, synthetic, wilds
-from .columns import tables_in
+from .columns import IDS, PATHS, find, shown, tables_in
 from .fitting import check_mpp, how_named
 from .hdf5 import Unpacking
 from .images import SUFFIXES
 from .reading import EVERYTHING, Reading
 from .slides import BESIDE, read_slides
-from .source import Source
-from .tree import is_litter
+from .source import Source, Split
+from .tree import EXCLUDED, is_image, is_litter, left_out
 from .vocabulary import UNLABELED
 
 # In this order: the first layout that recognizes a path is used.
@@ -36,6 +40,9 @@ KNOWN = (
     f"({hdf5.STEM}train_{hdf5.PIXELS}.h5 …), a folder of images (<split>/<class>/* or <class>/*), a "
     f"CSV with a column path, Hugging Face's Parquet files (train-*.parquet), or WILDS' "
     f"camelyon17 ({wilds.METADATA}, {wilds.PATCHES}/)"
+)
+ARRAYS = frozenset(
+    (".npz", ".npy", ".tar", ".tgz", ".mat", ".pt", ".pth", ".pkl", ".pickle", ".zarr", ".lmdb", ".mdb")
 )
 # The layouts that take every option of `Reading`, and which options the others take.
 READ_AS_TOLD = {
@@ -57,10 +64,13 @@ OPTIONS = {
     "labeled_only": (Kind.kaggle, Kind.manifest, Kind.parquet),
     "label_column": (Kind.kaggle, Kind.manifest, Kind.parquet),
     "id_column": (Kind.kaggle, Kind.manifest, Kind.parquet),
+    "skip_unreadable": tuple(Kind),
     "path_column": (Kind.manifest, Kind.parquet),
 }
 OWN = "manifest.json"  # in folders that pcam writes
 LOOKED_FOR, MOST_FOLDERS = 3, 100  # levels below a folder, and folders in each, that are looked at
+ROWS_READ = 128  # patches that a thread reads at a time
+UNREADABLE = "unreadable"
 SPLIT_NAME = re.compile(r"\w[\w -]{0,63}")  # a split becomes a folder of the feature store
 
 
@@ -129,12 +139,27 @@ def detect(path: str) -> Kind:
             raise InputError(f"{path} is not a source itself but contains one ({kind}); give {inside}.")
     if found:
         return found
+    if arrays := arrays_in(there):
+        raise InputError(
+            f"{arrays} holds arrays or records, which are not read; write uint8 images (N, 96, 96, 3) "
+            "as dataset x, and labels (N,) as dataset y, of an HDF5 file train.h5, or image files and "
+            "a CSV with the columns path and label."
+        )
     if above := source_above(there):
         raise InputError(f"{path} is part of a source; give the whole source, {above}.")
     raise InputError(
         f"{path} has none of the known layouts: {KNOWN}; if it holds images without classes, move them "
         f"to <split>/{UNLABELED}/."
     )
+
+
+def arrays_in(path: Path) -> Path | None:
+    """A file of arrays, archives or records, at a path or in the folder; None if there is none."""
+    files = [path] if path.is_file() else sorted(path.iterdir())
+    named = (
+        file for file in files if file.suffix.lower() in ARRAYS or ".tfrecord" in file.name.lower()
+    )
+    return next(named, None)
 
 
 def source_above(path: Path) -> Path | None:
@@ -226,21 +251,98 @@ def open_source(
     """
     how = fitting_of(fit, mpp)
     kind, there = located(path, kind)
-    check_options(reading, kind, path)
+    check_options(reading.without_tables(), kind, path)
+    layout_reading = reading.without_tables()
     if kind == Kind.synthetic:
         source = synthetic.open_source(path)
     elif kind in READ_AS_TOLD:
-        source = READ_AS_TOLD[kind].open_source(there, reading)
+        source = READ_AS_TOLD[kind].open_source(there, layout_reading)
     elif kind == Kind.hdf5:
         source = hdf5.open_source(there, unpacking, any_size=how is not None)
     else:
         source = LAYOUTS[kind].open_source(there)
     check(source, strict)
+    for table in reading.excluded_tables:
+        source = without_ids(source, table, reading.id_column)
     if how is not None:
         source = source.fitted(how, mpp)
-    elif strict and kind != Kind.synthetic:
+    if reading.skip_unreadable:
+        source = without_unreadable(source, unpacking)
+    elif how is None and strict and kind != Kind.synthetic:
         source.check_size()
-    return with_known_slides(source, path, slides)
+    return with_known_slides(replace(source, reading=reading), path, slides)
+
+
+def without_ids(source: Source, table: str, id_column: str | None) -> Source:
+    """The source without the ids in a table, which may be file names; `exclude` names the table.
+
+    Raises InputError if the table has no ids, or none of them is in the source.
+    """
+    read = read_table(Path(table), (), "--exclude table")
+    columns = list(read.columns)
+    column = find(columns, (*IDS, *PATHS), id_column, "--id-column")
+    if column is None and len(columns) > 1:
+        raise InputError(f"--exclude {table} has no column id; its columns are: {shown(columns)}.")
+    listed = [*columns, *read[columns[0]]] if column is None else read[column].tolist()
+    names = {*listed, *(PurePath(name).stem for name in listed if is_image(name))}
+    rows = {
+        name: [row for row, i in enumerate(split.ids) if i not in names]
+        for name, split in source.splits.items()
+    }
+    gone = sorted(names & set(source.ids))
+    if not gone:
+        raise InputError(
+            f"none of the ids in --exclude {table} is in {source.path}; correct the table."
+        )
+    record = left_out(EXCLUDED, gone, source.path, f"listed in {table}")
+    return source.with_rows(rows, record)
+
+
+def without_unreadable(source: Source, display: Unpacking) -> Source:
+    """The source without the patches that cannot be read; every patch is read once.
+
+    Raises InputError if none can be read.
+    """
+    reasons: dict[str, str] = {}
+    rows = {}
+    with display("read", len(source), "patches") as advance:
+        for name, split in source.splits.items():
+            wrong = unreadable(split, advance)
+            reasons |= {f"{name}/{split.ids[row]}": reason for row, reason in wrong.items()}
+            rows[name] = [row for row in range(len(split)) if row not in wrong]
+    if not reasons:
+        return source
+    first = next(iter(reasons.values()))
+    if not any(rows.values()):
+        raise InputError(first)
+    advice = f"skipped as you asked; the first: {first.removesuffix('.')}"
+    record = left_out(UNREADABLE, list(reasons), source.path, advice, fault=True)
+    return source.with_rows(rows, record)
+
+
+def unreadable(split: Split, advance: Callable[[int], None]) -> dict[int, str]:
+    """The rows that cannot be read, and why."""
+
+    def look(start: int) -> dict[int, str]:
+        stop = min(start + ROWS_READ, len(split))
+        try:
+            split.read(start, stop)
+        except InputError:
+            return dict(filter(None, (why_not(row) for row in range(start, stop))))
+        return {}
+
+    def why_not(row: int) -> tuple[int, str] | None:
+        try:
+            split.read(row, row + 1)
+        except InputError as error:
+            return row, str(error)
+        return None
+
+    found: dict[int, str] = {}
+    for wrong in Threads(os.cpu_count() or 1).map(look, range(0, len(split), ROWS_READ)):
+        found |= wrong
+        advance(min(ROWS_READ, len(split)))
+    return found
 
 
 def check_options(reading: Reading, kind: Kind, path: str) -> None:

@@ -3,13 +3,17 @@
 camelyonpatch_level_2_split_<split>_x.h5     x: uint8 (N, 96, 96, 3); a .h5.gz file is unpacked once
 camelyonpatch_level_2_split_<split>_y.h5     y: (N, 1, 1, 1); also as .h5.gz
 camelyonpatch_level_2_split_<split>_meta.csv wsi: the slide; id: optional ids of the patches
+
+Files and datasets of other names are found by `hdf5_files`.
 """
 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -24,12 +28,13 @@ import numpy as np
 
 from ..constants import Kind
 from ..errors import InputError
-from ..storage.files import whole_file
+from ..storage.files import cache_root, whole_file
 from ..storage.tables import check_ids, read_table
 from ..words import counted
-from . import hdf5_layout
+from . import hdf5_files, hdf5_layout
 from .blocks import Blocks
 from .fitting import LARGEST_SIDE, Size
+from .hdf5_files import Dataset, Shapes, SplitFiles
 from .images import SHAPE, check_size, other_size
 from .positions import Positions
 from .slides import column_of, known
@@ -60,8 +65,8 @@ def file_name(split: str, ending: str) -> str:
 
 def recognize(path: Path) -> bool:
     if path.is_file():
-        return FILE.fullmatch(path.name) is not None
-    return path.is_dir() and bool(listed(path))
+        return FILE.fullmatch(path.name) is not None or hdf5_files.recognize(path)
+    return path.is_dir() and (bool(listed(path)) or hdf5_files.recognize(path))
 
 
 def listed(path: Path) -> list[Path]:
@@ -69,10 +74,13 @@ def listed(path: Path) -> list[Path]:
     return [file for file in sorted(path.iterdir()) if FILE.fullmatch(file.name) and file.is_file()]
 
 
-def ask(path: Path, dataset: str, *, values: bool = False) -> dict[str, Any]:
-    """Run `hdf5_layout` on a dataset and return its answer. Raises InputError if it cannot be read."""
+def ask(path: Path, *dataset: str, values: bool = False) -> dict[str, Any]:
+    """Run `hdf5_layout` on a file, or a dataset of it, and return its answer.
+
+    Raises InputError if it cannot be read.
+    """
     # -P: a file named h5py.py beside the data is not imported.
-    command = [sys.executable, "-P", hdf5_layout.__file__, str(path.absolute()), dataset]
+    command = [sys.executable, "-P", hdf5_layout.__file__, str(path.absolute()), *dataset]
     damaged = f"{path} cannot be read as HDF5"
     try:
         done = subprocess.run(  # noqa: S603 - our own module, by its path
@@ -84,12 +92,25 @@ def ask(path: Path, dataset: str, *, values: bool = False) -> dict[str, Any]:
     except ValueError:
         raise InputError(f"{damaged}: HDF5's library crashes on it; download it again.") from None
     if "refused" in said:
-        raise InputError(f"{damaged}: {said['refused']}.")
+        cut = "; the file is cut off: download it again" if "truncated" in said["refused"] else ""
+        raise InputError(f"{damaged}: {said['refused']}{cut}.")
     return said
 
 
+def place_for(target: Path) -> Path:
+    """Where a file is unpacked: beside itself, or in the cache folder if that cannot be written to."""
+    if os.access(target.parent, os.W_OK):
+        return target
+    absolute = str(target.absolute())
+    folder = (
+        cache_root() / "unpacked" / hashlib.sha256(absolute.encode(errors="replace")).hexdigest()[:16]
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / target.name
+
+
 def unpacked(path: Path, unpacking: Unpacking) -> Path:
-    """The path of the unpacked file. A packed file is unpacked beside itself, once.
+    """The path of the unpacked file. A packed file is unpacked once, beside itself if possible.
 
     Raises InputError if the file is damaged, or much larger unpacked than a real one.
     """
@@ -97,6 +118,15 @@ def unpacked(path: Path, unpacking: Unpacking) -> Path:
         return path
     target = path.with_suffix("")
     if target.exists():
+        return target
+    with path.open("rb") as file:
+        if file.read(16).lstrip().startswith(b"<"):
+            raise InputError(
+                f"{path} cannot be unpacked: it is a web page, as servers send instead of a large "
+                "file; download it again with another program, or with pcam fetch pcam."
+            )
+    target = place_for(target)
+    if target.exists() and target.stat().st_mtime >= path.stat().st_mtime:
         return target
     size = path.stat().st_size
     try:
@@ -121,32 +151,44 @@ def unpacked(path: Path, unpacking: Unpacking) -> Path:
         raise InputError(f"{path} cannot be unpacked: {error}; download it again.") from None
     except OSError as error:
         raise InputError(
-            f"{path} cannot be unpacked beside itself: {error.strerror or error}; free disk space, or "
-            "unpack it on another disk."
+            f"{path} cannot be unpacked to {target.parent}: {error.strerror or error}; free disk "
+            "space, or unpack it on another disk."
         ) from None
     return target
 
 
-def read_pixels(path: Path, *, any_size: bool) -> tuple[Shape, Callable[[int, int], np.ndarray]]:
-    """The shape of a file's pixels (N, height, width, 3), and a `Split.read` for them.
+def read_pixels(
+    data: Dataset, *, any_size: bool
+) -> tuple[Shape, Callable[[int, int], np.ndarray], list[str]]:
+    """The shape of a file's pixels (N, height, width, 3), a `Split.read` for them, and notes.
 
     Raises InputError unless they are uint8 and of 96×96 pixels or, with `any_size`, of square patches.
+    Channels may come first.
     """
-    said = ask(path, PIXELS)
+    path = data.path
+    said = ask(path, data.key)
     rows, *rest = said["shape"]
-    square = len(rest) == 3 and rest[0] == rest[1] and rest[2] == 3 and 0 < rest[0] <= LARGEST_SIDE
-    if not square or said["dtype"] != "|u1":
+    first = len(rest) == 3 and rest[0] == 3 and rest[1] == rest[2] != 3
+    sides = rest[1:] if first else rest[:2]
+    square = len(rest) == 3 and sides[0] == sides[1] and (first or rest[2] == 3)
+    if not square or not 0 < sides[0] <= LARGEST_SIDE or said["dtype"] != "|u1":
         raise InputError(
-            f"{path}: {PIXELS} is {said['dtype']} of shape {said['shape']}, not uint8 (N, "
+            f"{path}: {data.key} is {said['dtype']} of shape {said['shape']}, not uint8 (N, "
             f"{', '.join(map(str, SHAPE))}); rewrite it in that form."
         )
-    if tuple(rest) != SHAPE and not any_size:
-        raise InputError(other_size(f"a patch of {path}", (rest[1], rest[0])))
-    shape = (rows, rest[0], rest[1], rest[2])
+    if tuple(sides) != SHAPE[:2] and not any_size:
+        raise InputError(other_size(f"a patch of {path}", (sides[1], sides[0])))
+    stored = (rows, rest[0], rest[1], rest[2])
     file = Positions(path)
-    if "offset" in said:
-        return shape, contiguous(file, shape, said["offset"])
-    return shape, chunked(file, said)
+    read = contiguous(file, stored, said["offset"]) if "offset" in said else chunked(file, said)
+    if not first:
+        return stored, read, []
+
+    def channels_last(start: int, stop: int) -> np.ndarray:
+        return np.ascontiguousarray(np.moveaxis(read(start, stop), 1, -1))
+
+    note = f"{data.key} of {path.name} is stored with channels first"
+    return (rows, sides[0], sides[1], 3), channels_last, [note]
 
 
 def contiguous(file: Positions, shape: Shape, offset: int) -> Callable[[int, int], np.ndarray]:
@@ -216,9 +258,18 @@ def chunked(file: Positions, said: dict[str, Any]) -> Callable[[int, int], np.nd
     return read
 
 
-def read_labels(path: Path, rows: int) -> np.ndarray:
-    """The labels, int8 (rows,). Raises InputError if there are not `rows`, or not all are 0 or 1."""
-    values = np.array(ask(path, LABELS, values=True)["values"], np.int64)
+def read_labels(data: Dataset, rows: int) -> tuple[np.ndarray, list[str]]:
+    """The labels, int8 (rows,), and notes. Of two columns, one of which is 1, the second is tumor.
+
+    Raises InputError if there are not `rows`, or not all are 0 or 1.
+    """
+    path = data.path
+    said = ask(path, data.key, values=True)
+    values, notes = np.array(said["values"], np.float64), []
+    shape = [side for side in said["shape"] if side != 1]
+    if shape == [rows, 2] and (values.reshape(rows, 2).sum(axis=1) == 1).all():
+        values = values.reshape(rows, 2)[:, 1]
+        notes = [f"labels of {path.name} are in two columns; tumor is the second"]
     if len(values) != rows:
         raise InputError(
             f"{path} has {counted(len(values), 'label')} for {counted(rows, 'patch')}; download "
@@ -226,7 +277,7 @@ def read_labels(path: Path, rows: int) -> np.ndarray:
         )
     if not np.isin(values, (0, 1)).all():
         raise InputError(f"{path} has labels that are not 0 or 1; correct them.")
-    return values.astype(np.int8)
+    return values.astype(np.int8), notes
 
 
 def sibling(pixels: Path, ending: str) -> Path | None:
@@ -254,13 +305,17 @@ def read_meta(path: Path | None, split: str, rows: int) -> tuple[list[str], list
     return ids, [None] * rows if column is None else known(table[column])
 
 
-def split_of(path: Path, name: str, unpacking: Unpacking, *, any_size: bool) -> Split:
-    """Open a split from its file of pixels, with the labels and the meta table beside it."""
-    pixels = unpacked(path, unpacking)
-    (rows, height, width, _), read = read_pixels(pixels, any_size=any_size)
-    told, meta = sibling(path, f"{LABELS}.h5"), sibling(path, META)
-    labels = None if told is None else read_labels(unpacked(told, unpacking), rows)
-    ids, slides = read_meta(meta, name, rows)
+def split_of(files: SplitFiles, *, any_size: bool) -> tuple[Split, list[str]]:
+    """Open a split from its files; returns it with notes."""
+    pixels = files.pixels.path
+    (rows, height, width, _), read, notes = read_pixels(files.pixels, any_size=any_size)
+    labels = None
+    if files.labels is None:
+        notes = [*notes, f"no labels of split {files.name} beside {pixels.name}"]
+    else:
+        labels, more = read_labels(files.labels, rows)
+        notes = [*notes, *more]
+    ids, slides = read_meta(files.meta, files.name, rows)
     size = pixels.stat().st_size
 
     def original(row: int, expected: Size | None) -> np.ndarray:
@@ -268,22 +323,45 @@ def split_of(path: Path, name: str, unpacking: Unpacking, *, any_size: bool) -> 
         image: np.ndarray = read(row, row + 1)[0]
         return image
 
-    return Split(name, ids, labels, slides, lambda *span: digest([str(size)]), read, original)
+    content = digest([str(size)])
+    return Split(files.name, ids, labels, slides, lambda *span: content, read, original), notes
 
 
-def open_source(path: Path, unpacking: Unpacking, *, any_size: bool = False) -> Source:
-    """Open a folder, or one split from its file of pixels.
-
-    With `any_size`, square patches of another size than 96×96 are accepted. Raises InputError for files
-    that are damaged or not in PCam's format.
-    """
-    files = [path] if path.is_file() else listed(path)
+def official(files: list[Path], unpacking: Unpacking) -> list[SplitFiles]:
+    """The splits of files with PCam's names, with the labels and meta tables beside them."""
     found: dict[str, Path] = {}
     for file in files:
         match = FILE.fullmatch(file.name)
         if match and (match["split"] not in found or file.suffix != PACKED):
             found[match["split"]] = file
-    splits = {
-        name: split_of(found[name], name, unpacking, any_size=any_size) for name in train_first(found)
-    }
-    return Source(Kind.hdf5, str(path), PROTOCOL, splits)
+    splits = []
+    for name, file in found.items():
+        told = sibling(file, f"{LABELS}.h5")
+        labels = None if told is None else Dataset(unpacked(told, unpacking), LABELS)
+        pixels = Dataset(unpacked(file, unpacking), PIXELS)
+        splits.append(SplitFiles(name, pixels, labels, sibling(file, META)))
+    return splits
+
+
+def open_source(path: Path, unpacking: Unpacking, *, any_size: bool = False) -> Source:
+    """Open a folder, or a file of pixels.
+
+    With `any_size`, square patches of another size than 96×96 are accepted. Raises InputError for files
+    that are damaged or not in a known format.
+    """
+
+    def shapes_of(file: Path) -> tuple[Path, Shapes]:
+        plain = unpacked(file, unpacking)
+        return plain, ask(plain)["datasets"]
+
+    files = [path] if path.is_file() else listed(path)
+    known = any(FILE.fullmatch(file.name) for file in files)
+    found = official(files, unpacking) if known else hdf5_files.find(path, shapes_of)
+    opened = {one.name: split_of(one, any_size=any_size) for one in found}
+    return Source(
+        Kind.hdf5,
+        str(path),
+        PROTOCOL,
+        {name: opened[name][0] for name in train_first(opened)},
+        notes=[note for _, notes in opened.values() for note in notes],
+    )

@@ -5,6 +5,7 @@ process limits its memory and time. It prints the positions of the bytes as JSON
 them without the library. If the file is refused, it prints the reason:
 
     python -P pcam_features/sources/hdf5_layout.py FILE DATASET [values]
+    python -P pcam_features/sources/hdf5_layout.py FILE                    the datasets it has
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 MEMORY = 4 << 30  # bytes of address space, including the libraries
 SECONDS = 100  # of processor time
 MOST_CHUNKS = 1 << 22
+MOST_NAMES = 100  # of datasets
 MOST_ROWS = 1 << 24  # seventy times Kaggle's competition
 REWRITE = "rewrite it with: h5repack -l CONTI -f NONE FILE NEW"
 
@@ -49,16 +51,38 @@ def layout(path: str, name: str, values: bool) -> dict[str, Any]:
             raise ValueError(f"{name!r} is not a dataset")
         if found.external or found.is_virtual or file.userblock_size:
             raise ValueError(f"{name!r} is stored in another file; {REWRITE}")
-        if found.dtype.kind not in "iub":
-            raise ValueError(f"{name!r} holds {found.dtype}, not integers")
+        if found.dtype.kind == "f" and not values:
+            raise ValueError(f"{name!r} holds {found.dtype} {extent(found)}, not 8-bit integers")
+        if found.dtype.kind not in "iubf":
+            raise ValueError(f"{name!r} holds {found.dtype}, not numbers")
         said: dict[str, Any] = {"shape": list(found.shape), "dtype": found.dtype.str}
         if not found.shape or found.shape[0] > MOST_ROWS:
             raise ValueError(f"{name!r} has the shape {found.shape}")
         if values:
-            if found.size > MOST_ROWS:
+            if found.size > 2 * MOST_ROWS:
                 raise ValueError(f"{name!r} has the shape {found.shape}, more than one value per patch")
             return said | {"values": found[...].ravel().tolist()}
         return said | places(found)
+
+
+def extent(found: Any) -> str:
+    """The range of the first values of a dataset of floating-point numbers, and how to write them."""
+    first = found[:16]
+    low, high = float(first.min()), float(first.max())
+    advice = "multiply them by 255 and round" if low >= 0 and high <= 1 else "bring them to 0 to 255"
+    return f"with values from {low:g} to {high:g} ({advice}, and write uint8)"
+
+
+def datasets(path: str) -> dict[str, Any]:
+    """The shapes of the datasets of a file by name, those that are its own."""
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        names = [
+            n for n in list(file)[:MOST_NAMES] if isinstance(file.get(n, getlink=True), h5py.HardLink)
+        ]
+        found = {name: file[name] for name in names}
+        return {n: list(one.shape) for n, one in found.items() if isinstance(one, h5py.Dataset)}
 
 
 def places(found: Any) -> dict[str, Any]:
@@ -81,9 +105,9 @@ def places(found: Any) -> dict[str, Any]:
 
 def main() -> None:
     limit()
-    path, name, *rest = sys.argv[1:]
+    path, *rest = sys.argv[1:]
     try:
-        said = layout(path, name, values=bool(rest))
+        said = layout(path, rest[0], values=len(rest) > 1) if rest else {"datasets": datasets(path)}
     except Exception as error:  # the library raises many kinds of exceptions on damage
         said = {"refused": " ".join(str(error).split())}
     json.dump(said, sys.stdout)

@@ -101,8 +101,21 @@ class Zip:
             default=PurePosixPath(),
         )
 
+    def other_folders(self) -> list[str]:
+        """The folders of images other than `test`."""
+        return sorted(
+            str(folder)
+            for folder, names in self.folders.items()
+            if folder.name != TEST
+            and any(map(tree.is_image, names))
+            and not any(map(tree.is_litter, folder.parts))
+        )
+
     def has(self, name: str) -> bool:
-        return str(self.root / name) in self.archive.members or self.root / name in self.folders
+        inside = self.root / name
+        return str(inside) in self.archive.members or any(
+            folder == inside or inside in folder.parents for folder in self.folders
+        )
 
     def table(self, name: str) -> pd.DataFrame:
         content = self.archive.read(str(self.root / name), LARGEST_ZIPPED)
@@ -256,8 +269,16 @@ def open_source(path: Path, reading: Reading = EVERYTHING) -> Source:
     files: Files = Zip(path) if path.is_file() else Folder(path)
     parts: list[Part] = []
     if files.has(LABELS) and not files.has(TRAIN):
+        inner = f"{TRAIN}.zip"
+        what = (
+            f"its {inner} to a folder {TRAIN}" if files.has(inner) else "the competition's train folder"
+        )
+        where = "; unpack it, and " if path.is_file() else "; "
+        raise InputError(f"{path} has {LABELS} but no train folder{where}unpack {what} there.")
+    if isinstance(files, Zip) and not files.has(LABELS) and (listed := files.other_folders()):
         raise InputError(
-            f"{path} has {LABELS} but no train folder; unpack the competition's train folder there."
+            f"{path} has no {LABELS}, and holds images in {', '.join(listed[:3])}; unpack it and give "
+            "the folder."
         )
     if files.has(TRAIN):
         parts.append(_train(files, path, reading))

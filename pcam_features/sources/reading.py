@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from ..errors import InputError
+
+TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")  # suffixes of tables
 Names = str | list[str] | tuple[str, ...] | None  # comma-separated, or a list
 
 
@@ -19,12 +23,14 @@ class Reading:
     classes
         The classes to read; others are left out. Empty for all.
     exclude
-        Names of classes or folders to leave out.
+        Names of classes or folders to leave out, and tables (CSV) of ids to leave out.
     labeled_only
         Whether patches without a label, and labels without a patch, are left out; otherwise they are
         faults of the source.
     label_column, id_column, path_column
         Columns of a table, where their names do not say what they are.
+    skip_unreadable
+        Whether patches that cannot be read are left out. Every patch is read for it once.
     """
 
     positive: str | None = None
@@ -34,6 +40,17 @@ class Reading:
     label_column: str | None = None
     id_column: str | None = None
     path_column: str | None = None
+    skip_unreadable: bool = False
+
+    @property
+    def excluded_tables(self) -> tuple[str, ...]:
+        """The items of `exclude` that are tables of ids."""
+        return tuple(name for name in self.exclude if name.lower().endswith(TABLES))
+
+    def without_tables(self) -> Reading:
+        """The same, with names of classes and folders alone in `exclude`."""
+        tables = set(self.excluded_tables)
+        return replace(self, exclude=tuple(name for name in self.exclude if name not in tables))
 
     def given(self) -> dict[str, Any]:
         """The options that are not at their default."""
@@ -46,6 +63,25 @@ class Reading:
 
 
 EVERYTHING = Reading()
+
+
+def recorded(record: Mapping[str, Any]) -> Reading:
+    """The options that `Reading.given` gave, from JSON. Raises InputError if they are damaged."""
+    known = {one.name: getattr(EVERYTHING, one.name) for one in fields(Reading)}
+    options: dict[str, Any] = {}
+    for name, value in record.items():
+        listed = isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
+        expected = (
+            listed
+            if isinstance(known.get(name), tuple)
+            else isinstance(value, bool if isinstance(known.get(name), bool) else str)
+        )
+        if name not in known or not expected:
+            raise InputError(
+                "the record of how the source was read is damaged; extract again with --overwrite."
+            )
+        options[name] = tuple(value) if listed else value
+    return Reading(**options)
 
 
 def reading_of(

@@ -17,6 +17,7 @@ from ..geometry import PATCH_SIZE
 from ..words import counted
 from . import view
 from .fitting import Fit, Size, SizeError
+from .reading import EVERYTHING, Reading
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -208,6 +209,8 @@ class Source:
         What lies beside the patches and is not read, by reason. It does not make the source faulty.
     notes
         How the layout was understood, in sentences without a period.
+    reading
+        The options on what of it is read.
 
     Examples
     --------
@@ -233,6 +236,7 @@ class Source:
     fit: Fit | None = None
     unread: Sequence[Problem] = ()
     notes: Sequence[str] = ()
+    reading: Reading = EVERYTHING
 
     def __len__(self) -> int:
         return sum(len(split) for split in self.splits.values())
@@ -348,6 +352,11 @@ class Source:
         if fit.changes_nothing:
             return self
         return replace(self, fit=fit, splits={n: s.fitted(fit) for n, s in self.splits.items()})
+
+    def with_rows(self, rows: Mapping[str, Sequence[int]], left_out: Problem) -> Source:
+        """The same source with only these rows of each split, and a record of what is left out."""
+        splits = {name: split.taking(rows[name]) for name, split in self.splits.items()}
+        return replace(self, splits=splits, unread=[*self.unread, left_out])
 
     def with_slides(self, slides: Mapping[str, str], where: str) -> Source:
         """The same source with slides from a table; other ids have unknown slides.

@@ -38,6 +38,11 @@ SPLITS = {
     "testing": "test",
     "testset": "test",
 } | {name: name for name in ("valid", "validation", "val", "dev", "holdout")}
+SAME = {"val": "valid", "validation": "valid", "dev": "valid"}
+ARRAYS = {
+    "pixels": words("x images image imgs img data patches pixels tiles"),
+    "labels": words("y labels label targets target"),
+}
 BESIDE_SPLIT = words(
     "set data dataset split image images img imgs patch patches tile tiles id ood public private "
     "internal external out in part"
@@ -127,6 +132,31 @@ def names_split_and_class(name: str) -> bool:
         return False
     known = class_of(rest) if rest else None
     return known is not None and not known.by_number
+
+
+def role_of(name: str) -> str | None:
+    """Whether an array of this name holds `pixels` or `labels`; None if its name does not say.
+
+    Examples
+    --------
+    >>> [role_of(name) for name in ("train_images", "Y", "camelyonpatch_level_2_split_test_x", "train")]
+    ['pixels', 'labels', 'pixels', None]
+    """
+    told = words_of(name)
+    roles = {role for role, known in ARRAYS.items() if known & set(told)}
+    return "labels" if "labels" in roles else next(iter(roles), None)
+
+
+def split_in(name: str) -> str | None:
+    """The split that a word of a name says, as `train`, `valid` or `test`; None if not just one.
+
+    Examples
+    --------
+    >>> [split_in(name) for name in ("training_split", "X_val", "test_0", "pcam")]
+    ['train', 'valid', 'test', None]
+    """
+    found = {SAME.get(SPLITS[word], SPLITS[word]) for word in words_of(name) if word in SPLITS}
+    return found.pop() if len(found) == 1 else None
 
 
 def label_values(values: Iterable[str]) -> dict[str, int]:

@@ -1,6 +1,6 @@
 """WILDS' camelyon17: P. W. Koh et al., "WILDS: A benchmark of in-the-wild distribution shifts", 2021.
 
-metadata.csv (patient, node, x_coord, y_coord, tumor, slide, center, split)
+metadata.csv (patient, node, x_coord, y_coord, tumor, slide, center, split); without tumor: unlabeled
 patches/patient_PPP_node_N/patch_patient_PPP_node_N_x_X_y_Y.png
 """
 
@@ -21,6 +21,8 @@ PATTERNS = {
     **{"patient": r"\d{1,3}", "tumor": "[01]", "center": "[0-4]", SPLIT: "[0-3]"},
     **dict.fromkeys(("node", "x_coord", "y_coord"), r"\d{1,9}"),
 }
+TUMOR = "tumor"  # which the unlabeled patches of WILDS 2.0 lack
+REQUIRED = [name for name in PATTERNS if name != TUMOR]
 HELD_OUT = {"1": "3", "2": "2"}  # by center, as in WILDS' own loader
 SPLITS = {"0": "train", "1": "id_val", "2": "test", "3": "val"}
 PROTOCOL = (
@@ -35,9 +37,10 @@ def recognize(path: Path) -> bool:
 
 def open_source(path: Path) -> Source:
     """Open WILDS' folder. Raises InputError if its table is damaged."""
-    table = read_table(path / METADATA, tuple(PATTERNS), "metadata")
+    table = read_table(path / METADATA, tuple(REQUIRED), "metadata")
     where = f"metadata {path / METADATA}"
-    for column, pattern in PATTERNS.items():
+    for column in (name for name in PATTERNS if name in table):
+        pattern = PATTERNS[column]
         bad = ~table[column].str.fullmatch(pattern)
         if bad.any():
             row = int(bad.to_numpy().argmax())
@@ -53,7 +56,7 @@ def open_source(path: Path) -> Source:
         {
             ID: stem,
             "file": [folder / s / f"{name}.png" for s, name in zip(slide, stem, strict=True)],
-            LABEL: table["tumor"].astype(int),
+            LABEL: table[TUMOR].astype(int) if TUMOR in table else None,
             "slide": slide,
             SPLIT: table["center"].map(HELD_OUT).fillna(table[SPLIT]).map(SPLITS),
         }

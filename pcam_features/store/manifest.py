@@ -54,34 +54,40 @@ class SourceRecord:
         A sentence on how the data set may be used.
     fit
         How patches of another size were brought to 96×96 pixels; None if they had that size.
+    reading
+        The options on what of it was read; None if everything was. See `sources.reading`.
     """
 
     kind: str
     path: str
     protocol: str
     fit: dict[str, Any] | None = None
+    reading: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, source: Source) -> SourceRecord:
         """The record of an open source."""
         fit = getattr(source, "fit", None)
-        return cls(source.kind, source.path, source.protocol, None if fit is None else fit.to_dict())
+        size = None if fit is None else fit.to_dict()
+        return cls(source.kind, source.path, source.protocol, size, source.reading.given() or None)
 
     @classmethod
     def from_fields(cls, known: Fields) -> SourceRecord:
         """Raises ValueError if a field is missing or wrong."""
-        fit = known.optional("fit")
+        fit, reading = known.optional("fit"), known.optional("reading")
         return cls(
             known.text("kind"),
             known.text("path"),
             known.text("protocol"),
             None if fit is None else dict(fit.content),
+            None if reading is None else dict(reading.content),
         )
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of the manifest."""
         plain = {"kind": self.kind, "path": self.path, "protocol": self.protocol}
-        return plain if self.fit is None else plain | {"fit": self.fit}
+        more = {"fit": self.fit, "reading": self.reading}
+        return plain | {name: value for name, value in more.items() if value is not None}
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ def open_pictures(store: Store, split: str, source: str | None) -> Callable[[int
         If the source cannot be opened, or has other ids than the store.
     """
     from ..sources.detect import open_source
+    from ..sources.reading import recorded
 
     known = store.manifest.source
     kind = next((one for one in Kind if one == known.kind), None)
@@ -41,6 +42,7 @@ def open_pictures(store: Store, split: str, source: str | None) -> Callable[[int
         source or known.path,
         kind=None if source else kind,
         slides="none",
+        reading=recorded(known.reading or {}),
         fit=None if fit is None else fit.how,
         mpp=None if fit is None else fit.mpp,
     )

@@ -1,0 +1,169 @@
+"""Which HDF5 files and datasets hold the pixels, labels and slides of which split.
+
+PCam's own names are known. Others are understood by their words: `training_split.h5`, `images` and
+`labels` in one file, `x_train` and `x_test`, labels and tables of slides in folders beside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InputError
+from .tree import has_images, is_litter
+from .vocabulary import role_of, split_in, words_of
+
+PACKED = ".gz"
+SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5")
+DEEPEST = 3  # folders below one another
+MOST_LISTED = 1000  # files and folders of a folder that are looked at
+NETWORKS = ("model", "models", "weights", "checkpoint", "best", "keras", "features", "embeddings")
+TRAIN = "train"
+PIXELS, LABELS = "pixels", "labels"
+Shapes = Mapping[str, Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset of a file."""
+
+    path: Path
+    key: str
+
+
+@dataclass(frozen=True)
+class SplitFiles:
+    """Where the pixels, labels and meta table of a split are."""
+
+    name: str
+    pixels: Dataset
+    labels: Dataset | None
+    meta: Path | None
+
+
+def plain_name(path: Path) -> str:
+    """A file's name without `.gz`."""
+    return path.name.removesuffix(PACKED)
+
+
+def stem(path: Path) -> str:
+    return Path(plain_name(path)).stem
+
+
+def is_hdf5(path: Path) -> bool:
+    return Path(plain_name(path)).suffix.lower() in SUFFIXES
+
+
+def below(folder: Path, depth: int = 0) -> Iterator[Path]:
+    """The files below a folder, which is searched only so deep; not a packed one that is unpacked."""
+    try:
+        entries = sorted(folder.iterdir(), key=lambda path: path.name)[:MOST_LISTED]
+    except OSError:
+        return
+    for entry in entries:
+        if is_litter(entry.name):
+            continue
+        if entry.is_dir():
+            if depth < DEEPEST:
+                yield from below(entry, depth + 1)
+        elif entry.is_file():
+            unpacked = entry.with_name(plain_name(entry))
+            if unpacked == entry or not unpacked.is_file():
+                yield entry
+
+
+def holds_patches(path: Path) -> bool:
+    """Whether the name of an HDF5 file says that it holds patches, and not a network."""
+    words = words_of(stem(path))
+    return not set(NETWORKS) & set(words) and bool(split_in(stem(path)) or role_of(stem(path)))
+
+
+def recognize(path: Path) -> bool:
+    """Whether a file, or what lies below a folder, is HDF5 files of patches and no images."""
+    if path.is_file():
+        return is_hdf5(path) and role_of(stem(path)) != LABELS
+    if not path.is_dir():
+        return False
+    files = [file for file in below(path) if is_hdf5(file) and holds_patches(file)]
+    if not files:
+        return False
+    directly = any(file.parent == path for file in files)
+    return directly or not has_images(path)
+
+
+def find(path: Path, shapes_of: Callable[[Path], tuple[Path, Shapes]]) -> list[SplitFiles]:
+    """The splits in a file, or below a folder, by the names of files and datasets.
+
+    Parameters
+    ----------
+    path
+        The file or folder.
+    shapes_of
+        Gives, for a file, the path of the unpacked file and the shapes of its datasets.
+
+    Raises
+    ------
+    InputError
+        If a file has no pixels, or two are of the same split.
+    """
+    root = path if path.is_dir() else path.parent
+    there = list(below(root))
+    files = [path] if path.is_file() else [f for f in there if is_hdf5(f) and holds_patches(f)]
+    labels = [f for f in there if is_hdf5(f) and role_of(stem(f)) == LABELS]
+    tables = [f for f in there if "meta" in words_of(f.name) and f.suffix.lower() == ".csv"]
+    found: dict[str, SplitFiles] = {}
+    pixels = [file for file in files if role_of(stem(file)) != LABELS]
+    for file in pixels:
+        plain, shapes = shapes_of(file)
+        for key, in_key in pixel_keys(shapes, plain).items():
+            name = in_key or split_in(stem(file)) or TRAIN
+            if name in found:
+                raise InputError(
+                    f"{file} and {found[name].pixels.path} both hold split {name}; give one of them, "
+                    "or rename one to train.h5, valid.h5 or test.h5."
+                )
+            own = label_key(shapes, in_key)
+            told = Dataset(plain, own) if own else None
+            if told is None and (beside := matching(labels, name, len(pixels) == 1)):
+                other, inside = shapes_of(beside)
+                key_there = label_key(inside, None) or next(iter(inside), None)
+                told = Dataset(other, key_there) if key_there else None
+            found[name] = SplitFiles(
+                name, Dataset(plain, key), told, matching(tables, name, len(pixels) == 1)
+            )
+    return list(found.values())
+
+
+def matching(files: Sequence[Path], split: str, alone: bool) -> Path | None:
+    """The file of a split by its name, or the only file that names none if `alone`."""
+    own = [file for file in files if split_in(stem(file)) == split]
+    if not own and alone:
+        own = [file for file in files if split_in(stem(file)) is None]
+    return own[0] if len(own) == 1 else None
+
+
+def pixel_keys(shapes: Shapes, path: Path) -> dict[str, str | None]:
+    """The datasets of images of a file, with the split that each names. Raises InputError for none."""
+    images = {
+        key: split_in(key) for key, shape in shapes.items() if len(shape) == 4 and min(shape[1:]) > 1
+    }
+    named = {key: split for key, split in images.items() if role_of(key) == PIXELS}
+    chosen = named or (images if len(images) == 1 else {})
+    if len(chosen) > 1 and len(set(chosen.values())) < len(chosen):
+        chosen = {}
+    if not chosen:
+        listed = (
+            ", ".join(f"{key} {tuple(shape)}" for key, shape in list(shapes.items())[:10]) or "none"
+        )
+        raise InputError(
+            f"{path} has no dataset x or images of shape (N, 96, 96, 3); its datasets are: {listed}; "
+            "rename the one of patches to x."
+        )
+    return chosen
+
+
+def label_key(shapes: Shapes, split: str | None) -> str | None:
+    """The dataset of labels of a split; None if there is none, or several."""
+    found = [key for key in shapes if role_of(key) == LABELS and split_in(key) == split]
+    return found[0] if len(found) == 1 else None
