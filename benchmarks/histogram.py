@@ -20,6 +20,7 @@ import numpy as np
 from pcam_features.evaluate.intervals import auc
 from pcam_features.families.registry import FAMILIES
 from pcam_features.learn import boosting, kernel_ridge
+from pcam_features.learn.settings import Compute
 from pcam_features.store.store import Store, open_store
 from pcam_features.store.values import of_arrays
 
@@ -37,8 +38,9 @@ def margins(
 ) -> dict[str, np.ndarray]:
     """Scores of the patches `other` by each kind of model, fitted on `values`, and their sum."""
     whole, every = of_arrays({"all": values}), np.ones(len(labels), bool)
-    matrix = boosting.binned(whole, ["all"], labels, every, threads=threads)
-    trees = boosting.BoostedTrees(boosting.train(matrix, device="cpu", threads=threads, seed=0))
+    compute = Compute("cpu", threads, seed=0)
+    blocks = boosting.binned(whole, ["all"], labels, compute)
+    trees = boosting.BoostedTrees(boosting.grow(blocks, every, compute).booster)
     one_fold = np.zeros(len(labels), np.int16)
     kernel = kernel_ridge.train(kernel_ridge.prepare(whole, ["all"], labels, one_fold, seed=0))
     scores = {"trees": trees.margin(other, threads), "kernel": kernel.margin(other, threads)}

@@ -74,33 +74,23 @@ def by_default(families: Sequence[str]) -> list[str]:
 
 
 def groups_of(families: Sequence[str]) -> dict[str, list[str]]:
-    """The groups that some families form, with each group's families; ALL if there are several.
+    """The groups that base models are made for, with each group's families.
+
+    Without embeddings, these are the groups of GROUPS; with embeddings, one for each of them. The group
+    of all families is the last, if there are several. With embeddings, models of color, texture or
+    nuclei alone would lower the AUC of all together, in other laboratories as well, so there are none.
 
     Parameters
     ----------
     families
         Names of families.
     """
-    groups = {name: [f for f in families if f in known] for name, known in GROUPS.items()}
-    groups |= {name: [name] for name in families if name not in FAMILIES}
-    groups = {name: parts for name, parts in groups.items() if parts}
-    return groups | ({ALL: list(families)} if len(groups) > 1 else {})
-
-
-def sharing(families: Sequence[str]) -> list[str]:
-    """The groups whose models are combined.
-
-    With embeddings, these and the models of all families: models of color, texture or nuclei alone then
-    lower the AUC, in other laboratories as well. Without embeddings, all groups.
-
-    Parameters
-    ----------
-    families
-        Names of families.
-    """
-    groups = list(groups_of(families))
-    embeddings = [name for name in groups if name not in (*GROUPS, ALL)]
-    return [*embeddings, *(name for name in groups if name == ALL)] if embeddings else groups
+    embeddings = [name for name in families if name not in FAMILIES]
+    known = {name: [f for f in families if f in parts] for name, parts in GROUPS.items()}
+    hand_made = {name: parts for name, parts in known.items() if parts}
+    groups = {name: [name] for name in embeddings} or hand_made
+    several = len(embeddings) + len(hand_made) > 1
+    return groups | ({ALL: list(families)} if several else {})
 
 
 def model_name(group: str, kind: str) -> str:

@@ -1,7 +1,13 @@
-"""Gradient-boosted trees: XGBoost, with settings that need no search.
+"""Gradient-boosted trees: XGBoost, trained on one block of columns at a time.
 
-Features are binned block by block, for each fold from its training patches alone (DECISIONS.md says
-what else was tried).
+XGBoost fills the histograms of all columns at every node, although a node may split on only a few of
+them. Here the columns are dealt at random into blocks. Each tree is grown on one block, starting from
+the log-odds of the trees before it, block after block and round again. That costs a fraction of trees
+on all columns, and ranks as well (DECISIONS.md has the figures). The trees are then put together into
+one ordinary XGBoost model of all columns.
+
+The columns are binned once for all folds; a fold's own patches have a weight of 0 while its model is
+trained. So only the limits between bins come from the fold's own patches too, never their labels.
 """
 
 from __future__ import annotations
@@ -9,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -24,44 +30,88 @@ from ..store.values import Values
 from . import ubjson
 from .context import FitContext
 from .safe_files import read_content
-from .settings import PARAMETERS, ROUNDS
+from .settings import PARAMETERS, ROUNDS, Compute
 
 KIND = "trees"
 CHECKED = 20  # rounds between two tree counts that the folds choose from
+COLUMNS = 190  # of a block, about
+GATHERED = 2**30  # bytes of columns that one pass over the features puts together
 # A booster configures itself anew after `set_param`; two threads that do so at once break each other.
 # The lock is not a field of the model, so that models can be pickled and copied.
 ONE_AT_A_TIME = Lock()
 
 
-class _Blocks(xgboost.DataIter):
-    """Blocks for XGBoost, which reads them several times; its files' names begin with `pages`."""
+@dataclass(frozen=True)
+class Block:
+    """Some columns, binned for all rows: one byte per value.
 
-    def __init__(self, blocks: Callable[[], Iterator[tuple[Any, np.ndarray]]], pages: Path | None):
-        self._open = blocks
-        self._left = blocks()
-        super().__init__(cache_prefix=None if pages is None else str(pages))
+    Parameters
+    ----------
+    columns
+        Their places among the columns of the model, (block's columns,).
+    bins
+        Their values and the labels.
+    """
+
+    columns: np.ndarray
+    bins: xgboost.DMatrix
+
+
+class _InParts(xgboost.DataIter):
+    """Rows for XGBoost, part by part; it keeps bins in files whose names begin with `pages`."""
+
+    def __init__(self, values: np.ndarray, labels: np.ndarray, pages: Path, rows: int = 65536):
+        self._values, self._labels = values, labels
+        self._starts, self._rows, self._at = range(0, len(values), rows), rows, 0
+        super().__init__(cache_prefix=str(pages))
 
     def next(self, input_data: Callable[..., Any]) -> bool:
-        for block, labels in self._left:
-            input_data(data=block, label=labels)
-            return True
-        return False
+        if self._at == len(self._starts):
+            return False
+        part = slice(self._starts[self._at], self._starts[self._at] + self._rows)
+        input_data(data=self._values[part], label=self._labels[part])
+        self._at += 1
+        return True
 
     def reset(self) -> None:
-        self._left = self._open()
+        self._at = 0
+
+
+def deal(width: int, seed: int) -> list[np.ndarray]:
+    """Deal columns at random into blocks of nearly the same size, about COLUMNS each.
+
+    Columns of different families have to meet in a block: trees of one family at a time rank worse.
+    """
+    count = max(1, round(width / COLUMNS))
+    shuffled = np.random.default_rng(seed).permutation(width)
+    return [np.sort(block) for block in np.array_split(shuffled, count)]
+
+
+def gather(
+    values: Values, families: Sequence[str], dealt: Sequence[np.ndarray]
+) -> Iterator[np.ndarray]:
+    """The values of each block, float32 (rows, its columns), in as few passes as GATHERED allows."""
+    largest = max(len(columns) for columns in dealt)
+    at_once = max(1, GATHERED // (4 * values.rows * largest))
+    for start in range(0, len(dealt), at_once):
+        some = dealt[start : start + at_once]
+        arrays = [np.empty((values.rows, len(columns)), np.float32) for columns in some]
+        for rows, block in values.blocks(families):
+            for array, columns in zip(arrays, some, strict=True):
+                array[rows] = block[:, columns]
+        while arrays:  # an array that is binned need not stay in memory
+            yield arrays.pop(0)
 
 
 def binned(
     values: Values,
     families: Sequence[str],
     labels: np.ndarray,
-    within: np.ndarray,
+    compute: Compute,
     *,
-    threads: int,
-    xp: Any = np,
     pages: Path | None = None,
-) -> xgboost.DMatrix:
-    """Bin the families' columns of some rows, one byte per value.
+) -> list[Block]:
+    """Deal the families' columns into blocks, and bin each block.
 
     Parameters
     ----------
@@ -69,68 +119,119 @@ def binned(
         The columns.
     labels
         0 or 1, (rows,).
-    within
-        Which rows to take, a mask (rows,).
-    threads
-        Number of threads.
-    xp
-        NumPy, or CuPy to bin on the graphics card.
+    compute
+        Where bins are made, and the seed of the dealing.
     pages
         The beginning of the names of files to keep bins in; None keeps them in memory.
     """
+    dealt = deal(values.width(families), compute.seed)
+    how = {"max_bin": PARAMETERS["max_bin"], "nthread": compute.threads}
+    blocks = []
+    for k, array in enumerate(gather(values, families, dealt)):
+        if pages is None:
+            bins: xgboost.DMatrix = xgboost.QuantileDMatrix(compute.xp.asarray(array), labels, **how)
+        else:
+            parts = _InParts(array, labels, pages.with_name(f"{pages.name}-{k}"))
+            bins = xgboost.ExtMemQuantileDMatrix(parts, **how)
+        blocks.append(Block(dealt[k], bins))
+    return blocks
 
-    def blocks() -> Iterator[tuple[Any, np.ndarray]]:
-        for rows, block in values.blocks(families):
-            own = within[rows]
-            if own.any():
-                yield xp.asarray(block if own.all() else block[own]), labels[rows][own]
 
-    iterator, bins = _Blocks(blocks, pages), PARAMETERS["max_bin"]
-    if pages is None:
-        return xgboost.QuantileDMatrix(iterator, max_bin=bins, nthread=threads)
-    return xgboost.ExtMemQuantileDMatrix(iterator, max_bin=bins, nthread=threads)
+@dataclass(frozen=True)
+class Grown:
+    """Trees that were grown one after the other.
+
+    Parameters
+    ----------
+    booster
+        All of them in one model.
+    margins
+        Log-odds of every row after each of `counts`, float32 (rows, counts).
+    """
+
+    booster: xgboost.Booster
+    margins: np.ndarray
 
 
-def train(
-    matrix: xgboost.DMatrix,
+def grow(
+    blocks: Sequence[Block],
+    within: np.ndarray,
+    compute: Compute,
     *,
-    device: str,
-    threads: int,
-    seed: int,
     rounds: int = ROUNDS,
     parameters: Mapping[str, Any] = PARAMETERS,
-) -> xgboost.Booster:
-    """Train a booster on a binned matrix."""
-    given = dict(parameters) | {"device": device, "nthread": threads, "seed": seed}
-    return xgboost.train(given, matrix, num_boost_round=rounds)
+) -> Grown:
+    """Grow trees on some rows, each on the next block.
+
+    Parameters
+    ----------
+    blocks
+        The binned columns.
+    within
+        Which rows to learn from, a mask (rows,). The others have a weight of 0.
+    compute
+        Where to compute, and the seed.
+    rounds
+        The number of trees.
+    parameters
+        XGBoost's parameters.
+    """
+    labels = blocks[0].bins.get_label()
+    # Not quite the share of positives, so that it is neither 0 nor 1 if there is only one class.
+    share = np.float32((labels[within].sum() + 0.5) / (within.sum() + 1))
+    given = dict(parameters) | {"device": compute.device, "nthread": compute.threads}
+    given["base_score"] = float(share)
+    weight = within.astype(np.float32)
+    for block in blocks:
+        block.bins.set_weight(weight)
+    margin = np.full(len(labels), -np.log(1 / share - 1), np.float32)
+    checked, after, trees = counts(rounds), [], []
+    for k in range(rounds):
+        block = blocks[k % len(blocks)]
+        block.bins.set_base_margin(margin)
+        booster = xgboost.train(given | {"seed": compute.seed + k}, block.bins, num_boost_round=1)
+        margin = booster.predict(block.bins, output_margin=True)
+        if k + 1 in checked:
+            after.append(margin)
+        model = json.loads(booster.save_raw("json"))
+        trees.append(moved(model["learner"]["gradient_booster"]["model"]["trees"][0], block.columns))
+    width = sum(len(block.columns) for block in blocks)
+    return Grown(joined(model, trees, width), np.stack(after, axis=1))
+
+
+def moved(tree: dict[str, Any], columns: np.ndarray) -> dict[str, Any]:
+    """A tree of a block, in XGBoost's JSON form, that asks for these columns of the whole."""
+    return tree | {"split_indices": columns[tree["split_indices"]].tolist()}
+
+
+def joined(model: dict[str, Any], trees: Sequence[dict[str, Any]], width: int) -> xgboost.Booster:
+    """One model of `width` columns from trees, in XGBoost's JSON form.
+
+    Parameters
+    ----------
+    model
+        A model of one of the trees. All have its objective and its base score.
+    trees
+        The trees in the order of their growth.
+    width
+        The number of columns.
+    """
+    learner = model["learner"]
+    learner["learner_model_param"]["num_feature"] = str(width)
+    inner = learner["gradient_booster"]["model"]
+    inner["gbtree_model_param"]["num_trees"] = str(len(trees))
+    inner["tree_info"] = [0] * len(trees)
+    inner["iteration_indptr"] = list(range(len(trees) + 1))
+    inner["trees"] = [
+        tree | {"id": k, "tree_param": tree["tree_param"] | {"num_feature": str(width)}}
+        for k, tree in enumerate(trees)
+    ]
+    return xgboost.Booster(model_file=bytearray(json.dumps(model).encode()))
 
 
 def counts(rounds: int) -> np.ndarray:
     """The tree counts that the folds choose from: every CHECKED-th, and all."""
     return np.append(np.arange(CHECKED, rounds, CHECKED), rounds)
-
-
-def margins(
-    booster: xgboost.Booster,
-    values: Values,
-    families: Sequence[str],
-    within: np.ndarray,
-    *,
-    threads: int,
-) -> np.ndarray:
-    """Log-odds of the rows `within` (a mask) after each of `counts`, float32 (rows, counts)."""
-    booster.set_param({"nthread": threads, "device": "cpu"})
-    after = counts(booster.num_boosted_rounds())
-    scores = np.empty((int(within.sum()), len(after)), np.float32)
-    done = 0
-    for rows, block in values.blocks(families):
-        own = block[within[rows]]
-        for k, count in enumerate(after if len(own) else ()):
-            scores[done : done + len(own), k] = booster.inplace_predict(
-                own, predict_type="margin", iteration_range=(0, int(count))
-            )
-        done += len(own)
-    return scores
 
 
 def tree_count(labels: np.ndarray, margins: np.ndarray, rounds: int) -> int:
@@ -234,58 +335,39 @@ class BoostedTrees:
         """Fit to all rows; returns the model and its out-of-fold log-odds, (rows,)."""
         fold, rounds = context.fold, context.settings.rounds
 
-        def train_on(within: np.ndarray, name: str, rounds: int) -> xgboost.Booster:
-            matrix = bin_rows(context, families, within, f"{group}-{name}")
-            return boost(context, matrix, rounds)
-
-        def out_of_fold(k: int) -> np.ndarray:
-            booster = train_on(fold != k, f"fold-{k}", rounds)
-            threads = context.compute.threads
-            return margins(booster, context.values, families, fold == k, threads=threads)
+        @cache
+        def blocks() -> list[Block]:
+            return bin_all(context, families, group)
 
         scores = np.empty((context.values.rows, len(counts(rounds))), np.float32)
         for k in range(int(fold.max()) + 1):
-            scores[fold == k] = context.work.array(f"{group}_{KIND}-fold-{k}", partial(out_of_fold, k))
+
+            def out_of_fold(k: int = k) -> np.ndarray:
+                return grow_as_set(context, blocks(), fold != k, rounds).margins[fold == k]
+
+            scores[fold == k] = context.work.array(f"{group}_{KIND}-fold-{k}", out_of_fold)
             context.progress(len(families))
         log_odds, count = across_counts(context.labels, fold, scores, rounds)
         everything = np.ones(context.values.rows, bool)
-        model = context.work.model(cls, group, lambda: cls(train_on(everything, "all", count)))
+
+        def on_all() -> BoostedTrees:
+            return cls(grow_as_set(context, blocks(), everything, count).booster)
+
+        model = context.work.model(cls, group, on_all)
         context.progress(len(families))
         return model, log_odds
 
 
-def bin_rows(
-    context: FitContext, families: Sequence[str], within: np.ndarray, name: str
-) -> xgboost.DMatrix:
-    """Bin the rows `within` (a mask); bins on disk are in files of this name."""
+def bin_all(context: FitContext, families: Sequence[str], name: str) -> list[Block]:
+    """Bin all rows of a fit; bins on disk are in files of this name."""
     compute = context.compute
     pages = context.work.pages(name) if compute.on_disk else None
-    return binned(
-        context.values,
-        families,
-        context.labels,
-        within,
-        threads=compute.threads,
-        xp=compute.xp,
-        pages=pages,
-    )
+    return binned(context.values, families, context.labels, compute, pages=pages)
 
 
-def boost(
-    context: FitContext,
-    matrix: xgboost.DMatrix,
-    rounds: int,
-    parameters: Mapping[str, Any] | None = None,
-) -> xgboost.Booster:
-    """Train a booster as the context says, or with other XGBoost `parameters`."""
-    return train(
-        matrix,
-        device=context.compute.device,
-        threads=context.compute.threads,
-        seed=context.compute.seed,
-        rounds=rounds,
-        parameters=context.settings.trees if parameters is None else parameters,
-    )
+def grow_as_set(context: FitContext, blocks: Sequence[Block], within: np.ndarray, rounds: int) -> Grown:
+    """Grow trees as the settings of a fit say."""
+    return grow(blocks, within, context.compute, rounds=rounds, parameters=context.settings.trees)
 
 
 def booster_path(folder: Path, group: str) -> Path:

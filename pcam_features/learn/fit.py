@@ -29,7 +29,7 @@ from ..store.values import Values, stored
 from ..words import counted
 from . import bundle, kernel_ridge, memory, stack
 from .attribution import importance
-from .base_models import ON_REQUEST, base_models, by_default, sharing
+from .base_models import ON_REQUEST, by_default
 from .context import FitContext
 from .copies import Copies, copies_in, expected_elsewhere, scores_elsewhere, with_copies
 from .manifest import (
@@ -365,9 +365,7 @@ def learn(
     logits = of_all[: len(labels)]
     random_auc = at_random(context, copies)
     context.progress(len(context.values.families))
-    groups = sharing(context.values.families)
-    places = base_models(context.values.families)
-    members = np.array([places[name].group in groups for name in models])
+    members = np.ones(len(models), bool)
     # Matrices of a few columns: BLAS's threads mostly wait for each other, longer the busier the cores.
     with threadpool_limits(1, user_api="blas"):
         combined = stack.fit_stack(tuple(models), members, logits, labels, fold)

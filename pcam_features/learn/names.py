@@ -5,7 +5,8 @@ from __future__ import annotations
 WHAT = "model"
 MANIFEST = "manifest.json"
 KEY = "bundle_version"
-# 3 chose the combination by its out-of-fold AUC, 2 had no calibration, 1 a booster for each family.
-VERSION = 4
+# 4 had models without a share beside embeddings, 3 chose the combination by its out-of-fold AUC, 2 had
+# no calibration, 1 a booster for each family.
+VERSION = 5
 MOMENTS = "moments.npy"  # only in models that learned from changed copies as well
 OUT_OF_FOLD, IMPORTANCE = "out_of_fold.parquet", "importance.parquet"

@@ -12,12 +12,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import numpy as np
 import optuna
-import xgboost
 from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -36,9 +35,9 @@ DISTRIBUTIONS: dict[str, dict[str, optuna.distributions.BaseDistribution]] = {
     TREES: {
         "max_depth": optuna.distributions.IntDistribution(3, 8),
         "eta": optuna.distributions.FloatDistribution(0.03, 0.3, log=True),
-        "rounds": optuna.distributions.IntDistribution(60, 600, log=True),
+        "rounds": optuna.distributions.IntDistribution(120, 1200, log=True),
         "subsample": optuna.distributions.FloatDistribution(0.3, 1.0),
-        "colsample_bynode": optuna.distributions.FloatDistribution(0.03, 0.5, log=True),
+        "colsample_bynode": optuna.distributions.FloatDistribution(0.1, 1.0, log=True),
         "min_child_weight": optuna.distributions.FloatDistribution(1, 50, log=True),
         "lambda": optuna.distributions.FloatDistribution(0.1, 100, log=True),
     },
@@ -67,18 +66,13 @@ def parameters(settings: Settings, kind: str) -> dict[str, Any]:
 
 def tree_score(context: FitContext) -> Score:
     """Returns a function that gives the AUC of boosted trees of all families on a fold."""
-    values, fold = context.values, context.fold
-
-    def matrix(k: int) -> xgboost.DMatrix:
-        return boosting.bin_rows(context, values.families, fold != k, f"search-{k}")
-
-    matrices = matrix if context.compute.on_disk else cache(matrix)
+    fold = context.fold
+    blocks = cache(partial(boosting.bin_all, context, context.values.families, "search"))
 
     def score(settings: Settings, k: int) -> float:
-        booster = boosting.boost(context, matrices(k), settings.rounds, settings.trees)
-        own, threads = fold == k, context.compute.threads
-        after = boosting.margins(booster, values, values.families, own, threads=threads)
-        return auc(context.labels[own], after[:, -1])
+        tried, own = replace(context, settings=settings), fold == k
+        grown = boosting.grow_as_set(tried, blocks(), ~own, settings.rounds)
+        return auc(context.labels[own], grown.margins[own, -1])
 
     return score
 

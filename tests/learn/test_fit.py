@@ -217,9 +217,12 @@ def test_mechanics_every_family_has_one_group() -> None:
     assert set(ON_REQUEST) <= set(FAMILIES)
     assert groups_of(["color", "histogram"]) == {"color": ["color", "histogram"]}
     assert list(groups_of(["lbp"])) == ["texture"]
-    assert groups_of(["color", "lbp", "net_96px"]) == {
+    assert groups_of(["color", "lbp"]) == {
         "color": ["color"],
         "texture": ["lbp"],
+        "all": ["color", "lbp"],
+    }
+    assert groups_of(["color", "lbp", "net_96px"]) == {
         "net_96px": ["net_96px"],
         "all": ["color", "lbp", "net_96px"],
     }

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 
 from pcam_features.learn import stack
-from pcam_features.learn.base_models import sharing
+from pcam_features.learn.base_models import groups_of
 
 ROWS = 600
 
@@ -184,7 +184,7 @@ def test_mechanics_models_that_learned_nothing_have_no_share(level: float) -> No
 
 def test_mechanics_groups_that_share_depend_on_embeddings() -> None:
     hand_made, network = ["color", "glcm", "nuclei"], "efficientnet_lite0_96px"
-    assert sharing(hand_made) == ["color", "texture", "nuclei", "all"]
-    assert sharing(["color"]) == ["color"]
-    assert sharing([*hand_made, network]) == [network, "all"]
-    assert sharing([network]) == [network]
+    assert list(groups_of(hand_made)) == ["color", "texture", "nuclei", "all"]
+    assert list(groups_of(["color"])) == ["color"]
+    assert list(groups_of([*hand_made, network])) == [network, "all"]
+    assert list(groups_of([network])) == [network]

@@ -10,6 +10,7 @@ import xgboost
 from sklearn.metrics import roc_auc_score
 
 from pcam_features.learn import boosting, kernel_ridge, memory
+from pcam_features.learn.settings import Compute
 from pcam_features.store.store import open_store
 from pcam_features.store.values import of_arrays, stored
 
@@ -23,13 +24,21 @@ def arrays() -> tuple[dict[str, np.ndarray], np.ndarray]:
     return {"a": values[:, :10], "b": values[:, 10:]}, labels
 
 
-def booster(pages: Path | None, within: np.ndarray) -> tuple[xgboost.Booster, np.ndarray]:
+COMPUTE = Compute("cpu", threads=2, seed=0)
+WITHIN = np.arange(ROWS) % 3 > 0
+
+
+def grown(pages: Path | None, compute: Compute = COMPUTE, rounds: int = 40) -> boosting.Grown:
     known, labels = arrays()
-    values = of_arrays(known)
-    matrix = boosting.binned(values, ["a", "b"], labels, within, threads=2, pages=pages)
+    blocks = boosting.binned(of_arrays(known), ["a", "b"], labels, compute, pages=pages)
     assert pages is None or any(pages.parent.iterdir()), "nothing is on disk: nothing is tested"
-    made = boosting.train(matrix, device="cpu", threads=2, seed=0, rounds=40)
-    return made, boosting.margins(made, values, ["a", "b"], ~within, threads=2)
+    assert len(blocks) == 4
+    return boosting.grow(blocks, WITHIN, compute, rounds=rounds)
+
+
+@pytest.fixture
+def four_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boosting, "COLUMNS", 8)
 
 
 def test_oracle_blocks_are_the_stores_tables(store_folder: Path) -> None:
@@ -52,35 +61,78 @@ def test_invariant_rows_are_taken_across_parts() -> None:
     np.testing.assert_array_equal(found, np.concatenate([known["b"], known["a"]], axis=1)[wanted])
 
 
-def test_oracle_trees_from_blocks_are_xgboosts_from_one_array() -> None:
+@pytest.mark.usefixtures("four_blocks")
+def test_oracle_trees_put_together_are_one_xgboost_model() -> None:
+    """XGBoost itself, which knows nothing of blocks, predicts what the growing trees added up to."""
     known, labels = arrays()
-    within = np.arange(ROWS) % 3 > 0
-    made, margins = booster(None, within)
+    found = grown(None)
     whole = np.concatenate([known["a"], known["b"]], axis=1)
-    matrix = xgboost.QuantileDMatrix(whole[within], labels[within], max_bin=32)
-    parameters = boosting.PARAMETERS | {"nthread": 2, "seed": 0}
-    expected = xgboost.train(parameters, matrix, num_boost_round=40)
-    held_out = xgboost.DMatrix(whole[~within])
-    np.testing.assert_allclose(
-        margins[:, -1], expected.predict(held_out, output_margin=True), atol=1e-4
-    )
-    np.testing.assert_allclose(
-        margins[:, 0],
-        expected.predict(held_out, output_margin=True, iteration_range=(0, 20)),
-        atol=1e-4,
-    )
+    booster = xgboost.Booster(model_file=found.booster.save_raw("ubj"))
+    assert (booster.num_features(), booster.num_boosted_rounds()) == (30, 40)
     assert boosting.counts(40).tolist() == [20, 40]
-    assert roc_auc_score(labels[~within], margins[:, -1]) > 0.8
-    assert made.num_features() == 30
+    for k, count in enumerate(boosting.counts(40).tolist()):
+        expected = booster.predict(
+            xgboost.DMatrix(whole), output_margin=True, iteration_range=(0, count)
+        )
+        np.testing.assert_allclose(found.margins[:, k], expected, atol=1e-6)
+    assert roc_auc_score(labels[~WITHIN], found.margins[~WITHIN, -1]) > 0.8
+    shares, start = boosting.BoostedTrees(booster).contributions(whole[:20])
+    np.testing.assert_allclose(shares.sum(axis=1) + start, found.margins[:20, -1], atol=1e-4)
 
 
+@pytest.mark.usefixtures("four_blocks")
+def test_oracle_each_tree_is_xgboosts_on_its_block() -> None:
+    """The first two trees, trained by hand on the rows alone that the others have no weight in."""
+    known, labels = arrays()
+    whole = np.concatenate([known["a"], known["b"]], axis=1)
+    drawn = boosting.PARAMETERS | {"subsample": 1.0, "nthread": 2}
+    blocks = boosting.binned(of_arrays(known), ["a", "b"], labels, COMPUTE)
+    found = boosting.grow(blocks, WITHIN, COMPUTE, rounds=2, parameters=drawn).margins[WITHIN, -1]
+    share = (labels[WITHIN].sum() + 0.5) / (WITHIN.sum() + 1)
+    margin = np.full(WITHIN.sum(), np.log(share / (1 - share)), np.float32)
+    for k, columns in enumerate(boosting.deal(30, 0)[:2]):
+        every = xgboost.QuantileDMatrix(whole[:, columns], labels, max_bin=32)
+        own = xgboost.QuantileDMatrix(
+            whole[WITHIN][:, columns], labels[WITHIN], base_margin=margin, max_bin=32, ref=every
+        )
+        tree = xgboost.train(drawn | {"seed": k, "base_score": 0.5}, own, num_boost_round=1)
+        margin = tree.predict(own, output_margin=True)
+    np.testing.assert_allclose(found, margin, atol=1e-5)
+
+
+@pytest.mark.usefixtures("four_blocks")
 def test_parity_trees_from_disk_are_trees_from_memory(tmp_path: Path) -> None:
-    within = np.arange(ROWS) % 3 > 0
-    in_memory, expected = booster(None, within)
-    on_disk, found = booster(tmp_path / "pages", within)
+    in_memory, on_disk = grown(None), grown(tmp_path / "pages")
     assert not any(tmp_path.iterdir())  # XGBoost takes its files away
-    np.testing.assert_array_equal(found, expected)
-    assert on_disk.save_raw("ubj") == in_memory.save_raw("ubj")
+    np.testing.assert_array_equal(on_disk.margins, in_memory.margins)
+    assert on_disk.booster.save_raw("ubj") == in_memory.booster.save_raw("ubj")
+
+
+@pytest.mark.usefixtures("four_blocks")
+def test_invariant_labels_that_are_left_out_change_no_tree() -> None:
+    known, labels = arrays()
+    changed = np.where(WITHIN, labels, 1 - labels)
+    blocks = boosting.binned(of_arrays(known), ["a", "b"], changed, COMPUTE)
+    found = boosting.grow(blocks, WITHIN, COMPUTE, rounds=40)
+    assert found.booster.save_raw("ubj") == grown(None).booster.save_raw("ubj")
+
+
+def test_invariant_columns_are_dealt_once_each_and_gathered_in_any_number_of_passes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dealt = boosting.deal(1000, 3)
+    assert sorted(np.concatenate(dealt).tolist()) == list(range(1000))
+    assert {len(block) for block in dealt} == {200}
+    known, _ = arrays()
+    whole = np.concatenate([known["b"], known["a"]], axis=1)
+    monkeypatch.setattr(boosting, "COLUMNS", 8)
+    for room in (1, 2**30):
+        monkeypatch.setattr(boosting, "GATHERED", room)
+        dealt = boosting.deal(30, 0)
+        for columns, array in zip(
+            dealt, boosting.gather(of_arrays(known), ["b", "a"], dealt), strict=True
+        ):
+            np.testing.assert_array_equal(array, whole[:, columns])
 
 
 def test_oracle_folds_of_the_kernel_model_are_models_without_them(
@@ -168,15 +220,14 @@ def test_parity_models_computed_where_a_card_keeps_arrays(monkeypatch: pytest.Mo
     given: list[type] = []
     whole = xgboost.QuantileDMatrix
 
-    def taken(blocks: xgboost.DataIter, **how: int) -> xgboost.DMatrix:
-        blocks.reset()
-        while blocks.next(lambda data, label: given.append(type(data))):
-            pass
-        return whole(blocks, **how)
+    def taken(values: np.ndarray, *labels: np.ndarray, **how: int) -> xgboost.DMatrix:
+        given.append(type(values))
+        return whole(values, *labels, **how)
 
     monkeypatch.setattr(xgboost, "QuantileDMatrix", taken)
-    boosting.binned(values, ["a", "b"], labels, fold > 0, threads=1, xp=Card)
-    assert given == [OnCard] * 3  # parts of the store, as they came
+    monkeypatch.setattr(Compute, "xp", Card)
+    boosting.binned(values, ["a", "b"], labels, Compute("cuda", threads=1, seed=0))
+    assert given == [OnCard]
 
 
 @pytest.mark.parametrize(
