@@ -1,10 +1,10 @@
 """Gradient-boosted trees: XGBoost, trained on one block of columns at a time.
 
 XGBoost fills the histograms of all columns at every node, although a node may split on only a few of
-them. Here the columns are dealt at random into blocks. Each tree is grown on one block, starting from
-the log-odds of the trees before it, block after block and round again. That costs a fraction of trees
-on all columns, and ranks as well (DECISIONS.md has the figures). The trees are then put together into
-one ordinary XGBoost model of all columns.
+them. Here the columns are dealt at random into blocks. A few trees are grown on each block, starting
+from the log-odds of the trees before them, block after block and round again. That costs a fraction of
+trees on all columns, and ranks as well (DECISIONS.md has the figures). The trees are then put together
+into one ordinary XGBoost model of all columns.
 
 The columns are binned once for all folds; a fold's own patches have a weight of 0 while its model is
 trained. So only the limits between bins come from the fold's own patches too, never their labels.
@@ -33,8 +33,9 @@ from .safe_files import read_content
 from .settings import PARAMETERS, ROUNDS, Compute
 
 KIND = "trees"
-CHECKED = 20  # rounds between two tree counts that the folds choose from
+CHECKED = 20  # rounds between two tree counts that the folds choose from; a multiple of AT_ONCE
 COLUMNS = 190  # of a block, about
+AT_ONCE = 2  # trees of a block, before the next block's turn
 GATHERED = 2**30  # bytes of columns that one pass over the features puts together
 # A booster configures itself anew after `set_param`; two threads that do so at once break each other.
 # The lock is not a field of the model, so that models can be pickled and copied.
@@ -161,7 +162,7 @@ def grow(
     rounds: int = ROUNDS,
     parameters: Mapping[str, Any] = PARAMETERS,
 ) -> Grown:
-    """Grow trees on some rows, each on the next block.
+    """Grow trees on some rows, AT_ONCE on each block in turn.
 
     Parameters
     ----------
@@ -185,16 +186,19 @@ def grow(
     for block in blocks:
         block.bins.set_weight(weight)
     margin = np.full(len(labels), -np.log(1 / share - 1), np.float32)
-    checked, after, trees = counts(rounds), [], []
-    for k in range(rounds):
-        block = blocks[k % len(blocks)]
+    checked, after = counts(rounds), []
+    trees: list[dict[str, Any]] = []
+    for turn, start in enumerate(range(0, rounds, AT_ONCE)):
+        block, end = blocks[turn % len(blocks)], min(start + AT_ONCE, rounds)
         block.bins.set_base_margin(margin)
-        booster = xgboost.train(given | {"seed": compute.seed + k}, block.bins, num_boost_round=1)
+        given["seed"] = compute.seed + turn
+        booster = xgboost.train(given, block.bins, num_boost_round=end - start)
         margin = booster.predict(block.bins, output_margin=True)
-        if k + 1 in checked:
+        if end in checked:
             after.append(margin)
         model = json.loads(booster.save_raw("json"))
-        trees.append(moved(model["learner"]["gradient_booster"]["model"]["trees"][0], block.columns))
+        own = model["learner"]["gradient_booster"]["model"]["trees"]
+        trees += [moved(tree, block.columns) for tree in own]
     width = sum(len(block.columns) for block in blocks)
     return Grown(joined(model, trees, width), np.stack(after, axis=1))
 
