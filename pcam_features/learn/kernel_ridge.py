@@ -27,7 +27,9 @@ from .safe_files import parse_array, read_content
 from .settings import PENALTY, WIDTH
 
 KIND = "kernel"
-LANDMARKS = 3000
+LANDMARKS = 3000  # of so many patches that PER_LANDMARK asks for no more
+PER_LANDMARK = 7  # patches
+MOST_LANDMARKS = 6000
 CLIP = 4.0  # standard deviations: one extreme column must not make a patch unlike all others
 BLOCK = 4096  # rows at a time
 JITTER = 1e-12  # share of the trace added to the diagonal, because landmarks may be copies or collinear
@@ -95,6 +97,17 @@ def likeness(rows: Any, landmarks: Any, width: float) -> Any:
     return np.exp(found, out=found)
 
 
+def landmark_count(rows: int) -> int:
+    """The number of landmarks for some training patches: the more patches, the more landmarks.
+
+    Examples
+    --------
+    >>> [landmark_count(rows) for rows in (2_000, 20_000, 30_000, 220_025)]
+    [2000, 3000, 4285, 6000]
+    """
+    return min(rows, max(LANDMARKS, min(rows // PER_LANDMARK, MOST_LANDMARKS)))
+
+
 @dataclass(frozen=True)
 class Sums:
     """The terms of some patches in the normal equations, from their likenesses less `usual`."""
@@ -144,11 +157,11 @@ def prepare(
     width
         The kernel's width.
     landmarks
-        The number of landmarks; None uses LANDMARKS.
+        The number of landmarks; None uses `landmark_count`.
     xp
         The array module for likenesses: NumPy or CuPy.
     """
-    count = min(LANDMARKS if landmarks is None else landmarks, values.rows)
+    count = min(landmark_count(values.rows) if landmarks is None else landmarks, values.rows)
     drawn = np.sort(np.random.default_rng(seed).choice(values.rows, count, replace=False))
     mean, scale = moments(block for _, block in values.blocks(families))
     chosen = standardize(values.take(families, drawn), mean, scale)

@@ -9,20 +9,20 @@ import numpy as np
 
 from ..storage.fields import Fields
 
-ROUNDS = 360  # trees
+ROUNDS = 540  # trees
 PARAMETERS: dict[str, Any] = {  # XGBoost's own, for trees of a block of columns
     "objective": "binary:logistic",
     "tree_method": "hist",
     "max_depth": 7,
     "eta": 0.05,
-    "subsample": 0.5,
+    "subsample": 0.7,
     "colsample_bynode": 1.0,
     "min_child_weight": 5,
     "lambda": 5,
     "max_bin": 32,
 }
 WIDTH = 1 / 3  # of the kernel exp(-WIDTH d²), d² being the mean over columns of squared differences
-PENALTY = 0.05
+PENALTY = 0.15
 
 
 @dataclass(frozen=True)

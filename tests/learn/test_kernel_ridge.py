@@ -61,7 +61,7 @@ def test_oracle_with_every_row_a_landmark_it_is_kernel_ridge_regression() -> Non
 def test_oracle_with_fewer_landmarks_it_is_penalized_least_squares(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(kernel_ridge, "LANDMARKS", 60)
+    monkeypatch.setattr(kernel_ridge, "landmark_count", lambda rows: 60)
     (values, labels), (others, _) = data(400), data(100, seed=1)
     model = trained(values, labels)
     assert model.landmarks.shape == (60, 7)

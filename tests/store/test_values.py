@@ -138,7 +138,7 @@ def test_invariant_columns_are_dealt_once_each_and_gathered_in_any_number_of_pas
 def test_oracle_folds_of_the_kernel_model_are_models_without_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(kernel_ridge, "LANDMARKS", 200)
+    monkeypatch.setattr(kernel_ridge, "landmark_count", lambda rows: 200)
     known, labels = arrays()
     values, fold = of_arrays(known), (np.arange(ROWS) % 4).astype(np.int16)
     ready = kernel_ridge.prepare(values, ["a", "b"], labels, fold, seed=0)
@@ -162,7 +162,7 @@ def test_oracle_folds_of_the_kernel_model_are_models_without_them(
 def test_invariant_labels_of_a_fold_have_no_part_in_its_scores(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(kernel_ridge, "LANDMARKS", 200)
+    monkeypatch.setattr(kernel_ridge, "landmark_count", lambda rows: 200)
     known, labels = arrays()
     values, fold = of_arrays(known), (np.arange(ROWS) % 4).astype(np.int16)
     changed = np.where(fold == 2, 1 - labels, labels)
@@ -210,7 +210,7 @@ class Card:
 def test_parity_models_computed_where_a_card_keeps_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
     known, labels = arrays()
     values, fold = of_arrays(known), (np.arange(ROWS) % 4).astype(np.int16)
-    monkeypatch.setattr(kernel_ridge, "LANDMARKS", 200)
+    monkeypatch.setattr(kernel_ridge, "landmark_count", lambda rows: 200)
     found = []
     for xp in (np, Card):
         ready = kernel_ridge.prepare(values, ["b"], labels, fold, seed=0, xp=xp)
