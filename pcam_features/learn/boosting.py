@@ -347,7 +347,8 @@ class BoostedTrees:
         for k in range(int(fold.max()) + 1):
 
             def out_of_fold(k: int = k) -> np.ndarray:
-                return grow_as_set(context, blocks(), fold != k, rounds).margins[fold == k]
+                grown = grow_as_set(context, blocks(), fold != k, rounds)
+                return np.asarray(grown.margins[fold == k])
 
             scores[fold == k] = context.work.array(f"{group}_{KIND}-fold-{k}", out_of_fold)
             context.progress(len(families))

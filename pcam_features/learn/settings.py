@@ -9,7 +9,7 @@ import numpy as np
 
 from ..storage.fields import Fields
 
-ROUNDS = 540  # trees
+ROUNDS = 360  # trees
 PARAMETERS: dict[str, Any] = {  # XGBoost's own, for trees of a block of columns
     "objective": "binary:logistic",
     "tree_method": "hist",
