@@ -365,13 +365,12 @@ def learn(
     logits = of_all[: len(labels)]
     random_auc = at_random(context, copies)
     context.progress(len(context.values.families))
-    members = np.ones(len(models), bool)
     # Matrices of a few columns: BLAS's threads mostly wait for each other, longer the busier the cores.
     with threadpool_limits(1, user_api="blas"):
-        combined = stack.fit_stack(tuple(models), members, logits, labels, fold)
-        before, after = stack.out_of_fold(members, logits, labels, fold)
-        together = stack.pooled(combined, members, logits, labels, fold)
-        candidates = stack.candidate_aucs(members, logits, labels, fold)
+        combined = stack.fit_stack(tuple(models), logits, labels, fold)
+        before, after = stack.out_of_fold(logits, labels, fold)
+        together = stack.pooled(combined, logits, labels, fold)
+        candidates = stack.candidate_aucs(logits, labels, fold)
     probabilities = np.column_stack([expit(logits), together])
     names = (*models, stack.COMBINED)
     scores = resampled_intervals(

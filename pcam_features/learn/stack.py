@@ -24,7 +24,7 @@ from ..storage.fields import Fields
 
 COMBINED = "combined"  # the name of all models together
 EQUAL, BEST, STACK = "equal", "best", "stack"  # the ways to combine; only the first is used
-LEAST_SPREAD = 0.05  # of the largest deviation among members: below it, a model has learned nothing
+LEAST_SPREAD = 0.05  # of the largest deviation among models: below it, a model has learned nothing
 Weights = tuple[np.ndarray, float]  # one a model, and an intercept
 
 
@@ -112,11 +112,11 @@ def best(logits: np.ndarray, labels: np.ndarray) -> Weights:
     return weights, 0.0
 
 
-def equal_shares(logits: np.ndarray, fold: np.ndarray, members: np.ndarray) -> Weights:
+def equal_shares(logits: np.ndarray, fold: np.ndarray) -> Weights:
     """Equal shares of the standardized log-odds of some models.
 
     Deviations are those within folds: what a model says of a whole fold only tells which patches it was
-    not trained on. A member that hardly varies has learned nothing and has no share. The result has the
+    not trained on. A model that hardly varies has learned nothing and has no share. The result has the
     mean of the others' means and deviations, so that it is again like log-odds.
 
     Parameters
@@ -125,17 +125,15 @@ def equal_shares(logits: np.ndarray, fold: np.ndarray, members: np.ndarray) -> W
         Log-odds, (rows, models).
     fold
         The fold of each row, (rows,).
-    members
-        Which models may have a share, bool (models,).
     """
     rows = [fold == k for k in np.unique(fold)]
     variance = sum(own.mean() * logits[own].var(axis=0) for own in rows)
     spread = np.sqrt(np.asarray(variance))
-    sharing = members & (spread > LEAST_SPREAD * spread[members].max())
+    sharing = spread > LEAST_SPREAD * spread.max()
     if not sharing.any():  # all say the same of every patch
-        return members / members.sum(), 0.0
+        return np.full(len(spread), 1 / len(spread)), 0.0
     mean = logits.mean(axis=0)
-    weights = np.zeros(len(members))
+    weights = np.zeros(len(spread))
     weights[sharing] = spread[sharing].mean() / spread[sharing] / sharing.sum()
     return weights, float(mean[sharing].mean() - weights @ mean)
 
@@ -143,13 +141,12 @@ def equal_shares(logits: np.ndarray, fold: np.ndarray, members: np.ndarray) -> W
 Candidate = Callable[[np.ndarray, np.ndarray, np.ndarray], Weights]
 
 
-def candidates_of(members: np.ndarray) -> dict[str, Candidate]:
-    """The ways to combine models: those in equal shares, the best one, a stack of all."""
-    return {
-        EQUAL: lambda logits, labels, fold: equal_shares(logits, fold, members),
-        BEST: lambda logits, labels, fold: best(logits, labels),
-        STACK: lambda logits, labels, fold: logistic(logits, labels),
-    }
+# The ways to combine models: all in equal shares, the best one, a stack.
+CANDIDATES: dict[str, Candidate] = {
+    EQUAL: lambda logits, labels, fold: equal_shares(logits, fold),
+    BEST: lambda logits, labels, fold: best(logits, labels),
+    STACK: lambda logits, labels, fold: logistic(logits, labels),
+}
 
 
 def across(
@@ -207,7 +204,6 @@ def needs_calibration(together: np.ndarray, labels: np.ndarray, fold: np.ndarray
 
 def fit_stack(
     models: tuple[str, ...],
-    members: np.ndarray,
     logits: np.ndarray,
     labels: np.ndarray,
     fold: np.ndarray,
@@ -218,8 +214,6 @@ def fit_stack(
     ----------
     models
         Names of the base models.
-    members
-        Which of them have a share, bool (models,).
     logits
         Their out-of-fold log-odds, (rows, models).
     labels
@@ -227,24 +221,22 @@ def fit_stack(
     fold
         The fold of each row, (rows,).
     """
-    weights, intercept = equal_shares(logits, fold, members)
-    together = across(candidates_of(members)[EQUAL], logits, labels, fold)
+    weights, intercept = equal_shares(logits, fold)
+    together = across(CANDIDATES[EQUAL], logits, labels, fold)
     calibration = calibrate(together, labels) if needs_calibration(together, labels, fold) else PLAIN
     return Stack(models, tuple(map(float, weights)), intercept, *calibration)
 
 
-def candidate_aucs(
-    members: np.ndarray, logits: np.ndarray, labels: np.ndarray, fold: np.ndarray
-) -> dict[str, float]:
+def candidate_aucs(logits: np.ndarray, labels: np.ndarray, fold: np.ndarray) -> dict[str, float]:
     """The out-of-fold AUC of each way to combine models; see `fit_stack`."""
     return {
         name: auc(labels, across(candidate, logits, labels, fold))
-        for name, candidate in candidates_of(members).items()
+        for name, candidate in CANDIDATES.items()
     }
 
 
 def out_of_fold(
-    members: np.ndarray, logits: np.ndarray, labels: np.ndarray, fold: np.ndarray
+    logits: np.ndarray, labels: np.ndarray, fold: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Out-of-fold probabilities (rows,) of the combination, without and with calibration.
 
@@ -259,19 +251,17 @@ def out_of_fold(
     models = tuple(str(k) for k in range(logits.shape[1]))
     for k in np.unique(fold):
         rest, own = fold != k, fold == k
-        stack = fit_stack(models, members, logits[rest], labels[rest], fold[rest])
+        stack = fit_stack(models, logits[rest], labels[rest], fold[rest])
         before[own] = expit(stack.together(logits[own]))
         after[own] = stack.probability(logits[own])
     return before, after
 
 
-def pooled(
-    stack: Stack, members: np.ndarray, logits: np.ndarray, labels: np.ndarray, fold: np.ndarray
-) -> np.ndarray:
+def pooled(stack: Stack, logits: np.ndarray, labels: np.ndarray, fold: np.ndarray) -> np.ndarray:
     """Out-of-fold probabilities (rows,) in one order for all folds.
 
     The shares of each fold come from the other folds. The calibration is that of the model, `stack`,
     for all folds, so it changes no order and no AUC. Its three numbers are fitted to all folds: use
     `out_of_fold` to score probabilities.
     """
-    return stack.calibrated(across(candidates_of(members)[EQUAL], logits, labels, fold))
+    return stack.calibrated(across(CANDIDATES[EQUAL], logits, labels, fold))

@@ -71,12 +71,11 @@ def test_oracle_calibration_is_logistic_regression_on_ln_p_and_ln_1_minus_p() ->
 
 def test_invariant_no_label_of_a_fold_has_a_part_in_what_is_said_of_it() -> None:
     logits, labels, fold = data()
-    members = np.array([True, True, False])
-    before, after = stack.out_of_fold(members, logits, labels, fold)
+    before, after = stack.out_of_fold(logits, labels, fold)
     for k in range(5):
         changed = np.where(fold == k, 1 - labels, labels)
         own = fold == k
-        other_before, other_after = stack.out_of_fold(members, logits, changed, fold)
+        other_before, other_after = stack.out_of_fold(logits, changed, fold)
         np.testing.assert_array_equal(before[own], other_before[own])
         np.testing.assert_array_equal(after[own], other_after[own])
         assert not np.array_equal(after[~own], other_after[~own])
@@ -93,28 +92,26 @@ def uneven_folds() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def test_invariant_pooling_across_folds_loses_no_auc_to_calibration() -> None:
     logits, labels, fold = uneven_folds()
-    members = np.ones(2, bool)
-    found = stack.fit_stack(("a", "b"), members, logits, labels, fold)
+    found = stack.fit_stack(("a", "b"), logits, labels, fold)
     assert found.is_calibrated
-    before, after = stack.out_of_fold(members, logits, labels, fold)
-    pooled = stack.pooled(found, members, logits, labels, fold)
+    before, after = stack.out_of_fold(logits, labels, fold)
+    pooled = stack.pooled(found, logits, labels, fold)
     by_mean = roc_auc_score(labels, logits.mean(axis=1))
     # Calibrations fitted without a fold put its patches lower, the more of them are positive.
     assert roc_auc_score(labels, after) < roc_auc_score(labels, before) - 0.01
     assert roc_auc_score(labels, pooled) == pytest.approx(roc_auc_score(labels, before), abs=1e-12)
     assert roc_auc_score(labels, pooled) == pytest.approx(by_mean, abs=2e-3)
-    assert stack.candidate_aucs(members, logits, labels, fold)[stack.EQUAL] == pytest.approx(
+    assert stack.candidate_aucs(logits, labels, fold)[stack.EQUAL] == pytest.approx(
         roc_auc_score(labels, pooled), abs=1e-12
     )
 
 
 def test_oracle_pooled_probabilities_are_the_models_own_calibration_of_each_fold() -> None:
     logits, labels, fold = uneven_folds()
-    members = np.ones(2, bool)
-    found = stack.fit_stack(("a", "b"), members, logits, labels, fold)
-    pooled = stack.pooled(found, members, logits, labels, fold)
+    found = stack.fit_stack(("a", "b"), logits, labels, fold)
+    pooled = stack.pooled(found, logits, labels, fold)
     for k in range(5):
-        weights, intercept = stack.equal_shares(logits[fold != k], fold[fold != k], members)
+        weights, intercept = stack.equal_shares(logits[fold != k], fold[fold != k])
         p = expit(logits[fold == k] @ weights + intercept)
         expected = expit(found.low * np.log(p) - found.high * np.log1p(-p) + found.shift)
         np.testing.assert_allclose(pooled[fold == k], expected, rtol=1e-9)
@@ -124,24 +121,21 @@ def test_oracle_pooled_probabilities_are_the_models_own_calibration_of_each_fold
 def test_oracle_equal_shares_are_the_mean_of_scores_standardized_within_folds() -> None:
     logits, labels, fold = data()
     given = logits * [1, 5, 1] + fold[:, None] * [0, 9, 0]  # the level of a fold is no signal
-    members = np.array([True, True, False])
-    found = stack.fit_stack(("a", "b", "c"), members, given, labels, fold)
+    found = stack.fit_stack(("a", "b", "c"), given, labels, fold)
     within = np.column_stack([pd.DataFrame(given).groupby(fold)[k].transform("mean") for k in range(3)])
     spread = (given - within).std(axis=0)
-    expected = (given / spread)[:, :2].mean(axis=1) * spread[:2].mean()
+    expected = (given / spread).mean(axis=1) * spread.mean()
     together = found.together(given)
     np.testing.assert_allclose(together - together.mean(), expected - expected.mean(), atol=1e-9)
-    assert together.mean() == pytest.approx(given[:, :2].mean())
-    assert found.weights[2] == 0
+    assert together.mean() == pytest.approx(given.mean())
 
 
 def test_oracle_the_auc_of_equal_shares_is_scikit_learns() -> None:
     logits, labels, fold = data()
-    members = np.array([True, True, False])
-    aucs = stack.candidate_aucs(members, logits, labels, fold)
+    aucs = stack.candidate_aucs(logits, labels, fold)
     by_fold = np.empty(ROWS)
     for k in range(5):
-        weights, intercept = stack.equal_shares(logits[fold != k], fold[fold != k], members)
+        weights, intercept = stack.equal_shares(logits[fold != k], fold[fold != k])
         by_fold[fold == k] = logits[fold == k] @ weights + intercept
     assert aucs[stack.EQUAL] == pytest.approx(roc_auc_score(labels, by_fold))
 
@@ -160,9 +154,8 @@ def test_invariant_a_model_that_is_perfect_out_of_fold_and_noise_elsewhere_is_no
     honest = (2 * labels - 1)[:, None] + rng.normal(0, 1.5, (ROWS, 4))
     perfect = 8.0 * (2 * labels - 1)
     logits = np.column_stack([honest, perfect])
-    members = np.ones(5, bool)
-    found = stack.fit_stack(tuple("abcde"), members, logits, labels, fold)
-    aucs = stack.candidate_aucs(members, logits, labels, fold)
+    found = stack.fit_stack(tuple("abcde"), logits, labels, fold)
+    aucs = stack.candidate_aucs(logits, labels, fold)
     assert aucs[stack.BEST] == 1 > aucs[stack.EQUAL]
     elsewhere = np.column_stack([honest, rng.normal(0, 8, ROWS)])
     without = roc_auc_score(labels, honest.mean(axis=1))
