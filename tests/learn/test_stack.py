@@ -143,7 +143,7 @@ def test_oracle_the_auc_of_equal_shares_is_scikit_learns() -> None:
 def test_invariant_identical_models_combine_to_themselves() -> None:
     logits, labels, fold = data()
     same = np.repeat(logits[:, :1], 4, axis=1)
-    found = stack.fit_stack(tuple("abcd"), np.ones(4, bool), same, labels, fold)
+    found = stack.fit_stack(tuple("abcd"), same, labels, fold)
     np.testing.assert_allclose(found.together(same), logits[:, 0], atol=1e-9)
 
 
@@ -168,10 +168,10 @@ def test_mechanics_models_that_learned_nothing_have_no_share(level: float) -> No
     logits, labels, fold = data()
     nothing = np.column_stack([np.full(ROWS, level), level - fold * 0.3])
     given = np.column_stack([logits[:, 0], nothing])
-    found = stack.fit_stack(tuple("abc"), np.ones(3, bool), given, labels, fold)
+    found = stack.fit_stack(tuple("abc"), given, labels, fold)
     assert found.weights[1:] == (0, 0)
     np.testing.assert_allclose(found.together(given), logits[:, 0], atol=1e-9)
-    alone = stack.fit_stack(tuple("ab"), np.ones(2, bool), nothing, labels, fold)
+    alone = stack.fit_stack(tuple("ab"), nothing, labels, fold)
     assert np.isfinite(alone.probability(nothing)).all()
 
 
