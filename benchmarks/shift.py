@@ -4,6 +4,7 @@
     python benchmarks/shift.py score MODEL VIEWS > score.json
     python benchmarks/shift.py clusters STORE clusters.csv
     python benchmarks/shift.py folds MODEL [--slides slides.csv]
+    python benchmarks/shift.py columns STORE VIEWS
 
 `measure` computes the features of a split as it is, and of 21 views of it: stain amounts, stain
 vectors, brightness and gamma, white balance, blur, JPEG and noise, each mild, moderate and strong (see
@@ -13,7 +14,8 @@ models on each view. One number sums it up, the mean over the moderate views; th
 `clusters` deals a store's training patches into clusters of stain and brightness: with
 `pcam fit STORE MODEL --folds-from clusters.csv` each cluster is scored by models of the others, and
 `folds MODEL` prints the AUC of each fold. With `--slides` it prints the AUC of the patches that the
-table names (Kaggle's of known slide).
+table names (Kaggle's of known slide). `columns` measures how far each column moves; see
+shift_columns.py.
 
 Kernel models and trees learn from training patches, so choices that are made by these figures are made
 on `valid` as well: the official test split and Kaggle's known slides stay apart.
@@ -29,6 +31,7 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
+from shift_columns import columns
 
 from pcam_features.api.data import extract, open_source
 from pcam_features.evaluate.intervals import auc
@@ -137,11 +140,16 @@ def main() -> None:
     folding = commands.add_parser("folds")
     folding.add_argument("model", type=Path)
     folding.add_argument("--slides", type=Path)
+    moving = commands.add_parser("columns")
+    moving.add_argument("store", type=Path)
+    moving.add_argument("views", type=Path)
     options = parser.parse_args()
     if options.command == "measure":
         measure(options.source, options.views, options)
     elif options.command == "clusters":
         clusters(open_store(options.store), options.out)
+    elif options.command == "columns":
+        columns(open_store(options.store), open_store(options.views))
     elif options.command == "score":
         print(json.dumps(score(options.model, open_store(options.views)), indent=1))
     else:

@@ -270,7 +270,9 @@ def features(
     if markdown:
         console.data(describe.markdown().rstrip("\n"))
     elif json:
-        console.as_json(describe.rows(name))
+        from ..report.travel import with_travel
+
+        console.as_json(with_travel(describe.rows(name)))
     else:
         show.features(name)
 

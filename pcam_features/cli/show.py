@@ -219,6 +219,7 @@ def features(name: str | None) -> None:
     """Print the list of families, the features of one family, or one column."""
     from ..families import describe
     from ..families.registry import CNN, FAMILIES
+    from ..report import travel
 
     if name == CNN:
         from ..encoders import embedding
@@ -242,6 +243,8 @@ def features(name: str | None) -> None:
     else:
         for heading, text in describe.column_texts(name):
             console.data(f"{heading}: {text}")
+        if name in (figures := travel.known()):
+            console.data(f"between laboratories: {figures[name].sentence()}")
 
 
 def explanation(record: PatchExplanation) -> None:
