@@ -96,14 +96,55 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """The file `run.json`: what decides a run, and the seconds of each stage that is done."""
+    """The file `run.json`: what decides a run, and the time that each finished stage has taken.
+
+    Parameters
+    ----------
+    settings
+        What decides the results.
+    seconds
+        The seconds of each finished stage, in its last attempt.
+    processor_seconds
+        The same in seconds of processor time, of all threads of this process.
+    """
 
     settings: dict[str, Any]
     seconds: dict[str, float] = field(default_factory=dict)
+    processor_seconds: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, folder: Path) -> RunRecord:
+        """Read the file. Raises InputError if it is damaged or of another version."""
+        content = read_json(folder / RECORD, "run record")
+        parts = [content.get(name) for name in ("settings", "seconds", "processor_seconds")]
+        settings, *times = [part for part in parts if isinstance(part, dict)] or [{}]
+        if content.get(KEY) != VERSION or len(times) != 2:
+            raise InputError(
+                f"{folder / RECORD} is damaged or of another version of pcam; choose another folder."
+            )
+        return cls(settings, times[0], times[1])
+
+    def with_stage(self, stage: str, seconds: float, processor_seconds: float) -> RunRecord:
+        """The record once a stage is finished."""
+        return replace(
+            self,
+            seconds=self.seconds | {stage: round(seconds, 1)},
+            processor_seconds=self.processor_seconds | {stage: round(processor_seconds, 1)},
+        )
+
+    def of_stages(self, stages: Sequence[str]) -> RunRecord:
+        """The record with only these of its stages."""
+        kept = [{name: known[name] for name in stages if name in known} for known in self.times]
+        return replace(self, seconds=kept[0], processor_seconds=kept[1])
+
+    @property
+    def times(self) -> tuple[dict[str, float], dict[str, float]]:
+        """The seconds, and the seconds of processor time."""
+        return self.seconds, self.processor_seconds
 
     def write(self, folder: Path) -> None:
         """Write the file."""
-        write_json(folder / RECORD, {KEY: VERSION, "settings": self.settings, "seconds": self.seconds})
+        write_json(folder / RECORD, {KEY: VERSION} | vars(self))
 
 
 @dataclass(frozen=True)
@@ -374,19 +415,19 @@ class Run:
                 )
             check_file(self.path / RECORD)
             return RunRecord(self.settings)
-        content = read_json(self.path / RECORD, "run record")
-        known, seconds = content.get("settings"), content.get("seconds")
-        if not isinstance(known, dict) or not isinstance(seconds, dict):
-            raise InputError(f"{self.path / RECORD} is damaged; choose another folder.")
-        goes_on = known == self.settings and not (self.overwrite and set(STAGES) <= set(seconds))
-        if goes_on:
-            return RunRecord(self.settings, seconds)
+        known = RunRecord.read(self.path)
+        finished = set(STAGES) <= set(known.seconds)
+        if known.settings == self.settings and not (self.overwrite and finished):
+            return known
         if not self.overwrite:
+            changed = differences(known.settings, self.settings)
             raise InputError(
-                f"{self.path} holds a run that differs in {differences(known, self.settings)}; use the "
-                "same settings to continue it, another folder, or --overwrite to replace it."
+                f"{self.path} holds a run that differs in {changed}; use the same settings to continue "
+                "it, another folder, or --overwrite to replace it."
             )
-        self.replaces_features = any(known.get(name) != self.settings[name] for name in OF_PATCHES)
+        self.replaces_features = any(
+            known.settings.get(name) != self.settings[name] for name in OF_PATCHES
+        )
         model = self.path / MODEL
         files = [*self.path.glob("*.html"), *self.path.glob("*.csv"), *self.path.glob("*.json")]
         self.stale = [self.path / CARD, self.path / PREDICTIONS, model, unfinished(model), *files]
@@ -480,19 +521,18 @@ class Run:
         """Do the stages that are left; returns the files by name."""
         self.path.mkdir(parents=True, exist_ok=True)
         with one_process(self.path, f"running in {self.path}"):
-            record = replace(
-                self.known, seconds={stage: self.known.seconds[stage] for stage in plan.done}
-            )
+            record = self.known.of_stages(plan.done)
             record.write(self.path)
             self.remove_stale()
             with staged(progress, "run", plan.seconds) as stages:
                 for number, stage in enumerate(plan.seconds, len(plan.done) + 1):
                     self.log(f"stage {number} of {len(STAGES)}: {stage}")
-                    began = time.monotonic()
+                    began, began_processor = time.monotonic(), time.process_time()
                     STAGES[stage](self, stages.within(stage))
                     stages.finish(stage)
-                    seconds = round(time.monotonic() - began, 1)
-                    record = replace(record, seconds=record.seconds | {stage: seconds})
+                    record = record.with_stage(
+                        stage, time.monotonic() - began, time.process_time() - began_processor
+                    )
                     record.write(self.path)
         return self.files()
 

@@ -68,5 +68,5 @@ def run(folder: Path, patches: int, seed: int, pcam: Callable[[list[str]], None]
     console.say(f"  reports        open {report} and {check_page} in a browser")
     console.say(f"  patches        open {patches_folder / SHEET}")
     console.say(f"  features       read {features} with pandas.read_parquet, polars or DuckDB")
-    console.say("  your patches   pcam extract FOLDER features && pcam fit features model")
+    console.say("  your patches   pcam run FOLDER results")
     console.say("  Kaggle         see README.md: from download to upload")
