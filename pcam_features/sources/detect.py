@@ -154,12 +154,21 @@ def detect(path: str) -> Kind:
 
 
 def arrays_in(path: Path) -> Path | None:
-    """A file of arrays, archives or records, at a path or in the folder; None if there is none."""
-    files = [path] if path.is_file() else sorted(path.iterdir())
+    """A file of arrays, archives or records at a path, in the folder, or one further down; or None."""
+    files = [path] if path.is_file() else [*entries_of(path)]
+    files += [file for folder in files for file in entries_of(folder)]
     named = (
         file for file in files if file.suffix.lower() in ARRAYS or ".tfrecord" in file.name.lower()
     )
     return next(named, None)
+
+
+def entries_of(folder: Path) -> list[Path]:
+    """The first files and folders in a folder; none of what cannot be read, or is no folder."""
+    try:
+        return sorted(folder.iterdir())[:MOST_FOLDERS] if folder.is_dir() else []
+    except OSError:
+        return []
 
 
 def source_above(path: Path) -> Path | None:

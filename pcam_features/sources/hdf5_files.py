@@ -80,16 +80,18 @@ def holds_patches(path: Path) -> bool:
 
 
 def recognize(path: Path) -> bool:
-    """Whether a file, or what lies below a folder, is HDF5 files of patches and no images."""
+    """Whether a file is HDF5, or a folder has files of patches, or folders of pixels and of labels."""
     if path.is_file():
         return is_hdf5(path) and role_of(stem(path)) != LABELS
     if not path.is_dir():
         return False
     files = [file for file in below(path) if is_hdf5(file) and holds_patches(file)]
-    if not files:
-        return False
-    directly = any(file.parent == path for file in files)
-    return directly or not has_images(path)
+    if any(file.parent == path for file in files):
+        return True
+    labels = {file.parent for file in files if role_of(stem(file)) == LABELS}
+    pixels = {file.parent for file in files if role_of(stem(file)) != LABELS}
+    # Otherwise one of the folders is the source, which `detect` names.
+    return bool(labels) and bool(pixels) and not labels & pixels and not has_images(path)
 
 
 def find(path: Path, shapes_of: Callable[[Path], tuple[Path, Shapes]]) -> list[SplitFiles]:

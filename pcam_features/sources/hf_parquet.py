@@ -33,11 +33,12 @@ from .images import patch_of, patches
 from .reading import EVERYTHING, Reading
 from .slides import UNKNOWN, column_of
 from .source import Original, Problem, Source, Split, digest, numbered, train_first
-from .tree import is_litter
+from .tree import is_litter, left_out
 from .vocabulary import class_of, split_name
 
 IMAGE, BYTES, LABEL, ID = "image", "bytes", "label", "id"  # as `pcam convert` names them
 IMAGES = ("image", "images", "img", "picture", "patch", "tile", "image_bytes", "bytes", "png", "jpg")
+OWN = "manifest.json"  # in folders that pcam writes
 DEEPEST = 4  # folders below one another
 TRAIN = "train"
 NUMBERED = re.compile(r"(part|shard|data|file|chunk|default)?[-_]?\d*", re.I)  # a name without a split
@@ -72,18 +73,25 @@ def listed(path: Path) -> list[Path]:
 
 
 def below(folder: Path, depth: int) -> Iterator[Path]:
-    """The Parquet files in folders of splits below a folder, which is searched only so deep.
+    """The Parquet files in folders of splits below a folder.
 
     The parts of a feature store lie in folders of families, and are none of them.
     """
+    return (file for file in elsewhere(folder, depth) if split_name(file.parent.name))
+
+
+def elsewhere(folder: Path, depth: int) -> Iterator[Path]:
+    """The Parquet files below a folder, which is searched only so deep; none of what pcam wrote."""
+    if not folder.is_dir() or (folder / OWN).is_file():
+        return
     try:
         entries = [entry for entry in os.scandir(folder) if not is_litter(entry.name)]
     except OSError:
         return
     for entry in entries[:MOST_LISTED]:
         if entry.is_dir() and depth < DEEPEST:
-            yield from below(Path(entry.path), depth + 1)
-        elif split_name(folder.name) and entry.name.endswith(SUFFIX) and entry.is_file():
+            yield from elsewhere(Path(entry.path), depth + 1)
+        elif entry.name.endswith(SUFFIX) and entry.is_file():
             yield Path(entry.path)
 
 
@@ -326,11 +334,16 @@ def open_source(path: Path, reading: Reading = EVERYTHING) -> Source:
         found_in = ", ".join(sorted(sets)[:5])
         raise InputError(f"{path} holds several data sets ({found_in}); give one of these folders.")
     parts = {name: split_of(name, found[name], reading) for name in train_first(found)}
+    read = {file for files in found.values() for file in files}
+    others = [str(file.relative_to(path)) for file in elsewhere(path, 0) if file not in read]
+    unread = [one for part in parts.values() for one in part.unread]
+    if others:
+        unread.append(left_out("Parquet file in another place", others, str(path), "give its folder"))
     return Source(
         Kind.parquet,
         str(path),
         PROTOCOL,
         {name: part.split for name, part in parts.items()},
-        unread=[one for part in parts.values() for one in part.unread],
+        unread=unread,
         notes=list(dict.fromkeys(note for part in parts.values() for note in part.notes)),
     )

@@ -128,3 +128,9 @@ def test_invariant_rows_taken_of_a_split_are_its_rows(tmp_path: Path) -> None:
             np.testing.assert_array_equal(part.read(start, stop), PIXELS[rows[start:stop]])
     assert part.content(0, 6) != whole.taking([0, 1, 4, 5, 6, 10]).content(0, 6)
     assert len(IDS) == len(whole)
+
+
+def test_regression_files_in_other_places_are_reported(tmp_path: Path) -> None:
+    shard(tmp_path / "train.parquet", [0, 1])
+    shard(tmp_path / "more" / "extra.parquet", [0, 1])
+    assert unread(opened(tmp_path)) == {"Parquet file in another place": ["more/extra.parquet"]}
