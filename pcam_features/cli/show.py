@@ -34,6 +34,12 @@ def extraction(plan: ExtractionPlan, features: Path, dry_run: bool) -> None:
         f"features of {counted(plan.patches_to_measure, 'patch')} {done} on {plan.device} "
         f"({size} before compression); store: {features}"
     )
+    if not dry_run:
+        first = next(iter(plan.patches))
+        console.say(
+            f"one row per patch: pcam.open_store({str(features)!r}).frame({first!r}); pandas reads one "
+            f"family at a time, such as {features / first / next(iter(plan.columns))}"
+        )
 
 
 def conversion(plan: ConversionPlan, folder: Path) -> None:

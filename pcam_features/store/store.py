@@ -4,6 +4,9 @@
     <split>/patches/part-00000.parquet  id, label, slide
     <split>/<family>/part-00000.parquet id and float32 columns
 
+`Store.frame` gives one row per patch. A library that reads a whole split as one table stacks its
+families as further rows, so read one family at a time, and join by `id`.
+
 Rows keep the source's order, and all files of a part have the same ids. A part is written under a
 temporary name, flushed and renamed: a part that exists is whole. Once all parts of a family exist in a
 split, the manifest marks the family as complete.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -160,3 +161,15 @@ def test_mechanics_a_store_shows_what_it_holds(store_folder: Path) -> None:
     assert f"color ({columns})" in repr(store)
     hostile = replace(store, path=Path("<script>"))
     assert "<script" not in hostile._repr_html_()
+
+
+def test_regression_extract_says_how_one_row_per_patch_is_read(
+    pcam: Callable[..., Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "store"
+    done = pcam("extract", "synthetic:40:4:0", path, "--families", "color,nuclei", "--split", "train")
+    assert done.code == 0
+    said = next(line for line in done.err.splitlines() if line.startswith("one row per patch: "))
+    assert f"open_store({str(path)!r}).frame('train')" in said
+    assert len(open_store(path).frame("train")) == 40
+    assert len(pd.read_parquet(said.rsplit("such as ")[1])) == 40
