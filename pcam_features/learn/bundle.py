@@ -95,7 +95,7 @@ class Bundle:
         Raises
         ------
         InputError
-            If the model learned from copies, and a version of pcam wrote it that kept their moments.
+            If an older version of pcam fitted it with copies, and kept only moments of both together.
         """
         if self.moments is not None:
             return self.moments
