@@ -68,6 +68,7 @@ OPTIONS = {
     "path_column": (Kind.manifest, Kind.parquet),
 }
 OWN = "manifest.json"  # in folders that pcam writes
+SHOWN = 5  # sources in a message
 LOOKED_FOR, MOST_FOLDERS = 3, 100  # levels below a folder, and folders in each, that are looked at
 ROWS_READ = 128  # patches that a thread reads at a time
 UNREADABLE = "unreadable"
@@ -134,9 +135,17 @@ def detect(path: str) -> Kind:
     found = kind_of(there)
     if found not in (None, Kind.images):
         return found
-    for inside, kind in sources_inside(there):
-        if kind != Kind.images:  # the folder of a split or a class also looks like a source
-            raise InputError(f"{path} is not a source itself but contains one ({kind}); give {inside}.")
+    # The folder of a split or a class also looks like a source of images.
+    inside = [(at, kind) for at, kind in sources_inside(there) if kind != Kind.images]
+    if len(inside) == 1:
+        raise InputError(
+            f"{path} is not a source itself but contains one ({inside[0][1]}); give {inside[0][0]}."
+        )
+    if inside:
+        listed = ", ".join(f"{at} ({kind})" for at, kind in inside[:SHOWN])
+        raise InputError(
+            f"{path} is not a source itself but contains {len(inside)}; give one of them: {listed}."
+        )
     if found:
         return found
     if arrays := arrays_in(there):

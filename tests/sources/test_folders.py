@@ -283,6 +283,10 @@ def test_mechanics_a_source_further_down_is_named(tmp_path: Path) -> None:
     (tmp_path / "down" / "loads" / "kaggle" / "train_labels.csv").write_text("id,label\na,1\n")
     (tmp_path / "down" / "loads" / "kaggle" / "train" / "a.png").write_bytes(PNG)
     assert "loads/kaggle" in refused(tmp_path, "contains one .kaggle.")
+    (tmp_path / "other").symlink_to(tmp_path / "down" / "loads" / "kaggle")
+    said = refused(tmp_path, "contains 2; give one of them")
+    assert "loads/kaggle (kaggle)" in said
+    assert "other (kaggle)" in said
 
 
 def test_mechanics_check_and_extract_say_what_is_not_read(
