@@ -1,7 +1,7 @@
 """Time and memory of `pcam fit` on as many patches as Kaggle's competition has.
 
-    python benchmarks/scale.py store 220025 1000              create a store of generated features
-    python benchmarks/scale.py fit store model [OPTION …]     measure time and memory of `pcam fit`
+    python benchmarks/scale.py STORE 220025 1000             create a store of generated features
+    python benchmarks/scale.py fit STORE MODEL [OPTION …]    measure time and memory of `pcam fit`
 
 Features are normally distributed, with a component common to each slide. A few of them depend on the
 label.
@@ -35,7 +35,7 @@ class Generated:
     def __init__(self, columns: int) -> None:
         self.columns = tuple(f"{NAME}__mean__patch_{k:04d}" for k in range(columns))
 
-    def described(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         return {"version": 1, "columns": list(self.columns), "encoder": {"network": "generated"}}
 
     def computed_on(self, device: str) -> str:

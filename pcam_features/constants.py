@@ -11,7 +11,7 @@ MOST_FOLDS = 20
 
 # The least and the most that numbers may be, on the command line and in Python.
 LEAST_MARGIN, MOST_MARGIN = 1e-6, 0.5  # of non-inferiority
-LEAST_MEMORY, MOST_MEMORY = 0.1, 1e6  # GiB for features
+LEAST_MEMORY, MOST_MEMORY = 0.1, 1e6  # GiB of a process
 LEAST_RESAMPLES, MOST_RESAMPLES = 100, 1_000_000
 MOST_ROUNDS = 10_000  # of boosting
 MOST_SEED = 2**31 - 1

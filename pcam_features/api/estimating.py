@@ -49,7 +49,7 @@ class RunPlan:
     free_bytes
         The free space on that disk.
     memory_bytes
-        The memory for features while the model is fitted, at most.
+        The memory of the process while the model is fitted, at most.
     """
 
     source: str
@@ -123,10 +123,13 @@ def seconds_of(amount: Amount, threads: int) -> dict[str, float]:
     return {name: round(max(value / threads, LEAST), 1) for name, value in core_seconds.items()}
 
 
-def memory_of(amount: Amount, limit: float | None) -> int:
-    """The memory for features in a fit, at most: all of them, or the limit in GiB if that is less."""
-    allowed = int(memory.SHARE * memory.machine_bytes()) if limit is None else int(limit * 2**30)
-    return min(allowed, memory.PER_VALUE * amount.learned * amount.columns)
+def memory_of(amount: Amount, folds: int, threads: int, limit: float | None) -> int:
+    """The memory of the process during the fit, in bytes; `limit` is in GiB.
+
+    Raises InputError if the fit takes more than the limit in any case.
+    """
+    size = memory.FitSize(amount.learned, amount.columns, folds, threads)
+    return memory.plan(size, None if limit is None else int(limit * 2**30)).total
 
 
 def free_bytes(path: Path) -> int:

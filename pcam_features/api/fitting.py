@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import joblib
@@ -73,7 +74,8 @@ def fit(
     trials
         Number of trials of a search for better settings, for each kind of base model.
     max_memory
-        GiB of memory for features. Default: half of the machine's.
+        GiB of memory for the whole process. Features and bins that do not fit are read again when they
+        are needed. Default: half of the machine's.
     device
         Where boosted trees are trained: "auto", "cpu" or "cuda".
     threads
@@ -128,23 +130,24 @@ def fit(
         log(learning.sentence_on_left_out(opened, split, names, unused))
     target, why = choose(device_of(device))
     log(why)
-    if folds_from is not None:
-        dealt = read_folds(Path(folds_from), opened.patches(split))
-    else:
-        dealt = deal(opened, split, int(folds or FOLDS), int(seed), groups)
+    options = learning.FitOptions(
+        Compute(target.NAME, int(threads) or joblib.cpu_count(), int(seed)),
+        trials=int(trials),
+        overwrite=overwrite,
+        copies=copies,
+    )
+    given = None if folds_from is None else read_folds(Path(folds_from), opened.patches(split))
+    count = int(folds or FOLDS) if given is None else given.count
+    limit = None if max_memory is None else int(float(max_memory) * 2**30)
+    memory = learning.plan_memory(opened, split, used, count, options, limit)
+    log(memory.sentence())
+    dealt = deal(opened, split, count, int(seed), groups) if given is None else given
     log(f"folds: {dealt.count}, {dealt.protocol}")
     if kept := kept_steps(folder):
         log(
             f"continuing {unfinished(folder)}: {counted(kept, 'step')} of an earlier run "
             f"{form(kept, 'is', 'are')} reused"
         )
-    options = learning.FitOptions(
-        Compute(target.NAME, int(threads) or joblib.cpu_count(), int(seed)),
-        trials=int(trials),
-        memory_bytes=None if max_memory is None else int(float(max_memory) * 2**30),
-        overwrite=overwrite,
-        copies=copies,
-    )
     if not copies and (unread := opened.manifest.splits.get(copies_of(split))):
         log(f"copies: the store's {unread.rows:,} changed copies are not used")
     with shown(progress, "fit", steps(used, dealt.count, trials), "steps") as advance:
@@ -154,7 +157,7 @@ def fit(
             split=split,
             families=used,
             folds=dealt,
-            options=options,
+            options=replace(options, memory=memory),
             progress=advance,
         )
     return Model(folder, bundle)

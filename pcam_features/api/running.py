@@ -355,7 +355,7 @@ def sentence_on(plan: RunPlan) -> str:
     return (
         f"patches: {patches}; {counted(sum(plan.columns.values()), 'column')}; estimated time: "
         f"{duration(plan.total_seconds)} ({stages}); disk space: at most "
-        f"{readable(plan.disk_bytes)} of {readable(plan.free_bytes)} free; memory for features: "
+        f"{readable(plan.disk_bytes)} of {readable(plan.free_bytes)} free; memory: "
         f"at most {readable(plan.memory_bytes)}{done}"
     )
 
@@ -514,7 +514,9 @@ class Run:
             done=tuple(done),
             disk_bytes=extracting.bytes_to_write,
             free_bytes=free,
-            memory_bytes=memory_of(amount, self.options.max_memory),
+            memory_bytes=memory_of(
+                amount, self.options.folds, self.options.threads, self.options.max_memory
+            ),
         )
 
     def run(self, plan: RunPlan, progress: Progress) -> dict[str, Path]:

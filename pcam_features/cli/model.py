@@ -99,7 +99,8 @@ def fit(
         typer.Option(
             min=LEAST_MEMORY,
             max=MOST_MEMORY,
-            help="Memory for features in GiB. Default: half of the machine's memory.",
+            help="Memory for the whole process in GiB. Features that do not fit are read again when "
+            "needed. Default: half of the machine's memory.",
         ),
     ] = None,
     device: DeviceOption = Device.auto,

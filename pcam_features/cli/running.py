@@ -83,7 +83,7 @@ def run(
         typer.Option(
             min=LEAST_MEMORY,
             max=MOST_MEMORY,
-            help="Memory for features in GiB. Default: half of the machine's memory.",
+            help="Memory for the whole process in GiB. Default: half of the machine's memory.",
         ),
     ] = None,
     device: DeviceOption = Device.auto,

@@ -43,6 +43,7 @@ from .manifest import (
     SearchRecord,
     TrainingData,
 )
+from .memory import MemoryPlan
 from .names import IMPORTANCE, OUT_OF_FOLD
 from .protocol import BaseModel
 from .settings import Compute, Settings
@@ -62,8 +63,8 @@ class FitOptions:
         Where the fit is computed, and its seed.
     trials
         Trials of a search for better settings, for each kind of base model; 0 uses the defaults.
-    memory_bytes
-        The memory for features; None uses half of the machine's.
+    memory
+        What stays in memory; None decides it for half of the machine's.
     overwrite
         Whether a model that exists is replaced.
     copies
@@ -72,7 +73,7 @@ class FitOptions:
 
     compute: Compute
     trials: int = 0
-    memory_bytes: int | None = None
+    memory: MemoryPlan | None = None
     overwrite: bool = False
     copies: bool = True
 
@@ -238,19 +239,49 @@ def features_digest(store: Store, split: str, families: Sequence[str], *, with_c
     return sha256((own + store.digest(copies, families)).encode())
 
 
-def features_to_fit(
-    store: Store, split: str, families: Sequence[str], options: FitOptions
-) -> tuple[Values, Copies | None, bool]:
-    """The features of patches and of their changed copies, and whether bins go on disk.
+def plan_memory(
+    store: Store,
+    split: str,
+    families: Sequence[str],
+    folds: int,
+    options: FitOptions,
+    limit: int | None = None,
+) -> MemoryPlan:
+    """Decide what stays in memory during a fit.
 
-    They stay in memory as far as the limit in bytes allows."""
+    Parameters
+    ----------
+    store, split, families
+        The features.
+    folds
+        Number of folds.
+    options
+        How the model is fitted.
+    limit
+        Bytes of memory for the whole process. None: half of the machine's, or what the fit takes at
+        least if that is more.
+
+    Raises
+    ------
+    InputError
+        If the fit takes more than `limit` in any case.
+    """
     changed = copies_of(split) if learns_from_copies(store, split, options) else None
     rows = store.split(split).rows + (store.split(changed).rows if changed else 0)
     columns = sum(len(store.manifest.families[name].columns) for name in families)
-    limit = options.memory_bytes or int(memory.SHARE * memory.machine_bytes())
-    keep, bins = memory.fits(rows, columns, limit)
-    copies = copies_in(store, split, list(families), keep=keep) if changed else None
-    return stored(store, split, families, keep=keep), copies, not bins
+    return memory.plan(memory.FitSize(rows, columns, folds, options.compute.threads), limit)
+
+
+def features_to_fit(
+    store: Store, split: str, families: Sequence[str], options: FitOptions, *, keep: bool
+) -> tuple[Values, Copies | None]:
+    """The features of patches and of their changed copies.
+
+    With `keep`, they stay in memory once they are read."""
+    copies = None
+    if learns_from_copies(store, split, options):
+        copies = copies_in(store, split, list(families), keep=keep)
+    return stored(store, split, families, keep=keep), copies
 
 
 def fit(
@@ -293,8 +324,9 @@ def fit(
     PcamError
         If another process fits this model.
     """
-    values, copies, on_disk = features_to_fit(store, split, families, options)
-    compute = replace(options.compute, on_disk=on_disk)
+    planned = options.memory or plan_memory(store, split, families, folds.count, options)
+    values, copies = features_to_fit(store, split, families, options, keep=planned.keep)
+    compute = replace(options.compute, on_disk=not planned.bins)
     store.check_finished(split, families)
     plan = plan_of(store, split, families, folds, options)
     patches = store.patches(split)

@@ -9,7 +9,7 @@ import pytest
 import xgboost
 from sklearn.metrics import roc_auc_score
 
-from pcam_features.learn import boosting, kernel_ridge, memory
+from pcam_features.learn import boosting, kernel_ridge
 from pcam_features.learn.settings import Compute
 from pcam_features.store.store import open_store
 from pcam_features.store.values import of_arrays, stored
@@ -228,11 +228,3 @@ def test_parity_models_computed_where_a_card_keeps_arrays(monkeypatch: pytest.Mo
     monkeypatch.setattr(Compute, "xp", Card)
     boosting.binned(values, ["a", "b"], labels, Compute("cuda", threads=1, seed=0))
     assert given == [OnCard]
-
-
-@pytest.mark.parametrize(
-    ("gib", "expected"), [(64, (True, True)), (12, (False, True)), (2, (False, False))]
-)
-def test_mechanics_what_stays_in_memory(gib: int, expected: tuple[bool, bool]) -> None:
-    assert memory.fits(220_025, 10_000, gib << 30) == expected
-    assert 1 << 28 < memory.machine_bytes() < 1 << 50
