@@ -12,12 +12,13 @@ from ..families.family import FeatureFamily
 from ..families.registry import FAMILIES
 from ..learn import memory
 
-# Core seconds, measured on two cores; docs/results.md has the figures behind them. They only weigh
-# stages against each other: while a run goes on, the time left follows from the time it has taken.
+# Core seconds, measured roughly, on two cores beside other work. They only weigh stages against each
+# other: while a run goes on, the time left follows from the time it has taken.
 CHECK = 1.0e-3  # of a patch
 HANDCRAFTED = 0.9e-6  # of a value of a hand-crafted family
 EMBEDDED = 6.2e-6  # of a value of an embedding
 FIT = 1.0e-5  # of a value that is learned from
+FIT_EACH = 4.0  # of a group of families in each fold, however few patches there are
 PREDICT = 1.0e-6  # of a value that is predicted from
 REPORT = 2.0e-3  # of a patch
 LEAST = 1.0  # seconds of any stage
@@ -88,6 +89,8 @@ class Amount:
         Number of patches whose features are missing.
     learned
         Number of patches that the model learns from, with changed copies.
+    trainings
+        How often base models are trained: for each group of families, in each fold and on all patches.
     predicted
         Number of patches that it predicts.
     checked
@@ -98,6 +101,7 @@ class Amount:
     patches: Mapping[str, int]
     measured: int
     learned: int
+    trainings: int
     predicted: int
     checked: int
 
@@ -116,7 +120,7 @@ def seconds_of(amount: Amount, threads: int) -> dict[str, float]:
     core_seconds = {
         "check": CHECK * amount.checked,
         "extract": measuring * amount.measured,
-        "fit": FIT * amount.learned * amount.columns,
+        "fit": FIT * amount.learned * amount.columns + FIT_EACH * amount.trainings,
         "predict": PREDICT * amount.predicted * amount.columns,
         "report": REPORT * amount.learned,
     }

@@ -265,7 +265,7 @@ def test_invariant_estimates_grow_with_patches_and_shrink_with_threads() -> None
     families = running.families_to_run("color,nuclei", running.EncoderOptions())
 
     def seconds(rows: int, threads: int) -> np.ndarray:
-        amount = estimating.Amount(families, {"train": rows}, rows, rows, rows, rows)
+        amount = estimating.Amount(families, {"train": rows}, rows, rows, 18, rows, rows)
         return np.array(list(estimating.seconds_of(amount, threads).values()))
 
     assert (seconds(1_000_000, 2) > seconds(500_000, 2)).all()
