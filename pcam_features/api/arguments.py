@@ -50,7 +50,7 @@ LIMITS = {
     "threads": Limits(0, constants.MOST_THREADS),
     "trials": Limits(0, constants.MOST_TRIALS),
 }
-OPTIONAL = ("folds", "margin", "max_memory", "rate")  # which may be None
+OPTIONAL = ("copies", "folds", "margin", "max_memory", "rate")  # which may be None
 
 
 def check_numbers(**given: Any) -> None:

@@ -17,12 +17,15 @@ from ..extraction.extract import ExtractionPlan, forecast, left_to_cpu
 from ..extraction.measuring import kernels_in
 from ..extraction.selection import Families, families_named
 from ..extraction.shifts import copies as copies_made
+from ..extraction.shifts import usual_count
 from ..extraction.transformer import device_of
 from ..families.family import FeatureFamily
 from ..sources import detect
 from ..sources.reading import Names, reading_of
 from ..sources.source import Source, Split
 from ..store import store as stores
+from ..store.layout import MANIFEST
+from ..store.names import copies_of
 from ..store.store import Store
 from ..words import counted
 from .arguments import (
@@ -202,7 +205,7 @@ def extract(
     device: Device | str = "auto",
     threads: int = 0,
     verify: bool = False,
-    copies: int = 0,
+    copies: int | None = None,
     overwrite: bool = False,
     progress: Progress = "bar",
     log: Log = unheard,
@@ -235,7 +238,8 @@ def extract(
         Whether to check first that each id is the SHA-1 of the patch's pixels.
     copies
         How many training patches are computed a second time, changed as by another laboratory: `fit`
-        learns from them, and tells what a change of laboratory costs.
+        learns from them, and tells what a change of laboratory costs. Default: a third of the training
+        patches, at most 20,000, and none of fewer than 1,050; or as many as a store has already.
     overwrite
         Whether to remove what the store holds first.
     progress
@@ -311,17 +315,18 @@ class Extraction:
         split: str | None = None,
         device: Device = Device.auto,
         threads: int = 0,
-        copies: int = 0,
+        copies: int | None = None,
         overwrite: bool = False,
         log: Log = unheard,
     ) -> None:
         self.path, self.source, self.families, self.overwrite = path, source, families, overwrite
         self.originals = source.only(split)
-        changed = changed_copies(self.originals, copies)
+        wanted = usual_copies(path, self.originals, overwrite) if copies is None else copies
+        changed = changed_copies(self.originals, wanted)
         self.splits = [*self.originals, *changed]
         for made in changed:
-            if len(made) < copies:
-                log(f"copies: {len(made):,}, one of each patch")
+            each = ", one of each" if len(made) < wanted else ""
+            log(f"copies: {len(made):,} of training patches, as other laboratories make them{each}")
         self.threads = threads or joblib.cpu_count()
         self.log = log
         self.target, why = choose(device)
@@ -372,6 +377,26 @@ class Extraction:
         return plan
 
 
+def to_train_on(splits: Sequence[Split]) -> list[Split]:
+    """The labeled splits that a model may be trained on: the training split, or all."""
+    labeled = [split for split in splits if split.labels is not None]
+    return [split for split in labeled if split.name == TRAIN] or labeled
+
+
+def usual_copies(path: Path, splits: Sequence[Split], overwrite: bool) -> int:
+    """How many copies are made if no number is given: as many as the store at `path` has, if it has the
+    training split already, and otherwise `usual_count`. None if it is not clear what to train on."""
+    training = to_train_on(splits)
+    if len(training) != 1 or training[0].tiles is not None:
+        return 0
+    if not overwrite and (path / MANIFEST).is_file():
+        known = open_store(path).manifest.splits
+        if training[0].name in known:
+            changed = known.get(copies_of(training[0].name))
+            return changed.rows if changed else 0
+    return usual_count(len(training[0]))
+
+
 def changed_copies(splits: Sequence[Split], count: int) -> list[Split]:
     """Copies of patches of the training split, changed as by other laboratories; see `shifts.copies`.
 
@@ -379,10 +404,9 @@ def changed_copies(splits: Sequence[Split], count: int) -> list[Split]:
     """
     if not count:
         return []
-    labeled = [split for split in splits if split.labels is not None]
-    training = [split for split in labeled if split.name == TRAIN] or labeled
+    training = to_train_on(splits)
     if len(training) != 1:
-        names = ", ".join(split.name for split in labeled) or "none"
+        names = ", ".join(split.name for split in training) or "none"
         raise InputError(
             f"--copies needs one labeled split to train on, and there are: {names}; choose it with "
             "--split."

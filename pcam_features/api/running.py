@@ -18,6 +18,7 @@ from ..constants import FOLDS, TRAIN, Adapt, Device
 from ..encoders.options import EncoderOptions
 from ..errors import InputError
 from ..extraction.selection import Families, families_named
+from ..extraction.shifts import usual_count
 from ..extraction.transformer import device_of
 from ..families.family import FeatureFamily
 from ..families.registry import listed
@@ -42,7 +43,7 @@ from ..store.names import copies_of
 from ..words import counted
 from .arguments import check_families, check_log, check_numbers, check_path, check_progress, told
 from .comparing import compare
-from .data import Extraction, Log, open_source, open_store, unheard
+from .data import Extraction, Log, open_source, open_store, to_train_on, unheard
 from .estimating import Amount, RunPlan, free_bytes, memory_of, seconds_of
 from .fitting import fit
 from .messages import for_python
@@ -191,7 +192,7 @@ def run(
     families: Families = None,
     encoder: EncoderOptions | str | None = None,
     sample: str | Path | None = None,
-    copies: int = 0,
+    copies: int | None = None,
     folds: int = FOLDS,
     trials: int = 0,
     adapt: Adapt | str = "none",
@@ -289,7 +290,7 @@ def run(
     options = RunOptions(
         families_to_run(families, chosen),
         sample_of(source, sample),
-        int(copies),
+        copies_of_run(source, copies),
         int(folds),
         int(trials),
         adapt_named(adapt),
@@ -312,6 +313,15 @@ def families_to_run(names: Families, encoder: EncoderOptions) -> list[FeatureFam
     words: Iterable[Any] = listed(names) if isinstance(names, str) else names or ()
     named = [getattr(word, "name", word) for word in words]
     return [one for one in families if one.name in named or one.name not in ON_REQUEST]
+
+
+def copies_of_run(source: Source, copies: int | None) -> int:
+    """The number of changed copies: as given, or as `extract` makes them if no number is given."""
+    if copies is not None:
+        return int(copies)
+    training = to_train_on(source.only(None))
+    clear = len(training) == 1 and training[0].tiles is None
+    return usual_count(len(training[0])) if clear else 0
 
 
 def sample_of(source: Source, sample: str | Path | None) -> Path | None:

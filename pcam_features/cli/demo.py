@@ -41,7 +41,7 @@ def run(folder: Path, patches: int, seed: int, pcam: Callable[[list[str]], None]
     commands: list[tuple[str, list[object]]] = [
         ("Create synthetic patches with known labels", ["synth", patches_folder, *size, *anew]),
         ("Check the data", ["check", patches_folder, "--report", check_page]),
-        ("Compute the features", ["extract", patches_folder, features, *store_anew]),
+        ("Compute the features", ["extract", patches_folder, features, "--copies", 0, *store_anew]),
         ("Fit a model on all features", ["fit", features, model, "--overwrite"]),
         (
             "Fit a second model on color alone, for comparison",

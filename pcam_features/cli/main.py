@@ -110,15 +110,17 @@ def extract(
         bool, typer.Option(help="First check that each id is the SHA-1 of the patch's pixels.")
     ] = False,
     copies: Annotated[
-        int,
+        int | None,
         typer.Option(
             min=0,
             max=LARGEST_ROWS - 1,
             help="Number of patches of the training split to compute a second time, changed as by "
             "another laboratory (stain, scanner, compression). They are kept as the split "
-            "train~copies; fit learns from them too, and tells what a change of laboratory costs.",
+            "train~copies; fit learns from them too, and tells what a change of laboratory costs. "
+            "Default: a third of the patches, at most 20,000, and none of fewer than 1,050; or as many "
+            "as the store has already.",
         ),
-    ] = 0,
+    ] = None,
     encoder: Annotated[str | None, typer.Option(help=ENCODER_HELP)] = None,
     size: Annotated[
         int | None, typer.Option(help="Input size of the encoder in pixels. Default: 96.")

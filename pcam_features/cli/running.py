@@ -52,14 +52,14 @@ def run(
         ),
     ] = None,
     copies: Annotated[
-        int,
+        int | None,
         typer.Option(
             min=0,
             max=LARGEST_ROWS - 1,
             help="Number of training patches to learn from a second time, changed as by another "
-            "laboratory.",
+            "laboratory. Default: a third, at most 20,000, and none of fewer than 1,050.",
         ),
-    ] = 0,
+    ] = None,
     encoder: Annotated[
         str | None, typer.Option(help="Encoder for --families cnn. Default: efficientnet_lite0.")
     ] = None,

@@ -22,11 +22,13 @@ import numpy as np
 
 from ..families.planes import RGB_FROM_HED
 from ..geometry import PATCH_SIZE
+from ..learn.copies import LEAST_COPIES
 from ..sources.source import Split, digest
 from ..store.names import SEPARATOR, copies_of
 
 LABORATORIES = 8  # of each view
 COPIES_SEED = 1  # of training copies: their laboratories are not those of the yardstick
+PATCHES_PER_COPY, MOST_COPIES = 3, 20_000  # if no number is given
 COPIES_STRENGTH = "moderate"
 STRENGTHS = ("mild", "moderate", "strong")
 Recipe = dict[str, list[float]]
@@ -260,6 +262,20 @@ def seen(split: Split, view: View) -> Split:
 
     name = f"{split.name}-{view.name}"
     return replace(split, name=name, read=read, content=content, original=None, tiles=None)
+
+
+def usual_count(patches: int) -> int:
+    """How many copies are made of some training patches if no number is given.
+
+    One for three patches, at most MOST_COPIES; none if some shifts would have too few to be scored.
+
+    Examples
+    --------
+    >>> [usual_count(patches) for patches in (1_000, 2_738, 20_000, 220_025)]
+    [0, 912, 6666, 20000]
+    """
+    count = min(patches // PATCHES_PER_COPY, MOST_COPIES)
+    return count if count >= LEAST_COPIES * len(SHIFTS) else 0
 
 
 def copies(split: Split, count: int, seed: int = COPIES_SEED) -> Split:

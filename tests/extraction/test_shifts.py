@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,11 @@ from scipy.ndimage import gaussian_filter
 from skimage.color import rgb2hed
 from skimage.exposure import adjust_gamma
 
+import pcam_features
+from pcam_features.api.data import Extraction
+from pcam_features.encoders.options import EncoderOptions
 from pcam_features.extraction import shifts
+from pcam_features.extraction.selection import families_named
 from pcam_features.extraction.shifts import SHIFTS, STRENGTHS, seen, views
 from pcam_features.sources.detect import open_source
 
@@ -125,3 +131,26 @@ def test_mechanics_a_split_seen_in_a_view_keeps_ids_and_labels() -> None:
     assert (other.ids, other.slides) == (split.ids, split.slides)
     np.testing.assert_array_equal(other.read(8, 12), view.of(split.read(8, 12), 8))
     assert other.content(0, 4) != split.content(0, 4)
+
+
+def test_mechanics_a_third_of_the_training_patches_is_copied_unless_a_number_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shifts, "LEAST_COPIES", 2)
+    color = families_named("color", EncoderOptions())
+
+    def made(patches: int, folder: str = "new", **given: Any) -> dict[str, int]:
+        source = pcam_features.open_source(f"synthetic:{patches}")
+        splits = Extraction(tmp_path / folder, source, color, **given).splits
+        return {split.name: len(split) for split in splits}
+
+    assert made(60) == {"train": 60, "test": 15, "train~copies": 20}
+    assert made(60, copies=0) == {"train": 60, "test": 15}
+    assert made(60, split="test") == {"test": 15}
+    assert "train~copies" not in made(40)
+    # What a store holds stays as it is, unless everything is made anew.
+    pcam_features.extract("synthetic:60", tmp_path / "old", families="color", copies=0)
+    assert "train~copies" not in made(60, "old")
+    assert made(60, "old", overwrite=True)["train~copies"] == 20
+    pcam_features.extract("synthetic:60", tmp_path / "old", families="color", copies=18)
+    assert made(60, "old")["train~copies"] == 18
