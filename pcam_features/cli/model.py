@@ -111,7 +111,7 @@ def fit(
         bool,
         typer.Option(
             "--copies/--no-copies",
-            help="Whether to learn from the changed copies that extract --copies made, if any.",
+            help="Whether to learn from the changed copies that extract made, if any.",
         ),
     ] = True,
     json: JsonOption = False,
