@@ -22,7 +22,7 @@ PARAMETERS: dict[str, Any] = {  # XGBoost's own, for trees of a block of columns
     "max_bin": 32,
 }
 WIDTH = 1 / 3  # of the kernel exp(-WIDTH d²), d² being the mean over columns of squared differences
-PENALTY = 0.15
+PENALTY = 0.05
 
 
 @dataclass(frozen=True)
