@@ -25,7 +25,6 @@ from .options import (
     AdaptOption,
     DeviceOption,
     DryRunOption,
-    FamiliesOption,
     FitOption,
     JsonOption,
     KindOption,
@@ -34,6 +33,7 @@ from .options import (
     SlidesOption,
     SourceArgument,
     ThreadsOption,
+    complete_family,
     reads_patches,
 )
 
@@ -42,7 +42,14 @@ from .options import (
 def run(
     source: SourceArgument,
     folder: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for all results.")],
-    families: FamiliesOption = None,
+    families: Annotated[
+        str | None,
+        typer.Option(
+            help="Families to compute and to learn from, comma-separated. all: every handcrafted "
+            "family but histogram, which has to be named. cnn: embeddings. Default: all.",
+            autocompletion=complete_family,
+        ),
+    ] = None,
     slides: SlidesOption = None,
     sample: Annotated[
         Path | None,
