@@ -61,7 +61,7 @@ def test_mechanics_folder_of_no_known_kind(pcam: Run, tmp_path: Path) -> None:
 
 
 def labels_without_column(table: pd.DataFrame) -> pd.DataFrame:
-    return table.rename(columns={"label": "tumor"})
+    return table.rename(columns={"label": "grade"})
 
 
 def labels_with_duplicate(table: pd.DataFrame) -> pd.DataFrame:
@@ -90,7 +90,7 @@ def labels_without_row(table: pd.DataFrame) -> pd.DataFrame:
         (labels_without_column, "no column label"),
         (labels_with_duplicate, "more than once"),
         (labels_of_two, "'2', not 0 or 1"),
-        (labels_without_value, "'', not 0 or 1"),
+        (labels_without_value, "no label in"),
         (labels_without_file, "no file"),
         (labels_without_row, "no label"),
     ],
