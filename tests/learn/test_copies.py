@@ -271,7 +271,7 @@ def test_mechanics_copies_that_cannot_be_used_are_refused(
         refused = pcam(*command, "--split", "train~copies")
         assert refused.code == 2
         assert "holds changed copies of training patches; use 'train'" in refused.err
-    assert pcam("extract", *words, "nuclei").code == 0
+    assert pcam("extract", *words, "nuclei", "--copies", 0).code == 0
     fitted = pcam("fit", store, tmp_path / "model", "--folds", 3)
     assert fitted.code == 2
     assert "no finished nuclei features" in fitted.err
