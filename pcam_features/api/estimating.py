@@ -12,8 +12,10 @@ from ..families.family import FeatureFamily
 from ..families.registry import FAMILIES
 from ..learn import memory
 
-# Core seconds, measured roughly, on two cores beside other work. They only weigh stages against each
-# other: while a run goes on, the time left follows from the time it has taken.
+# Core seconds, rough. They only weigh stages against each other: while a run goes on, the time left
+# follows from the time it has taken. HANDCRAFTED, EMBEDDED and FIT follow from docs/results.md (FIT
+# from an older way to grow trees); FIT_EACH is extrapolated from the first fifth of one fit;
+# CHECK, PREDICT and REPORT are guesses and were not measured.
 CHECK = 1.0e-3  # of a patch
 HANDCRAFTED = 0.9e-6  # of a value of a hand-crafted family
 EMBEDDED = 6.2e-6  # of a value of an embedding
@@ -41,8 +43,8 @@ class RunPlan:
     predicted
         The splits to predict.
     seconds
-        The estimated seconds of each stage that is left. They were measured on another machine: take
-        them as an order of magnitude.
+        The estimated seconds of each stage that is left. The rates behind them are rough, and some are
+        guesses: take them as an order of magnitude at best.
     done
         The stages that an earlier run has finished.
     disk_bytes
