@@ -187,7 +187,7 @@ def test_mechanics_what_cannot_be_split_is_refused(real_store: Store) -> None:
         ("does not tell how patches look", PseudoSlideKFold(), np.zeros((len(labels), 5)), None),
         ("rows of finite numbers", PseudoSlideKFold(), colors * np.nan, None),
         ("one for each", PseudoSlideKFold(), colors, ["a"]),
-        ("1 slides for 5 folds", PseudoSlideKFold(), colors, ["a"] * len(labels)),
+        ("1 slide for 5 folds", PseudoSlideKFold(), colors, ["a"] * len(labels)),
     ]
     for message, splitter, table, groups in cases:
         with pytest.raises(InputError, match=message):
