@@ -23,7 +23,7 @@ ROUNDS, LANDMARKS = 20, 300
 
 
 def peak_bytes() -> int:
-    """The most memory that this program has held; `ru_maxrss` counts what it was forked from as well."""
+    """The most memory that this program has held. `ru_maxrss` also counts what started it."""
     (kib,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     return int(kib) * 1024
 
