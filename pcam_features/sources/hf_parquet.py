@@ -313,8 +313,11 @@ def split_and_set(file: Path, root: Path) -> tuple[str | None, str]:
     folders = file.parent.relative_to(root).parts if file.is_relative_to(root) else ()
     by_folder = next((name for name in map(split_name, reversed(folders)) if name), None)
     rest = "/".join(name for name in folders if split_name(name) is None and name != "data")
-    if own is not None and split_name(own) is None and (by_folder or NUMBERED.fullmatch(own)):
-        return by_folder or TRAIN, rest
+    if match and own is not None and split_name(own) is None:
+        # A number before `-00000-of-00001` belongs to a split's name: the shard has its own number.
+        named = match["shards"] and own[-1].isdigit()
+        if by_folder or (NUMBERED.fullmatch(own) and not named):
+            return by_folder or TRAIN, rest
     return own or by_folder, rest
 
 

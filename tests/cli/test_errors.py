@@ -187,7 +187,9 @@ def test_mechanics_patches_of_another_size_are_refused_before_anything_is_writte
     refused(result, "97×96", "--fit", first_patch(source).name)
     assert not (tmp_path / "f").exists()
     refused(pcam("fit", tmp_path / "f", tmp_path / "m"), "extract")
-    refused(pcam("predict", tmp_path / "m", tmp_path / "f", tmp_path / "p.csv"), "extract")
+    refused(
+        pcam("predict", tmp_path / "m", tmp_path / "f", tmp_path / "p.csv"), "make one with pcam fit"
+    )
     assert not (tmp_path / "p.csv").exists()
 
 
@@ -330,7 +332,7 @@ def test_mechanics_overwrite_spares_real_data_and_swapped_arguments(
     model = Path(shutil.copytree(model_folder, tmp_path / "model"))
     refused(pcam("extract", source, model, "--overwrite"), "not a feature store")
     refused(pcam("fit", store, store, "--overwrite"), "not created by pcam as a model")
-    refused(pcam("predict", store, model, tmp_path / "p.csv"), "check the order")
+    refused(pcam("predict", store, model, tmp_path / "p.csv"), "in the right order")
     assert (model / "all" / "trees.ubj").exists()
 
 
