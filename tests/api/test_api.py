@@ -65,7 +65,7 @@ def line_by_line(source_path: str, work: Path, families: str, capsys: Any) -> No
     assert model.card.startswith("# ")
     truth = frame["label"]
     slides = frame["slide"].dropna()
-    p1, p2 = model.out_of_fold["combined"], model.out_of_fold["color_trees"]
+    p1, p2 = model.out_of_fold["combined"], model.out_of_fold["all_trees"]
     result = pcam.compare(
         truth, {"stack": p1, "cnn": p2}, slides=slides if len(slides) else None, resamples=200
     )
