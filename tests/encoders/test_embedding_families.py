@@ -140,7 +140,7 @@ def test_mechanics_fit_predict_and_submit(
 ) -> None:
     manifest = json.loads((model / "manifest.json").read_text())
     assert list(manifest["stack"]["weights"]) == [
-        f"{g}_{k}" for g in ("color", SMALL, FOUR, "all") for k in ("trees", "kernel")
+        f"{g}_{k}" for g in (SMALL, FOUR, "all") for k in ("trees", "kernel")
     ]
     assert pcam("predict", model, store, tmp_path / "p.csv").code == 0
     sample = synthetic_folder / "sample_submission.csv"
