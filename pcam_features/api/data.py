@@ -270,8 +270,7 @@ def extract(
     check_progress(progress)
     check_text(split=split)
     check_log(log)
-    if encoder is not None and not isinstance(encoder, str | EncoderOptions):
-        raise InputError(f"encoder= is {told(encoder)}; give its name, or EncoderOptions.")
+    options = encoder_named(encoder)
     if not isinstance(source, Source):
         check_path("source", source, "a source that open_source opened, or its path")
         source = open_source(source, slides=slides, fit=fit, mpp=mpp, progress=progress, log=log)
@@ -279,7 +278,6 @@ def extract(
         raise InputError(
             "slides=, fit= and mpp= are for the path of a source; give them to open_source."
         )
-    options = EncoderOptions(encoder) if isinstance(encoder, str) else encoder or EncoderOptions()
     work = Extraction(
         Path(path),
         source,
@@ -295,6 +293,15 @@ def extract(
         work.verify(progress)
     work.run(progress)
     return open_store(path)
+
+
+def encoder_named(encoder: EncoderOptions | str | None) -> EncoderOptions:
+    """The options of an encoder that may be named; None stands for the default. Raises InputError."""
+    if encoder is None or isinstance(encoder, EncoderOptions):
+        return encoder or EncoderOptions()
+    if not isinstance(encoder, str):
+        raise InputError(f"encoder= is {told(encoder)}; give its name, or EncoderOptions.")
+    return EncoderOptions(encoder)
 
 
 class Extraction:
@@ -321,7 +328,7 @@ class Extraction:
     ) -> None:
         self.path, self.source, self.families, self.overwrite = path, source, families, overwrite
         self.originals = source.only(split)
-        wanted = usual_copies(path, self.originals, overwrite) if copies is None else copies
+        wanted = copies_in_place(path, self.originals, overwrite) if copies is None else copies
         changed = changed_copies(self.originals, wanted)
         self.splits = [*self.originals, *changed]
         for made in changed:
@@ -360,8 +367,7 @@ class Extraction:
         if compiling:
             self.log(
                 f"compiling {counted(len(kernels), 'kernel')} for {self.target.NAME}; this takes "
-                "about a minute, "
-                "once"
+                "about a minute, once"
             )
         with shown(progress, "extract", plan.patches_to_measure, "patches") as advance:
             extraction.extract(
@@ -383,18 +389,26 @@ def to_train_on(splits: Sequence[Split]) -> list[Split]:
     return [split for split in labeled if split.name == TRAIN] or labeled
 
 
-def usual_copies(path: Path, splits: Sequence[Split], overwrite: bool) -> int:
-    """How many copies are made if no number is given: as many as the store at `path` has, if it has the
-    training split already, and otherwise `usual_count`. None if it is not clear what to train on."""
+def usual_copies(splits: Sequence[Split]) -> int:
+    """How many copies are made of new patches if no number is given.
+
+    None if it is not clear which split is to be trained on.
+    """
     training = to_train_on(splits)
-    if len(training) != 1 or training[0].tiles is not None:
-        return 0
-    if not overwrite and (path / MANIFEST).is_file():
+    clear = len(training) == 1 and training[0].tiles is None
+    return usual_count(len(training[0])) if clear else 0
+
+
+def copies_in_place(path: Path, splits: Sequence[Split], overwrite: bool) -> int:
+    """How many copies are made if no number is given: as many as the store at `path` has, if it has the
+    training split already, and otherwise `usual_copies`."""
+    training = to_train_on(splits)
+    if len(training) == 1 and not overwrite and (path / MANIFEST).is_file():
         known = open_store(path).manifest.splits
         if training[0].name in known:
             changed = known.get(copies_of(training[0].name))
             return changed.rows if changed else 0
-    return usual_count(len(training[0]))
+    return usual_copies(splits)
 
 
 def changed_copies(splits: Sequence[Split], count: int) -> list[Split]:

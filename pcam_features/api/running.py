@@ -18,7 +18,6 @@ from ..constants import FOLDS, TRAIN, Adapt, Device
 from ..encoders.options import EncoderOptions
 from ..errors import InputError
 from ..extraction.selection import Families, families_named
-from ..extraction.shifts import usual_count
 from ..extraction.transformer import device_of
 from ..families.family import FeatureFamily
 from ..families.registry import listed
@@ -41,9 +40,18 @@ from ..storage.resumable import differences, is_bare, unfinished
 from ..store.manifest import Fingerprint, SourceRecord
 from ..store.names import copies_of
 from ..words import counted
-from .arguments import check_families, check_log, check_numbers, check_path, check_progress, told
+from .arguments import check_families, check_log, check_numbers, check_path, check_progress
 from .comparing import compare
-from .data import Extraction, Log, open_source, open_store, to_train_on, unheard
+from .data import (
+    Extraction,
+    Log,
+    encoder_named,
+    open_source,
+    open_store,
+    to_train_on,
+    unheard,
+    usual_copies,
+)
 from .estimating import Amount, RunPlan, free_bytes, memory_of, seconds_of
 from .fitting import fit
 from .messages import for_python
@@ -279,9 +287,7 @@ def run(
     )
     check_progress(progress)
     check_log(log)
-    if encoder is not None and not isinstance(encoder, str | EncoderOptions):
-        raise InputError(f"encoder= is {told(encoder)}; give its name, or EncoderOptions.")
-    chosen = EncoderOptions(encoder) if isinstance(encoder, str) else encoder or EncoderOptions()
+    chosen = encoder_named(encoder)
     if not isinstance(source, Source):
         check_path("source", source, "a source that open_source opened, or its path")
         source = open_source(source, slides=slides, strict=False, progress=progress, log=log)
@@ -290,7 +296,7 @@ def run(
     options = RunOptions(
         families_to_run(families, chosen),
         sample_of(source, sample),
-        copies_of_run(source, copies),
+        usual_copies(source.only(None)) if copies is None else int(copies),
         int(folds),
         int(trials),
         adapt_named(adapt),
@@ -315,15 +321,6 @@ def families_to_run(names: Families, encoder: EncoderOptions) -> list[FeatureFam
     return [one for one in families if one.name in named or one.name not in ON_REQUEST]
 
 
-def copies_of_run(source: Source, copies: int | None) -> int:
-    """The number of changed copies: as given, or as `extract` makes them if no number is given."""
-    if copies is not None:
-        return int(copies)
-    training = to_train_on(source.only(None))
-    clear = len(training) == 1 and training[0].tiles is None
-    return usual_count(len(training[0])) if clear else 0
-
-
 def sample_of(source: Source, sample: str | Path | None) -> Path | None:
     """The sample submission that was given, or the one in the source's folder; None without one."""
     if sample is not None:
@@ -338,10 +335,9 @@ def sample_of(source: Source, sample: str | Path | None) -> Path | None:
 
 def training_split(source: Source) -> Split:
     """The split to learn from: `train`, or the only one with labels. Raises InputError if unclear."""
-    labeled = [split for split in source.splits.values() if split.labels is not None]
-    training = [split for split in labeled if split.name == TRAIN] or labeled
+    training = to_train_on(list(source.splits.values()))
     if len(training) != 1:
-        names = ", ".join(split.name for split in labeled) or "none"
+        names = ", ".join(split.name for split in training) or "none"
         raise InputError(
             f"{source.path} needs one labeled split to learn from, and there are: {names}; name the "
             f"split to learn from {TRAIN!r}, or use pcam extract and pcam fit."

@@ -9,12 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from .. import __version__
-from ..constants import LARGEST_ROWS, Device, Timed
+from ..constants import Device, Timed
 from ..errors import PcamError
 from ..sources.reading import EVERYTHING, Reading
 from ..words import counted
 from . import console, data, model, network, running, show
 from .options import (
+    CopiesOption,
     DeviceOption,
     DryRunOption,
     FamiliesOption,
@@ -109,18 +110,7 @@ def extract(
     verify: Annotated[
         bool, typer.Option(help="First check that each id is the SHA-1 of the patch's pixels.")
     ] = False,
-    copies: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            max=LARGEST_ROWS - 1,
-            help="Number of patches of the training split to compute a second time, changed as by "
-            "another laboratory (stain, scanner, compression). They are kept as the split "
-            "train~copies; fit learns from them too, and tells what a change of laboratory costs. "
-            "Default: a third of the patches, at most 20,000, and none of fewer than 1,050; or as many "
-            "as the store has already.",
-        ),
-    ] = None,
+    copies: CopiesOption = None,
     encoder: Annotated[str | None, typer.Option(help=ENCODER_HELP)] = None,
     size: Annotated[
         int | None, typer.Option(help="Input size of the encoder in pixels. Default: 96.")

@@ -208,6 +208,7 @@ def submit(
     """Write a Kaggle submission with exactly the ids of the sample submission, in its order."""
     from ..api.model import open_model
     from ..api.progress import Reporter
+    from ..storage import costs
     from ..storage.files import check_file
 
     check_file(submission)
@@ -230,7 +231,7 @@ def submit(
         if left_out
         else ""
     )
-    beside = f"{submission.stem}.cost.json"
+    beside = costs.beside(submission).name
     console.say(f"{submission}: {counted(rows, 'row')}{extra}; {beside}: speed and memory")
 
 

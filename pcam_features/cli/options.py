@@ -10,7 +10,16 @@ from typing import Annotated, Any
 
 import typer
 
-from ..constants import MOST_SEED, MOST_THREADS, Adapt, Device, Fitting, Kind, OneImageFitting
+from ..constants import (
+    LARGEST_ROWS,
+    MOST_SEED,
+    MOST_THREADS,
+    Adapt,
+    Device,
+    Fitting,
+    Kind,
+    OneImageFitting,
+)
 
 SourceArgument = Annotated[
     str,
@@ -46,6 +55,17 @@ MppOption = Annotated[
     typer.Option(
         help="Micrometers per pixel of the patches. Needs --fit: patches are first scaled to PCam's "
         "0.972. Default: unknown, and patches are not scaled."
+    ),
+]
+CopiesOption = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=LARGEST_ROWS - 1,
+        help="Number of patches of the training split to compute a second time, changed as by another "
+        "laboratory (stain, scanner, compression). They are kept as the split train~copies; fit learns "
+        "from them too, and tells what a change of laboratory costs. Default: a third of the patches, "
+        "at most 20,000, and none of fewer than 1,050; extract keeps the number that a store has.",
     ),
 ]
 AdaptOption = Annotated[

@@ -10,7 +10,6 @@ import typer
 
 from ..constants import (
     FOLDS,
-    LARGEST_ROWS,
     LEAST_FOLDS,
     LEAST_MEMORY,
     MOST_FOLDS,
@@ -23,6 +22,7 @@ from ..sources.reading import EVERYTHING, Reading
 from . import console
 from .options import (
     AdaptOption,
+    CopiesOption,
     DeviceOption,
     DryRunOption,
     FitOption,
@@ -58,15 +58,7 @@ def run(
             "sample_submission.csv in the source's folder, if there is one."
         ),
     ] = None,
-    copies: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            max=LARGEST_ROWS - 1,
-            help="Number of training patches to learn from a second time, changed as by another "
-            "laboratory. Default: a third, at most 20,000, and none of fewer than 1,050.",
-        ),
-    ] = None,
+    copies: CopiesOption = None,
     encoder: Annotated[
         str | None, typer.Option(help="Encoder for --families cnn. Default: efficientnet_lite0.")
     ] = None,
