@@ -392,7 +392,7 @@ def to_train_on(splits: Sequence[Split]) -> list[Split]:
 def usual_copies(splits: Sequence[Split]) -> int:
     """How many copies are made of new patches if no number is given.
 
-    None if it is not clear which split is to be trained on.
+    There are none if it is not clear which split is to be trained on.
     """
     training = to_train_on(splits)
     clear = len(training) == 1 and training[0].tiles is None

@@ -30,7 +30,7 @@ from .base_models import MODEL_CLASSES, Place, base_models, logits_of
 from .manifest import ModelManifest
 from .names import KEY, MANIFEST, MOMENTS, WHAT
 from .protocol import BaseModel
-from .safe_files import parse_array, read_content
+from .safe_files import parse_array, read_content, write_array
 from .stack import Stack
 
 
@@ -128,8 +128,7 @@ def write_table(folder: Path, name: str, table: pd.DataFrame) -> None:
 
 def write_moments(folder: Path, mean: np.ndarray, scale: np.ndarray) -> None:
     """Write the mean and deviation of each column over the patches without their changed copies."""
-    with whole_file(folder / MOMENTS) as temporary, temporary.open("wb") as stream:
-        np.save(stream, np.stack([mean, scale]).astype("<f4"), allow_pickle=False)
+    write_array(folder / MOMENTS, np.stack([mean, scale]).astype("<f4"))
 
 
 def read_moments(path: Path, manifest: ModelManifest) -> tuple[np.ndarray, np.ndarray] | None:

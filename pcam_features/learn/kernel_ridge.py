@@ -20,10 +20,9 @@ from typing import Any
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from ..storage.files import whole_file
 from ..store.values import Values
 from .context import FitContext
-from .safe_files import parse_array, read_content
+from .safe_files import parse_array, read_content, write_array
 from .settings import PENALTY, WIDTH
 
 KIND = "kernel"
@@ -362,9 +361,7 @@ class NystroemRidge:
     def save(self, folder: Path, group: str) -> None:
         """Write the arrays; each file appears only when it is complete."""
         for name, array in self.as_arrays().items():
-            file = array_path(folder, group, name)
-            with whole_file(file) as temporary, temporary.open("wb") as stream:
-                np.save(stream, array, allow_pickle=False)
+            write_array(array_path(folder, group, name), array)
 
     @classmethod
     def load(cls, folder: Path, group: str) -> NystroemRidge:

@@ -1,4 +1,4 @@
-"""Reading a model's files from anybody: sizes are limited and no header is evaluated."""
+"""A model's files: read from anybody, with limited sizes and no header evaluated, and written whole."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from ..storage.files import whole_file
 
 LARGEST_FILE = 1 << 28  # bytes; landmarks of 5,000 columns take a quarter
 
@@ -39,3 +40,9 @@ def parse_array(content: bytes, dtype: str) -> np.ndarray:
         raise ValueError("a file of the kernel model is not an array")
     shape = [int(length) for length in header.groups() if length is not None]
     return np.frombuffer(content, dtype, offset=header.end()).reshape(shape)
+
+
+def write_array(file: Path, array: np.ndarray) -> None:
+    """Write an array as an .npy file, which appears only when it is complete."""
+    with whole_file(file) as temporary, temporary.open("wb") as stream:
+        np.save(stream, array, allow_pickle=False)

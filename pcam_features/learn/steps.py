@@ -11,9 +11,9 @@ from typing import Any, Protocol, Self, TypeVar
 import numpy as np
 
 from ..errors import InputError
-from ..storage.files import whole_file
 from ..storage.resumable import STEPS, in_the_making, unfinished
 from .names import KEY, MANIFEST, WHAT
+from .safe_files import write_array
 
 
 class SavedModel(Protocol):
@@ -45,8 +45,7 @@ class Work:
             except (ValueError, EOFError):
                 pass  # damaged: made again
         array = make()
-        with whole_file(file) as temporary, temporary.open("wb") as stream:
-            np.save(stream, array, allow_pickle=False)
+        write_array(file, array)
         return array
 
     def model(self, kind: type[Saved], group: str, make: Callable[[], Saved]) -> Saved:
