@@ -350,7 +350,8 @@ class BoostedTrees:
                 grown = grow_as_set(context, blocks(), fold != k, rounds)
                 return np.asarray(grown.margins[fold == k])
 
-            scores[fold == k] = context.work.array(f"{group}_{KIND}-fold-{k}", out_of_fold)
+            own = (int((fold == k).sum()), scores.shape[1])
+            scores[fold == k] = context.work.array(f"{group}_{KIND}-fold-{k}", out_of_fold, own, "<f4")
             context.progress(len(families))
         log_odds, count = across_counts(context.labels, fold, scores, rounds)
         everything = np.ones(context.values.rows, bool)

@@ -402,7 +402,7 @@ class NystroemRidge:
             )
 
         model = context.work.model(cls, group, lambda: train(ready(), settings.penalty))
-        scores = context.work.array(f"{group}_{KIND}", out_of_fold)
+        scores = context.work.array(f"{group}_{KIND}", out_of_fold, context.fold.shape, "<f8")
         context.progress(len(families))
         return model, scores
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from ..errors import InputError
 from ..storage.files import whole_file
 
 LARGEST_FILE = 1 << 28  # bytes; landmarks of 5,000 columns take a quarter
+LARGEST_HEADER = 128  # bytes before the numbers of an array of one or two axes
 
 
 def read_content(folder: Path, file: Path) -> bytes:
@@ -42,7 +44,22 @@ def parse_array(content: bytes, dtype: str) -> np.ndarray:
     return np.frombuffer(content, dtype, offset=header.end()).reshape(shape)
 
 
+def kept_array(file: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray | None:
+    """The array that `write_array` wrote, or None if the file holds anything else.
+
+    The size of the file is checked before anything is read, so that no file can take the memory.
+    """
+    size = np.dtype(dtype).itemsize * math.prod(shape)
+    try:
+        if not file.is_file() or not size < file.stat().st_size <= size + LARGEST_HEADER:
+            return None
+        array = parse_array(file.read_bytes(), dtype)
+    except (OSError, ValueError):
+        return None
+    return array if array.shape == shape and np.isfinite(array).all() else None
+
+
 def write_array(file: Path, array: np.ndarray) -> None:
     """Write an array as an .npy file, which appears only when it is complete."""
     with whole_file(file) as temporary, temporary.open("wb") as stream:
-        np.save(stream, array, allow_pickle=False)
+        np.save(stream, np.ascontiguousarray(array), allow_pickle=False)

@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import InputError
 from ..storage.resumable import STEPS, in_the_making, unfinished
 from .names import KEY, MANIFEST, WHAT
-from .safe_files import write_array
+from .safe_files import kept_array, write_array
 
 
 class SavedModel(Protocol):
@@ -35,16 +35,26 @@ class Work:
 
     folder: Path
 
-    def array(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
-        """Return the array of a step; `make` is called only if it is not kept yet."""
+    def array(
+        self, name: str, make: Callable[[], np.ndarray], shape: tuple[int, ...], dtype: str
+    ) -> np.ndarray:
+        """Return the array of a step; `make` is called only if it is not kept yet, or damaged.
+
+        Parameters
+        ----------
+        name
+            The name of the step.
+        make
+            Makes the array.
+        shape, dtype
+            What the array must be to be kept: its shape, of one or two axes, and its type, as in
+            "<f4". Its numbers must be finite.
+        """
         file = self.folder / STEPS / f"{name}.npy"
-        if file.is_file():
-            try:
-                kept: np.ndarray = np.load(file, allow_pickle=False)
-                return kept
-            except (ValueError, EOFError):
-                pass  # damaged: made again
-        array = make()
+        kept = kept_array(file, shape, dtype)
+        if kept is not None:
+            return kept
+        array = make().astype(dtype, copy=False)
         write_array(file, array)
         return array
 

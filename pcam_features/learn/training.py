@@ -53,4 +53,4 @@ def at_random(context: FitContext, copies: Copies | None) -> float:
     def make() -> np.ndarray:
         return np.array([random_split_auc(context, copies)])
 
-    return float(context.work.array("at_random", make)[0])
+    return float(context.work.array("at_random", make, (1,), "<f8")[0])
