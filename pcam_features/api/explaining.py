@@ -22,8 +22,8 @@ from .data import Log
 class Explanation:
     """Why a model predicts what it predicts for one patch.
 
-    The log-odds add up: `start`, the contributions of all columns, and nothing else; calibration turns
-    their sum into `probability`.
+    The log-odds add up: `start`, the contributions of all columns, and nothing else. Their sum gives
+    `probability`, after calibration if the model has one (`record.is_calibrated`).
 
     Parameters
     ----------

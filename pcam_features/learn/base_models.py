@@ -107,6 +107,26 @@ def base_models(families: Sequence[str]) -> dict[str, Place]:
     }
 
 
+def sharing(families: Sequence[str], weights: Mapping[str, float]) -> dict[str, Place]:
+    """The base models that predictions depend on: those with a share; all if none has one.
+
+    Parameters
+    ----------
+    families
+        The families of all models.
+    weights
+        The weight of each model by name.
+    """
+    places = base_models(families)
+    return {name: place for name, place in places.items() if weights[name] != 0} or places
+
+
+def families_needed(families: Sequence[str], weights: Mapping[str, float]) -> list[str]:
+    """The families that predictions depend on, in the order of `families`; see `sharing`."""
+    needed = {name for place in sharing(families, weights).values() for name in place.families}
+    return [name for name in families if name in needed]
+
+
 def logits(models: Mapping[str, BaseModel], values: Values, threads: int) -> np.ndarray:
     """The log-odds of label 1 by each base model.
 
@@ -160,4 +180,33 @@ def logits_of(
         for k, name in enumerate(names):
             own = block if whole[k] else block[:, columns[k]]
             scores[rows, k] = models[name].margin(own, threads)
+    return scores
+
+
+def sharing_logits(
+    models: Mapping[str, BaseModel],
+    weights: Mapping[str, float],
+    families: Sequence[str],
+    values: Values,
+    threads: int,
+) -> np.ndarray:
+    """The log-odds of label 1 by each base model, float64 (rows, models), in the order of `weights`.
+
+    Models without a share are not evaluated; their column is 0. `values` needs `families_needed`.
+
+    Parameters
+    ----------
+    models, weights
+        Base models for `families` and their weights, by name.
+    families
+        The families of all models.
+    values
+        Features.
+    threads
+        Number of threads.
+    """
+    names, asked = list(weights), list(sharing(families, weights))
+    scores = np.zeros((values.rows, len(names)))
+    places = [names.index(name) for name in asked]
+    scores[:, places] = logits_of(models, asked, families, values, threads)
     return scores

@@ -6,6 +6,7 @@ manifest.json            what it was fitted on and how, the stack, scores, check
 <group>/weights.npy      float64: the intercept, the width, then a weight for each landmark
 moments.npy              float32: mean and deviation of each column over the patches without their
                          changed copies; only if it learned from copies
+known_answers.npy        float32: a few rows of features; the manifest has what the model says of them
 folds.parquet            id, label, slide, group, fold
 out_of_fold.parquet      id, each base model's probability, and that of all combined, `combined`
 importance.parquet       column, family, gain, contribution
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +28,18 @@ from ..storage import files
 from ..storage.files import read_json, sha256, whole_file, write_json
 from ..storage.resumable import unfinished
 from ..store.values import Values
-from .base_models import MODEL_CLASSES, Place, base_models, logits_of
+from . import known_answers
+from .base_models import (
+    MODEL_CLASSES,
+    Place,
+    base_models,
+    families_needed,
+    sharing,
+    sharing_logits,
+)
+from .known_answers import KnownAnswers
 from .manifest import ModelManifest
-from .names import KEY, MANIFEST, MOMENTS, WHAT
+from .names import KEY, KNOWN_ANSWERS, MANIFEST, MOMENTS, WHAT
 from .protocol import BaseModel
 from .safe_files import parse_array, read_content, write_array
 from .stack import Stack
@@ -66,26 +77,36 @@ class Bundle:
     @property
     def sharing(self) -> dict[str, Place]:
         """The base models that predictions depend on: those with a share; all if none has one."""
-        places = base_models(self.families)
-        weights = dict(zip(self.stack.models, self.stack.weights, strict=True))
-        return {name: place for name, place in places.items() if weights[name] != 0} or places
+        return sharing(self.families, self.stack.weight_of)
 
     @property
     def families_needed(self) -> list[str]:
         """The families that predictions depend on, in their order."""
-        needed = {name for place in self.sharing.values() for name in place.families}
-        return [name for name in self.families if name in needed]
+        return families_needed(self.families, self.stack.weight_of)
 
     def logits(self, values: Values, threads: int) -> np.ndarray:
         """The log-odds of label 1 by each base model, float64 (rows, models).
 
         Models without a share are not evaluated; their column is 0. `values` needs `families_needed`.
         """
-        sharing = self.sharing
-        scores = np.zeros((values.rows, len(self.stack.models)))
-        places = [self.stack.models.index(name) for name in sharing]
-        scores[:, places] = logits_of(self.models, list(sharing), self.families, values, threads)
-        return scores
+        return sharing_logits(self.models, self.stack.weight_of, self.families, values, threads)
+
+    def check_answers(self, path: Path) -> None:
+        """Ask the model of `path` what it knows the answers to.
+
+        Raises
+        ------
+        InputError
+            If it answers otherwise than when it was made, or its questions are damaged.
+        """
+        check_sums(path, [path / KNOWN_ANSWERS], self.manifest.sha256)
+        known = self.manifest.known_answers
+        widths = {name: len(self.manifest.families[name].columns) for name in self.families_needed}
+        values = known_answers.read_questions(
+            path, path / KNOWN_ANSWERS, len(known.probabilities), widths
+        )
+        now = KnownAnswers.of(self.logits(values, threads=1), self.stack, self.sharing)
+        known_answers.check(path, known, now, self.manifest.versions, version)
 
     def training_moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and deviation of each column of the training patches, (columns of all families,) each.
@@ -148,7 +169,7 @@ def read_moments(path: Path, manifest: ModelManifest) -> tuple[np.ndarray, np.nd
 def write_manifest(folder: Path, manifest: ModelManifest) -> ModelManifest:
     """Write the manifest, which makes a folder a model, once all its files are written.
 
-    Returns the manifest with the checksums of the base models' files.
+    Returns the manifest with the checksums of the files that predictions depend on.
     """
     written = [
         file
@@ -157,6 +178,7 @@ def write_manifest(folder: Path, manifest: ModelManifest) -> ModelManifest:
     ]
     if manifest.copies:
         written.append(folder / MOMENTS)
+    written.append(folder / KNOWN_ANSWERS)
     checksums = {listed_as(folder, file): sha256(file.read_bytes()) for file in written}
     whole = replace(manifest, sha256=checksums)
     write_json(folder / MANIFEST, whole.to_dict())
@@ -174,7 +196,8 @@ def read(path: Path) -> Bundle:
     Raises
     ------
     InputError
-        If `path` is not a model, or it is damaged or of another version.
+        If `path` is not a model, or it is damaged or of another version, or the libraries here do not
+        read it as those that wrote it.
     """
     manifest = read_manifest(path)
     models: dict[str, BaseModel] = {}
@@ -186,10 +209,11 @@ def read(path: Path) -> Bundle:
             columns = sum(len(manifest.families[family].columns) for family in place.families)
             if models[name].width != columns:
                 raise ValueError(f"model {name} does not take {columns} columns")
-        moments = read_moments(path, manifest)
+        opened = Bundle(manifest, models, read_moments(path, manifest))
+        opened.check_answers(path)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"model {path} is damaged ({error}); fit it anew.") from None
-    return Bundle(manifest, models, moments)
+    return opened
 
 
 def read_manifest(path: Path) -> ModelManifest:

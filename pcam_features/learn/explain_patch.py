@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
 
 from ..errors import InputError
 from ..families.registry import FAMILIES
@@ -60,7 +59,7 @@ class PatchExplanation:
     out_of_fold_probability
         The out-of-fold prediction, if the model was fitted on this patch.
     probability
-        The probability of tumor: `sum`, calibrated.
+        The probability of tumor: that of the log-odds `sum`, calibrated if `is_calibrated`.
     start, sum
         Log-odds. `start`, plus the contributions of `columns` and of `others`, is `sum`.
     families
@@ -69,6 +68,8 @@ class PatchExplanation:
         The columns that contributed most, the largest contribution first.
     others
         The contribution of all other columns.
+    is_calibrated
+        Whether the model has a calibration, as its card says.
     """
 
     id: str
@@ -82,11 +83,7 @@ class PatchExplanation:
     families: dict[str, float]
     columns: tuple[ColumnShare, ...]
     others: float
-
-    @property
-    def is_calibrated(self) -> bool:
-        """Whether calibration changed the probability."""
-        return not np.isclose(expit(self.sum), self.probability, rtol=0, atol=1e-9)
+    is_calibrated: bool
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object that `pcam explain --json` prints."""
@@ -199,6 +196,7 @@ def explain_values(bundle: Bundle, values: Values, place: PatchPlace) -> PatchEx
         {family: float(moved[0, own].sum()) for family, own in values.places().items()},
         columns,
         float(moved[0].sum() - sum(share.contribution for share in columns)),
+        bundle.stack.is_calibrated,
     )
 
 

@@ -27,11 +27,12 @@ from ..store.names import check_original, copies_of
 from ..store.store import Store
 from ..store.values import Values, stored
 from ..words import counted
-from . import bundle, kernel_ridge, memory, stack
+from . import bundle, kernel_ridge, known_answers, memory, stack
 from .attribution import importance
-from .base_models import ON_REQUEST, by_default
+from .base_models import ON_REQUEST, by_default, families_needed, sharing, sharing_logits
 from .context import FitContext
 from .copies import Copies, copies_in, expected_elsewhere, scores_elsewhere, with_copies
+from .known_answers import KnownAnswers
 from .manifest import (
     CalibrationRecord,
     FitOutcome,
@@ -44,7 +45,7 @@ from .manifest import (
     TrainingData,
 )
 from .memory import MemoryPlan
-from .names import IMPORTANCE, OUT_OF_FOLD
+from .names import IMPORTANCE, KNOWN_ANSWERS, OUT_OF_FOLD
 from .protocol import BaseModel
 from .settings import Compute, Settings
 from .steps import kept_steps, open_work
@@ -92,12 +93,15 @@ class Learned:
         The out-of-fold probabilities of each base model and of all combined, float64 (rows,) each.
     importance
         The importance of each column.
+    questions
+        The rows of features whose answers the outcome keeps, float32 (rows, columns).
     """
 
     models: dict[str, BaseModel]
     outcome: FitOutcome
     predicted: dict[str, np.ndarray]
     importance: pd.DataFrame
+    questions: np.ndarray
 
 
 def families_to_use(store: Store, split: str, names: str | None) -> list[str]:
@@ -345,6 +349,7 @@ def fit(
         predicted = pd.DataFrame({"id": patches["id"]} | learned.predicted)
         bundle.write_table(work.folder, OUT_OF_FOLD, predicted)
         bundle.write_table(work.folder, IMPORTANCE, learned.importance)
+        known_answers.write_questions(work.folder / KNOWN_ANSWERS, learned.questions)
         moments = None
         if copies is not None:
             moments = kernel_ridge.moments(block for _, block in values.blocks(families))
@@ -415,6 +420,7 @@ def learn(
         compared = (labels, combined.together(logits), changed, copies)
         elsewhere = scores_elsewhere(*compared)
         expected = expected_elsewhere(*compared, context.folds.group, seed=context.compute.seed)
+    asked, answers = questions_and_answers(models, combined, context.values)
     outcome = FitOutcome(
         settings=context.settings,
         stack=combined,
@@ -425,11 +431,25 @@ def learn(
         ),
         leakage=Leakage.of(names[-2], auc(labels, logits[:, -1]), random_auc),  # the kernel on all
         importance=families,
+        known_answers=answers,
         copies=0 if copies is None else copies.values.rows,
         elsewhere=elsewhere,
         elsewhere_auc=expected,
     )
-    return Learned(models, outcome, dict(zip(names, probabilities.T, strict=True)), table)
+    predicted = dict(zip(names, probabilities.T, strict=True))
+    return Learned(models, outcome, predicted, table, asked)
+
+
+def questions_and_answers(
+    models: Mapping[str, BaseModel], combined: stack.Stack, values: Values
+) -> tuple[np.ndarray, KnownAnswers]:
+    """Some rows of features that predictions depend on, and what the model says of them."""
+    weights = combined.weight_of
+    needed = families_needed(values.families, weights)
+    rows = known_answers.questions(values, needed)
+    alone = known_answers.as_values(rows, {name: values.widths[name] for name in needed})
+    logits = sharing_logits(models, weights, values.families, alone, 1)
+    return rows, KnownAnswers.of(logits, combined, sharing(values.families, weights))
 
 
 def probability_scores(labels: np.ndarray, probabilities: np.ndarray) -> ProbabilityScores:

@@ -16,8 +16,9 @@ from ..storage.fields import Fields
 from ..storage.resumable import KEY as PLAN_KEY
 from ..store.manifest import FamilyRecord, Fingerprint, SourceRecord
 from ..store.names import may_be_stored
-from .base_models import MODEL_CLASSES, base_models
+from .base_models import MODEL_CLASSES, base_models, sharing
 from .copies import ShiftScore
+from .known_answers import KnownAnswers
 from .names import KEY, VERSION
 from .settings import Settings
 from .stack import BEST, COMBINED, EQUAL, STACK, Stack
@@ -296,6 +297,8 @@ class FitOutcome:
         The scores of changed copies of the patches, by how they were changed; empty without copies.
     elsewhere_auc
         The AUC to expect after a change of laboratory; None without copies, or with too few.
+    known_answers
+        What the model says of the rows of features that it keeps.
     """
 
     settings: Settings
@@ -305,6 +308,7 @@ class FitOutcome:
     calibration: CalibrationRecord
     leakage: Leakage
     importance: dict[str, Importance]
+    known_answers: KnownAnswers
     search: dict[str, SearchRecord] = field(default_factory=dict)
     copies: int = 0
     elsewhere: dict[str, ShiftScore] = field(default_factory=dict)
@@ -320,6 +324,7 @@ class FitOutcome:
             "calibration": asdict(self.calibration),
             "leakage": asdict(self.leakage),
             "importance": {name: asdict(record) for name, record in self.importance.items()},
+            "known_answers": self.known_answers.to_dict(),
         }
         if self.search:
             plain["search"] = {kind: asdict(record) for kind, record in self.search.items()}
@@ -390,6 +395,8 @@ class ModelManifest(FitPlan, FitOutcome):
         elsewhere = known.children("elsewhere") if "elsewhere" in known else {}
         if not set(search) <= set(MODEL_CLASSES):
             raise ValueError("search has an unknown kind of model")
+        combined = Stack.from_fields(known.child("stack"), models)
+        asked = sharing(list(families), combined.weight_of)
         return cls(
             pcam_version=known.text("pcam_version"),
             source=TrainingData.from_fields(known.child("source")),
@@ -402,7 +409,8 @@ class ModelManifest(FitPlan, FitOutcome):
             threads=known.whole("threads"),
             versions={name: versions.text(name) for name in versions},
             settings=Settings.from_fields(known.child("settings")),
-            stack=Stack.from_fields(known.child("stack"), models),
+            stack=combined,
+            known_answers=KnownAnswers.from_fields(known.child("known_answers"), asked),
             candidates={name: candidates.number(name) for name in (EQUAL, BEST, STACK)},
             out_of_fold_auc={name: estimate_from(scores.child(name)) for name in scores},
             calibration=CalibrationRecord.from_fields(known.child("calibration")),

@@ -8,5 +8,6 @@ KEY = "bundle_version"
 # 4 had models without a share beside embeddings, 3 chose the combination by its out-of-fold AUC, 2 had
 # no calibration, 1 a booster for each family.
 VERSION = 5
+KNOWN_ANSWERS = "known_answers.npy"
 MOMENTS = "moments.npy"  # only in models that learned from changed copies as well
 OUT_OF_FOLD, IMPORTANCE = "out_of_fold.parquet", "importance.parquet"

@@ -44,6 +44,11 @@ class Stack:
         return np.asarray(logits @ np.array(self.weights) + self.intercept)
 
     @property
+    def weight_of(self) -> dict[str, float]:
+        """The weight of each base model by name."""
+        return dict(zip(self.models, self.weights, strict=True))
+
+    @property
     def is_calibrated(self) -> bool:
         """Whether the calibration changes probabilities."""
         return (self.low, self.high, self.shift) != PLAIN

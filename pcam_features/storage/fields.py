@@ -91,6 +91,14 @@ class Fields:
         child = self.child(key)
         return {name: child.number(name) for name in child}
 
+    def series(self, key: str, most: int) -> tuple[float, ...]:
+        """A list of at most `most` finite numbers."""
+        values = self._of(key, list, "a list")
+        if len(values) > most:
+            raise ValueError(f"{self._path(key)} is longer than {most}")
+        items = Fields({str(k): value for k, value in enumerate(values)}, self._path(key))
+        return tuple(items.number(k) for k in items)
+
     def child(self, key: str) -> Fields:
         """An object."""
         return Fields(self._value(key), self._path(key))

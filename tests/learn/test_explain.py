@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,9 @@ from scipy.optimize import approx_fprime
 
 from pcam_features.learn import attribution, boosting, bundle, kernel_ridge
 from pcam_features.learn.base_models import logits
+from pcam_features.learn.explain_patch import PatchPlace, explain_values
+from pcam_features.report.card import card
+from pcam_features.report.explanation_page import adding_up, sentence
 from pcam_features.store.pictures import open_pictures
 from pcam_features.store.store import open_store
 from pcam_features.store.values import of_arrays, stored
@@ -166,6 +170,22 @@ def test_mechanics_a_patch_is_explained(
     assert patch_id in spoken.out
     assert column in spoken.out
     assert f"{found['probability']:.3f}" in spoken.out
+
+
+@pytest.mark.parametrize("curve", [(1.0, 1.0, 0.0), (1.3, 0.8, 0.2), (1.0, 1.0, 1e-12)])
+def test_regression_explain_says_of_calibration_what_the_card_says(
+    curve: tuple[float, float, float], model_folder: Path, store_folder: Path
+) -> None:
+    opened = bundle.read(model_folder)
+    low, high, shift = curve
+    stack = replace(opened.stack, low=low, high=high, shift=shift)
+    opened = replace(opened, manifest=replace(opened.manifest, stack=stack))
+    values = stored(open_store(store_folder), "test", list(FITTED), keep=True)
+    record = explain_values(opened, values, PatchPlace("p", "test", 3))
+    left_out = "calibration does not help and is left out" in card(opened.manifest)
+    assert left_out == (curve == (1.0, 1.0, 0.0))
+    assert ("calibrat" in f"{sentence(record)} {adding_up(record)}") == (not left_out)
+    assert record.to_dict()["is_calibrated"] == (not left_out)
 
 
 def test_mechanics_of_a_training_patch_the_out_of_fold_probability_comes_first(
