@@ -3,6 +3,7 @@
 from enum import StrEnum
 
 RESAMPLES = 2000  # bootstrap resamples of slides for a confidence interval
+TOO_GOOD = 0.999  # an AUC above it is rare on tissue, and nearly always means a leak
 SPECIFICITY = 0.95  # sensitivity is reported at this specificity
 TRAIN = "train"  # the split to train on, where nothing else is said
 FOLDS = 5

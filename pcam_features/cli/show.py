@@ -79,6 +79,7 @@ PUBLIC = (
     "copies",
     "elsewhere",
     "elsewhere_auc",
+    "leaky_columns",
     "stack",
     "calibration",
     "leakage",

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..constants import TOO_GOOD
 from .intervals import Estimate
 from .metrics import METRICS
 
@@ -236,6 +237,11 @@ class Comparison:
         """The names of the models, in order."""
         return [model.name for model in self.models]
 
+    @property
+    def too_good(self) -> list[str]:
+        """The names of the models whose AUC is above TOO_GOOD."""
+        return [model.name for model in self.models if model.auc > TOO_GOOD]
+
     def to_dict(self) -> dict[str, Any]:
         """The comparison as `pcam compare --json` prints it."""
         parts: dict[str, Any] = {}
@@ -262,6 +268,7 @@ class Comparison:
             "models": [model.to_dict() for model in self.models],
             "differences": [pair.to_dict() for pair in self.differences],
             "verdict": self.verdict,
+            "too_good": self.too_good,
             "agreement": self.agreement.to_dict(),
             "parts": parts,
         }

@@ -33,6 +33,7 @@ from .base_models import ON_REQUEST, by_default, families_needed, sharing, shari
 from .context import FitContext
 from .copies import Copies, copies_in, expected_elsewhere, scores_elsewhere, with_copies
 from .known_answers import KnownAnswers
+from .leaky import leaky_columns
 from .manifest import (
     CalibrationRecord,
     FitOutcome,
@@ -435,6 +436,7 @@ def learn(
         copies=0 if copies is None else copies.values.rows,
         elsewhere=elsewhere,
         elsewhere_auc=expected,
+        leaky_columns=leaky_columns(context.values, labels, fold, columns),
     )
     predicted = dict(zip(names, probabilities.T, strict=True))
     return Learned(models, outcome, predicted, table, asked)

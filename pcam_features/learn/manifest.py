@@ -299,6 +299,8 @@ class FitOutcome:
         The AUC to expect after a change of laboratory; None without copies, or with too few.
     known_answers
         What the model says of the rows of features that it keeps.
+    leaky_columns
+        The columns that tell the label alone, with their out-of-sample AUC; empty if there are none.
     """
 
     settings: Settings
@@ -313,6 +315,7 @@ class FitOutcome:
     copies: int = 0
     elsewhere: dict[str, ShiftScore] = field(default_factory=dict)
     elsewhere_auc: Estimate | None = None
+    leaky_columns: dict[str, float] = field(default_factory=dict)
 
     def results(self) -> dict[str, Any]:
         """The JSON object of these fields in a model's manifest."""
@@ -333,6 +336,8 @@ class FitOutcome:
             plain["elsewhere"] = {shift: asdict(score) for shift, score in self.elsewhere.items()}
         if self.elsewhere_auc is not None:
             plain["elsewhere_auc"] = asdict(self.elsewhere_auc)
+        if self.leaky_columns:
+            plain["leaky_columns"] = self.leaky_columns
         return plain
 
 
@@ -422,6 +427,7 @@ class ModelManifest(FitPlan, FitOutcome):
             elsewhere_auc=(
                 estimate_from(known.child("elsewhere_auc")) if "elsewhere_auc" in known else None
             ),
+            leaky_columns=known.numbers("leaky_columns") if "leaky_columns" in known else {},
             sha256={name: checksums.text(name) for name in checksums},
         )
 

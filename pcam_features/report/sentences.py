@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from ..constants import TOO_GOOD
 from ..evaluate.intervals import Estimate
 from ..learn.manifest import ModelManifest, SearchRecord
 from ..learn.stack import BEST, COMBINED, EQUAL, STACK
-from ..words import counted
+from ..words import counted, form
 
+SHOWN_COLUMNS = 10
 CHANCE = 0.5  # the AUC of a model that has learned nothing
 CHOICES = {
     EQUAL: "equal shares",
@@ -43,12 +45,13 @@ def score_rows(manifest: ModelManifest) -> list[tuple[str, str, str, str]]:
 def findings(manifest: ModelManifest) -> list[str]:
     """Sentences on the result of a fit.
 
-    First a warning if the combined model is not above chance, then how models are combined, what to
-    expect elsewhere, calibration, the search, and the leakage gap.
+    First warnings if the combined model is not above chance, or if something tells the label, then how
+    models are combined, what to expect elsewhere, calibration, the search, and the leakage gap.
     """
     leak = manifest.leakage
     return [
         *not_above_chance(manifest.out_of_fold_auc[COMBINED]),
+        *leaking(manifest),
         *combination(manifest),
         *elsewhere(manifest),
         calibrating(manifest),
@@ -83,6 +86,26 @@ def not_above_chance(auc: Estimate) -> list[str]:
         f"{found} not above 0.5, which is chance: nothing that carries over to other slides was shown "
         "to be learned; check the labels, or give more patches and slides"
     ]
+
+
+def leaking(manifest: ModelManifest) -> list[str]:
+    """A warning if columns tell the label alone, or if the combined model is too good to be true."""
+    columns, auc = manifest.leaky_columns, manifest.out_of_fold_auc[COMBINED].value
+    if columns:
+        shown = [f"{name} (AUC {value:.4f})" for name, value in columns.items()][:SHOWN_COLUMNS]
+        more = f" and {len(columns) - len(shown):,} more" if len(columns) > len(shown) else ""
+        tells = form(len(columns), "column tells", "columns tell")
+        return [
+            f"warning: {len(columns):,} {tells} the label alone, out of sample: {', '.join(shown)}"
+            f"{more}; no feature of tissue is known to do that, so check whether the label, or what "
+            "was made from it, is among the features; extract these families again or leave them out"
+        ]
+    if auc > TOO_GOOD:
+        return [
+            f"warning: an out-of-fold AUC of {auc:.4f} is too good for patches of tissue; check "
+            "whether the classes differ in something else, such as their files' format or scanner"
+        ]
+    return []
 
 
 def is_above_chance(manifest: ModelManifest) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ..constants import TOO_GOOD
 from ..evaluate.metrics import METRICS
 from ..evaluate.published import SCORES, PublishedScore
 from ..evaluate.result import Comparison, ModelResult, PartResult, SeedSpread, WithoutCopies
@@ -128,6 +129,19 @@ def cost(name: str, known: Mapping[str, object]) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
+def too_good(result: Comparison) -> list[str]:
+    """A warning of AUCs that are too high for patches of tissue."""
+    wrong = [model for model in result.models if model.name in result.too_good]
+    if not wrong:
+        return []
+    named = ", ".join(f"{model.name} ({model.auc:.4f})" for model in wrong)
+    return [
+        f"An AUC above {TOO_GOOD:g} is too good for patches of tissue: {named}. Check that the model "
+        "was not trained on these patches or on copies of them, and that neither its inputs nor the "
+        "names of files tell the label."
+    ]
+
+
 def part(result: PartResult, names: Sequence[str]) -> Table:
     """The AUC of each model in each group."""
     rows = [
@@ -202,6 +216,7 @@ def notes(result: Comparison) -> list[str]:
         f"{counted(result.patches, 'patch')}, {result.positive:,} positive. Resampled: "
         f"{result.protocol}."
     ]
+    sentences += too_good(result)
     sentences += slower(result)
     constant = [model.name for model in result.models if model.resampled.low == model.resampled.high]
     if constant:

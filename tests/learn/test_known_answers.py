@@ -70,7 +70,7 @@ def test_invariant_another_combination_is_refused(entry: str, name: str, copy: P
         place[name] += 0.5
 
     change_manifest(copy, change)
-    with pytest.raises(InputError, match="combined differs by up to .* in probability"):
+    with pytest.raises(InputError, match=r"combined differs by up to .* in probability"):
         bundle.read(copy)
 
 
@@ -110,8 +110,8 @@ def test_mechanics_the_message_names_the_libraries_that_differ(tmp_path: Path) -
     assert "fitted with xgboost 3.3.0 (here: 2.0.0), so install that" in str(refused.value)
     with pytest.raises(InputError, match="run pcam doctor"):
         known_answers.check(tmp_path, known, far, fitted, lambda library: fitted[library])
+    endless = KnownAnswers({"a": (1.0, float("nan"))}, (0.5, 0.5))
     with pytest.raises(InputError, match="differs by up to inf"):
-        endless = KnownAnswers({"a": (1.0, float("nan"))}, (0.5, 0.5))
         known_answers.check(tmp_path, known, endless, {}, lambda library: "1")
 
 
@@ -129,7 +129,7 @@ HOSTILE: dict[str, Callable[[dict[str, Any]], object]] = {
 @pytest.mark.parametrize("how", HOSTILE)
 def test_mechanics_hostile_answers_are_refused(how: str, copy: Path) -> None:
     change_manifest(copy, lambda content: HOSTILE[how](content["known_answers"]))
-    with pytest.raises(InputError, match="damaged .*known_answers"):
+    with pytest.raises(InputError, match=r"damaged .*known_answers"):
         bundle.read(copy)
 
 

@@ -76,3 +76,28 @@ def test_mechanics_a_fit_on_shuffled_labels_says_that_nothing_was_learned(
     assert "<strong>warning: the combined model" in opened._repr_html_()
     assert opened.findings[0] in str(opened.card).replace("\\", "")
     assert json.loads(pcam("model", model, "--json").out)["above_chance"] is False
+
+
+def test_mechanics_leaky_columns_are_named_on_stderr_in_the_card_and_in_json(
+    model_folder: Path,
+) -> None:
+    sound = read(model_folder).manifest
+    columns = {f"color__leak_{k}": 1 - k / 10_000 for k in range(12)}
+    leaking = replace(sound, leaky_columns=columns)
+    (said,) = [one for one in findings(leaking) if "tell the label alone" in one]
+    assert said.startswith(
+        "warning: 12 columns tell the label alone, out of sample: color__leak_0 (AUC 1."
+    )
+    assert "color__leak_9 (AUC 0.9991) and 2 more;" in said
+    assert r"color\_\_leak\_0 (AUC 1.0000)" in card(leaking)
+    assert public(leaking)["leaky_columns"] == columns
+    again = ModelManifest.from_dict(leaking.to_dict(), model_folder)
+    assert again.leaky_columns == columns
+
+
+@pytest.mark.parametrize(("auc", "warns"), [(0.9989, False), (0.9991, True), (1.0, True)])
+def test_mechanics_an_auc_that_is_too_good_is_not_reported_without_a_word(
+    auc: float, warns: bool, model_folder: Path
+) -> None:
+    manifest = with_auc(read(model_folder).manifest, auc, auc - 0.01, 1.0)
+    assert any("is too good for patches of tissue" in one for one in findings(manifest)) == warns
