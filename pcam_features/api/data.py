@@ -26,8 +26,9 @@ from ..sources.source import Source, Split
 from ..store import store as stores
 from ..store.layout import MANIFEST
 from ..store.names import copies_of
+from ..store.parts import Verifier
 from ..store.store import Store
-from ..words import counted
+from ..words import counted, form
 from .arguments import (
     check_families,
     check_log,
@@ -336,6 +337,7 @@ class Extraction:
             log(f"copies: {len(made):,} of training patches, as other laboratories make them{each}")
         self.threads = threads or joblib.cpu_count()
         self.log = log
+        self.verifier = Verifier()
         self.target, why = choose(device)
         log(why)
         for name in left_to_cpu(families, self.target.NAME):
@@ -357,11 +359,17 @@ class Extraction:
             self.families,
             self.target.NAME,
             overwrite=self.overwrite,
+            verifier=self.verifier,
         )
 
     def run(self, progress: Progress) -> ExtractionPlan:
         """Compute what the store lacks; returns what that was."""
         plan = self.plan()
+        if plan.damaged:
+            self.log(
+                f"{counted(plan.damaged, 'file')} of {self.path} "
+                f"{form(plan.damaged, 'is', 'are')} damaged or missing: measuring these patches again"
+            )
         kernels = kernels_in(self.families)
         compiling = plan.patches_to_measure and not self.target.compiled_before(kernels)
         if compiling:
@@ -379,6 +387,7 @@ class Extraction:
                 self.threads,
                 overwrite=self.overwrite,
                 progress=advance,
+                verifier=self.verifier,
             )
         return plan
 

@@ -135,12 +135,17 @@ class Model:
 
         A column of probabilities for each base model, and `combined`; indexed by id.
         """
-        return read_frame(self.path / OUT_OF_FOLD).set_index("id")
+        return self._table(OUT_OF_FOLD).set_index("id")
 
     @property
     def importance(self) -> pd.DataFrame:
         """How much each column moves predictions; indexed by the column's name."""
-        return read_frame(self.path / IMPORTANCE).set_index("column")
+        return self._table(IMPORTANCE).set_index("column")
+
+    def _table(self, name: str) -> pd.DataFrame:
+        """A table of the model. Raises InputError if it is damaged."""
+        content = bundles.read_file(self.path, self.bundle.manifest, name)
+        return read_frame(self.path / name, content)
 
     @for_python
     def predict_proba(
@@ -349,11 +354,11 @@ class Model:
         log("the model was fitted on these patches: these are its out-of-fold predictions")
         device = costs.cpu_name(how.threads or joblib.cpu_count())
         paid = cost(self.path, None, device)
-        return SplitPredictions(ids, out_of_fold(self.path, ids), True, paid)
+        return SplitPredictions(ids, out_of_fold(self.bundle, self.path, ids), True, paid)
 
     def _log_doubts(self, ids: Sequence[str], fit: dict[str, Any] | None, log: Log) -> None:
         """Say if the model has learned from some patches, or if their scale is not the model's."""
-        if seen := seen_among(self.path, ids):
+        if seen := seen_among(self.bundle, self.path, ids):
             log(
                 f"warning: the model was trained on {seen:,} of these patches; scores on them are too "
                 "optimistic"
@@ -512,7 +517,7 @@ class Model:
 
     def _warn(self, ids: Sequence[Any], fit: dict[str, Any] | None) -> None:
         """Warn of patches that the model was trained on, and of a scale that is not the model's."""
-        if seen := seen_among(self.path, ids):
+        if seen := seen_among(self.bundle, self.path, ids):
             some = (
                 "these patches"
                 if seen == len(ids)
@@ -579,10 +584,10 @@ def is_store(path: Any) -> bool:
     return isinstance(path, str | Path) and (Path(path) / STORE_MANIFEST).is_file()
 
 
-def read_frame(file: Path) -> pd.DataFrame:
-    """A Parquet file of a model. Raises InputError if it cannot be read."""
+def read_frame(file: Path, content: bytes) -> pd.DataFrame:
+    """A Parquet file of a model, by its content. Raises InputError if it cannot be read."""
     try:
-        table: pd.DataFrame = parquet.read(parquet.open_file(file)[0]).to_pandas()
+        table: pd.DataFrame = parquet.read(parquet.open_file(content)[0]).to_pandas()
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{file} cannot be read: {reason}; fit the model anew.") from None

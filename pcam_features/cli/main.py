@@ -12,7 +12,7 @@ from .. import __version__
 from ..constants import Device, Timed
 from ..errors import PcamError
 from ..sources.reading import EVERYTHING, Reading
-from ..words import counted
+from ..words import counted, form
 from . import console, data, model, network, running, show
 from .options import (
     CopiesOption,
@@ -269,11 +269,27 @@ def features(
         show.features(name)
 
 
-@app.command(epilog="Example: pcam doctor --device cuda")
-def doctor(device: DeviceOption = Device.auto, json: JsonOption = False) -> None:
-    """Check the installation: compare the features of every family with an independent reference."""
+@app.command(epilog="Example: pcam doctor features")
+def doctor(
+    path: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Feature store, model or network to verify. Default: check the installation."
+        ),
+    ] = None,
+    device: DeviceOption = Device.auto,
+    json: JsonOption = False,
+) -> None:
+    """Check the installation, or verify all files of a feature store, a model or a network.
+
+    The installation is checked by comparing the features of every family with an independent
+    reference.
+    """
     from ..diagnostics.doctor import Check, Verdict, checks
 
+    if path is not None:
+        verify(path, json)
+        return
     seen: list[Check] = []
     for check in checks(device):
         seen.append(check)
@@ -286,6 +302,22 @@ def doctor(device: DeviceOption = Device.auto, json: JsonOption = False) -> None
         raise PcamError(
             f"{len(failed)} of {counted(len(seen), 'check')} failed: {', '.join(failed)}; see the "
             "FAIL lines."
+        )
+
+
+def verify(path: Path, json: bool) -> None:
+    """Verify the files of a folder and list what is damaged. Raises PcamError if anything is."""
+    from ..diagnostics.integrity import verify as verified
+
+    found = verified(path)
+    if json:
+        console.as_json(found.to_dict())
+    else:
+        show.integrity(found)
+    if found.damaged:
+        raise PcamError(
+            f"{counted(len(found.damaged), 'file')} of {found.kind} {path} "
+            f"{form(len(found.damaged), 'is', 'are')} damaged or missing; {found.remedy}."
         )
 
 

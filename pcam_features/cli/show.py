@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ..convert.convert import ConversionPlan
     from ..diagnostics.bench_families import FamilyBenchmark
     from ..diagnostics.bench_reading import ReadingBenchmark
+    from ..diagnostics.integrity import Integrity
     from ..evaluate.result import Comparison
     from ..extraction.extract import ExtractionPlan
     from ..learn.bundle import Bundle
@@ -39,6 +40,21 @@ def extraction(plan: ExtractionPlan, features: Path, dry_run: bool) -> None:
         console.say(
             f"one row per patch: pcam.open_store({str(features)!r}).frame({first!r}); pandas reads one "
             f"family at a time, such as {features / first / next(iter(plan.columns))}"
+        )
+
+
+def integrity(found: Integrity) -> None:
+    """Print the damaged files of a folder, one a line, and how many were verified."""
+    from ..storage.files import readable
+
+    for damage in found.damaged:
+        console.data(console.printable(f"damaged  {damage.file}: {damage.reason}"))
+    if found.unfinished:
+        console.say(f"not complete yet: {', '.join(found.unfinished)}; run pcam extract to finish them")
+    if not found.damaged:
+        console.data(
+            f"{found.kind} {found.path}: {counted(found.files, 'file')}, {readable(found.bytes)}; all "
+            "have their sums"
         )
 
 

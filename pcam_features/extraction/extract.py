@@ -19,12 +19,20 @@ from ..families.family import FeatureFamily
 from ..sources.source import Source, Split
 from ..storage import costs
 from ..storage.files import one_process, sweep
-from ..store.layout import part_count, part_span
-from ..store.manifest import check_ours, clear, mark_complete, plan, write_manifest
-from ..store.parts import is_there, write_features, write_patches
+from ..store.layout import PATCHES, part_count, part_span
+from ..store.manifest import StoreManifest, check_ours, clear, marked_complete, plan
+from ..store.parts import (
+    Ledger,
+    Verifier,
+    check_claims,
+    is_there,
+    write_features,
+    write_patches,
+)
 from .measuring import OpenFamilies, open_families, spans
 
 VERIFY_ROWS = 128  # patches that a thread reads at a time to verify their checksums
+VERIFIERS = 4  # threads that read files of a store to find damaged ones
 WRITERS = 2  # threads that write finished parts while the next ones are measured
 
 
@@ -65,21 +73,60 @@ class StorePart:
         return [replace(self.whole, start=start, stop=stop) for start, stop in batches]
 
 
+def all_parts(splits: Sequence[Split], families: Sequence[FeatureFamily]) -> list[StorePart]:
+    """Every part of some splits, with all families."""
+    names = tuple(family.name for family in families)
+    return [StorePart.of(split, k, names) for split in splits for k in range(part_count(len(split)))]
+
+
 def missing(
-    path: Path | None, splits: Sequence[Split], families: Sequence[FeatureFamily]
+    path: Path,
+    manifest: StoreManifest,
+    splits: Sequence[Split],
+    families: Sequence[FeatureFamily],
+    verifier: Verifier,
 ) -> list[StorePart]:
-    """The parts that a store at `path` lacks, with the families they lack; all of them for None."""
-    parts = []
-    for split in splits:
-        for part in range(part_count(len(split))):
-            lacking = tuple(
-                family.name
-                for family in families
-                if path is None or not is_there(path, split, family, part)
-            )
-            if lacking:
-                parts.append(StorePart.of(split, part, lacking))
-    return parts
+    """The parts that are not in the store at `path`, or are damaged, with the families they lack."""
+    by_name = {split.name: split for split in splits}
+
+    def lacking(whole: StorePart) -> StorePart:
+        split, k = by_name[whole.whole.split], whole.number
+        record = manifest.splits[split.name]
+        names = tuple(
+            family.name
+            for family in families
+            if not is_there(path, record.sum_of(family.name, k), split, family, k, verifier)
+        )
+        return replace(whole, whole=replace(whole.whole, families=names))
+
+    checked = Threads(VERIFIERS).map(lacking, all_parts(splits, families))
+    return [part for part in checked if part.whole.families]
+
+
+def damaged_parts(manifest: StoreManifest, parts: Sequence[StorePart]) -> int:
+    """How many files of these parts a store lists, although they are missing or damaged."""
+    return sum(
+        manifest.splits[part.whole.split].sum_of(name, part.number) is not None
+        for part in parts
+        for name in part.whole.families
+    )
+
+
+def without(
+    manifest: StoreManifest,
+    parts: Sequence[StorePart],
+    families: Sequence[FeatureFamily],
+    device: str,
+) -> StoreManifest:
+    """The manifest of a store before `parts` are measured on `device`: their sums are unknown."""
+    by_name = {family.name: family for family in families}
+    for part in parts:
+        record = manifest.splits[part.whole.split]
+        for name in part.whole.families:
+            record = record.with_sum(name, part.number, None)
+            record = record.computed_on(name, by_name[name].computed_on(device))
+        manifest = manifest.with_split(part.whole.split, record)
+    return manifest
 
 
 @dataclass(frozen=True)
@@ -100,6 +147,8 @@ class ExtractionPlan:
         Size of what is missing, before compression.
     device
         Where kernels run.
+    damaged
+        Number of files in the store that are damaged or missing, and whose patches are measured again.
     """
 
     source: str
@@ -109,6 +158,7 @@ class ExtractionPlan:
     patches_to_measure: int
     bytes_to_write: int
     device: str
+    damaged: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as `pcam extract --json` prints it."""
@@ -123,14 +173,17 @@ def forecast(
     device: str,
     *,
     overwrite: bool = False,
+    verifier: Verifier | None = None,
 ) -> ExtractionPlan:
     """Plan an extraction without writing. Raises InputError if the store does not match the source."""
+    damaged = 0
     if overwrite and path.exists():
         check_ours(path)
-        parts = missing(None, splits, families)
+        parts = all_parts(splits, families)
     else:
-        plan(path, source, list(splits), families, device)
-        parts = missing(path, splits, families)
+        manifest = plan(path, source, list(splits), families, device)
+        parts = missing(path, manifest, splits, families, verifier or Verifier())
+        damaged = damaged_parts(manifest, parts)
     columns = {family.name: len(family.columns) for family in families}
     rows = [part.rows for part in parts]
     widths = [sum(columns[name] for name in part.whole.families) for part in parts]
@@ -142,6 +195,7 @@ def forecast(
         patches_to_measure=sum(rows),
         bytes_to_write=4 * sum(n * width for n, width in zip(rows, widths, strict=True)),
         device=device,
+        damaged=damaged,
     )
 
 
@@ -155,8 +209,9 @@ def extract(
     *,
     overwrite: bool = False,
     progress: Callable[[int], None] = lambda rows: None,
+    verifier: Verifier | None = None,
 ) -> None:
-    """Compute the features that the store at `path` lacks.
+    """Compute the features that the store at `path` lacks, or whose files are damaged.
 
     Parameters
     ----------
@@ -174,11 +229,15 @@ def extract(
         Whether to empty the store first.
     progress
         Called with the number of patches done, and with 0 when measuring begins.
+    verifier
+        Knows which files were verified while the extraction was planned; None verifies all.
 
     Raises
     ------
     InputError
         If a patch cannot be read, or the store does not match the source. Finished parts stay.
+    PcamError
+        If another process extracts to the store, or removes files from it.
     """
     check_ours(path)
     opened = open_families(
@@ -186,34 +245,43 @@ def extract(
     )  # before the folder is created, because it may fail
     names = [family.name for family in families]
     path.mkdir(parents=True, exist_ok=True)
-    with one_process(path, f"extracting to {path}"):
+    with one_process(path, f"extracting to {path}") as check_lock:
         if overwrite:
             clear(path)
         manifest = plan(path, source, list(splits), families, target.NAME)
         sweep(path)
-        write_manifest(path, manifest)
-        parts = missing(path, splits, families)
+        parts = missing(path, manifest, splits, families, verifier or Verifier())
+        ledger = Ledger(path, without(manifest, parts, families, target.NAME))
+        ledger.save()
         if parts:
             opened.prepare()
             progress(0)  # kernels are compiled, so the remaining time can be estimated from here
             began = time.monotonic()
-            _measure_parts(
-                path, {split.name: split for split in splits}, parts, opened, threads, progress
-            )
+            try:
+                _measure_parts(
+                    ledger, {split.name: split for split in splits}, parts, opened, threads, progress
+                )
+            finally:
+                ledger.save()
             measured = [name for name in names if any(name in part.whole.families for part in parts)]
             patches = sum(part.rows for part in parts)
             costs.record_measuring(path, measured, patches, time.monotonic() - began)
         for split in splits:
-            for part in range(part_count(len(split))):
-                write_patches(path, split, part)
-            manifest = mark_complete(path, manifest, split.name, names)
+            for k in range(part_count(len(split))):
+                known = ledger.manifest.splits[split.name].sum_of(PATCHES, k)
+                ledger.record(split.name, PATCHES, k, write_patches(path, known, split, k))
+        check_lock()
+        check_claims(path, ledger.manifest, [split.name for split in splits], names)
+        for split in splits:
+            ledger.manifest = marked_complete(ledger.manifest, split.name, names)
+        ledger.save()
 
 
 Measured = tuple[StorePart, dict[str, np.ndarray]]
 
 
 def _measure_parts(
-    path: Path,
+    ledger: Ledger,
     splits: dict[str, Split],
     parts: Sequence[StorePart],
     opened: OpenFamilies,
@@ -243,8 +311,10 @@ def _measure_parts(
 
     def write(item: Measured) -> None:
         part, values = item
+        split = splits[part.whole.split]
         for name, family_values in values.items():
-            write_features(path, splits[part.whole.split], by_name[name], part.number, family_values)
+            known = write_features(ledger.path, split, by_name[name], part.number, family_values)
+            ledger.record(split.name, name, part.number, known)
 
     for _ in Threads(WRITERS).map(write, measured()):
         pass

@@ -17,6 +17,7 @@ from ..constants import LARGEST_ROWS, LEAST_FOLDS, MOST_FOLDS
 from ..errors import InputError
 from ..storage import parquet
 from ..storage.files import sha256
+from ..storage.sums import read_listed
 from ..storage.tables import LARGEST_TABLE, check_ids, read_table
 from ..words import counted, form
 from .appearance import Looks
@@ -168,7 +169,10 @@ def read_folds(path: Path, patches: pd.DataFrame) -> Folds:
         If the file is invalid, if it has other patches, if a group is in two folds, or if labels are
         missing or all the same.
     """
-    table = read_fold_table(path / TABLE if path.is_dir() else path)
+    if path.is_dir():
+        table = read_fold_table(path / TABLE, listed_content(path, TABLE))
+    else:
+        table = read_fold_table(path)
     labels = known_labels(patches)
     place = pd.Series(np.arange(len(table)), index=table["id"])
     if set(place.index) != set(patches["id"]):
@@ -205,10 +209,25 @@ def torn_slides(patches: pd.DataFrame, fold: np.ndarray) -> str:
     )
 
 
-def read_fold_table(path: Path) -> pd.DataFrame:
-    """Read `id`, `fold` and optionally `group` as integers. Raises InputError for an invalid file."""
+def listed_content(model: Path, name: str) -> bytes:
+    """The content of a file of a model or network, by the sum that its manifest lists.
+
+    Raises InputError if it is damaged or not listed."""
+    try:
+        return read_listed(model, name)
+    except ValueError as error:
+        raise InputError(
+            f"the folds in {model / name} cannot be used ({error}); give a model or network of this "
+            "version of pcam, or a table of folds."
+        ) from None
+
+
+def read_fold_table(path: Path, content: bytes | None = None) -> pd.DataFrame:
+    """Read `id`, `fold` and optionally `group` as integers. Raises InputError for an invalid file.
+
+    `content` is what the file holds, if it was read already."""
     if path.suffix == ".parquet":
-        table = read_fold_parquet(path)
+        table = read_fold_parquet(path, content)
     else:
         table = read_table(path, ("id", "fold"), "folds")
     try:
@@ -221,12 +240,12 @@ def read_fold_table(path: Path) -> pd.DataFrame:
     return pd.DataFrame({"id": table["id"]} | numbers)
 
 
-def read_fold_parquet(path: Path) -> pd.DataFrame:
+def read_fold_parquet(path: Path, content: bytes | None = None) -> pd.DataFrame:
     """Read the columns of a Parquet file of folds. Raises InputError if it is invalid or too large."""
     import pyarrow as pa
 
     try:
-        found, schema = parquet.open_file(path)
+        found, schema = parquet.open_file(path if content is None else content)
         wanted = [name for name in ("id", "fold", "group") if name in schema.names]
         if not {"id", "fold"} <= set(wanted) or any(schema.names.count(name) > 1 for name in wanted):
             raise InputError(
@@ -238,7 +257,8 @@ def read_fold_parquet(path: Path) -> pd.DataFrame:
             )
         if not parquet.is_text(schema.field("id").type):
             raise InputError(f"the ids in {path} are not text; write them as strings.")
-        if found.metadata.num_rows > LARGEST_ROWS or path.stat().st_size > LARGEST_TABLE:
+        size = path.stat().st_size if content is None else len(content)
+        if found.metadata.num_rows > LARGEST_ROWS or size > LARGEST_TABLE:
             raise InputError(f"{path} has too many rows for a table of folds; check the file.")
         table = parquet.read(found, wanted)
     except (OSError, TypeError, ValueError, pa.ArrowException) as error:

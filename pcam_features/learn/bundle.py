@@ -1,6 +1,7 @@
 """The model bundle: a folder that opens without running code.
 
-manifest.json            what it was fitted on and how, the stack, scores, checksums
+manifest.json            what it was fitted on and how, the stack, scores, the sums of all files
+                         below and its own; a file is read only if it has its sum
 <group>/trees.ubj        XGBoost's own format
 <group>/landmarks.npy    float32 rows: each column's mean, its scale, then standardized landmarks
 <group>/weights.npy      float64: the intercept, the width, then a weight for each landmark
@@ -11,11 +12,13 @@ folds.parquet            id, label, slide, group, fold
 out_of_fold.parquet      id, each base model's probability, and that of all combined, `combined`
 importance.parquet       column, family, gain, contribution
 search.sqlite            the trials of a search, if there was one
+
+cost.json, which has a sum of its own, says how long the fit took.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -23,10 +26,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..errors import InputError
+from ..errors import InputError, PcamError
 from ..storage import files
-from ..storage.files import read_json, sha256, whole_file, write_json
+from ..storage.files import read_json
 from ..storage.resumable import unfinished
+from ..storage.sums import FileSum, check_file, read_verified, write_bytes, write_sealed
 from ..store.values import Values
 from . import known_answers
 from .base_models import (
@@ -41,7 +45,7 @@ from .known_answers import KnownAnswers
 from .manifest import ModelManifest
 from .names import KEY, KNOWN_ANSWERS, MANIFEST, MOMENTS, WHAT
 from .protocol import BaseModel
-from .safe_files import parse_array, read_content, write_array
+from .safe_files import LARGEST_FILE, parse_array, write_array
 from .stack import Stack
 
 
@@ -99,12 +103,10 @@ class Bundle:
         InputError
             If it answers otherwise than when it was made, or its questions are damaged.
         """
-        check_sums(path, [path / KNOWN_ANSWERS], self.manifest.sha256)
+        content = read_file(path, self.manifest, KNOWN_ANSWERS)
         known = self.manifest.known_answers
         widths = {name: len(self.manifest.families[name].columns) for name in self.families_needed}
-        values = known_answers.read_questions(
-            path, path / KNOWN_ANSWERS, len(known.probabilities), widths
-        )
+        values = known_answers.read_questions(content, len(known.probabilities), widths)
         now = KnownAnswers.of(self.logits(values, threads=1), self.stack, self.sharing)
         known_answers.check(path, known, now, self.manifest.versions, version)
 
@@ -141,47 +143,69 @@ def check_free(path: Path, *, overwrite: bool) -> None:
     files.check_free(path, overwrite=overwrite, what=WHAT, mark=MANIFEST, key=KEY)
 
 
-def write_table(folder: Path, name: str, table: pd.DataFrame) -> None:
-    """Write a table of a model as Parquet."""
-    with whole_file(folder / name) as temporary:
-        table.to_parquet(temporary, index=False)
+def model_files(folder: Path, families: Iterable[str]) -> list[Path]:
+    """The files of the base models of some families in a model's folder."""
+    return [
+        file
+        for place in base_models(list(families)).values()
+        for file in MODEL_CLASSES[place.kind].files(folder, place.group)
+    ]
 
 
-def write_moments(folder: Path, mean: np.ndarray, scale: np.ndarray) -> None:
+def write_table(folder: Path, name: str, table: pd.DataFrame) -> FileSum:
+    """Write a table of a model as Parquet; returns its sum."""
+    content: bytes = table.to_parquet(index=False)
+    return write_bytes(folder / name, content)
+
+
+def write_moments(folder: Path, mean: np.ndarray, scale: np.ndarray) -> FileSum:
     """Write the mean and deviation of each column over the patches without their changed copies."""
-    write_array(folder / MOMENTS, np.stack([mean, scale]).astype("<f4"))
+    return write_array(folder / MOMENTS, np.stack([mean, scale]).astype("<f4"))
 
 
 def read_moments(path: Path, manifest: ModelManifest) -> tuple[np.ndarray, np.ndarray] | None:
     """Read what `write_moments` wrote, if the model has it.
 
     Raises InputError or ValueError if the file holds anything else."""
-    if MOMENTS not in manifest.sha256:
+    if MOMENTS not in manifest.files:
         return None
-    check_sums(path, [path / MOMENTS], manifest.sha256)
-    moments = parse_array(read_content(path, path / MOMENTS), "<f4")
+    moments = parse_array(read_file(path, manifest, MOMENTS), "<f4")
     columns = sum(len(record.columns) for record in manifest.families.values())
     if moments.shape != (2, columns) or not np.isfinite(moments).all() or (moments[1] <= 0).any():
         raise ValueError(f"{MOMENTS} does not hold means and deviations of {columns} columns")
     return moments[0], moments[1]
 
 
-def write_manifest(folder: Path, manifest: ModelManifest) -> ModelManifest:
+def write_manifest(folder: Path, manifest: ModelManifest, sums: Mapping[str, FileSum]) -> ModelManifest:
     """Write the manifest, which makes a folder a model, once all its files are written.
 
-    Returns the manifest with the checksums of the files that predictions depend on.
+    Parameters
+    ----------
+    folder, manifest
+        The model's folder, and its manifest without sums.
+    sums
+        The sum of each file, by its name in the folder, as it was when the file was made.
+
+    Returns
+    -------
+    ModelManifest
+        The manifest with these sums.
+
+    Raises
+    ------
+    PcamError
+        If a file has another content by now.
     """
-    written = [
-        file
-        for place in base_models(list(manifest.families)).values()
-        for file in MODEL_CLASSES[place.kind].files(folder, place.group)
-    ]
-    if manifest.copies:
-        written.append(folder / MOMENTS)
-    written.append(folder / KNOWN_ANSWERS)
-    checksums = {listed_as(folder, file): sha256(file.read_bytes()) for file in written}
-    whole = replace(manifest, sha256=checksums)
-    write_json(folder / MANIFEST, whole.to_dict())
+    for name, known in sums.items():
+        try:
+            check_file(folder / name, known)
+        except ValueError as error:
+            raise PcamError(
+                f"{folder / name} was damaged during the fit ({error}); run the same fit again, which "
+                "makes it again."
+            ) from None
+    whole = replace(manifest, files=dict(sums))
+    write_sealed(folder / MANIFEST, whole.to_dict())
     return whole
 
 
@@ -204,7 +228,8 @@ def read(path: Path) -> Bundle:
     try:
         for name, place in base_models(list(manifest.families)).items():
             model_class = MODEL_CLASSES[place.kind]
-            check_sums(path, model_class.files(path, place.group), manifest.sha256)
+            for file in model_class.files(path, place.group):
+                read_file(path, manifest, file.relative_to(path).as_posix())
             models[name] = model_class.load(path, place.group)
             columns = sum(len(manifest.families[family].columns) for family in place.families)
             if models[name].width != columns:
@@ -225,16 +250,32 @@ def read_manifest(path: Path) -> ModelManifest:
     return ModelManifest.from_dict(read_json(path / MANIFEST, "model manifest"), path)
 
 
-def listed_as(path: Path, file: Path) -> str:
-    """The name of a model's file in its list of checksums."""
-    return file.relative_to(path).as_posix()
+def read_file(path: Path, manifest: ModelManifest, name: str) -> bytes:
+    """Read a file of a model.
 
+    Parameters
+    ----------
+    path, manifest
+        The model's folder and its manifest.
+    name
+        The file's name in the folder.
 
-def check_sums(path: Path, parts: Sequence[Path], checksums: Mapping[str, str]) -> None:
-    """Raises InputError for a file of another checksum, ValueError for one without."""
-    for file in parts:
-        name = listed_as(path, file)
-        if name not in checksums:
-            raise ValueError(f"sha256.{name} is missing")
-        if sha256(read_content(path, file)) != checksums[name]:
-            raise InputError(f"model {path} is damaged: {name} does not have its checksum.")
+    Returns
+    -------
+    bytes
+        The content, which has the sum that the manifest lists.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, too large, or not listed.
+    """
+    known = manifest.files.get(name)
+    try:
+        if known is None:
+            raise ValueError("the manifest does not list it")
+        if known.size > LARGEST_FILE:
+            raise ValueError("it is too large to be part of a model")
+        return read_verified(path / name, known)
+    except ValueError as error:
+        raise InputError(f"model {path} is damaged ({name}: {error}); fit it anew.") from None

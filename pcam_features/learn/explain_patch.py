@@ -155,7 +155,7 @@ def explain(
         split,
         row,
         None if np.isnan(label) else int(label),
-        float(out_of_fold(path, ids)[row]) if seen else None,
+        float(out_of_fold(bundle, path, ids)[row]) if seen else None,
     )
     return explain_values(bundle, stored(store, split, bundle.families, keep=True), place)
 

@@ -23,6 +23,7 @@ from ..grouping.folds import TABLE as FOLD_TABLE
 from ..grouping.folds import Folds, make_folds, torn_slides
 from ..storage import costs
 from ..storage.files import sha256
+from ..storage.sums import FileSum
 from ..store.names import check_original, copies_of
 from ..store.store import Store
 from ..store.values import Values, stored
@@ -46,7 +47,7 @@ from .manifest import (
     TrainingData,
 )
 from .memory import MemoryPlan
-from .names import IMPORTANCE, KNOWN_ANSWERS, OUT_OF_FOLD
+from .names import IMPORTANCE, KNOWN_ANSWERS, MOMENTS, OUT_OF_FOLD, SEARCH
 from .protocol import BaseModel
 from .settings import Compute, Settings
 from .steps import kept_steps, open_work
@@ -344,22 +345,38 @@ def fit(
         columns = {name: record.columns for name, record in plan.families.items()}
         learned = learn(replace(context, settings=settings), columns, copies)
         outcome = replace(learned.outcome, search=searched)
-        bundle.write_table(
-            work.folder, FOLD_TABLE, patches.assign(label=labels, group=folds.group, fold=folds.fold)
-        )
-        predicted = pd.DataFrame({"id": patches["id"]} | learned.predicted)
-        bundle.write_table(work.folder, OUT_OF_FOLD, predicted)
-        bundle.write_table(work.folder, IMPORTANCE, learned.importance)
-        known_answers.write_questions(work.folder / KNOWN_ANSWERS, learned.questions)
+        tables = {
+            FOLD_TABLE: patches.assign(label=labels, group=folds.group, fold=folds.fold),
+            OUT_OF_FOLD: pd.DataFrame({"id": patches["id"]} | learned.predicted),
+            IMPORTANCE: learned.importance,
+        }
+        sums = {
+            file.relative_to(work.folder).as_posix(): work.sum_of(file)
+            for file in bundle.model_files(work.folder, plan.families)
+        }
+        for name, table in tables.items():
+            sums[name] = bundle.write_table(work.folder, name, table)
+        questions = work.folder / KNOWN_ANSWERS
+        sums[KNOWN_ANSWERS] = known_answers.write_questions(questions, learned.questions)
+        if searched:
+            sums[SEARCH] = FileSum.of_file(work.folder / SEARCH)
         moments = None
         if copies is not None:
             moments = kernel_ridge.moments(block for _, block in values.blocks(families))
-            bundle.write_moments(work.folder, *moments)
-        manifest = bundle.write_manifest(work.folder, ModelManifest.of(plan, outcome))
+            sums[MOMENTS] = bundle.write_moments(work.folder, *moments)
+        check_store(store, split, families, with_copies=copies is not None)
+        manifest = bundle.write_manifest(work.folder, ModelManifest.of(plan, outcome), sums)
         seconds = None if kept else time.monotonic() - began
         rows = values.rows + outcome.copies
-        costs.write(work.folder / costs.FILE, cost(learned.models, rows, seconds, compute))
+        costs.write_sum(work.folder, cost(learned.models, rows, seconds, compute))
     return bundle.Bundle(manifest, learned.models, moments)
+
+
+def check_store(store: Store, split: str, families: Sequence[str], *, with_copies: bool) -> None:
+    """Raise PcamError if the store was changed since it was opened: a model is of one store."""
+    store.check_unchanged(split, families)
+    if with_copies:
+        store.check_unchanged(copies_of(split), families)
 
 
 def searched_settings(context: FitContext, trials: int) -> tuple[Settings, dict[str, SearchRecord]]:

@@ -18,9 +18,11 @@ import numpy as np
 
 from ..errors import InputError
 from ..storage.fields import Fields
+from ..storage.sums import FileSum
 from ..store.values import Values, of_arrays
 from ..words import counted
-from .safe_files import parse_array, read_content, write_array
+from .names import KNOWN_ANSWERS
+from .safe_files import parse_array, write_array
 from .stack import COMBINED, Stack
 
 ROWS = 8  # evenly spaced among the training patches
@@ -106,19 +108,21 @@ def as_values(rows: np.ndarray, widths: Mapping[str, int]) -> Values:
     )
 
 
-def write_questions(file: Path, rows: np.ndarray) -> None:
-    """Write the rows of features that are asked about."""
-    write_array(file, rows.astype("<f4"))
+def write_questions(file: Path, rows: np.ndarray) -> FileSum:
+    """Write the rows of features that are asked about; returns the file's sum."""
+    return write_array(file, rows.astype("<f4"))
 
 
-def read_questions(folder: Path, file: Path, count: int, widths: Mapping[str, int]) -> Values:
-    """Read what `write_questions` wrote.
+def read_questions(content: bytes, count: int, widths: Mapping[str, int]) -> Values:
+    """The rows in the content of what `write_questions` wrote.
 
-    Raises InputError or ValueError if the file does not hold `count` rows of these families.
+    Raises ValueError if it does not hold `count` rows of these families.
     """
-    rows = parse_array(read_content(folder, file), "<f4")
+    rows = parse_array(content, "<f4")
     if rows.shape != (count, sum(widths.values())) or not np.isfinite(rows).all():
-        raise ValueError(f"{file.name} does not hold {count} rows of {sum(widths.values())} columns")
+        raise ValueError(
+            f"{KNOWN_ANSWERS} does not hold {count} rows of {sum(widths.values())} columns"
+        )
     return as_values(rows, widths)
 
 

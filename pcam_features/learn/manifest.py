@@ -14,6 +14,7 @@ from ..evaluate.intervals import Estimate
 from ..families.registry import FAMILIES
 from ..storage.fields import Fields
 from ..storage.resumable import KEY as PLAN_KEY
+from ..storage.sums import FileSum, check_seal, files_from
 from ..store.manifest import FamilyRecord, Fingerprint, SourceRecord
 from ..store.names import may_be_stored
 from .base_models import MODEL_CLASSES, base_models, sharing
@@ -343,13 +344,13 @@ class FitOutcome:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelManifest(FitPlan, FitOutcome):
-    """What a model's manifest says: the plan of its fit, what came of it, and its files' checksums."""
+    """What a model's manifest says: the plan of its fit, what came of it, and its files' sums."""
 
-    sha256: dict[str, str] = field(default_factory=dict)
+    files: dict[str, FileSum] = field(default_factory=dict)
 
     @classmethod
     def of(cls, plan: FitPlan, outcome: FitOutcome) -> ModelManifest:
-        """The manifest of a finished fit, without checksums."""
+        """The manifest of a finished fit, without the sums of its files."""
         return cls(**vars(plan), **vars(outcome))
 
     @classmethod
@@ -373,9 +374,10 @@ class ModelManifest(FitPlan, FitOutcome):
         if content[KEY] != VERSION:
             raise InputError(
                 f"model {path} was written by another version of pcam, whose models are combined in "
-                "another way or have other parts; fit it anew."
+                "another way or have other parts or sums; fit it anew."
             )
         try:
+            check_seal(content)
             known = Fields(content)
             check_families(known.children("families"), path)
             return cls._from_fields(known)
@@ -395,7 +397,7 @@ class ModelManifest(FitPlan, FitOutcome):
         for name in families:
             importance.child(name)
         candidates = known.child("candidates")
-        versions, checksums = known.child("versions"), known.child("sha256")
+        versions = known.child("versions")
         search = known.children("search") if "search" in known else {}
         elsewhere = known.children("elsewhere") if "elsewhere" in known else {}
         if not set(search) <= set(MODEL_CLASSES):
@@ -428,12 +430,13 @@ class ModelManifest(FitPlan, FitOutcome):
                 estimate_from(known.child("elsewhere_auc")) if "elsewhere_auc" in known else None
             ),
             leaky_columns=known.numbers("leaky_columns") if "leaky_columns" in known else {},
-            sha256={name: checksums.text(name) for name in checksums},
+            files=files_from(known),
         )
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object that `from_dict` reads."""
-        return {KEY: VERSION} | self.decisions() | self.results() | {"sha256": self.sha256}
+        files = {name: str(known) for name, known in self.files.items()}
+        return {KEY: VERSION} | self.decisions() | self.results() | {"files": files}
 
 
 def check_families(families: Mapping[str, Fields], path: Path) -> None:

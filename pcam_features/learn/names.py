@@ -5,9 +5,11 @@ from __future__ import annotations
 WHAT = "model"
 MANIFEST = "manifest.json"
 KEY = "bundle_version"
-# 4 had models without a share beside embeddings, 3 chose the combination by its out-of-fold AUC, 2 had
-# no calibration, 1 a booster for each family.
-VERSION = 5
+# 5 had sums of some of its files only, and no known answers, 4 had models without a share beside
+# embeddings, 3 chose the combination by its out-of-fold AUC, 2 had no calibration, 1 a booster for each
+# family.
+VERSION = 6
 KNOWN_ANSWERS = "known_answers.npy"
+SEARCH = "search.sqlite"  # only in models whose settings were searched
 MOMENTS = "moments.npy"  # only in models that learned from changed copies as well
 OUT_OF_FOLD, IMPORTANCE = "out_of_fold.parquet", "importance.parquet"

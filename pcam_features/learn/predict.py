@@ -20,7 +20,7 @@ from ..store.names import check_original
 from ..store.store import Store
 from ..store.values import Values, stored
 from .adapt import Adaptation, Moments, adapt, codes_of
-from .bundle import Bundle
+from .bundle import Bundle, read_file
 from .names import OUT_OF_FOLD
 from .stack import COMBINED
 
@@ -84,13 +84,13 @@ def fitted_on(bundle: Bundle, store: Store, split: str) -> bool:
     return record is not None and record.fingerprint.ids == bundle.manifest.source.fingerprint.ids
 
 
-def out_of_fold(path: Path, ids: list[str]) -> np.ndarray:
+def out_of_fold(bundle: Bundle, path: Path, ids: list[str]) -> np.ndarray:
     """The out-of-fold predictions for the patches that a model was fitted on.
 
     Parameters
     ----------
-    path
-        The model's folder.
+    bundle, path
+        The model and its folder.
     ids
         The ids of the patches, in the order of the fit.
 
@@ -104,8 +104,9 @@ def out_of_fold(path: Path, ids: list[str]) -> np.ndarray:
     InputError
         If the model's table of these predictions is damaged or of other patches.
     """
+    content = read_file(path, bundle.manifest, OUT_OF_FOLD)
     try:
-        table = parquet.read(parquet.open_file(path / OUT_OF_FOLD)[0], ["id", COMBINED])
+        table = parquet.read(parquet.open_file(content)[0], ["id", COMBINED])
         known = table["id"].to_pylist()
         probabilities = np.asarray(table[COMBINED].to_numpy(), np.float64)
     except (OSError, TypeError, ValueError, KeyError, pa.ArrowException):
@@ -117,9 +118,10 @@ def out_of_fold(path: Path, ids: list[str]) -> np.ndarray:
     return probabilities
 
 
-def seen_among(path: Path, ids: Iterable[object]) -> int:
+def seen_among(bundle: Bundle, path: Path, ids: Iterable[object]) -> int:
     """How many of these ids are of patches that the model at `path` was fitted on."""
-    learned = set(read_fold_table(path / TABLE)["id"])
+    content = read_file(path, bundle.manifest, TABLE)
+    learned = set(read_fold_table(path / TABLE, content)["id"])
     return len(learned.intersection(one for one in ids if isinstance(one, str)))
 
 

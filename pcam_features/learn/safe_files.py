@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..storage.files import whole_file
+from ..storage.sums import FileSum
 
 LARGEST_FILE = 1 << 28  # bytes; landmarks of 5,000 columns take a quarter
 LARGEST_HEADER = 128  # bytes before the numbers of an array of one or two axes
@@ -59,7 +60,9 @@ def kept_array(file: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray | N
     return array if array.shape == shape and np.isfinite(array).all() else None
 
 
-def write_array(file: Path, array: np.ndarray) -> None:
-    """Write an array as an .npy file, which appears only when it is complete."""
-    with whole_file(file) as temporary, temporary.open("wb") as stream:
-        np.save(stream, np.ascontiguousarray(array), allow_pickle=False)
+def write_array(file: Path, array: np.ndarray) -> FileSum:
+    """Write an array as an .npy file, which appears only when it is complete; returns its sum."""
+    with whole_file(file) as temporary:
+        with temporary.open("wb") as stream:
+            np.save(stream, np.ascontiguousarray(array), allow_pickle=False)
+        return FileSum.of_file(temporary)

@@ -26,9 +26,9 @@ from . import boosting, kernel_ridge
 from .base_models import KERNEL, MODEL_CLASSES, TREES
 from .context import FitContext
 from .manifest import SearchRecord
+from .names import SEARCH
 from .settings import Settings
 
-FILE = "search.sqlite"
 STARTED = 10  # random trials before the sampler learns from them; none of these is pruned
 OF_FOLDS = "auc_of_folds"  # an attribute of each trial
 DISTRIBUTIONS: dict[str, dict[str, optuna.distributions.BaseDistribution]] = {
@@ -186,7 +186,7 @@ def search(context: FitContext, trials: int) -> tuple[Settings, dict[str, Search
     if len(scored) < 2:
         raise InputError("a search needs two folds with both classes; leave out --trials.")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    file = context.work.folder / FILE
+    file = context.work.folder / SEARCH
     url = URL.create("sqlite", database=str(file))
     settings, records = Settings(), {}
     try:

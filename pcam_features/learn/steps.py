@@ -10,10 +10,14 @@ from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, PcamError
+from ..storage.files import write_text
 from ..storage.resumable import STEPS, in_the_making, unfinished
+from ..storage.sums import FileSum, check_file
 from .names import KEY, MANIFEST, WHAT
 from .safe_files import kept_array, write_array
+
+LONGEST_SUM = 100  # characters
 
 
 class SavedModel(Protocol):
@@ -31,9 +35,48 @@ Saved = TypeVar("Saved", bound=SavedModel)
 
 @dataclass(frozen=True)
 class Work:
-    """The folder of an unfinished model."""
+    """The folder of an unfinished model.
+
+    Beside each file of a step, `steps` has the file's sum. A step whose files do not have their sums is
+    made again.
+    """
 
     folder: Path
+
+    def _beside(self, file: Path) -> Path:
+        """Where the sum of a step's file is."""
+        return self.folder / STEPS / f"{'-'.join(file.relative_to(self.folder).parts)}.sum"
+
+    def _note(self, file: Path, known: FileSum) -> None:
+        """Write the sum of a step's file."""
+        write_text(self._beside(file), f"{known}\n")
+
+    def _noted(self, file: Path) -> FileSum:
+        """The sum that `_note` wrote. Raises OSError or ValueError if it is missing or damaged."""
+        with self._beside(file).open(encoding="utf-8") as stream:
+            return FileSum.parse(stream.read(LONGEST_SUM).rstrip("\n"))
+
+    def _is_whole(self, files: Sequence[Path]) -> bool:
+        """Whether files of a step are there and have their sums."""
+        try:
+            for file in files:
+                check_file(file, self._noted(file))
+        except (OSError, ValueError):
+            return False
+        return True
+
+    def sum_of(self, file: Path) -> FileSum:
+        """The sum that a file of a base model had when it was made.
+
+        Raises PcamError if the sum was removed or damaged since then.
+        """
+        try:
+            return self._noted(file)
+        except (OSError, ValueError) as error:
+            raise PcamError(
+                f"{self._beside(file)} was removed or damaged during the fit ({error}); run the same "
+                "fit again."
+            ) from None
 
     def array(
         self, name: str, make: Callable[[], np.ndarray], shape: tuple[int, ...], dtype: str
@@ -51,22 +94,25 @@ class Work:
             "<f4". Its numbers must be finite.
         """
         file = self.folder / STEPS / f"{name}.npy"
-        kept = kept_array(file, shape, dtype)
+        kept = kept_array(file, shape, dtype) if self._is_whole([file]) else None
         if kept is not None:
             return kept
         array = make().astype(dtype, copy=False)
-        write_array(file, array)
+        self._note(file, write_array(file, array))
         return array
 
     def model(self, kind: type[Saved], group: str, make: Callable[[], Saved]) -> Saved:
         """Return the base model of a group; `make` is called only if it is not kept yet."""
-        if all(file.is_file() for file in kind.files(self.folder, group)):
+        files = kind.files(self.folder, group)
+        if self._is_whole(files):
             try:
                 return kind.load(self.folder, group)
             except (ValueError, InputError):
                 pass  # damaged: made again
         model = make()
         model.save(self.folder, group)
+        for file in files:
+            self._note(file, FileSum.of_file(file))
         return model
 
     def pages(self, name: str) -> Path:

@@ -1,6 +1,6 @@
 """A trained network: a folder that opens without running code.
 
-manifest.json         network, training data, settings, learning curve, checksum
+manifest.json         network, training data, settings, learning curve, sums of the files and its own
 weights.safetensors   weights
 folds.parquet         id, label, slide, group, fold: the same table as in a model of `pcam fit`
 """
@@ -16,8 +16,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ..errors import InputError
-from ..storage.files import read_json, sha256
+from ..storage.files import read_json
 from ..storage.resumable import unfinished
+from ..storage.sums import check_file
 from .architectures import Recipe, recipe
 from .manifest import NetworkManifest
 
@@ -65,6 +66,16 @@ def load(network: nn.Module, tensors: dict[str, torch.Tensor], file: Path) -> No
         ) from None
 
 
+def check_listed(path: Path, manifest: NetworkManifest, name: str) -> None:
+    """Raise InputError unless a file of a network has the sum that its manifest lists."""
+    try:
+        if name not in manifest.files:
+            raise ValueError("the manifest does not list it")
+        check_file(path / name, manifest.files[name])
+    except ValueError as error:
+        raise InputError(f"network {path} is damaged ({name}: {error}); train it again.") from None
+
+
 def read(path: Path) -> Trained:
     """Open a trained network.
 
@@ -88,11 +99,8 @@ def read(path: Path) -> Trained:
         raise InputError(f"{path} is not a trained network (no {MANIFEST}); {hint}.")
     manifest = NetworkManifest.from_dict(read_json(path / MANIFEST, "network manifest"), path)
     file = path / WEIGHTS
+    check_listed(path, manifest, WEIGHTS)
     tensors = read_tensors(file)
-    if sha256(file.read_bytes()) != manifest.sha256:
-        raise InputError(
-            f"network {path} is damaged: {WEIGHTS} does not match its checksum; train it again."
-        )
     known = recipe(manifest.network, pretrained=False)
     network = known.build()
     load(network, tensors, file)

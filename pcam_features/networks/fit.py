@@ -24,8 +24,9 @@ from ..grouping.folds import TABLE as FOLD_TABLE
 from ..grouping.folds import Folds, make_folds, read_fold_table
 from ..sources.source import Source, Split
 from ..storage import costs
-from ..storage.files import check_free, sha256, whole_file, write_json
+from ..storage.files import check_free
 from ..storage.resumable import STEPS, in_the_making
+from ..storage.sums import write_bytes, write_sealed
 from . import bundle
 from .architectures import Recipe, recipe, weights
 from .manifest import (
@@ -190,7 +191,7 @@ def fit(
         )
         table = patches.assign(label=labels, group=task.folds.group, fold=task.folds.fold)
         manifest = write(folder, NetworkManifest.of(plan, outcome), trainer, table)
-        costs.write(folder / costs.FILE, cost(trainer, rate / len(state.curve)))
+        costs.write_sum(folder, cost(trainer, rate / len(state.curve)))
     return manifest
 
 
@@ -245,10 +246,10 @@ def unseen(path: Path, manifest: NetworkManifest, split: Split) -> tuple[np.ndar
     InputError
         If the table of folds does not match the manifest.
     """
+    bundle.check_listed(path, manifest, FOLD_TABLE)
     table = read_fold_table(path / FOLD_TABLE)
     held = manifest.folds.held_out
-    known = sha256((path / FOLD_TABLE).read_bytes()) == manifest.folds.sha256
-    if not known or held not in set(table["fold"]):
+    if held not in set(table["fold"]):
         raise InputError(
             f"network {path} is damaged: its folds do not match its manifest; train it again."
         )
@@ -273,19 +274,18 @@ def plain_name(network: str) -> str:
 def write(
     folder: Path, manifest: NetworkManifest, trainer: Trainer, table: pd.DataFrame
 ) -> NetworkManifest:
-    """Write a network's files, the manifest last; returns the manifest with checksums."""
-    weight_file = folder / bundle.WEIGHTS
-    with whole_file(weight_file) as temporary:
-        tensors = trainer.network.state_dict().items()
-        whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors}
-        # `save_file` would make the file readable by its owner only.
-        temporary.write_bytes(save(whole))
-    with whole_file(folder / FOLD_TABLE) as temporary:
-        table.to_parquet(temporary, index=False)
-    manifest = manifest.with_checksums(
-        weights=sha256(weight_file.read_bytes()), folds=sha256((folder / FOLD_TABLE).read_bytes())
+    """Write a network's files, the manifest last; returns the manifest with their sums."""
+    tensors = trainer.network.state_dict().items()
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors}
+    content: bytes = table.to_parquet(index=False)
+    manifest = manifest.with_files(
+        {
+            # `save_file` would make the file readable by its owner only.
+            bundle.WEIGHTS: write_bytes(folder / bundle.WEIGHTS, save(whole)),
+            FOLD_TABLE: write_bytes(folder / FOLD_TABLE, content),
+        }
     )
-    write_json(folder / bundle.MANIFEST, manifest.to_dict())
+    write_sealed(folder / bundle.MANIFEST, manifest.to_dict())
     return manifest
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ from ..grouping.folds import Folds
 from ..sources.source import Source, Split
 from ..storage.fields import Fields
 from ..storage.resumable import KEY as PLAN_KEY
+from ..storage.sums import FileSum, check_seal, files_from
 from ..store.manifest import Fingerprint, SourceRecord
 
-VERSION, PLAN_VERSION = 1, 1
+VERSION, PLAN_VERSION = 2, 1  # version 1 had sums of some of its files only
 KEY = "network_version"
 NAME = re.compile(rf"({TIMM})?[A-Za-z0-9_.\-]{{1,100}}")  # no path: weights are in the folder
 
@@ -126,15 +127,12 @@ class HeldOutFold:
         How the folds were made.
     fingerprint
         Digest of the folds.
-    sha256
-        Checksum of the table of folds; empty before the table is written.
     """
 
     count: int
     held_out: int
     protocol: str
     fingerprint: str
-    sha256: str = ""
 
     @classmethod
     def of(cls, folds: Folds, held_out: int) -> HeldOutFold:
@@ -149,15 +147,11 @@ class HeldOutFold:
             known.whole("held_out"),
             known.text("protocol"),
             known.text("fingerprint"),
-            known.text("sha256"),
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON object of the manifest; without a checksum, that of a plan."""
-        plain = asdict(self)
-        if not self.sha256:
-            del plain["sha256"]
-        return plain
+        """The JSON object of the manifest and of a plan."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,13 +233,13 @@ class TrainingOutcome:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkManifest(TrainingPlan, TrainingOutcome):
-    """The manifest of a network: the plan and the result of its training, and its checksum."""
+    """The manifest of a network: the plan and the result of its training, and its files' sums."""
 
-    sha256: str = ""
+    files: dict[str, FileSum] = field(default_factory=dict)
 
     @classmethod
     def of(cls, plan: TrainingPlan, outcome: TrainingOutcome) -> NetworkManifest:
-        """The manifest of a finished training, without checksums."""
+        """The manifest of a finished training, without the sums of its files."""
         return cls(**vars(plan), **vars(outcome))
 
     @classmethod
@@ -271,6 +265,7 @@ class NetworkManifest(TrainingPlan, TrainingOutcome):
         if content[KEY] != VERSION:
             raise InputError(f"network {path} was written by another version of pcam; train it again.")
         try:
+            check_seal(content)
             return cls._from_fields(Fields(content))
         except ValueError as error:
             raise InputError(f"network {path} is damaged ({error}); train it again.") from None
@@ -296,15 +291,15 @@ class NetworkManifest(TrainingPlan, TrainingOutcome):
             curve=curve,
             best_epoch=known.whole("best_epoch", least=1, most=len(curve)),
             held_out_auc=known.number("held_out_auc"),
-            sha256=known.text("sha256"),
+            files=files_from(known),
         )
 
-    def with_checksums(self, weights: str, folds: str) -> NetworkManifest:
-        """The manifest with the checksums of the files of weights and folds."""
-        return replace(self, sha256=weights, folds=replace(self.folds, sha256=folds))
+    def with_files(self, files: Mapping[str, FileSum]) -> NetworkManifest:
+        """The manifest with the sums of its files, by name."""
+        return replace(self, files=dict(files))
 
     def public(self) -> dict[str, Any]:
-        """The JSON object that `pcam deep fit --json` prints: all but the checksum of the weights."""
+        """The JSON object that `pcam deep fit --json` prints: all but the sums of files."""
         return self.decisions() | {
             KEY: VERSION,
             "positive": self.positive,
@@ -315,4 +310,4 @@ class NetworkManifest(TrainingPlan, TrainingOutcome):
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object that `from_dict` reads."""
-        return self.public() | {"sha256": self.sha256}
+        return self.public() | {"files": {name: str(known) for name, known in self.files.items()}}

@@ -18,6 +18,7 @@ from typing import Any
 from ..errors import InputError
 from .fields import Fields
 from .files import read_json, write_json
+from .sums import SUM, check_seal, write_sealed
 
 FILE = "cost.json"  # in a model's folder; its ending beside predictions
 MEASURED = "measured.json"  # in a feature store's folder
@@ -123,12 +124,26 @@ def read(file: Path) -> Cost:
         return Cost()
     if file.stat().st_size > LARGEST_FILE:
         raise InputError(f"{file} is too large to be a cost file; remove or rename it.")
-    return Cost.from_dict(read_json(file, "costs"), file)
+    content = read_json(file, "costs")
+    if SUM in content:
+        try:
+            check_seal(content)
+        except ValueError as error:
+            raise InputError(
+                f"cost file {file} is damaged ({error}); remove it, so that costs are unknown."
+            ) from None
+        del content[SUM]
+    return Cost.from_dict(content, file)
 
 
 def write(file: Path, cost: Cost) -> None:
-    """Write a file of costs."""
+    """Write a file of costs beside predictions, which may be completed by hand."""
     write_json(file, cost.to_dict())
+
+
+def write_sum(folder: Path, cost: Cost) -> None:
+    """Write the costs of the model in a folder, with their sum."""
+    write_sealed(folder / FILE, cost.to_dict())
 
 
 def record_measuring(store: Path, families: Sequence[str], patches: int, seconds: float) -> None:
@@ -145,15 +160,17 @@ def record_measuring(store: Path, families: Sequence[str], patches: int, seconds
     """
     key, runs = ",".join(families), measured(store)
     runs[key] = runs.get(key, Measuring()).plus(patches, seconds)
-    write_json(store / MEASURED, {"runs": {name: asdict(run) for name, run in runs.items()}})
+    write_sealed(store / MEASURED, {"runs": {name: asdict(run) for name, run in runs.items()}})
 
 
 def measured(store: Path) -> dict[str, Measuring]:
-    """The recorded runs, by their families. Damaged entries are left out."""
+    """The recorded runs, by their families; none of a damaged file."""
     try:
+        content = read_json(store / MEASURED, "timings")
+        check_seal(content)
         runs = {
             key: Measuring(run.whole("patches"), run.number("seconds"))
-            for key, run in Fields(read_json(store / MEASURED, "timings")).children("runs").items()
+            for key, run in Fields(content).children("runs").items()
         }
     except (InputError, ValueError):
         return {}  # a store written by an older version or another tool: timing unknown

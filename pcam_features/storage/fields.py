@@ -86,6 +86,13 @@ class Fields:
             raise ValueError(f"{self._path(key)} is not a list of texts")
         return tuple(values)
 
+    def texts_or_none(self, key: str, most: int) -> tuple[str | None, ...]:
+        """A list of at most `most` strings or nulls."""
+        values = self._of(key, list, "a list")
+        if len(values) > most or not all(value is None or isinstance(value, str) for value in values):
+            raise ValueError(f"{self._path(key)} is not a list of at most {most:,} texts")
+        return tuple(values)
+
     def numbers(self, key: str) -> dict[str, float]:
         """An object of finite numbers."""
         child = self.child(key)

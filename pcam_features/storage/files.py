@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -62,11 +63,24 @@ def check_file(path: Path) -> None:
 
 
 def is_marked(path: Path, mark: str, key: str) -> bool:
-    """Whether a folder has the JSON file `mark` with the entry `key`, and so was written by pcam."""
+    """Whether a folder has the JSON file `mark` with the entry `key`, and so was written by pcam.
+
+    A file that is damaged further on still marks the folder if `key` is its first entry, as pcam writes
+    it. So what is damaged can be overwritten.
+    """
     try:
         return key in read_json(path / mark, mark)
     except InputError:
+        return begins_with(path / mark, key)
+
+
+def begins_with(file: Path, key: str) -> bool:
+    """Whether a file begins as a JSON object whose first entry is `key`."""
+    if not file.is_file():
         return False
+    with file.open("rb") as stream:
+        start = stream.read(len(key) + 100)
+    return re.match(rb'\s*\{\s*"%s"\s*:' % re.escape(key).encode(), start) is not None
 
 
 def check_free(path: Path, *, overwrite: bool, what: str, mark: str, key: str) -> None:
@@ -140,8 +154,13 @@ def clear_folder(folder: Path, *kept: str) -> None:
 
 
 @contextmanager
-def one_process(folder: Path, doing: str) -> Iterator[None]:
-    """Lock a folder during the block. Raises PcamError if another process has locked it."""
+def one_process(folder: Path, doing: str) -> Iterator[Callable[[], None]]:
+    """Lock a folder during the block.
+
+    Yields a function that raises PcamError if the folder was removed or replaced since then, so that
+    another process may have locked what is there now. Raises PcamError if another process has locked
+    it.
+    """
     from filelock import FileLock, Timeout
 
     lock = FileLock(folder / LOCK)
@@ -149,8 +168,21 @@ def one_process(folder: Path, doing: str) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         raise PcamError(f"another process is {doing}; wait until it has finished.") from None
-    with lock:
-        yield
+
+    def check() -> None:
+        try:
+            same = os.path.samestat(os.fstat(held.fileno()), os.stat(folder / LOCK))
+        except FileNotFoundError:
+            same = False
+        if not same:
+            raise PcamError(
+                f"{folder} was removed or replaced by another program while pcam was {doing}; run the "
+                "same command again."
+            )
+
+    # An open file keeps its number, so a new file of the same name cannot be taken for it.
+    with lock, (folder / LOCK).open("rb") as held:
+        yield check
 
 
 def write_text(path: Path, text: str) -> None:

@@ -20,12 +20,16 @@ def is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(plain) or pa.types.is_large_string(plain))
 
 
-def open_file(path: Path) -> tuple[pq.ParquetFile, pa.Schema]:
-    """Open a Parquet file for `read`; returns it with its schema."""
-    with pq.ParquetFile(path) as file:
-        schema = file.schema_arrow
+def open_file(file: Path | bytes) -> tuple[pq.ParquetFile, pa.Schema]:
+    """Open a Parquet file, or the content of one, for `read`; returns it with its schema."""
+
+    def source() -> Path | pa.BufferReader:
+        return pa.BufferReader(file) if isinstance(file, bytes) else file
+
+    with pq.ParquetFile(source()) as opened:
+        schema = opened.schema_arrow
     text = [name for name, kind in zip(schema.names, schema.types, strict=True) if is_text(kind)]
-    return pq.ParquetFile(path, read_dictionary=text), schema
+    return pq.ParquetFile(source(), read_dictionary=text), schema
 
 
 def read(file: pq.ParquetFile, columns: Sequence[str] | None = None) -> pa.Table:

@@ -60,7 +60,7 @@ def in_the_making(
             f"name for the {what}."
         )
     folder.mkdir(parents=True, exist_ok=True)
-    with one_process(folder, f"fitting {path}"):
+    with one_process(folder, f"fitting {path}") as check_lock:
         known = read_json(folder / PLAN, "plan") if (folder / PLAN).exists() else plan
         if known != plan and not overwrite:
             raise InputError(
@@ -74,7 +74,8 @@ def in_the_making(
         sweep(folder)
         write_json(folder / PLAN, plan)
         yield folder
-        check()  # check again, because filling the folder took time
+        check_lock()  # check again, because filling the folder took time
+        check()
         replace_folder(folder, path)
     # Only after renaming, because a fit that is killed before that continues from these steps.
     shutil.rmtree(path / STEPS, ignore_errors=True)

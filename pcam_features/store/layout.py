@@ -9,6 +9,7 @@ import pyarrow as pa
 MANIFEST = "manifest.json"
 PATCHES = "patches"  # the table of ids, labels and slides beside the families
 PART_ROWS = 2048
+LARGEST_PART = 1 << 30  # bytes of a part's file, which is read at once; 5,000 columns take a 25th
 PATCH_SCHEMA = pa.schema([("id", pa.string()), ("label", pa.int8()), ("slide", pa.string())])
 
 

@@ -13,12 +13,13 @@ from ..errors import InputError
 from ..sources.fitting import Fit
 from ..sources.source import Source, Split
 from ..storage.fields import Fields
-from ..storage.files import LOCK, TEMPORARY, clear_folder, is_marked, read_json, write_json
+from ..storage.files import LOCK, TEMPORARY, clear_folder, is_marked, read_json
+from ..storage.sums import FileSum, check_seal, write_sealed
 from ..words import counted
-from .layout import MANIFEST, PART_ROWS
+from .layout import MANIFEST, PART_ROWS, PATCHES, part_count
 from .names import COPIES, may_be_stored
 
-VERSION = 1
+VERSION = 2  # 1 had no sums of its files
 KEY = "store_version"
 DTYPE = "float32"
 MEANING = {
@@ -168,6 +169,29 @@ class Fingerprint:
         return asdict(self)
 
 
+Sums = tuple[FileSum | None, ...]  # of the parts of a table; None for a part that is not written yet
+
+
+def sums_from(known: Fields, key: str, rows: int) -> Sums:
+    """The sums of the parts of a table. Raises ValueError if they are more than a split's, or wrong."""
+    texts = known.texts_or_none(key, part_count(rows))
+    try:
+        return tuple(None if text is None else FileSum.parse(text) for text in texts)
+    except ValueError as error:
+        raise ValueError(f"in {key}, {error}") from None
+
+
+def sums_to_list(sums: Sums) -> list[str | None]:
+    """The JSON list of the manifest."""
+    return [None if known is None else str(known) for known in sums]
+
+
+def with_sum(sums: Sums, part: int, known: FileSum | None) -> Sums:
+    """The sums of a table with that of one part replaced."""
+    long = sums + (None,) * (part + 1 - len(sums))
+    return (*long[:part], known, *long[part + 1 :])
+
+
 @dataclass(frozen=True)
 class FamilyState:
     """The progress of a family in a split.
@@ -178,24 +202,54 @@ class FamilyState:
         The devices that computed its features.
     complete
         Whether all parts are written.
+    parts
+        The sum of each part.
     """
 
     devices: tuple[str, ...] = ()
     complete: bool = False
+    parts: Sums = ()
+
+    @classmethod
+    def from_fields(cls, known: Fields, rows: int) -> FamilyState:
+        """Raises ValueError if a field is missing or wrong, or a complete family lacks a part."""
+        parts, complete = sums_from(known, "parts", rows), known.flag("complete")
+        if complete and (len(parts) < part_count(rows) or None in parts):
+            raise ValueError(f"{known.name}.complete is true without the sums of all parts")
+        return cls(known.texts("devices"), complete, parts)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of the manifest."""
-        return {"devices": list(self.devices), "complete": self.complete}
+        return {
+            "devices": list(self.devices),
+            "complete": self.complete,
+            "parts": sums_to_list(self.parts),
+        }
 
 
 @dataclass(frozen=True)
 class SplitRecord:
-    """A split: its number of patches, whether they have labels, and its families."""
+    """A split.
+
+    Parameters
+    ----------
+    rows
+        Number of patches.
+    labeled
+        Whether they have labels.
+    fingerprint
+        Digests of the patches.
+    families
+        The families, complete or begun.
+    patches
+        The sum of each part of the table of ids, labels and slides.
+    """
 
     rows: int
     labeled: bool
     fingerprint: Fingerprint
     families: dict[str, FamilyState]
+    patches: Sums = ()
 
     @classmethod
     def of(cls, split: Split) -> SplitRecord:
@@ -207,13 +261,14 @@ class SplitRecord:
         """Raises ValueError if `name` is not safe as a folder, or a field is missing or wrong."""
         if name in ("", ".", "..") or {"/", "\\"} & set(name) or not name.isprintable():
             raise ValueError(f"split {name!r} cannot be a folder")
+        rows = known.whole("rows", least=1, most=LARGEST_ROWS - 1)
         families = {
-            family: FamilyState(state.texts("devices"), state.flag("complete"))
+            family: FamilyState.from_fields(state, rows)
             for family, state in known.children("families").items()
         }
-        rows = known.whole("rows", least=1, most=LARGEST_ROWS - 1)
         fingerprint = Fingerprint.from_fields(known.child("fingerprint"))
-        return cls(rows, known.flag("labeled"), fingerprint, families)
+        patches = sums_from(known, PATCHES, rows)
+        return cls(rows, known.flag("labeled"), fingerprint, families, patches)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of the manifest."""
@@ -221,8 +276,32 @@ class SplitRecord:
             "rows": self.rows,
             "labeled": self.labeled,
             "fingerprint": self.fingerprint.to_dict(),
+            PATCHES: sums_to_list(self.patches),
             "families": {name: state.to_dict() for name, state in self.families.items()},
         }
+
+    def sum_of(self, table: str, part: int) -> FileSum | None:
+        """The sum of a part of a family, or of the table PATCHES; None if it is not written."""
+        sums = self.patches if table == PATCHES else self.families.get(table, FamilyState()).parts
+        return sums[part] if part < len(sums) else None
+
+    def sums(self, tables: Iterable[str]) -> tuple[FileSum | None, ...]:
+        """The sums of all parts of some tables."""
+        return tuple(
+            self.sum_of(table, part) for table in tables for part in range(part_count(self.rows))
+        )
+
+    def with_sum(self, table: str, part: int, known: FileSum | None) -> SplitRecord:
+        """The record with the sum of a part that was written, or None for one that is to be.
+
+        A family that lacks a part is not complete.
+        """
+        if table == PATCHES:
+            return replace(self, patches=with_sum(self.patches, part, known))
+        state = self.families.get(table, FamilyState())
+        complete = state.complete and known is not None
+        state = replace(state, complete=complete, parts=with_sum(state.parts, part, known))
+        return replace(self, families=self.families | {table: state})
 
     def computed_on(self, family: str, device: str) -> SplitRecord:
         """The record with `device` added to a family that is not complete yet."""
@@ -275,10 +354,11 @@ class StoreManifest:
             )
         if content[KEY] != VERSION or content.get("part_rows") != PART_ROWS:
             raise InputError(
-                f"feature store {path} was written by another version of pcam "
-                f"({content.get('pcam_version')}); extract again with --overwrite."
+                f"feature store {path} was written by another version of pcam, whose stores have other "
+                "parts or no sums of them; extract again with --overwrite."
             )
         try:
+            check_seal(content)
             return cls._from_fields(Fields(content))
         except ValueError as error:
             raise InputError(
@@ -316,6 +396,10 @@ class StoreManifest:
     def with_split(self, name: str, record: SplitRecord) -> StoreManifest:
         """The manifest with a split added or replaced."""
         return replace(self, splits=self.splits | {name: record})
+
+    def with_sum(self, split: str, table: str, part: int, known: FileSum | None) -> StoreManifest:
+        """The manifest with the sum of a part; see `SplitRecord.with_sum`."""
+        return self.with_split(split, self.splits[split].with_sum(table, part, known))
 
 
 def new_manifest(source: Source) -> StoreManifest:
@@ -456,20 +540,16 @@ def clear(path: Path) -> None:
     clear_folder(path, LOCK)
 
 
-def mark_complete(
-    path: Path, manifest: StoreManifest, split: str, names: Iterable[str]
-) -> StoreManifest:
-    """Write and return the manifest once all parts of some families of a split exist."""
+def marked_complete(manifest: StoreManifest, split: str, names: Iterable[str]) -> StoreManifest:
+    """The manifest once all parts of some families of a split are written."""
     record = manifest.splits[split]
     done = {name: replace(record.families[name], complete=True) for name in names}
-    marked = manifest.with_split(split, replace(record, families=record.families | done))
-    write_manifest(path, marked)
-    return marked
+    return manifest.with_split(split, replace(record, families=record.families | done))
 
 
 def write_manifest(path: Path, manifest: StoreManifest) -> None:
-    """Write the manifest of the store at `path`."""
-    write_json(path / MANIFEST, manifest.to_dict())
+    """Write the manifest of the store at `path`, with its sum."""
+    write_sealed(path / MANIFEST, manifest.to_dict())
 
 
 def read_manifest(path: Path) -> StoreManifest:

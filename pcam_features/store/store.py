@@ -8,13 +8,12 @@
 families as further rows, so read one family at a time, and join by `id`.
 
 Rows keep the source's order, and all files of a part have the same ids. A part is written under a
-temporary name, flushed and renamed: a part that exists is whole. Once all parts of a family exist in a
-split, the manifest marks the family as complete.
+temporary name, flushed and renamed. The manifest lists the sum of each part, and a part is read only if
+it has this sum. Once all parts of a family exist in a split, the manifest marks it as complete.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -25,10 +24,19 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ..errors import InputError
+from ..errors import InputError, PcamError
 from ..sources.fitting import Fit
 from ..storage import parquet
-from .layout import MANIFEST, PATCH_SCHEMA, PATCHES, part_count, part_path, part_span
+from ..storage.sums import blake2b, read_verified
+from .layout import (
+    LARGEST_PART,
+    MANIFEST,
+    PATCH_SCHEMA,
+    PATCHES,
+    part_count,
+    part_path,
+    part_span,
+)
 from .manifest import SplitRecord, StoreManifest, read_manifest
 from .names import COPIES
 
@@ -162,13 +170,34 @@ class Store:
         )
 
     def digest(self, split: str, families: Iterable[str]) -> str:
-        """SHA-256 of the files that hold some families' values."""
-        state = hashlib.sha256()
-        for family in families:
-            for part in range(part_count(self.split(split).rows)):
-                with part_path(self.path, split, family, part).open("rb") as file:
-                    state.update(hashlib.file_digest(file, "sha256").digest())
-        return state.hexdigest()
+        """A digest of the files that hold some families' values, from their sums; no file is read."""
+        sums = self.split(split).sums(families)
+        return blake2b("\n".join(map(str, sums)).encode()).hexdigest()
+
+    def check_unchanged(self, split: str, families: Iterable[str]) -> None:
+        """Check that the store on the disk still holds what it held when it was opened.
+
+        Call this after long work, because each part is read when it is needed.
+
+        Raises
+        ------
+        PcamError
+            If the patches of the split, or these families of them, were replaced or removed.
+        """
+        if not self._is_unchanged(split, families):
+            raise PcamError(
+                f"feature store {self.path} was changed by another program while it was read; run this "
+                "command again when the other has finished."
+            )
+
+    def _is_unchanged(self, split: str, families: Iterable[str]) -> bool:
+        tables = [PATCHES, *families]
+        known = self.split(split)
+        try:
+            now = read_manifest(self.path).splits.get(split)
+        except InputError:
+            return False
+        return now is not None and now.sums(tables) == known.sums(tables)
 
     def check_finished(self, split: str, families: Iterable[str]) -> None:
         """Raise InputError unless the families are complete in a split."""
@@ -200,8 +229,6 @@ class Store:
         """A part of a family's values, float32 (rows, columns). Raises InputError as `features`."""
         rows = self.split(split).rows
         path = part_path(self.path, split, family, part)
-        if not path.is_file():
-            raise InputError(f"a part of {family} in {self.path} is missing; run pcam extract again.")
         table = self._read(split, family, part, rows)
         if not table["id"].equals(self._read(split, PATCHES, part, rows)["id"]):
             raise InputError(f"{path} does not belong to its store; extract with --overwrite.")
@@ -223,12 +250,28 @@ class Store:
         columns = self.manifest.families[table].columns
         return pa.schema([("id", pa.string()), *((name, pa.float32()) for name in columns)])
 
+    def _content(self, split: str, table: str, part: int) -> bytes:
+        """The content of a part, which has the sum that the manifest lists."""
+        path, known = part_path(self.path, split, table, part), self.split(split).sum_of(table, part)
+        if known is None:
+            raise InputError(f"a part of {table} in {self.path} is missing; run pcam extract again.")
+        if known.size > LARGEST_PART:
+            raise InputError(f"{path} is too large to be a part; extract with --overwrite.")
+        try:
+            return read_verified(path, known)
+        except ValueError as error:
+            # Another run that replaces a part tells a change from damage.
+            self.check_unchanged(split, [table])
+            raise InputError(
+                f"{path} is damaged ({error}); run pcam extract again, which measures its patches anew."
+            ) from None
+
     def _read(self, split: str, table: str, part: int, rows: int) -> pa.Table:
         path = part_path(self.path, split, table, part)
         start, stop = part_span(part, rows)
         try:
             wanted = self._schema(table)
-            file, schema = parquet.open_file(path)
+            file, schema = parquet.open_file(self._content(split, table, part))
             if file.metadata.num_rows != stop - start or schema.remove_metadata() != wanted:
                 raise InputError(
                     f"{path} does not have the expected rows and columns; extract with --overwrite."

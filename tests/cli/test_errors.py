@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from conftest import Result
 from PIL import Image
+from signed import seal, sign
 
 from pcam_features.cli import console
 from pcam_features.families.registry import FAMILIES
@@ -239,7 +240,7 @@ def test_mechanics_store_of_other_parameters(
     store = Path(shutil.copytree(store_folder, tmp_path / "store"))
     manifest = json.loads((store / "manifest.json").read_text())
     manifest["families"]["glcm"]["version"] = 0
-    (store / "manifest.json").write_text(json.dumps(manifest))
+    seal(store, manifest)
     refused(pcam("extract", synthetic_folder, store), "glcm with other parameters")
 
 
@@ -252,7 +253,7 @@ def test_mechanics_model_of_other_features(
     store = Path(shutil.copytree(store_folder, tmp_path / "store"))
     manifest = json.loads((store / "manifest.json").read_text())
     manifest["families"]["glcm"]["version"] = 0
-    (store / "manifest.json").write_text(json.dumps(manifest))
+    seal(store, manifest)
     command = ("submit", model_folder, store, tmp_path / "p.csv")
     refused(pcam(*command), f"glcm features of version {FAMILIES['glcm'].version}", "version 0")
     assert not (tmp_path / "p.csv").exists()
@@ -293,6 +294,7 @@ def test_mechanics_labels_of_another_kind(pcam: Run, store_folder: Path, tmp_pat
     table = pq.read_table(file)
     sevens = pa.array([7] * len(table), pa.int8())
     pq.write_table(table.set_column(1, table.schema.field("label"), sevens), file)
+    sign(store)
     refused(pcam("fit", store, tmp_path / "m"), "labels other than 0 and 1")
     assert list(tmp_path.iterdir()) == [store]
 
@@ -343,7 +345,7 @@ def test_mechanics_a_hostile_store_cannot_name_a_path(
     manifest = json.loads((store / "manifest.json").read_text())
     for entry in (manifest["families"], manifest["splits"]["train"]["families"]):
         entry[str(tmp_path / "victim")] = entry["lbp"]
-    (store / "manifest.json").write_text(json.dumps(manifest))
+    seal(store, manifest)
     refused(pcam("fit", store, tmp_path / "m"), "unknown family")
     assert not (tmp_path / "victim.ubj").exists()
 

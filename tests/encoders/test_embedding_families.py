@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from conftest import Result
 from embedded import embedded
+from signed import seal
 
 from pcam_features.encoders.options import EncoderOptions
 from pcam_features.errors import InputError
@@ -165,7 +166,7 @@ def test_mechanics_a_model_says_which_embedding_it_needs(
     other = Path(shutil.copytree(store, tmp_path / "store"))
     manifest = json.loads((other / "manifest.json").read_text())
     manifest["families"][FOUR]["encoder"]["weights_sha256"] = "0"
-    (other / "manifest.json").write_text(json.dumps(manifest))
+    seal(other, manifest)
     result = pcam("predict", model, other, tmp_path / "p.csv")
     assert result.code == 2
     assert "now weights_sha256 0" in result.err
@@ -210,7 +211,7 @@ def test_mechanics_hostile_names_are_refused(
         shutil.copytree(folder, copy)
         manifest = json.loads((copy / "manifest.json").read_text())
         manifest["families"][name] = manifest["families"][SMALL]
-        (copy / "manifest.json").write_text(json.dumps(manifest))
+        seal(copy, manifest)
     with pytest.raises(InputError, match="unknown family"):
         open_store(tmp_path / "store")
     with pytest.raises(InputError, match="does not know"):
@@ -224,6 +225,6 @@ def test_mechanics_an_embedding_without_its_encoder_is_refused(
     copy = Path(shutil.copytree(store, tmp_path / "store"))
     manifest = json.loads((copy / "manifest.json").read_text())
     manifest["families"][SMALL]["encoder"] = encoder
-    (copy / "manifest.json").write_text(json.dumps(manifest))
+    seal(copy, manifest)
     with pytest.raises(InputError, match="unknown family"):
         open_store(copy)

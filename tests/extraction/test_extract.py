@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import Result
 from planes_of import features_of
+from signed import manifest_of, seal, sign
 
 from pcam_features.errors import InputError, PcamError
 from pcam_features.families.registry import FAMILIES
@@ -138,6 +139,7 @@ def test_mechanics_parts_of_other_types_are_not_read(
     store = Path(shutil.copytree(store_folder, tmp_path / "store"))
     part = store / "train" / table / "part-00000.parquet"
     pq.write_table(strange(pq.read_table(part), change), part)
+    sign(store)
     monkeypatch.setattr(pq.ParquetFile, "read", lambda *_: pytest.fail("it was read"))
     opened = open_store(store)
     with pytest.raises(InputError, match=r"part-00000\.parquet does not have the expected rows"):
@@ -149,9 +151,9 @@ def test_mechanics_manifests_with_strange_columns_are_refused(
     columns: object, store_folder: Path, tmp_path: Path
 ) -> None:
     store = Path(shutil.copytree(store_folder, tmp_path / "store"))
-    manifest = json.loads((store / "manifest.json").read_text())
+    manifest = manifest_of(store)
     manifest["families"]["lbp"]["columns"] = columns
-    (store / "manifest.json").write_text(json.dumps(manifest))
+    seal(store, manifest)
     with pytest.raises(InputError, match=r"is damaged \(.*column"):
         open_store(store)
 

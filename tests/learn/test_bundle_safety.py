@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import xgboost
+from signed import manifest_of, seal, sign
 
 from pcam_features.errors import InputError
 from pcam_features.families.registry import FAMILIES
 from pcam_features.learn import boosting, bundle, kernel_ridge, ubjson
 from pcam_features.learn.predict import how_to_extract
-from pcam_features.storage.files import sha256
+from pcam_features.storage.sums import FileSum
 from pcam_features.store.manifest import FamilyRecord
 from pcam_features.store.store import open_store
 
@@ -27,7 +28,9 @@ def damaged(manifest: dict[str, object], change: str) -> dict[str, object]:
     if change == "climbing family":
         changed["families"]["../../etc"] = changed["families"]["color"]
     if change == "checksum":
-        changed["sha256"]["color/trees.ubj"] = "0" * 64
+        changed["files"]["color/trees.ubj"] = (
+            f"{'0' * 64} {FileSum.parse(changed['files']['color/trees.ubj']).size}"
+        )
     if change == "weight":
         changed["stack"]["weights"]["texture_trees"] = float("inf")
     if change == "no stack":
@@ -46,8 +49,7 @@ def test_mechanics_hostile_manifests_are_refused(
     change: str, model_folder: Path, tmp_path: Path
 ) -> None:
     hostile = Path(shutil.copytree(model_folder, tmp_path / "model"))
-    manifest = json.loads((hostile / "manifest.json").read_text())
-    (hostile / "manifest.json").write_text(json.dumps(damaged(manifest, change)))
+    seal(hostile, damaged(manifest_of(hostile), change))
     with pytest.raises(InputError, match=r"model .*\.$"):
         bundle.read(hostile)
 
@@ -60,11 +62,9 @@ def test_mechanics_hostile_boosters_are_refused(
     booster = boosting.booster_path(hostile, "color")
     content = booster.read_bytes()[:2000] if content is None else content
     booster.write_bytes(content)
-    with pytest.raises(InputError, match="checksum"):
+    with pytest.raises(InputError, match=r"damaged \(color/trees\.ubj: it has [\d,]+ bytes instead of"):
         bundle.read(hostile)
-    manifest = json.loads((hostile / "manifest.json").read_text())
-    manifest["sha256"]["color/trees.ubj"] = sha256(content)  # whoever made it signed it, too
-    (hostile / "manifest.json").write_text(json.dumps(manifest))
+    sign(hostile)  # as whoever made it would
     with pytest.raises(InputError, match="not an XGBoost model"):
         bundle.read(hostile)
 
@@ -161,7 +161,7 @@ def test_mechanics_numbers_that_are_none_are_refused(
     manifest = json.loads((hostile / "manifest.json").read_text())
     spoil, words = NUMBERS[change]
     spoil(manifest)
-    (hostile / "manifest.json").write_text(json.dumps(manifest))
+    seal(hostile, manifest)
     patch = open_store(store_folder).patches("test")["id"][0]
     known = {"model": hostile, "store": store_folder, "id": patch}
     result = pcam(*[str(word).format(**known) for word in words])
@@ -190,9 +190,7 @@ def test_mechanics_a_bundle_with_such_trees_is_refused(
     TREES[change](model["learner"]["gradient_booster"]["model"]["trees"][0])
     changed = xgboost.Booster(model_file=bytearray(json.dumps(model).encode()))
     file.write_bytes(changed.save_raw("ubj"))
-    manifest = json.loads((hostile / "manifest.json").read_text())
-    manifest["sha256"]["color/trees.ubj"] = sha256(file.read_bytes())
-    (hostile / "manifest.json").write_text(json.dumps(manifest))
+    sign(hostile)
     with pytest.raises(InputError, match="not an XGBoost model"):
         bundle.read(hostile)
 
@@ -261,10 +259,8 @@ def test_mechanics_hostile_arrays_are_refused(
         file.write_bytes(file.read_bytes().replace(b"}", b"(", 1))
     if change == "narrow":
         np.save(file, array[:, 1:] if name == "landmarks" else array[1:])
-    with pytest.raises(InputError, match="checksum"):
+    with pytest.raises(InputError, match=rf"damaged \(texture/{name}\.npy: it "):
         bundle.read(hostile)
-    manifest = json.loads((hostile / "manifest.json").read_text())
-    manifest["sha256"][f"texture/{name}.npy"] = sha256(file.read_bytes())
-    (hostile / "manifest.json").write_text(json.dumps(manifest))
+    sign(hostile)
     with pytest.raises(InputError, match="damaged"):
         bundle.read(hostile)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Result
+from signed import seal, sign
 from sklearn.metrics import roc_auc_score
 
 import pcam_features as pcam_api
@@ -32,7 +33,6 @@ from pcam_features.learn.settings import Compute
 from pcam_features.learn.steps import Work
 from pcam_features.sources.detect import open_source
 from pcam_features.sources.source import Source
-from pcam_features.storage.files import sha256
 from pcam_features.store.store import open_store
 from pcam_features.store.values import Values, joined, of_arrays
 
@@ -237,16 +237,15 @@ def test_mechanics_damaged_training_moments_are_refused(damage: str, tmp_path: P
     known = json.loads(manifest.read_text())
     moments = np.load(file)
     if damage == "none kept":  # as versions before this one wrote it
-        del known["sha256"]["moments.npy"]
-        manifest.write_text(json.dumps(known))
+        del known["files"]["moments.npy"]
+        seal(tmp_path / "m", known)
         with pytest.raises(InputError, match=r"older version of pcam.*fit it anew"):
             bundles.read(tmp_path / "m").training_moments()
         return
     np.save(file, moments[:, 1:] if damage == "shape" else moments * [[1], [-1]])
     np.save(file, np.load(file).astype("<f4"))
     if damage != "checksum":
-        known["sha256"]["moments.npy"] = sha256(file.read_bytes())
-        manifest.write_text(json.dumps(known))
+        sign(tmp_path / "m")
     with pytest.raises(InputError, match=r"is damaged.*moments\.npy"):
         bundles.read(tmp_path / "m")
 

@@ -15,6 +15,7 @@ import xgboost
 from conftest import FITTED, Result
 from scipy.integrate import simpson
 from scipy.optimize import approx_fprime
+from signed import manifest_of, seal, sign
 
 from pcam_features.learn import attribution, boosting, bundle, kernel_ridge
 from pcam_features.learn.base_models import logits
@@ -252,15 +253,16 @@ def test_mechanics_strangers_names_do_not_steer_the_terminal(
     def renamed(name: str) -> str:
         return name if name == "id" else f"\x1b[31m<script>{name}"
 
-    for file in (hostile / "manifest.json", store / "manifest.json"):
-        manifest = json.loads(file.read_text())
+    for folder in (hostile, store):
+        manifest = manifest_of(folder)
         for family in FITTED:
             known = manifest["families"][family]
             known["columns"] = [renamed(name) for name in known["columns"]]
-        file.write_text(json.dumps(manifest))
+        seal(folder, manifest)
     for file in (file for family in FITTED for file in (store / "test" / family).iterdir()):
         table = pq.read_table(file)
         pq.write_table(table.rename_columns([renamed(name) for name in table.column_names]), file)
+    sign(store)
     out = tmp_path / "why.html"
     result = pcam("explain", hostile, store, "--id", patch_id, "--out", out)
     assert result.code == 0, result.err
@@ -277,10 +279,10 @@ def test_mechanics_a_strangers_card_does_not_steer_the_terminal(
     hostile = Path(shutil.copytree(model_folder, tmp_path / "model"))
     manifest = json.loads((hostile / "manifest.json").read_text())
     manifest["source"]["path"] = "\x1b[2Jgone"
-    (hostile / "manifest.json").write_text(json.dumps(manifest))
+    seal(hostile, manifest)
     assert "\x1b" not in pcam("model", hostile).out
     del manifest["folds"]
-    (hostile / "manifest.json").write_text(json.dumps(manifest))
+    seal(hostile, manifest)
     refused = pcam("model", hostile)
     assert refused.code == 2
     assert "damaged" in refused.err

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import xgboost
+from signed import manifest_of, seal, sign
 
 from pcam_features.errors import InputError
 from pcam_features.learn import boosting, bundle, known_answers
 from pcam_features.learn.fit import questions_and_answers
 from pcam_features.learn.known_answers import ROWS, TOLERANCE, KnownAnswers
-from pcam_features.storage.files import sha256
 from pcam_features.store.store import open_store
 from pcam_features.store.values import stored
 
@@ -28,17 +28,15 @@ def copy(model_folder: Path, tmp_path: Path) -> Path:
 
 
 def change_manifest(model: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    file = model / "manifest.json"
-    content = json.loads(file.read_text())
+    content = manifest_of(model)
     change(content)
-    file.write_text(json.dumps(content))
+    seal(model, content)
 
 
 def signed(model: Path, file: Path, content: bytes) -> None:
-    """Write a file of a model with its checksum."""
+    """Write a file of a model with its sum."""
     file.write_bytes(content)
-    name = file.relative_to(model).as_posix()
-    change_manifest(model, lambda content_: content_["sha256"].update({name: sha256(content)}))
+    sign(model)
 
 
 def test_regression_trees_whose_base_score_is_read_otherwise_are_refused(copy: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from signed import seal
 
 from pcam_features.errors import InputError
 from pcam_features.learn import bundle
@@ -17,6 +18,7 @@ from pcam_features.learn.base_models import MODEL_CLASSES
 from pcam_features.learn.manifest import ModelManifest
 from pcam_features.report.card import card
 from pcam_features.report.sentences import findings
+from pcam_features.storage.sums import sealed
 
 
 def content_of(model: Path) -> dict[str, Any]:
@@ -24,7 +26,7 @@ def content_of(model: Path) -> dict[str, Any]:
 
 
 def test_invariant_a_manifest_is_written_as_it_was_read(model_folder: Path) -> None:
-    text = json.dumps(bundle.read(model_folder).manifest.to_dict(), indent=2) + "\n"
+    text = json.dumps(sealed(bundle.read(model_folder).manifest.to_dict()), indent=2) + "\n"
     assert text == (model_folder / "manifest.json").read_text()
 
 
@@ -58,12 +60,12 @@ def test_invariant_what_is_read_can_be_shown(how: str, model_folder: Path) -> No
     whole = content_of(model_folder)
     refused = 0
     for place in places(whole):
-        if place[0] in ("bundle_version", "sha256"):
+        if place[0] in ("bundle_version", "files", "sum"):
             continue
         content = json.loads(json.dumps(whole))
         change(content, place, SPOILT[how])
         try:
-            manifest = ModelManifest.from_dict(content, model_folder)
+            manifest = ModelManifest.from_dict(sealed(content), model_folder)
         except InputError:
             refused += 1
             continue
@@ -77,15 +79,15 @@ def test_mechanics_importance_of_each_family_is_there(family: str, model_folder:
     content = content_of(model_folder)
     del content["importance"][family]
     with pytest.raises(InputError, match=rf"damaged \(importance\.{family} is missing\)"):
-        ModelManifest.from_dict(content, model_folder)
+        ModelManifest.from_dict(sealed(content), model_folder)
 
 
 def test_mechanics_a_file_without_checksum_is_refused(model_folder: Path, tmp_path: Path) -> None:
     hostile = Path(shutil.copytree(model_folder, tmp_path / "model"))
     content = content_of(hostile)
-    del content["sha256"]["color/trees.ubj"]
-    (hostile / "manifest.json").write_text(json.dumps(content))
-    with pytest.raises(InputError, match=r"sha256\.color/trees\.ubj is missing"):
+    del content["files"]["color/trees.ubj"]
+    seal(hostile, content)
+    with pytest.raises(InputError, match=r"color/trees\.ubj: the manifest does not list it"):
         bundle.read(hostile)
 
 

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import FITTED, Result
 from filelock import FileLock
+from signed import sign
 
 from pcam_features.errors import InputError, PcamError
 from pcam_features.learn.fit import FitOptions, deal, fit
@@ -172,6 +173,7 @@ def test_mechanics_features_that_changed_meanwhile_are_noticed(
     table = pq.read_table(file)
     column = pa.array(table[1].to_numpy()[::-1].copy())
     pq.write_table(table.set_column(1, table.column_names[1], column), file)
+    sign(store)
     refused = pcam(*command(store, model))
     assert refused.code == 2
     assert "features" in refused.err.split("differs in ")[1]

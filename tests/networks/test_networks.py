@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import Result
+from signed import seal, sign
 from skimage.color import hed2rgb, rgb2hed
 from sklearn.metrics import roc_auc_score
 
@@ -32,6 +33,7 @@ from pcam_features.networks.training import schedule
 from pcam_features.sources.detect import open_source
 from pcam_features.sources.source import Split
 from pcam_features.storage.resumable import STEPS, unfinished
+from pcam_features.storage.sums import sealed
 from pcam_features.store.store import open_store
 
 Run = Callable[..., Result]
@@ -351,7 +353,7 @@ def test_mechanics_training_that_is_killed_goes_on_to_the_same_weights(
 
 
 def test_invariant_a_manifest_is_written_as_it_was_read(network: Path) -> None:
-    text = json.dumps(bundle.read(network).manifest.to_dict(), indent=2) + "\n"
+    text = json.dumps(sealed(bundle.read(network).manifest.to_dict()), indent=2) + "\n"
     assert text == (network / "manifest.json").read_text()
 
 
@@ -373,7 +375,7 @@ def test_mechanics_hostile_networks_are_refused(
         ({"network": "cnn_nine"}, whole, "there is no network"),
         ({"network": "cnn_two"}, whole, "do not fit this network"),
         ({"network_version": 99}, whole, "another version"),
-        ({}, bytes(other), "checksum"),
+        ({}, bytes(other), "weights.safetensors: it does not have its sum"),
         ({}, whole[:500], "cannot be read"),
         ({}, b"", "cannot be read"),
         ({}, b"\xff" * 64, "cannot be read"),
@@ -382,8 +384,10 @@ def test_mechanics_hostile_networks_are_refused(
     for k, (changes, weights, said) in enumerate(cases):
         folder = tmp_path / str(k)
         folder.mkdir()
-        (folder / "manifest.json").write_text(json.dumps(manifest | changes))
         (folder / "weights.safetensors").write_bytes(weights)
+        seal(folder, manifest | changes)
+        if said == "cannot be read":
+            sign(folder)  # as whoever made it would
         refused = pcam("deep", "predict", folder, synthetic_folder, tmp_path / "p.csv")
         assert (refused.code, refused.out) == (2, ""), said
         assert said in refused.err
@@ -441,7 +445,7 @@ def test_mechanics_patches_that_a_network_has_learned_from_are_left_out(
     for held in (-1, 7, True, "0", 1.5):
         changed = content | {"folds": content["folds"] | {"held_out": held}}
         with pytest.raises(InputError, match="damaged"):
-            unseen_by(network, changed, split)
+            unseen_by(network, sealed(changed), split)
 
 
 @pytest.mark.gpu

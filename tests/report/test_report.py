@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from conftest import Result
 from in_browser import asks_for_nothing, axe_finds_nothing, wait_for
+from signed import seal
 
 from pcam_features.evaluate.comparison import run
 
@@ -158,13 +159,13 @@ def test_mechanics_a_damaged_model_is_told_of_before_the_report(
         {"versions": []},
         {"leakage": None},
     ):
-        (tmp_path / "m" / "manifest.json").write_text(json.dumps(manifest | change))
+        seal(tmp_path / "m", manifest | change)
         refused = pcam(*run, "--model", tmp_path / "m", "--report", tmp_path / "r.html")
         assert (refused.code, refused.out) == (2, ""), change
         assert "damaged" in refused.err
     hostile = {'<a href="https://evil.example/">x</a><!--<script>': {"gain": 0, "contribution": 1.0}}
     changed = manifest | {"importance": manifest["importance"] | hostile}
-    (tmp_path / "m" / "manifest.json").write_text(json.dumps(changed))
+    seal(tmp_path / "m", changed)
     assert pcam(*run, "--model", tmp_path / "m", "--report", tmp_path / "r.html").code == 0
     charts = (tmp_path / "r.html").read_text("utf-8").split('id="charts">')[1].split("</script>")[0]
     assert "<" not in charts

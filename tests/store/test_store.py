@@ -13,10 +13,12 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
+from signed import manifest_of, seal
 
 from pcam_features.errors import InputError
 from pcam_features.families.registry import chosen
 from pcam_features.sources.detect import open_source
+from pcam_features.storage.sums import sealed
 from pcam_features.store.manifest import (
     FamilyRecord,
     SourceRecord,
@@ -26,10 +28,6 @@ from pcam_features.store.manifest import (
     write_manifest,
 )
 from pcam_features.store.store import open_store
-
-
-def manifest_of(store: Path) -> dict[str, Any]:
-    return dict(json.loads((store / "manifest.json").read_text()))
 
 
 def test_invariant_a_manifest_is_written_as_it_was_read(store_folder: Path, tmp_path: Path) -> None:
@@ -45,7 +43,7 @@ def test_invariant_what_a_source_was_fitted_by_and_encoders_are_kept(store_folde
         source=replace(known.source, fit={"fit": "resize", "mpp": 0.5}),
         families=known.families | {"net_96px": FamilyRecord(1, ("net_96px__a",), encoder)},
     )
-    again = StoreManifest.from_dict(json.loads(json.dumps(extended.to_dict())), store_folder)
+    again = StoreManifest.from_dict(json.loads(json.dumps(sealed(extended.to_dict()))), store_folder)
     assert again == extended
     assert again.families["net_96px"].is_embedding
     assert not again.families["color"].is_embedding
@@ -79,9 +77,13 @@ def test_mechanics_another_fit_is_refused_with_a_sentence_on_both(tmp_path: Path
         (("splits", "train", "fingerprint", "slides"), None),
         (("splits", "train", "families", "color", "complete"), "yes"),
         (("splits", "train", "families", "color", "devices"), "cpu"),
-        (("splits", "train", "families", "unknown"), {"devices": [], "complete": True}),
+        (("splits", "train", "families", "unknown"), {"devices": [], "complete": False, "parts": []}),
+        (("splits", "train", "patches"), "x"),
+        (("splits", "train", "families", "color", "parts"), [None, None]),
+        (("splits", "train", "families", "color", "parts"), ["0" * 64]),
         (("splits", ".."), {}),
         (("splits",), []),
+        (("splits", "train", "families", "color", "complete"), None),
         (("pcam_version",), 1),
     ],
 )
@@ -94,7 +96,7 @@ def test_mechanics_a_damaged_manifest_is_refused_where_it_is_read(
     for key in place[:-1]:
         entry = entry[key]
     entry[place[-1]] = value
-    (store / "manifest.json").write_text(json.dumps(manifest))
+    seal(store, manifest)
     with pytest.raises(InputError, match=r"manifest\.json is damaged \(") as refused:
         open_store(store)
     assert place[-1] in str(refused.value)
@@ -115,7 +117,7 @@ def test_mechanics_a_store_of_otherwise_fitted_patches_is_not_extended(
     store = Path(shutil.copytree(store_folder, tmp_path / "store"))
     manifest = manifest_of(store)
     manifest["source"]["fit"] = {"how": "resize", "mpp": None, "width": 50, "height": 50}
-    (store / "manifest.json").write_text(json.dumps(manifest))
+    seal(store, manifest)
     source, _ = open_source(str(synthetic_folder))
     assert SourceRecord.of(source).fit is None
     with pytest.raises(
