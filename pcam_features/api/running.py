@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,17 +26,17 @@ from ..learn.fit import versions
 from ..learn.stack import COMBINED
 from ..sources.kaggle import SAMPLE
 from ..sources.source import Source, Split
-from ..storage.files import (
-    check_file,
-    is_marked,
-    one_process,
-    read_json,
-    readable,
-    sha256,
-    write_json,
-    write_text,
+from ..storage.files import check_file, read_json, readable, sha256, write_json, write_text
+from ..storage.folders import copy_folder, is_marked, one_process, recover
+from ..storage.links import check_written
+from ..storage.resumable import (
+    PLAN_KEY,
+    differences,
+    in_the_making,
+    is_bare,
+    settle,
+    unfinished,
 )
-from ..storage.resumable import differences, is_bare, unfinished
 from ..store.manifest import Fingerprint, SourceRecord
 from ..store.names import copies_of
 from ..words import counted
@@ -62,6 +62,7 @@ from .progress import Progress
 from .stages import staged
 
 RECORD, KEY, VERSION = "run.json", "run_version", 1
+PLAN_VERSION = 1  # of a run that will replace another
 CHECK_PAGE, FEATURES, MODEL, CARD = "check.html", "features", "model", "card.md"
 SUBMISSION, PREDICTIONS, REPORT = "submission.csv", "predictions", "report.html"
 # Settings that decide which features a store holds: if others are the same, its features are kept.
@@ -153,7 +154,7 @@ class RunRecord:
 
     def write(self, folder: Path) -> None:
         """Write the file."""
-        write_json(folder / RECORD, {KEY: VERSION} | vars(self))
+        write_json(folder / RECORD, {KEY: VERSION} | vars(self), folder)
 
 
 @dataclass(frozen=True)
@@ -246,8 +247,8 @@ def run(
         Whether to stop if the check finds faults. Otherwise it stops only for patches that cannot be
         read.
     overwrite
-        Whether to replace what a finished run, or a run of other settings, has left in the folder.
-        Features of the same patches are kept.
+        Whether to replace what a finished run, or a run of other settings, has left in the folder. It
+        stays until the new run is complete. Features of the same patches are kept.
     dry_run
         Whether to plan only; nothing is written.
     progress
@@ -405,8 +406,8 @@ class Run:
                 f"{source.path} has no single split without labels that --sample could be of; leave "
                 "out --sample."
             )
-        self.stale: list[Path] = []  # results of an earlier run that this one replaces
-        self.replaces_features = False  # whether the store in the folder is of other patches
+        self.place = path  # the folder of the work: `path`, or a new one that will replace it
+        self.kept_features: Path | None = None  # of a run that is replaced, of the same patches
         self.known = self._known()
 
     def _known(self) -> RunRecord:
@@ -414,6 +415,7 @@ class Run:
 
         Raises InputError if the folder is not a run's, or holds another run and is not to be replaced.
         """
+        recover(self.path, RECORD, KEY)
         if not is_marked(self.path, RECORD, KEY):
             if self.path.exists() and not is_bare(self.path):
                 raise InputError(
@@ -431,12 +433,13 @@ class Run:
                 f"{self.path} holds a run that differs in {changed}; use the same settings to continue "
                 "it, another folder, or --overwrite to replace it."
             )
-        self.replaces_features = any(
-            known.settings.get(name) != self.settings[name] for name in OF_PATCHES
-        )
-        model = self.path / MODEL
-        files = [*self.path.glob("*.html"), *self.path.glob("*.csv"), *self.path.glob("*.json")]
-        self.stale = [self.path / CARD, self.path / PREDICTIONS, model, unfinished(model), *files]
+        self.place = unfinished(self.path)
+        if all(known.settings.get(name) == self.settings[name] for name in OF_PATCHES):
+            self.kept_features = self.path / FEATURES
+        if is_marked(self.place, RECORD, KEY):
+            begun = RunRecord.read(self.place)
+            if begun.settings == self.settings:
+                return begun
         return RunRecord(self.settings)
 
     @property
@@ -458,7 +461,7 @@ class Run:
             "predict": [self.predictions(split) for split in self.others],
             "report": [self.page(split) for split in self.reported],
         }
-        return [self.path / name for name in names[stage]]
+        return [self.place / name for name in names[stage]]
 
     @property
     def reported(self) -> list[Split]:
@@ -474,23 +477,24 @@ class Run:
         unlabeled = [other for other in self.others if other.labels is None]
         return SUBMISSION if unlabeled == [split] else f"{PREDICTIONS}/{split.name}.csv"
 
-    def extraction(self, log: Log) -> Extraction:
+    def extraction(self, store: Path, log: Log) -> Extraction:
         """The extraction of all splits."""
         return Extraction(
-            self.path / FEATURES,
+            store,
             self.source,
             self.options.families,
             device=self.options.device,
             threads=self.options.threads,
             copies=self.options.copies,
-            overwrite=self.replaces_features,
             log=log,
         )
 
     def plan(self) -> RunPlan:
         """What there is to do. Raises InputError if the folder or the disk cannot hold it."""
-        work = self.extraction(unheard)
-        extracting = work.plan()
+        store = self.place / FEATURES
+        if self.kept_features is not None and not store.exists():
+            store = self.kept_features
+        extracting = self.extraction(store, unheard).plan()
         changed = extracting.patches.get(copies_of(self.train.name), 0)
         amount = Amount(
             self.options.families,
@@ -528,30 +532,42 @@ class Run:
 
     def run(self, plan: RunPlan, progress: Progress) -> dict[str, Path]:
         """Do the stages that are left; returns the files by name."""
+        settle(self.path, RECORD, KEY)
         self.path.mkdir(parents=True, exist_ok=True)
         with one_process(self.path, f"running in {self.path}"):
-            record = self.known.of_stages(plan.done)
-            record.write(self.path)
-            self.remove_stale()
-            with staged(progress, "run", plan.seconds) as stages:
-                for number, stage in enumerate(plan.seconds, len(plan.done) + 1):
-                    self.log(f"stage {number} of {len(STAGES)}: {stage}")
-                    began, began_processor = time.monotonic(), time.process_time()
-                    STAGES[stage](self, stages.within(stage))
-                    stages.finish(stage)
-                    record = record.with_stage(
-                        stage, time.monotonic() - began, time.process_time() - began_processor
-                    )
-                    record.write(self.path)
+            if self.place == self.path:
+                check_written(self.path)
+                self.do(plan, progress)
+            else:
+                self.replace(plan, progress)
         return self.files()
 
-    def remove_stale(self) -> None:
-        """Remove results of an earlier run that this one replaces, so that what is there is its own."""
-        for path in self.stale:
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.name != RECORD:
-                path.unlink(missing_ok=True)
+    def replace(self, plan: RunPlan, progress: Progress) -> None:
+        """Do the stages in a new folder, which replaces the run at `path` when it is complete."""
+        planned = {PLAN_KEY: PLAN_VERSION} | self.settings
+        plain = json.loads(json.dumps(planned))  # as it will be read again, without tuples
+        with in_the_making(self.path, plain, overwrite=True, what="run", mark=RECORD, key=KEY) as place:
+            if self.kept_features is not None and not (place / FEATURES).exists():
+                check_written(self.kept_features)
+                copy_folder(self.kept_features, place / FEATURES)
+            self.do(plan, progress)
+        self.log(f"{self.place} is complete and is now {self.path}")
+        self.place = self.path
+
+    def do(self, plan: RunPlan, progress: Progress) -> None:
+        """Do the stages that are left, each in turn."""
+        record = self.known.of_stages(plan.done)
+        record.write(self.place)
+        with staged(progress, "run", plan.seconds) as stages:
+            for number, stage in enumerate(plan.seconds, len(plan.done) + 1):
+                self.log(f"stage {number} of {len(STAGES)}: {stage}")
+                began, began_processor = time.monotonic(), time.process_time()
+                STAGES[stage](self, stages.within(stage))
+                stages.finish(stage)
+                record = record.with_stage(
+                    stage, time.monotonic() - began, time.process_time() - began_processor
+                )
+                record.write(self.place)
 
     def files(self) -> dict[str, Path]:
         """The files and folders of a finished run, by name."""
@@ -569,8 +585,8 @@ class Run:
     def check(self, progress: Progress) -> None:
         """Check every patch. Raises InputError for faults that stop the run."""
         checked = check_source(self.source, threads=self.options.threads, progress=progress)
-        checked.report(self.path / CHECK_PAGE)
-        self.log(f"{checked.verdict}; see {self.path / CHECK_PAGE}")
+        checked.report(self.place / CHECK_PAGE)
+        self.log(f"{checked.verdict}; see {self.place / CHECK_PAGE}")
         faulty = [problem.says for problem in self.source.problems if problem.serious]
         faulty += [one.says for one in checked.result.findings if one.what == UNREADABLE]
         if faulty:
@@ -578,21 +594,21 @@ class Run:
         if self.options.strict and checked.faults:
             raise InputError(
                 f"{self.source.path} has {counted(checked.faults, 'fault')}, listed in "
-                f"{self.path / CHECK_PAGE}; correct what it lists, or leave out --strict."
+                f"{self.place / CHECK_PAGE}; correct what it lists, or leave out --strict."
             )
 
     def extract(self, progress: Progress) -> None:
         """Compute the features that are missing."""
-        self.extraction(self.log).run(progress)
+        self.extraction(self.place / FEATURES, self.log).run(progress)
 
     def fit(self, progress: Progress) -> None:
         """Fit the model unless it is there, and write its card."""
-        options, folder = self.options, self.path / MODEL
+        options, folder = self.options, self.place / MODEL
         if folder.exists():  # this run was stopped after it had fitted the model
             model = open_model(folder)
         else:
             model = fit(
-                self.path / FEATURES,
+                self.place / FEATURES,
                 folder,
                 split=self.train.name,
                 families=[family.name for family in options.families],
@@ -608,11 +624,11 @@ class Run:
             )
         for sentence in model.findings:
             self.log(sentence)
-        write_text(self.path / CARD, str(model.card) + "\n")
+        write_text(self.place / CARD, str(model.card) + "\n")
 
     def predict(self, progress: Progress) -> None:
         """Predict all splits but the one that was learned from."""
-        store, model = open_store(self.path / FEATURES), open_model(self.path / MODEL)
+        store, model = open_store(self.place / FEATURES), open_model(self.place / MODEL)
         for split in self.others:
             found = model.predict_split(
                 store,
@@ -622,7 +638,7 @@ class Run:
                 progress=progress,
                 log=self.log,
             )
-            file = self.path / self.predictions(split)
+            file = self.place / self.predictions(split)
             if file.name != SUBMISSION:
                 found.write(file)
                 self.log(f"{file}: {counted(len(found.ids), 'prediction')}")
@@ -633,18 +649,22 @@ class Run:
 
     def report(self, progress: Progress) -> None:
         """Write a report on the combined model for each labeled split, out of fold where it learned."""
-        model = open_model(self.path / MODEL)
+        model = open_model(self.place / MODEL)
         for split in self.reported:
             own = split is self.train
             result = compare(
                 pd.Series(np.asarray(split.labels), index=split.ids),
-                {COMBINED: model.out_of_fold[COMBINED] if own else self.path / self.predictions(split)},
-                features=self.path / FEATURES,
+                {
+                    COMBINED: model.out_of_fold[COMBINED]
+                    if own
+                    else self.place / self.predictions(split)
+                },
+                features=self.place / FEATURES,
                 threads=self.options.threads,
                 seed=self.options.seed,
                 progress=progress,
             )
-            page = result.report(self.path / self.page(split), model=model)
+            page = result.report(self.place / self.page(split), model=model)
             kind = "out of fold" if own else "predicted"
             self.log(f"{split.name}, {kind}: {result.verdict} See {page}")
 

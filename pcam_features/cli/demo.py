@@ -11,7 +11,9 @@ from ..convert.synthesize import SHEET, TEST_LABELS
 from ..sources.kaggle import SAMPLE
 from ..sources.slides import BESIDE
 from ..sources.synthetic import default_slides
-from ..storage.files import check_free, write_json
+from ..storage.files import write_json
+from ..storage.folders import check_free
+from ..storage.links import check_written
 from ..store.layout import MANIFEST
 from . import console
 
@@ -26,7 +28,8 @@ def run(folder: Path, patches: int, seed: int, pcam: Callable[[list[str]], None]
     started = time.monotonic()
     check_free(folder, overwrite=True, what="demo folder", mark=MARK, key="patches")
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / MARK, {"patches": patches, "seed": seed})
+    check_written(folder)
+    write_json(folder / MARK, {"patches": patches, "seed": seed}, folder)
     patches_folder, features = folder / "patches", folder / "features"
     model, color_model = folder / "model", folder / "color_model"
     stack_csv, color_csv = folder / "stack.csv", folder / "color.csv"

@@ -20,7 +20,8 @@ from ..constants import Kind, Layout
 from ..errors import InputError, PcamError
 from ..execution.executor import Threads
 from ..sources.source import Source, Split
-from ..storage.files import check_free, flush, readable, whole_folder, write_json
+from ..storage.files import flush, readable, write_json
+from ..storage.folders import check_free, whole_folder
 from .layouts import BATCH_ROWS, WRITERS, Writer, write_slides
 
 MARK, KEY = "converted.json", "converted_from"

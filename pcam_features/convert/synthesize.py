@@ -19,7 +19,8 @@ from PIL import Image
 from .. import __version__
 from ..sources import kaggle, synthetic
 from ..sources.slides import BESIDE
-from ..storage.files import whole_folder, write_json
+from ..storage.files import write_json
+from ..storage.folders import whole_folder
 
 TEST_LABELS = "test_labels.csv"
 SHEET = "contact_sheet.png"

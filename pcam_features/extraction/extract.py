@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,20 @@ from ..execution.executor import Threads
 from ..families.family import FeatureFamily
 from ..sources.source import Source, Split
 from ..storage import costs
-from ..storage.files import one_process, sweep
-from ..store.layout import PATCHES, part_count, part_span
-from ..store.manifest import StoreManifest, check_ours, clear, marked_complete, plan
+from ..storage.files import sha256
+from ..storage.folders import is_marked, one_process, recover, sweep
+from ..storage.links import check_written
+from ..storage.resumable import PLAN_KEY, in_the_making, settle
+from ..store.layout import MANIFEST, PATCHES, part_count, part_span
+from ..store.manifest import (
+    KEY,
+    StoreManifest,
+    check_ours,
+    extended,
+    marked_complete,
+    new_manifest,
+    plan,
+)
 from ..store.parts import (
     Ledger,
     Verifier,
@@ -33,6 +46,7 @@ from .measuring import OpenFamilies, open_families, spans
 
 VERIFY_ROWS = 128  # patches that a thread reads at a time to verify their checksums
 VERIFIERS = 4  # threads that read files of a store to find damaged ones
+WHAT, PLAN_VERSION = "feature store", 1  # of a store that will replace another
 WRITERS = 2  # threads that write finished parts while the next ones are measured
 
 
@@ -226,7 +240,7 @@ def extract(
     threads
         Number of threads that read and measure.
     overwrite
-        Whether to empty the store first.
+        Whether to replace the store. It stays as it is until the new one is complete.
     progress
         Called with the number of patches done, and with 0 when measuring begins.
     verifier
@@ -244,15 +258,15 @@ def extract(
         families, target, threads
     )  # before the folder is created, because it may fail
     names = [family.name for family in families]
-    path.mkdir(parents=True, exist_ok=True)
-    with one_process(path, f"extracting to {path}") as check_lock:
-        if overwrite:
-            clear(path)
-        manifest = plan(path, source, list(splits), families, target.NAME)
-        sweep(path)
-        parts = missing(path, manifest, splits, families, verifier or Verifier())
-        ledger = Ledger(path, without(manifest, parts, families, target.NAME))
+    wanted = extended(path, new_manifest(source), source, splits, families, target.NAME)
+    with store_to_fill(path, wanted, splits, overwrite=overwrite) as (folder, check_lock):
+        manifest = plan(folder, source, splits, families, target.NAME)
+        sweep(folder)
+        parts = missing(folder, manifest, splits, families, verifier or Verifier())
+        ledger = Ledger(folder, without(manifest, parts, families, target.NAME))
         ledger.save()
+        if overwrite:
+            progress(sum(map(len, splits)) - sum(part.rows for part in parts))
         if parts:
             opened.prepare()
             progress(0)  # kernels are compiled, so the remaining time can be estimated from here
@@ -265,16 +279,50 @@ def extract(
                 ledger.save()
             measured = [name for name in names if any(name in part.whole.families for part in parts)]
             patches = sum(part.rows for part in parts)
-            costs.record_measuring(path, measured, patches, time.monotonic() - began)
+            costs.record_measuring(folder, measured, patches, time.monotonic() - began)
         for split in splits:
             for k in range(part_count(len(split))):
                 known = ledger.manifest.splits[split.name].sum_of(PATCHES, k)
-                ledger.record(split.name, PATCHES, k, write_patches(path, known, split, k))
+                ledger.record(split.name, PATCHES, k, write_patches(folder, known, split, k))
         check_lock()
-        check_claims(path, ledger.manifest, [split.name for split in splits], names)
+        check_claims(folder, ledger.manifest, [split.name for split in splits], names)
         for split in splits:
             ledger.manifest = marked_complete(ledger.manifest, split.name, names)
         ledger.save()
+
+
+@contextmanager
+def store_to_fill(
+    path: Path, wanted: StoreManifest, splits: Sequence[Split], *, overwrite: bool
+) -> Iterator[tuple[Path, Callable[[], None]]]:
+    """Yield the folder to fill: the store at `path`, or a new one that replaces it once it is filled.
+
+    The second value is a function that raises PcamError if the store at `path` was removed or replaced
+    meanwhile.
+
+    Parameters
+    ----------
+    path
+        The store.
+    wanted, splits
+        What a new store will contain. An unfinished store of the same content is filled further.
+    overwrite
+        Whether a store at `path` is replaced.
+    """
+    recover(path, MANIFEST, KEY)
+    settle(path, MANIFEST, KEY)
+    check_ours(path)
+    path.mkdir(parents=True, exist_ok=True)
+    with one_process(path, f"extracting to {path}") as check_lock:
+        if not overwrite or not is_marked(path, MANIFEST, KEY):
+            check_written(path)
+            yield path, check_lock
+            return
+        content = {split.name: sha256(split.content(0, len(split)).encode()) for split in splits}
+        planned = {PLAN_KEY: PLAN_VERSION, "content": content} | wanted.to_dict()
+        plain = json.loads(json.dumps(planned))  # as it will be read again, without tuples
+        with in_the_making(path, plain, overwrite=True, what=WHAT, mark=MANIFEST, key=KEY) as folder:
+            yield folder, check_lock
 
 
 Measured = tuple[StorePart, dict[str, np.ndarray]]

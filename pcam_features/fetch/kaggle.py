@@ -10,7 +10,8 @@ from pathlib import Path
 from ..errors import InputError, PcamError
 from ..sources.archive import Archive
 from ..sources.kaggle import ZIP as NAME
-from ..storage.files import one_process, whole_file
+from ..storage.files import whole_file
+from ..storage.folders import one_process
 from . import kaggle_client, kaggle_zip
 from .download import PART, Known, download, size_of
 from .kaggle_client import COMPETITION
@@ -93,7 +94,7 @@ def lay_out(folder: Path) -> None:
     zipped = Archive(folder / NAME)
     for name in kaggle_zip.TABLES:
         if not (folder / name).exists():
-            with whole_file(folder / name) as temporary:
+            with whole_file(folder / name, folder) as temporary:
                 temporary.write_bytes(zipped.read(name, kaggle_zip.MOST_TABLE))
 
 

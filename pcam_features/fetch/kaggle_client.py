@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..errors import PcamError
 from ..sources.kaggle import ZIP
+from ..storage.links import check_written, within
 from .record import Bar
 
 COMPETITION = ZIP.removesuffix(".zip")
@@ -56,6 +57,7 @@ def download(folder: Path, bar: Bar) -> Path:
     Raises PcamError if the download fails. The message says what to do.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    check_written(within(folder.parent, folder))
     found = folder / ZIP
     # -P: a file named kaggle.py in the current folder is not imported
     words = [sys.executable, "-P", "-m", "kaggle", "competitions", "download", "-q"]

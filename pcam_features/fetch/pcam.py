@@ -12,7 +12,8 @@ from pathlib import Path
 from ..errors import InputError, PcamError
 from ..sources.hdf5 import LABELS, PACKED, PIXELS, STEM
 from ..sources.images import PIXEL_BYTES
-from ..storage.files import TEMPORARY, one_process, readable, whole_file
+from ..storage.files import TEMPORARY, readable, whole_file
+from ..storage.folders import one_process
 from .download import PART, Known, download, room_needed
 from .record import (
     RECORD,
@@ -273,7 +274,7 @@ def unpack(packed: Path, final: Path, most: int, bar: Bar) -> Unpacked:
     Raises PcamError if it cannot be unpacked, and InputError if `final` exists and differs.
     """
     found, size = hashlib.sha256(), 0
-    with whole_file(final) as temporary:
+    with whole_file(final, final.parent) as temporary:
         with (
             bar_for(bar, f"unpack {final.name}", packed.stat().st_size) as progress,
             packed.open("rb") as stream,

@@ -131,7 +131,8 @@ def read_record(folder: Path) -> dict[str, FetchRecord]:
 def add_to_record(folder: Path, name: str, record: FetchRecord) -> None:
     """Add a file to the record, or replace its entry."""
     records = read_record(folder) | {name: record}
-    write_json(folder / RECORD, {"files": {key: one.to_dict() for key, one in records.items()}})
+    files = {key: one.to_dict() for key, one in records.items()}
+    write_json(folder / RECORD, {"files": files}, folder)
 
 
 def hash_file(path: Path, algorithm: str, progress: Callable[[int], None] = lambda count: None) -> str:

@@ -316,7 +316,7 @@ class BoostedTrees:
 
     def save(self, folder: Path, group: str) -> None:
         """Write the trees in XGBoost's own format."""
-        with whole_file(booster_path(folder, group)) as temporary:
+        with whole_file(booster_path(folder, group), folder) as temporary:
             temporary.write_bytes(bytes(self.booster.save_raw("ubj")))
 
     @classmethod

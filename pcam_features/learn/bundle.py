@@ -27,8 +27,9 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError, PcamError
-from ..storage import files
+from ..storage import folders
 from ..storage.files import read_json
+from ..storage.links import check_read
 from ..storage.resumable import unfinished
 from ..storage.sums import FileSum, check_file, read_verified, write_bytes, write_sealed
 from ..store.values import Values
@@ -140,7 +141,7 @@ def check_free(path: Path, *, overwrite: bool) -> None:
     InputError
         If `path` is in use, and is not a model or `overwrite` is false.
     """
-    files.check_free(path, overwrite=overwrite, what=WHAT, mark=MANIFEST, key=KEY)
+    folders.check_free(path, overwrite=overwrite, what=WHAT, mark=MANIFEST, key=KEY)
 
 
 def model_files(folder: Path, families: Iterable[str]) -> list[Path]:
@@ -160,7 +161,7 @@ def write_table(folder: Path, name: str, table: pd.DataFrame) -> FileSum:
 
 def write_moments(folder: Path, mean: np.ndarray, scale: np.ndarray) -> FileSum:
     """Write the mean and deviation of each column over the patches without their changed copies."""
-    return write_array(folder / MOMENTS, np.stack([mean, scale]).astype("<f4"))
+    return write_array(folder, folder / MOMENTS, np.stack([mean, scale]).astype("<f4"))
 
 
 def read_moments(path: Path, manifest: ModelManifest) -> tuple[np.ndarray, np.ndarray] | None:
@@ -205,7 +206,7 @@ def write_manifest(folder: Path, manifest: ModelManifest, sums: Mapping[str, Fil
                 "makes it again."
             ) from None
     whole = replace(manifest, files=dict(sums))
-    write_sealed(folder / MANIFEST, whole.to_dict())
+    write_sealed(folder / MANIFEST, whole.to_dict(), folder)
     return whole
 
 
@@ -247,6 +248,7 @@ def read_manifest(path: Path) -> ModelManifest:
         begun = unfinished(path)
         hint = f"run the fit of {begun} again" if begun.exists() else "make one with pcam fit"
         raise InputError(f"{path} is not a model (no {MANIFEST}); {hint}.")
+    check_read(path)
     return ModelManifest.from_dict(read_json(path / MANIFEST, "model manifest"), path)
 
 

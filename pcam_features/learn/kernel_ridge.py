@@ -361,7 +361,7 @@ class NystroemRidge:
     def save(self, folder: Path, group: str) -> None:
         """Write the arrays; each file appears only when it is complete."""
         for name, array in self.as_arrays().items():
-            write_array(array_path(folder, group, name), array)
+            write_array(folder, array_path(folder, group, name), array)
 
     @classmethod
     def load(cls, folder: Path, group: str) -> NystroemRidge:

@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..evaluate.intervals import Estimate
 from ..families.registry import FAMILIES
 from ..storage.fields import Fields
-from ..storage.resumable import KEY as PLAN_KEY
+from ..storage.resumable import PLAN_KEY
 from ..storage.sums import FileSum, check_seal, files_from
 from ..store.manifest import FamilyRecord, Fingerprint, SourceRecord
 from ..store.names import may_be_stored

@@ -60,9 +60,12 @@ def kept_array(file: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray | N
     return array if array.shape == shape and np.isfinite(array).all() else None
 
 
-def write_array(file: Path, array: np.ndarray) -> FileSum:
-    """Write an array as an .npy file, which appears only when it is complete; returns its sum."""
-    with whole_file(file) as temporary:
+def write_array(folder: Path, file: Path, array: np.ndarray) -> FileSum:
+    """Write an array as an .npy file of a model's folder, which appears only when it is complete.
+
+    Returns its sum.
+    """
+    with whole_file(file, folder) as temporary:
         with temporary.open("wb") as stream:
             np.save(stream, np.ascontiguousarray(array), allow_pickle=False)
         return FileSum.of_file(temporary)

@@ -49,7 +49,7 @@ class Work:
 
     def _note(self, file: Path, known: FileSum) -> None:
         """Write the sum of a step's file."""
-        write_text(self._beside(file), f"{known}\n")
+        write_text(self._beside(file), f"{known}\n", self.folder)
 
     def _noted(self, file: Path) -> FileSum:
         """The sum that `_note` wrote. Raises OSError or ValueError if it is missing or damaged."""
@@ -98,7 +98,7 @@ class Work:
         if kept is not None:
             return kept
         array = make().astype(dtype, copy=False)
-        self._note(file, write_array(file, array))
+        self._note(file, write_array(self.folder, file, array))
         return array
 
     def model(self, kind: type[Saved], group: str, make: Callable[[], Saved]) -> Saved:

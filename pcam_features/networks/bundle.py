@@ -17,6 +17,7 @@ from torch import nn
 
 from ..errors import InputError
 from ..storage.files import read_json
+from ..storage.links import check_read
 from ..storage.resumable import unfinished
 from ..storage.sums import check_file
 from .architectures import Recipe, recipe
@@ -97,6 +98,7 @@ def read(path: Path) -> Trained:
             else "create one with pcam deep fit"
         )
         raise InputError(f"{path} is not a trained network (no {MANIFEST}); {hint}.")
+    check_read(path)
     manifest = NetworkManifest.from_dict(read_json(path / MANIFEST, "network manifest"), path)
     file = path / WEIGHTS
     check_listed(path, manifest, WEIGHTS)

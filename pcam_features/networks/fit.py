@@ -24,7 +24,7 @@ from ..grouping.folds import TABLE as FOLD_TABLE
 from ..grouping.folds import Folds, make_folds, read_fold_table
 from ..sources.source import Source, Split
 from ..storage import costs
-from ..storage.files import check_free
+from ..storage.folders import check_free
 from ..storage.resumable import STEPS, in_the_making
 from ..storage.sums import write_bytes, write_sealed
 from . import bundle
@@ -281,11 +281,11 @@ def write(
     manifest = manifest.with_files(
         {
             # `save_file` would make the file readable by its owner only.
-            bundle.WEIGHTS: write_bytes(folder / bundle.WEIGHTS, save(whole)),
-            FOLD_TABLE: write_bytes(folder / FOLD_TABLE, content),
+            bundle.WEIGHTS: write_bytes(folder / bundle.WEIGHTS, save(whole), folder),
+            FOLD_TABLE: write_bytes(folder / FOLD_TABLE, content, folder),
         }
     )
-    write_sealed(folder / bundle.MANIFEST, manifest.to_dict())
+    write_sealed(folder / bundle.MANIFEST, manifest.to_dict(), folder)
     return manifest
 
 

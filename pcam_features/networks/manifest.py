@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..grouping.folds import Folds
 from ..sources.source import Source, Split
 from ..storage.fields import Fields
-from ..storage.resumable import KEY as PLAN_KEY
+from ..storage.resumable import PLAN_KEY
 from ..storage.sums import FileSum, check_seal, files_from
 from ..store.manifest import Fingerprint, SourceRecord
 

@@ -91,7 +91,7 @@ class Trainer:
         return float(loss.item())
 
     def save(self, file: Path, state: State) -> None:
-        """Write a checkpoint."""
+        """Write a checkpoint, a file in a folder of the unfinished network."""
         tensors = {f"network.{name}": one for name, one in self.network.state_dict().items()}
         tensors |= {f"best.{name}": one for name, one in state.best.items()}
         for number, held in self.optimizer.state_dict()["state"].items():
@@ -102,7 +102,7 @@ class Trainer:
             "curve": [asdict(epoch) for epoch in state.curve],
             "scaler": self.scaler.state_dict(),
         }
-        with whole_file(file) as temporary:
+        with whole_file(file, file.parent.parent) as temporary:
             whole = {name: one.detach().contiguous() for name, one in tensors.items()}
             save_file(whole, temporary, metadata={"state": json.dumps(content)})
 

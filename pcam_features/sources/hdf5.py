@@ -131,7 +131,7 @@ def unpacked(path: Path, unpacking: Unpacking) -> Path:
     size = path.stat().st_size
     try:
         with (
-            whole_file(target) as temporary,
+            whole_file(target, target.parent) as temporary,
             path.open("rb") as packed,
             gzip.open(packed) as plain,
             temporary.open("wb") as out,

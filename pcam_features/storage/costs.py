@@ -160,7 +160,8 @@ def record_measuring(store: Path, families: Sequence[str], patches: int, seconds
     """
     key, runs = ",".join(families), measured(store)
     runs[key] = runs.get(key, Measuring()).plus(patches, seconds)
-    write_sealed(store / MEASURED, {"runs": {name: asdict(run) for name, run in runs.items()}})
+    content = {"runs": {name: asdict(run) for name, run in runs.items()}}
+    write_sealed(store / MEASURED, content, store)
 
 
 def measured(store: Path) -> dict[str, Measuring]:

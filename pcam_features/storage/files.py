@@ -1,4 +1,4 @@
-"""Files and folders that are either complete or absent, and JSON files."""
+"""Files that are either complete or absent, and JSON files."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import hashlib
 import json
 import os
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from platformdirs import user_cache_path
 
-from ..errors import InputError, PcamError
+from ..errors import InputError
+from .links import within
 
 TEMPORARY = ".part-written"  # suffix of incomplete files and folders
 LOCK = "lock"  # the lock file of a folder that only one process may write to at a time
@@ -37,163 +37,94 @@ def flush(path: Path) -> None:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, root: Path | None = None) -> Iterator[Path]:
     """Yield a temporary path to write to. It becomes `path` only if the block ends without an error.
 
-    Raises InputError if `path` is a folder or a device.
+    Parameters
+    ----------
+    path
+        The file.
+    root
+        The folder that it belongs to, if that was there before: below it no link is followed. None for
+        a file that the user chose: if that is a link, its target is replaced.
+
+    Raises
+    ------
+    InputError
+        If `path` is a folder or a device, or there is a link below `root`.
     """
+    if root is not None:
+        within(root, path)
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is not a regular file; choose another file name.")
-    path = path.resolve()  # replace the target of a link, not the link
+    if root is None:
+        path = path.resolve()
+        _sweep_beside(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
+    with _held(temporary):
+        try:
+            yield temporary
+            flush(temporary)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _held(temporary: Path) -> Iterator[None]:
+    """Create a temporary file, and lock it during the block, so that no other process removes it."""
+    temporary.unlink(missing_ok=True)  # of a killed process of the same number, or a stranger's link
+    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     try:
-        yield temporary
-        flush(temporary)
-        os.replace(temporary, path)
+        _lock(descriptor)
+        yield
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock an open file until it is closed. Returns whether no process has locked it."""
+    try:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):  # Windows, a disk without locks, or locked
+        return False
+    return True
+
+
+def _sweep_beside(path: Path) -> None:
+    """Remove temporary files of `path` that killed processes left."""
+    named = re.compile(rf"{re.escape(path.name)}\.\d+{re.escape(TEMPORARY)}")
+    names = os.listdir(path.parent) if path.parent.is_dir() else []
+    for leftover in (path.with_name(name) for name in names if named.fullmatch(name)):
+        if leftover.is_symlink() or not leftover.is_file():
+            continue
+        descriptor = os.open(leftover, os.O_RDONLY)
+        try:
+            if _lock(descriptor):
+                leftover.unlink(missing_ok=True)
+        finally:
+            os.close(descriptor)
 
 
 def check_file(path: Path) -> None:
     """Raise InputError if `path` cannot be written as a file. Call this before long work."""
     parent = next(folder for folder in path.absolute().parents if folder.exists())
-    if path.is_dir() or not parent.is_dir() or not os.access(parent, os.W_OK):
+    if (path.exists() and not path.is_file()) or not parent.is_dir() or not os.access(parent, os.W_OK):
         raise InputError(f"{path} cannot be written as a file; choose another file name.")
 
 
-def is_marked(path: Path, mark: str, key: str) -> bool:
-    """Whether a folder has the JSON file `mark` with the entry `key`, and so was written by pcam.
-
-    A file that is damaged further on still marks the folder if `key` is its first entry, as pcam writes
-    it. So what is damaged can be overwritten.
-    """
-    try:
-        return key in read_json(path / mark, mark)
-    except InputError:
-        return begins_with(path / mark, key)
-
-
-def begins_with(file: Path, key: str) -> bool:
-    """Whether a file begins as a JSON object whose first entry is `key`."""
-    if not file.is_file():
-        return False
-    with file.open("rb") as stream:
-        start = stream.read(len(key) + 100)
-    return re.match(rb'\s*\{\s*"%s"\s*:' % re.escape(key).encode(), start) is not None
-
-
-def check_free(path: Path, *, overwrite: bool, what: str, mark: str, key: str) -> None:
-    """Raise InputError if the folder `path` cannot be created.
-
-    It cannot be created if it exists and `overwrite` is false, if it is not empty and not marked as
-    pcam's, or if its parent is not a folder.
-    """
-    parent = next(folder for folder in path.absolute().parents if folder.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise InputError(
-            f"{what} {path} cannot be created: {parent} is not a writable folder; choose another path."
-        )
-    if not path.name:
-        raise InputError(f"{path} cannot be the name of a {what}; choose the name of a new folder.")
-    if path.exists() or path.is_symlink():
-        if not overwrite:
-            raise InputError(f"{what} {path} exists already; choose another name or use --overwrite.")
-        if path.is_symlink() or not path.is_dir():
-            raise InputError(
-                f"{path} is a link or a file, so it is left as it is; choose another name."
-            )
-        if any(path.iterdir()) and not is_marked(path, mark, key):
-            raise InputError(
-                f"{path} was not created by pcam as a {what} (no valid {mark}), so it is left as it "
-                "is; choose another folder."
-            )
-
-
-@contextmanager
-def whole_folder(path: Path, *, overwrite: bool, what: str, mark: str, key: str) -> Iterator[Path]:
-    """Yield a temporary folder to fill. It becomes `path` only if the block ends without an error.
-
-    Raises InputError as `check_free` does.
-    """
-    check_free(path, overwrite=overwrite, what=what, mark=mark, key=key)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        check_free(
-            path, overwrite=overwrite, what=what, mark=mark, key=key
-        )  # check again, because filling the folder took time
-        replace_folder(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def replace_folder(whole: Path, path: Path) -> None:
-    """Rename a folder to `path`, replacing an existing folder."""
-    old = path.with_name(f"{path.name}.{os.getpid()}.old")
-    if path.exists():
-        os.replace(path, old)
-    os.replace(whole, path)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def sweep(folder: Path) -> None:
-    """Remove incomplete files of an interrupted run."""
-    for leftover in folder.rglob(f"*{TEMPORARY}"):
-        leftover.unlink()
-
-
-def clear_folder(folder: Path, *kept: str) -> None:
-    """Remove the content of a folder except the files `kept`."""
-    for entry in folder.iterdir():
-        if entry.is_dir():
-            shutil.rmtree(entry)
-        elif entry.name not in kept:
-            entry.unlink()
-
-
-@contextmanager
-def one_process(folder: Path, doing: str) -> Iterator[Callable[[], None]]:
-    """Lock a folder during the block.
-
-    Yields a function that raises PcamError if the folder was removed or replaced since then, so that
-    another process may have locked what is there now. Raises PcamError if another process has locked
-    it.
-    """
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise PcamError(f"another process is {doing}; wait until it has finished.") from None
-
-    def check() -> None:
-        try:
-            same = os.path.samestat(os.fstat(held.fileno()), os.stat(folder / LOCK))
-        except FileNotFoundError:
-            same = False
-        if not same:
-            raise PcamError(
-                f"{folder} was removed or replaced by another program while pcam was {doing}; run the "
-                "same command again."
-            )
-
-    # An open file keeps its number, so a new file of the same name cannot be taken for it.
-    with lock, (folder / LOCK).open("rb") as held:
-        yield check
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, which is complete or absent."""
-    with whole_file(path) as temporary:
+def write_text(path: Path, text: str, root: Path | None = None) -> None:
+    """Write a text file, which is complete or absent. See `whole_file` for `root`."""
+    with whole_file(path, root) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file, which is complete or absent."""
-    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+def write_json(path: Path, content: Any, root: Path | None = None) -> None:
+    """Write a JSON file, which is complete or absent. See `whole_file` for `root`."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n", root)
 
 
 def _no_number(name: str) -> float:

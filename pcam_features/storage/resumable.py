@@ -5,7 +5,6 @@ The folder is called NAME.unfinished, and is renamed to NAME when it is complete
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -13,21 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .files import (
-    LOCK,
-    TEMPORARY,
+from .files import LOCK, TEMPORARY, read_json, write_json
+from .folders import (
     check_free,
     clear_folder,
     is_marked,
     one_process,
-    read_json,
+    recover,
+    remove,
     replace_folder,
     sweep,
-    write_json,
 )
+from .links import check_written
 
 ENDING = ".unfinished"
-PLAN, KEY = "plan.json", "plan_version"
+PLAN, PLAN_KEY = "plan.json", "plan_version"
 STEPS = "steps"  # a folder of intermediate results, removed at the end
 
 
@@ -47,24 +46,30 @@ def in_the_making(
 ) -> Iterator[Path]:
     """Yield the unfinished folder of `path`, with the results of earlier work on the same plan.
 
-    It becomes `path` at the end of the block. If the block fails, the folder stays for the next
-    attempt. Raises InputError if it belongs to another plan, or if `path` exists, unless `overwrite` is
-    true. Raises PcamError while another process fills it.
+    It becomes `path` at the end of the block, and a folder of this name stays until then. If the block
+    fails, the unfinished folder stays for the next attempt.
+
+    Raises InputError if it belongs to another plan, or if `path` exists, unless `overwrite` is true.
+    Raises PcamError while another process fills it.
     """
+    recover(path, mark, key)
+    settle(path, mark, key)
     check = partial(check_free, path, overwrite=overwrite, what=what, mark=mark, key=key)
     check()
     folder = unfinished(path)
-    if folder.exists() and not is_marked(folder, PLAN, KEY) and not is_bare(folder):
+    ours = is_marked(folder, PLAN, PLAN_KEY) or is_bare(folder)
+    if folder.is_symlink() or (folder.exists() and not ours):
         raise InputError(
             f"{folder} was not created by pcam as an unfinished {what}; move it, or choose another "
             f"name for the {what}."
         )
     folder.mkdir(parents=True, exist_ok=True)
-    with one_process(folder, f"fitting {path}") as check_lock:
+    with one_process(folder, f"making {path}") as check_lock:
+        check_written(folder)
         known = read_json(folder / PLAN, "plan") if (folder / PLAN).exists() else plan
         if known != plan and not overwrite:
             raise InputError(
-                f"{folder} is an unfinished fit that differs in {differences(known, plan)}; use the "
+                f"{folder} is an unfinished {what} that differs in {differences(known, plan)}; use the "
                 "same settings to continue it, or --overwrite to start again."
             )
         if known != plan:
@@ -72,15 +77,37 @@ def in_the_making(
                 folder, PLAN, LOCK
             )  # remove the old plan last, because it marks the folder as pcam's
         sweep(folder)
-        write_json(folder / PLAN, plan)
+        write_json(folder / PLAN, plan, folder)
         yield folder
         check_lock()  # check again, because filling the folder took time
         check()
         replace_folder(folder, path)
-    # Only after renaming, because a fit that is killed before that continues from these steps.
-    shutil.rmtree(path / STEPS, ignore_errors=True)
-    for name in (PLAN, LOCK):
-        (path / name).unlink(missing_ok=True)
+        tidy(path)
+
+
+def settle(path: Path, mark: str, key: str) -> None:
+    """Do what is left of an earlier `in_the_making` that was killed after its folder became `path`.
+
+    Then the plan is still in it, and what it replaced may have the name of an unfinished folder.
+    """
+    if not (is_marked(path, PLAN, PLAN_KEY) and is_marked(path, mark, key)):
+        return
+    with one_process(path, f"making {path}"):
+        check_written(path)
+        old = unfinished(path)
+        if not is_marked(old, PLAN, PLAN_KEY):
+            remove(old)
+        tidy(path)
+
+
+def tidy(path: Path) -> None:
+    """Remove from a complete folder what only an unfinished one needs.
+
+    This follows the renaming, because a process that is killed before it continues from these steps.
+    The plan goes last: `settle` recognizes by it that something is left to do.
+    """
+    for name in (STEPS, LOCK, PLAN):
+        remove(path / name)
 
 
 def is_bare(folder: Path) -> bool:

@@ -139,9 +139,12 @@ def read_listed(folder: Path, name: str) -> bytes:
     return read_verified(folder / name, listed[name])
 
 
-def write_bytes(file: Path, content: bytes | memoryview) -> FileSum:
-    """Write a file, which is complete or absent, and return the sum of what it should hold."""
-    with whole_file(file) as temporary:
+def write_bytes(file: Path, content: bytes | memoryview, root: Path | None = None) -> FileSum:
+    """Write a file, which is complete or absent, and return the sum of what it should hold.
+
+    See `whole_file` for `root`.
+    """
+    with whole_file(file, root) as temporary:
         temporary.write_bytes(content)
     return FileSum.of(content)
 
@@ -172,9 +175,9 @@ def check_seal(content: Mapping[str, Any]) -> None:
         raise ValueError("its content does not have its sum")
 
 
-def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON object with its sum, complete or absent."""
-    write_json(path, sealed(content))
+def write_sealed(path: Path, content: Mapping[str, Any], root: Path | None = None) -> None:
+    """Write a JSON object with its sum, complete or absent. See `whole_file` for `root`."""
+    write_json(path, sealed(content), root)
 
 
 def signature(file: Path) -> tuple[int, int, int] | None:

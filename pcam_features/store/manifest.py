@@ -13,7 +13,8 @@ from ..errors import InputError
 from ..sources.fitting import Fit
 from ..sources.source import Source, Split
 from ..storage.fields import Fields
-from ..storage.files import LOCK, TEMPORARY, clear_folder, is_marked, read_json
+from ..storage.files import LOCK, TEMPORARY, read_json
+from ..storage.folders import is_marked
 from ..storage.sums import FileSum, check_seal, write_sealed
 from ..words import counted
 from .layout import MANIFEST, PART_ROWS, PATCHES, part_count
@@ -448,14 +449,26 @@ def plan(
     """
     check_ours(path)
     known = read_manifest(path) if (path / MANIFEST).is_file() else new_manifest(source)
+    return extended(path, known, source, splits, families, device)
+
+
+def extended(
+    path: Path,
+    known: StoreManifest,
+    source: Source,
+    splits: Sequence[Split],
+    families: Sequence[Stored],
+    device: str,
+) -> StoreManifest:
+    """The manifest `known` of a store with families of splits added; see `plan`."""
     check_source(path, known.source, SourceRecord.of(source))
-    extended = replace(known, families=known.families | added_families(path, known, families))
+    whole = replace(known, families=known.families | added_families(path, known, families))
     for split in splits:
         record = extended_split(path, known.splits.get(split.name), source, split)
         for family in families:
             record = record.computed_on(family.name, family.computed_on(device))
-        extended = extended.with_split(split.name, record)
-    return extended
+        whole = whole.with_split(split.name, record)
+    return whole
 
 
 def check_source(path: Path, known: SourceRecord, now: SourceRecord) -> None:
@@ -534,12 +547,6 @@ def extended_split(path: Path, known: SplitRecord | None, source: Source, split:
     return known
 
 
-def clear(path: Path) -> None:
-    """Remove everything in a store. The manifest goes first, so that the rest never looks complete."""
-    (path / MANIFEST).unlink(missing_ok=True)
-    clear_folder(path, LOCK)
-
-
 def marked_complete(manifest: StoreManifest, split: str, names: Iterable[str]) -> StoreManifest:
     """The manifest once all parts of some families of a split are written."""
     record = manifest.splits[split]
@@ -549,7 +556,7 @@ def marked_complete(manifest: StoreManifest, split: str, names: Iterable[str]) -
 
 def write_manifest(path: Path, manifest: StoreManifest) -> None:
     """Write the manifest of the store at `path`, with its sum."""
-    write_sealed(path / MANIFEST, manifest.to_dict())
+    write_sealed(path / MANIFEST, manifest.to_dict(), path)
 
 
 def read_manifest(path: Path) -> StoreManifest:

@@ -169,7 +169,7 @@ def write_patches(path: Path, known: FileSum | None, split: Split, part: int) ->
                 return known
         except (OSError, ValueError, pa.ArrowException):
             pass  # missing or damaged: written below
-    return _write(target, table)
+    return _write(path, target, table)
 
 
 def write_features(path: Path, split: Split, family: Stored, part: int, values: np.ndarray) -> FileSum:
@@ -202,12 +202,12 @@ def write_features(path: Path, split: Split, family: Stored, part: int, values: 
     columns = {name: pa.array(values[:, k]) for k, name in enumerate(family.columns)}
     table = pa.table({"id": pa.array(split.ids[start:stop], pa.string())} | columns)
     table = table.replace_schema_metadata({CONTENT: split.content(start, stop)})
-    return _write(part_path(path, split.name, family.name, part), table)
+    return _write(path, part_path(path, split.name, family.name, part), table)
 
 
-def _write(path: Path, table: pa.Table) -> FileSum:
+def _write(store: Path, file: Path, table: pa.Table) -> FileSum:
     sink = pa.BufferOutputStream()
     # Features hardly compress; plain columns are as small and a third faster to write. Other readers
     # than ours can verify the sums of pages.
     pq.write_table(table, sink, compression="zstd", use_dictionary=["id"], write_page_checksum=True)
-    return write_bytes(path, memoryview(sink.getvalue()))
+    return write_bytes(file, memoryview(sink.getvalue()), store)

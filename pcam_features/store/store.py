@@ -27,6 +27,7 @@ import pyarrow as pa
 from ..errors import InputError, PcamError
 from ..sources.fitting import Fit
 from ..storage import parquet
+from ..storage.links import check_read
 from ..storage.sums import blake2b, read_verified
 from .layout import (
     LARGEST_PART,
@@ -302,8 +303,10 @@ def open_store(path: Path) -> Store:
     Raises
     ------
     InputError
-        If there is no feature store at `path`, or it is damaged or of another version.
+        If there is no feature store at `path`, a link leads out of it, or it is damaged or of another
+        version.
     """
     if not (path / MANIFEST).is_file():
         raise InputError(f"{path} is not a feature store (no {MANIFEST}); make one with pcam extract.")
+    check_read(path)
     return Store(path, read_manifest(path))

@@ -28,7 +28,7 @@ from pcam_features.api.progress import in_mebibytes
 from pcam_features.errors import PcamError
 from pcam_features.fetch import download, pcam, web
 from pcam_features.fetch.download import Known
-from pcam_features.storage.files import one_process
+from pcam_features.storage.folders import one_process
 
 Run = Callable[..., Result]
 PLAIN = {"valid_x.h5": b"valid" * 4000, "test_x.h5": b"tests" * 4000, "meta.csv": b"wsi\n" * 500}

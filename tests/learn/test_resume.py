@@ -79,7 +79,7 @@ def test_mechanics_another_fit_is_not_mixed_in(store_folder: Path, pcam: Run, tm
     kill_after(1, store_folder, model)
     refused = pcam(*command(store_folder, model, "--seed", "5"))
     assert refused.code == 2
-    assert "unfinished fit that differs in" in refused.err
+    assert "unfinished model that differs in" in refused.err
     assert "seed" in refused.err
     assert any((unfinished(model) / STEPS).iterdir())
     result = pcam(*command(store_folder, model, "--seed", "5", "--overwrite", "--json"))
