@@ -85,10 +85,8 @@ class NetworkPredictions:
             If a file cannot be written.
         """
         check_path("path", path, "the path of the CSV file to write")
-        beside = costs.beside(Path(path))
-        write_predictions(Path(path), self.ids, self.probabilities)
-        costs.write(beside, self.cost)
-        return beside
+        write_predictions(Path(path), self.ids, self.probabilities, self.cost)
+        return costs.beside(Path(path))
 
 
 @dataclass(frozen=True)

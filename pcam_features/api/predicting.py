@@ -94,8 +94,8 @@ class SplitPredictions:
         InputError
             If the file cannot be written.
         """
-        write_predictions(Path(path), self.ids, self.probabilities)
-        return self._write_cost(Path(path))
+        write_predictions(Path(path), self.ids, self.probabilities, self.cost)
+        return costs.beside(Path(path))
 
     @for_python
     def submit(self, path: str | Path, sample: str | Path | None = None) -> tuple[int, int]:
@@ -118,16 +118,8 @@ class SplitPredictions:
         InputError
             If an id of the sample has no prediction, or a file cannot be read or written.
         """
-        written = submit(
-            Path(path), self.ids, self.probabilities, None if sample is None else Path(sample)
-        )
-        self._write_cost(Path(path))
-        return written
-
-    def _write_cost(self, path: Path) -> Path:
-        file = costs.beside(path)
-        costs.write(file, self.cost)
-        return file
+        names = None if sample is None else Path(sample)
+        return submit(Path(path), self.ids, self.probabilities, names, self.cost)
 
 
 @dataclass(frozen=True)

@@ -168,9 +168,9 @@ def predict(
     """
     from ..api.model import open_model
     from ..api.progress import Reporter
-    from ..storage.files import check_file
+    from ..evaluate.predictions import check_outputs
 
-    check_file(out)
+    check_outputs(out)
     result = open_model(model).predict_split(
         patches,
         split,
@@ -208,10 +208,10 @@ def submit(
     """Write a Kaggle submission with exactly the ids of the sample submission, in its order."""
     from ..api.model import open_model
     from ..api.progress import Reporter
+    from ..evaluate.predictions import check_outputs
     from ..storage import costs
-    from ..storage.files import check_file
 
-    check_file(submission)
+    check_outputs(submission)
     result = open_model(model).predict_split(
         patches,
         split,

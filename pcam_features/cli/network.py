@@ -168,7 +168,9 @@ def predict(
     from ..api.data import open_source
     from ..api.networks import open_network
     from ..api.progress import Reporter
+    from ..evaluate.predictions import check_outputs
 
+    check_outputs(out)
     bars = Reporter(console.progress)
     trained = open_network(network)
     opened = open_source(

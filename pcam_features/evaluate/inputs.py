@@ -169,7 +169,7 @@ def known_cost(name: str, files: Sequence[Path]) -> dict[str, Any]:
         return {}
     own = files[0].with_name(f"{name}.csv") if "/" not in name else files[0]
     for file in (own, *files):
-        cost = costs.read(costs.beside(file)).to_dict()
+        cost = costs.read_beside(costs.beside(file), files).to_dict()
         if cost:
             return cost
     return {}

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError
-from ..storage.files import whole_file
+from ..storage import costs
+from ..storage.files import check_file, whole_file
 from ..words import counted, form
 from .id_table import LABEL, SEED, Given, IdTable, id_table
 
@@ -224,11 +225,35 @@ def probabilities(table: IdTable, column: str) -> np.ndarray:
     return values
 
 
-def write_predictions(path: Path, ids: Sequence[str], probabilities: np.ndarray) -> None:
-    """Write predictions as a CSV of `id` and `label`.
+def check_outputs(path: Path) -> None:
+    """Raise InputError if predictions or their costs cannot be written. Call this before long work."""
+    check_file(path)
+    check_file(costs.beside(path))
 
-    Raises InputError if a value is not a probability from 0 to 1.
+
+def write_predictions(
+    path: Path, ids: Sequence[str], probabilities: np.ndarray, cost: costs.Cost
+) -> None:
+    """Write predictions as a CSV of `id` and `label`, and their costs beside it.
+
+    The costs name the checksum of the predictions and appear first, so that nobody takes old costs for
+    those of new predictions, or the reverse, whenever writing stops.
+
+    Parameters
+    ----------
+    path
+        The CSV.
+    ids, probabilities
+        The ids of the patches, and the probability of tumor of each.
+    cost
+        What the model and the predictions have cost.
+
+    Raises
+    ------
+    InputError
+        If a value is not a probability from 0 to 1, or a file cannot be written; then no file changes.
     """
+    check_outputs(path)
     inside = (probabilities >= 0) & (probabilities <= 1)  # false for NaN as well
     if wrong := int((~inside).sum()):
         raise InputError(
@@ -237,3 +262,4 @@ def write_predictions(path: Path, ids: Sequence[str], probabilities: np.ndarray)
         )
     with whole_file(path) as temporary:
         pd.DataFrame({"id": list(ids), "label": probabilities}).to_csv(temporary, index=False)
+        costs.write_beside(path, cost, temporary)

@@ -7,15 +7,16 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from ..storage.costs import Cost
 from ..storage.tables import read_table
 from ..words import counted
 from .predictions import write_predictions
 
 
 def submit(
-    path: Path, ids: list[str], probabilities: np.ndarray, sample: Path | None
+    path: Path, ids: list[str], probabilities: np.ndarray, sample: Path | None, cost: Cost
 ) -> tuple[int, int]:
-    """Write a submission.
+    """Write a submission, and its costs beside it.
 
     Parameters
     ----------
@@ -27,6 +28,8 @@ def submit(
         The probability of tumor of each, (n,).
     sample
         Kaggle's sample submission, whose ids are written in its order. None: all ids.
+    cost
+        What the model and the predictions have cost.
 
     Returns
     -------
@@ -50,5 +53,5 @@ def submit(
             "the split of these ids."
         )
     chosen = probabilities[[position[i] for i in wanted]]
-    write_predictions(path, wanted, chosen)
+    write_predictions(path, wanted, chosen, cost)
     return len(wanted), len(ids) - len(wanted)

@@ -191,8 +191,8 @@ def forecast(
 ) -> ExtractionPlan:
     """Plan an extraction without writing. Raises InputError if the store does not match the source."""
     damaged = 0
+    check_ours(path)
     if overwrite and path.exists():
-        check_ours(path)
         parts = all_parts(splits, families)
     else:
         manifest = plan(path, source, list(splits), families, device)

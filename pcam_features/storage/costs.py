@@ -3,7 +3,7 @@
 A small JSON file in the model's folder, and beside its predictions for `pcam compare`, has the cost.
 
 `NAME.cost.json` beside `NAME.csv` may hold any of FIELDS. For models that pcam did not train, write it
-by hand.
+by hand. pcam adds the sum of the predictions, and takes the costs of no others for theirs.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from typing import Any
 from ..errors import InputError
 from .fields import Fields
 from .files import read_json, write_json
-from .sums import SUM, check_seal, write_sealed
+from .sums import SUM, FileSum, check_seal, write_sealed
 
 FILE = "cost.json"  # in a model's folder; its ending beside predictions
 MEASURED = "measured.json"  # in a feature store's folder
+OF = "predictions"  # in a file beside predictions: the sum of those that the costs are of
 LARGEST_FILE = 1 << 16  # bytes
 LARGEST_NUMBER, LARGEST_SECONDS = 1e18, 1e12
 LONGEST = 200  # letters of a device's name
@@ -32,11 +33,12 @@ NUMBERS = {
     "predict_patches_per_second": "prediction throughput from pixels (patches per second)",
     "predict_memory_mib": "prediction memory (MiB)",
 }
-ADAPTATION = "adaptation"
+ADAPTATION, LEFT_OUT = "adaptation", "left_out"
 TEXTS = {
     "train_device": "training device",
     "predict_device": "prediction device",
     ADAPTATION: "adaptation to the predicted patches",
+    LEFT_OUT: "costs left out",
 }
 FIELDS = NUMBERS | TEXTS
 
@@ -57,6 +59,8 @@ class Cost:
         The devices of training and of prediction.
     adaptation
         How predictions were adapted to the patches predicted; None if they were not.
+    left_out
+        Why a file of costs was not used; None if it was, or if there is none.
     """
 
     parameters: float | None = None
@@ -67,6 +71,7 @@ class Cost:
     predict_memory_mib: float | None = None
     predict_device: str | None = None
     adaptation: str | None = None
+    left_out: str | None = None
 
     @classmethod
     def from_dict(cls, content: dict[str, Any], file: Path) -> Cost:
@@ -120,8 +125,36 @@ def read(file: Path) -> Cost:
     InputError
         If the file holds anything but FIELDS.
     """
+    return Cost.from_dict(content_of(file), file)
+
+
+def read_beside(file: Path, predictions: Sequence[Path]) -> Cost:
+    """Read a file of costs beside predictions.
+
+    Parameters
+    ----------
+    file
+        The file; if it does not exist, all costs are unknown.
+    predictions
+        The files of predictions that it may belong to. If it names the sum of others, as after a
+        run that was killed between writing the one and the other, only `left_out` is known.
+
+    Raises
+    ------
+    InputError
+        If the file holds anything but FIELDS and OF.
+    """
+    content = content_of(file)
+    known = content.pop(OF, None)
+    if known is not None and known not in (str(FileSum.of_file(one)) for one in predictions):
+        return Cost(left_out=f"{file.name} is of other predictions")
+    return Cost.from_dict(content, file)
+
+
+def content_of(file: Path) -> dict[str, Any]:
+    """The object in a file of costs; empty if the file does not exist."""
     if not file.is_file():
-        return Cost()
+        return {}
     if file.stat().st_size > LARGEST_FILE:
         raise InputError(f"{file} is too large to be a cost file; remove or rename it.")
     content = read_json(file, "costs")
@@ -133,17 +166,28 @@ def read(file: Path) -> Cost:
                 f"cost file {file} is damaged ({error}); remove it, so that costs are unknown."
             ) from None
         del content[SUM]
-    return Cost.from_dict(content, file)
+    return content
 
 
-def write(file: Path, cost: Cost) -> None:
-    """Write a file of costs beside predictions, which may be completed by hand."""
-    write_json(file, cost.to_dict())
+def write_beside(predictions: Path, cost: Cost, written: Path) -> None:
+    """Write the file of costs beside predictions, which may be completed by hand.
+
+    Parameters
+    ----------
+    predictions
+        The file of predictions.
+    cost
+        The costs.
+    written
+        A file with the content that the predictions will have.
+    """
+    known = {OF: str(FileSum.of_file(written))}
+    write_json(beside(predictions), known | cost.to_dict())
 
 
 def write_sum(folder: Path, cost: Cost) -> None:
     """Write the costs of the model in a folder, with their sum."""
-    write_sealed(folder / FILE, cost.to_dict())
+    write_sealed(folder / FILE, cost.to_dict(), folder)
 
 
 def record_measuring(store: Path, families: Sequence[str], patches: int, seconds: float) -> None:

@@ -447,7 +447,6 @@ def plan(
     InputError
         If a store at `path` holds other patches, or these families with other parameters.
     """
-    check_ours(path)
     known = read_manifest(path) if (path / MANIFEST).is_file() else new_manifest(source)
     return extended(path, known, source, splits, families, device)
 

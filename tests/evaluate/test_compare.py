@@ -13,8 +13,11 @@ from conftest import Result
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
+from pcam_features.errors import InputError
 from pcam_features.evaluate.intervals import delong
+from pcam_features.evaluate.predictions import write_predictions
 from pcam_features.learn.predict import seen_among
+from pcam_features.storage.costs import Cost
 from pcam_features.store.store import open_store
 
 Run = Callable[..., Result]
@@ -263,6 +266,35 @@ def test_mechanics_groups_of_a_table_and_slides_of_one_class(pcam: Run, tables: 
     refused = pcam(*run, f"{tables / 'one.csv'}:wsi")
     assert (refused.code, refused.out) == (2, "")
     assert "all positive patches are from one slide" in refused.err
+
+
+def test_invariant_costs_of_other_predictions_are_not_shown(pcam: Run, tables: Path) -> None:
+    """As after a run that was killed between writing predictions and their costs."""
+    good, run = tables / "good.csv", ("compare", tables / "truth.csv", tables / "good.csv")
+    table = pd.read_csv(good, dtype={"id": str})
+    write_predictions(good, table["id"].tolist(), table["label"].to_numpy(), Cost(parameters=1234))
+    assert json.loads(pcam(*run, "--json").out)["models"][0]["cost"] == {"parameters": 1234}
+    table.assign(label=table["label"] * 0.9).to_csv(good, index=False)
+    told = json.loads(pcam(*run, "--json").out)["models"][0]["cost"]
+    assert told == {"left_out": "good.cost.json is of other predictions"}
+    text = pcam(*run, "--markdown").out
+    assert "good.cost.json is of other predictions" in text
+    assert "1,234" not in text
+
+
+def test_invariant_predictions_change_only_together_with_their_costs(tmp_path: Path) -> None:
+    out, rows = tmp_path / "p.csv", np.array([0.25, 0.75])
+    write_predictions(out, ["a", "b"], rows, Cost(parameters=1))
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    assert sorted(before) == ["p.cost.json", "p.csv"]
+    with pytest.raises(InputError, match="not from 0 to 1"):
+        write_predictions(out, ["a", "b"], rows + 1, Cost(parameters=2))
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+    (tmp_path / "p.cost.json").unlink()
+    (tmp_path / "p.cost.json").mkdir()
+    with pytest.raises(InputError, match=r"p\.cost\.json cannot be written"):
+        write_predictions(out, ["a", "b"], rows / 2, Cost(parameters=2))
+    assert out.read_bytes() == before["p.csv"]
 
 
 def test_mechanics_costs_stand_beside_predictions(pcam: Run, tables: Path) -> None:

@@ -1,0 +1,171 @@
+"""Runs commands of pcam, each in a fresh child, with a fault at a chosen call of the system.
+
+It reads a JSON object a line from its input, and answers with one: see `Job`. The libraries are loaded
+once, and a child is a fork: a trial then takes a fraction of a second. Faults are made by wrapping
+Python's functions, so calls that libraries make by themselves are not counted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+CALLS = ("replace", "rename", "unlink", "fsync", "mkdir", "rmdir", "link")
+EXCHANGE = "exchange"
+KILLED = 137  # the exit code of a process that SIGKILL ended, as a shell gives it
+
+
+@dataclass
+class Job:
+    """A command and its fault.
+
+    Parameters
+    ----------
+    words
+        The arguments of pcam.
+    at
+        The number of the call at which the fault happens, from 1; 0 for no fault.
+    fault
+        "before" and "after" kill the process before or after the call; a name of `errno` lets the call
+        fail with this error.
+    exchange
+        Whether the system can exchange the names of two folders.
+    memory
+        A limit on the address space in bytes, beside what the libraries take; 0 for none.
+    """
+
+    words: list[str]
+    at: int = 0
+    fault: str = "before"
+    exchange: bool = True
+    memory: int = 0
+    calls: list[str] = field(default_factory=list)
+
+    def wrapped(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """A function of the system with the fault in it."""
+
+        def run(*words: Any, **named: Any) -> Any:
+            self.calls.append(name)
+            hit = len(self.calls) == self.at
+            if hit and self.fault not in ("before", "after"):
+                import errno
+
+                number = getattr(errno, self.fault)
+                raise OSError(number, os.strerror(number), str(words[0]))
+            if hit and self.fault == "before":
+                os.kill(os.getpid(), signal.SIGKILL)
+            result = call(*words, **named)
+            if hit:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        return run
+
+    def install(self) -> None:
+        from pcam_features.storage import folders
+
+        for name in CALLS:
+            setattr(os, name, self.wrapped(name, getattr(os, name)))
+        if self.exchange:
+            folders.exchange = self.wrapped(EXCHANGE, folders.exchange)
+        else:
+            folders.exchange = lambda one, other: False
+
+
+def load() -> None:
+    """Load all that commands need, without starting a thread."""
+    import h5py  # noqa: F401
+    import optuna  # noqa: F401
+    import plotly.graph_objects  # noqa: F401
+    import pyarrow.parquet  # noqa: F401
+    import sklearn.model_selection  # noqa: F401
+    import xgboost  # noqa: F401
+
+    import pcam_features.api.comparing
+    import pcam_features.api.fitting
+    import pcam_features.api.model
+    import pcam_features.api.preparing
+    import pcam_features.api.running
+    import pcam_features.cli.main
+    import pcam_features.convert.synthesize  # noqa: F401
+    from pcam_features.engine import cpu
+    from pcam_features.families.registry import FAMILIES
+
+    cpu.prepare(FAMILIES["color"].kernel)
+
+
+def child(job: Job, out: int, err: int, report: int) -> None:
+    """Run the command and end the process."""
+    from pcam_features.cli.main import main
+
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(out, 1)
+    os.dup2(err, 2)
+    sys.argv = ["pcam", *job.words]
+    code: Any = 0
+    job.install()
+    try:
+        main()
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.write(report, json.dumps(job.calls).encode())
+    os._exit(code)
+
+
+def run(job: Job, seconds: float = 120) -> dict[str, Any]:
+    """Run a job in a child; returns its exit code, output and calls."""
+    with (
+        tempfile.TemporaryFile() as out,
+        tempfile.TemporaryFile() as err,
+        tempfile.TemporaryFile() as calls,
+    ):
+        pid = os.fork()
+        if pid == 0:
+            child(job, out.fileno(), err.fileno(), calls.fileno())
+        began, status = time.monotonic(), None
+        while status is None:
+            done, ended = os.waitpid(pid, os.WNOHANG)
+            if done:
+                status = ended
+            elif time.monotonic() - began > seconds:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                return {"code": "timeout", "out": "", "err": "", "calls": []}
+            else:
+                time.sleep(0.005)
+        texts = []
+        for stream in (out, err, calls):
+            stream.seek(0)
+            texts.append(stream.read().decode(errors="replace"))
+    code = os.waitstatus_to_exitcode(status)
+    code = KILLED if code == -signal.SIGKILL else code
+    return {"code": code, "out": texts[0], "err": texts[1], "calls": json.loads(texts[2] or "[]")}
+
+
+if __name__ == "__main__":
+    os.environ["OMP_NUM_THREADS"] = "1"  # threads of a parent do not live on in a child
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    load()
+    for line in sys.stdin:
+        asked = json.loads(line)
+        folder = asked.pop("folder", None)
+        if folder is not None:
+            os.chdir(folder)
+        print(json.dumps(run(Job(**asked))), file=answers, flush=True)
+    Path()  # keeps the import for type checkers
