@@ -1,0 +1,76 @@
+"""The server and the inputs of the campaign, and its totals at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from campaign.harness import SECONDS, SEED, TOTALS, Command, Place, Server
+
+SMALL = ("--families", "color", "--threads", 1)
+FEW = ("--folds", 3)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if TOTALS.tried or TOTALS.skipped:
+        terminalreporter.section(f"fault campaign: {SECONDS:g} s, seed {SEED}")
+        for line in TOTALS.lines():
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    started = Server()
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="session")
+def inputs(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two data sets, a store of the first, and two models fitted on it."""
+    folder = tmp_path_factory.mktemp("inputs")
+    for name, seed in (("one", 1), ("two", 2)):
+        server.make("synth", folder / name, "--patches", 24, "--slides", 6, "--seed", seed)
+    store = folder / "store"
+    server.make("extract", folder / "one", store, *SMALL, "--copies", 0)
+    for name, seed in (("first", 1), ("second", 2)):
+        server.make("fit", store, folder / name, *SMALL, *FEW, "--seed", seed)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def commands(inputs: Path) -> dict[str, Command]:
+    """The commands that write a folder or files, each small."""
+    one, two, store = inputs / "one", inputs / "two", inputs / "store"
+    synth = ("--patches", 8, "--slides", 4)
+    convert, fit = ("convert", one, "@out", "--threads", 1), ("fit", store, "@out", *SMALL, *FEW)
+    run = ("run", one, "@out", *SMALL, *FEW, "--copies", 0)
+    extract = (*SMALL, "--copies", 0)
+    all_of_them = (
+        Command("synth", ("synth", "@out", *synth), ("synth", "@out", *synth, "--seed", 1)),
+        Command("convert", (*convert, "--to", "parquet"), (*convert, "--to", "hdf5")),
+        Command(
+            "extract",
+            ("extract", one, "@out", *extract),
+            ("extract", two, "@out", *extract),
+            partly=True,
+        ),
+        Command("fit", (*fit, "--seed", 1), (*fit, "--seed", 2)),
+        Command("run", (*run, "--seed", 1), (*run, "--seed", 2), partly=True),
+        Command(
+            "predict",
+            ("predict", inputs / "first", store, "@out.csv", "--threads", 1),
+            ("predict", inputs / "second", store, "@out.csv", "--threads", 1),
+            result="out.csv",
+            overwrite=(),
+        ),
+    )
+    return {command.name: command for command in all_of_them}
+
+
+@pytest.fixture(scope="session")
+def place(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    folder = tmp_path_factory.mktemp("campaign")
+    return Place(folder / "place", folder / "kept", server)
