@@ -108,9 +108,9 @@ def as_values(rows: np.ndarray, widths: Mapping[str, int]) -> Values:
     )
 
 
-def write_questions(file: Path, rows: np.ndarray) -> FileSum:
-    """Write the rows of features that are asked about; returns the file's sum."""
-    return write_array(file, rows.astype("<f4"))
+def write_questions(folder: Path, file: Path, rows: np.ndarray) -> FileSum:
+    """Write the rows of features that are asked about to a file of a model; returns its sum."""
+    return write_array(folder, file, rows.astype("<f4"))
 
 
 def read_questions(content: bytes, count: int, widths: Mapping[str, int]) -> Values:
