@@ -17,7 +17,8 @@ from ..networks.manifest import KEY as NETWORK_KEY
 from ..networks.manifest import VERSION as NETWORK_VERSION
 from ..networks.manifest import NetworkManifest
 from ..storage import costs
-from ..storage.files import begins_with, read_json
+from ..storage.files import read_json
+from ..storage.folders import begins_with
 from ..storage.sums import MANIFEST, FileSum, check_file, check_seal
 from ..store.layout import PATCHES, part_path
 from ..store.manifest import KEY as STORE_KEY

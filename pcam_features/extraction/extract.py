@@ -20,10 +20,10 @@ from ..execution.executor import Threads
 from ..families.family import FeatureFamily
 from ..sources.source import Source, Split
 from ..storage import costs
-from ..storage.files import sha256
-from ..storage.folders import is_marked, one_process, recover, sweep
+from ..storage.files import LOCK, sha256
+from ..storage.folders import clear_folder, is_marked, one_process, recover, sweep
 from ..storage.links import check_written
-from ..storage.resumable import PLAN_KEY, in_the_making, settle
+from ..storage.resumable import PLAN, PLAN_KEY, in_the_making, settle
 from ..store.layout import MANIFEST, PATCHES, part_count, part_span
 from ..store.manifest import (
     KEY,
@@ -33,6 +33,7 @@ from ..store.manifest import (
     marked_complete,
     new_manifest,
     plan,
+    read_manifest,
 )
 from ..store.parts import (
     Ledger,
@@ -322,7 +323,18 @@ def store_to_fill(
         planned = {PLAN_KEY: PLAN_VERSION, "content": content} | wanted.to_dict()
         plain = json.loads(json.dumps(planned))  # as it will be read again, without tuples
         with in_the_making(path, plain, overwrite=True, what=WHAT, mark=MANIFEST, key=KEY) as folder:
+            if (folder / MANIFEST).exists() and not is_sound(folder):
+                clear_folder(folder, PLAN, LOCK)
             yield folder, check_lock
+
+
+def is_sound(store: Path) -> bool:
+    """Whether the manifest of a store can be read."""
+    try:
+        read_manifest(store)
+    except InputError:
+        return False
+    return True
 
 
 Measured = tuple[StorePart, dict[str, np.ndarray]]

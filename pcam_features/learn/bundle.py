@@ -156,7 +156,7 @@ def model_files(folder: Path, families: Iterable[str]) -> list[Path]:
 def write_table(folder: Path, name: str, table: pd.DataFrame) -> FileSum:
     """Write a table of a model as Parquet; returns its sum."""
     content: bytes = table.to_parquet(index=False)
-    return write_bytes(folder / name, content)
+    return write_bytes(folder / name, content, folder)
 
 
 def write_moments(folder: Path, mean: np.ndarray, scale: np.ndarray) -> FileSum:

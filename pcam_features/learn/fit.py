@@ -357,9 +357,7 @@ def fit(
         for name, table in tables.items():
             sums[name] = bundle.write_table(work.folder, name, table)
         questions = work.folder / KNOWN_ANSWERS
-        sums[KNOWN_ANSWERS] = known_answers.write_questions(
-            work.folder, questions, learned.questions
-        )
+        sums[KNOWN_ANSWERS] = known_answers.write_questions(work.folder, questions, learned.questions)
         if searched:
             sums[SEARCH] = FileSum.of_file(work.folder / SEARCH)
         moments = None
