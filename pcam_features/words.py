@@ -7,6 +7,31 @@ import re
 # Names of units that take -es: patch, box. Others take -s, and -y after a consonant becomes -ies.
 HISSING = re.compile("(s|x|ch|sh)$")
 AFTER_CONSONANT = re.compile("(?<=[^aeiou])y$")
+# Control characters, ends of lines, marks that turn the direction of text, and halves of characters.
+STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def is_one_line(text: str) -> bool:
+    """Whether a text is one line that steers no terminal, and that can be written in UTF-8.
+
+    Examples
+    --------
+    >>> is_one_line("data/Größe 1"), is_one_line("a\\n# b"), is_one_line("\\x1b[2J")
+    (True, False, False)
+    """
+    return STEERING.search(text) is None
+
+
+def quoted(text: str, longest: int = 100) -> str:
+    """A text of somebody else's for a message: cut, in quotes, and with escapes where it is no text.
+
+    Examples
+    --------
+    >>> quoted("a\\nb"), quoted("x" * 9, 3)
+    ("'a\\\\nb'", "'xxx…'")
+    """
+    cut = text if len(text) <= longest else text[:longest] + "…"
+    return repr(cut) if is_one_line(cut) else ascii(cut)
 
 
 def plural(noun: str) -> str:

@@ -26,6 +26,7 @@ from ..learn.fit import versions
 from ..learn.stack import COMBINED
 from ..sources.kaggle import SAMPLE
 from ..sources.source import Source, Split
+from ..storage.fields import Fields
 from ..storage.files import check_file, read_json, readable, sha256, write_json, write_text
 from ..storage.folders import copy_folder, is_marked, one_process, recover
 from ..storage.links import check_written
@@ -126,13 +127,16 @@ class RunRecord:
     def read(cls, folder: Path) -> RunRecord:
         """Read the file. Raises InputError if it is damaged or of another version."""
         content = read_json(folder / RECORD, "run record")
-        parts = [content.get(name) for name in ("settings", "seconds", "processor_seconds")]
-        settings, *times = [part for part in parts if isinstance(part, dict)] or [{}]
-        if content.get(KEY) != VERSION or len(times) != 2:
+        try:
+            known = Fields(content)
+            known.whole(KEY, least=VERSION, most=VERSION)
+            times = [known.numbers(name) for name in ("seconds", "processor_seconds")]
+            return cls(known.child("settings").content, *times)
+        except ValueError as error:
             raise InputError(
-                f"{folder / RECORD} is damaged or of another version of pcam; choose another folder."
-            )
-        return cls(settings, times[0], times[1])
+                f"{folder / RECORD} is damaged or of another version of pcam ({error}); choose another "
+                "folder."
+            ) from None
 
     def with_stage(self, stage: str, seconds: float, processor_seconds: float) -> RunRecord:
         """The record once a stage is finished."""

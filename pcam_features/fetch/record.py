@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..storage.fields import Fields
 from ..storage.files import read_json, readable, write_json
 
 RECORD = "fetched.json"
@@ -28,6 +29,11 @@ class Unpacked:
     name: str
     bytes: int
     sha256: str
+
+    @classmethod
+    def from_fields(cls, known: Fields) -> Unpacked:
+        """Raises ValueError if a field is missing or wrong."""
+        return cls(known.text("name"), known.whole("bytes"), known.text("sha256"))
 
 
 @dataclass(frozen=True)
@@ -58,20 +64,16 @@ class FetchRecord:
     @classmethod
     def from_dict(cls, entry: Any) -> FetchRecord:
         """Read an entry. Raises ValueError if it is damaged."""
-        if not isinstance(entry, dict):
-            raise ValueError("an entry is not an object")
-        unpacked = entry.get("unpacked")
-        record = cls(
-            entry.get("url", ""),
-            entry.get("bytes", -1),
-            entry.get("md5"),
-            entry.get("sha256"),
-            entry.get("keeps_packed"),
-            None if unpacked is None else Unpacked(**unpacked),
+        known = Fields(entry, "an entry")
+        unpacked = known.optional("unpacked")
+        return cls(
+            known.text("url"),
+            known.whole("bytes"),
+            known.text("md5") if "md5" in known else None,
+            known.text("sha256") if "sha256" in known else None,
+            known.flag("keeps_packed") if "keeps_packed" in known else None,
+            None if unpacked is None else Unpacked.from_fields(unpacked),
         )
-        if not isinstance(record.bytes, int) or not isinstance(record.url, str):
-            raise ValueError("an entry lacks the size or the address")
-        return record
 
     def to_dict(self) -> dict[str, Any]:
         """The entry in JSON: address, checksums and sizes. Unknown values are left out."""
@@ -115,16 +117,16 @@ def read_record(folder: Path) -> dict[str, FetchRecord]:
     if not path.exists():
         return {}
     try:
-        files = read_json(path, "record").get("files")
+        content = read_json(path, "record")
     except InputError as error:
         raise InputError(f"{str(error).rstrip('.')}; move it away and run the command again.") from None
     try:
-        if not isinstance(files, dict):
-            raise ValueError("there is no list")
-        return {name: FetchRecord.from_dict(entry) for name, entry in files.items()}
-    except (TypeError, ValueError):
+        files = Fields(content).children("files")
+        return {name: FetchRecord.from_dict(entry.content) for name, entry in files.items()}
+    except ValueError as error:
         raise InputError(
-            f"record {path} has no valid list of files; move it away and run the command again."
+            f"record {path} has no valid list of files ({error}); move it away and run the command "
+            "again."
         ) from None
 
 

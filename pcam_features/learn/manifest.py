@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from ..storage.resumable import PLAN_KEY
 from ..storage.sums import FileSum, check_seal, files_from
 from ..store.manifest import FamilyRecord, Fingerprint, SourceRecord
 from ..store.names import may_be_stored
+from ..words import quoted
 from .base_models import MODEL_CLASSES, base_models, sharing
 from .copies import ShiftScore
 from .known_answers import KnownAnswers
@@ -25,6 +26,7 @@ from .settings import Settings
 from .stack import BEST, COMBINED, EQUAL, STACK, Stack
 
 PLAN_VERSION = 1
+SHOWN = 5  # families in a message
 
 
 @dataclass(frozen=True)
@@ -100,8 +102,8 @@ class FoldsRecord:
     def from_fields(cls, known: Fields) -> FoldsRecord:
         """Raises ValueError if a field is missing or wrong."""
         return cls(
-            known.whole("count"),
-            known.whole("groups"),
+            known.whole("count", least=2, most=LARGEST_ROWS - 1),
+            known.whole("groups", most=LARGEST_ROWS - 1),
             known.text("protocol"),
             known.text("fingerprint"),
         )
@@ -118,7 +120,7 @@ class ProbabilityScores:
     @classmethod
     def from_fields(cls, known: Fields) -> ProbabilityScores:
         """Raises ValueError if a field is missing or wrong."""
-        return cls(known.number("brier"), known.number("log_loss"), known.number("ece"))
+        return cls(known.share("brier"), known.number("log_loss", least=0), known.share("ece"))
 
 
 @dataclass(frozen=True)
@@ -154,9 +156,9 @@ class Leakage:
         """Raises ValueError if a field is missing or wrong."""
         return cls(
             known.text("model"),
-            known.number("auc"),
-            known.number("auc_at_random"),
-            known.number("gap"),
+            known.share("auc"),
+            known.share("auc_at_random"),
+            known.number("gap", -1, 1),
         )
 
 
@@ -170,7 +172,7 @@ class Importance:
     @classmethod
     def from_fields(cls, known: Fields) -> Importance:
         """Raises ValueError if a field is missing or wrong."""
-        return cls(known.number("gain"), known.number("contribution"))
+        return cls(known.share("gain"), known.number("contribution", least=0))
 
 
 @dataclass(frozen=True)
@@ -206,17 +208,28 @@ class SearchRecord:
         return cls(
             known.whole("trials"),
             known.whole("complete"),
-            known.number("default"),
-            known.number("best"),
-            known.number("nested"),
+            known.share("default"),
+            known.share("best"),
+            known.share("nested"),
             known.flag("taken"),
             dict(known.child("parameters").content),
         )
 
 
+def check_names(known: Fields, names: Collection[str]) -> None:
+    """Raises ValueError unless an object has objects of these names, and no others."""
+    for name in names:
+        known.child(name)
+    if more := set(known) - set(names):
+        raise ValueError(f"{known.name} has an entry {quoted(min(more))} of no model or family")
+
+
 def estimate_from(known: Fields) -> Estimate:
-    """A value with its interval. Raises ValueError if a field is missing or wrong."""
-    return Estimate(known.number("value"), known.number("low"), known.number("high"))
+    """An AUC with its interval. Raises ValueError if a field is missing or wrong."""
+    estimate = Estimate(known.share("value"), known.share("low"), known.share("high"))
+    if estimate.low > estimate.high:
+        raise ValueError(f"{known.name} has an interval that ends before it begins")
+    return estimate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -392,10 +405,8 @@ class ModelManifest(FitPlan, FitOutcome):
         }
         models = tuple(base_models(list(families)))
         scores, importance = known.child("out_of_fold_auc"), known.child("importance")
-        for name in (*models, COMBINED):
-            scores.child(name)
-        for name in families:
-            importance.child(name)
+        check_names(scores, (*models, COMBINED))
+        check_names(importance, families)
         candidates = known.child("candidates")
         versions = known.child("versions")
         search = known.children("search") if "search" in known else {}
@@ -418,7 +429,7 @@ class ModelManifest(FitPlan, FitOutcome):
             settings=Settings.from_fields(known.child("settings")),
             stack=combined,
             known_answers=KnownAnswers.from_fields(known.child("known_answers"), asked),
-            candidates={name: candidates.number(name) for name in (EQUAL, BEST, STACK)},
+            candidates={name: candidates.share(name) for name in (EQUAL, BEST, STACK)},
             out_of_fold_auc={name: estimate_from(scores.child(name)) for name in scores},
             calibration=CalibrationRecord.from_fields(known.child("calibration")),
             leakage=Leakage.from_fields(known.child("leakage")),
@@ -450,4 +461,5 @@ def check_families(families: Mapping[str, Fields], path: Path) -> None:
         if not may_be_stored(name, known.content) or ("encoder" not in known and name not in FAMILIES)
     ]
     if unknown or not families:
-        raise InputError(f"model {path} needs families this pcam does not know: {unknown}.")
+        names = ", ".join(map(quoted, unknown[:SHOWN])) or "none are named"
+        raise InputError(f"model {path} needs families this pcam does not know: {names}.")

@@ -52,9 +52,16 @@ class Settings:
         trees, kernel = known.child("trees"), known.child("kernel")
         parameters = {name: value for name, value in trees.content.items() if name != "rounds"}
         for name, value in parameters.items():
-            if not isinstance(value, str):
+            if isinstance(value, str):
+                trees.text(name)
+            else:
                 trees.number(name)
-        return cls(parameters, trees.whole("rounds"), kernel.number("width"), kernel.number("penalty"))
+        return cls(
+            parameters,
+            trees.whole("rounds", least=1),
+            kernel.number("width", least=0),
+            kernel.number("penalty", least=0),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of a model's manifest."""

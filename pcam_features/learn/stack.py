@@ -21,6 +21,7 @@ from scipy.special import expit
 
 from ..evaluate.intervals import auc
 from ..storage.fields import Fields
+from ..words import quoted
 
 COMBINED = "combined"  # the name of all models together
 EQUAL, BEST, STACK = "equal", "best", "stack"  # the ways to combine; only the first is used
@@ -78,14 +79,14 @@ class Stack:
     def from_fields(cls, known: Fields, models: tuple[str, ...]) -> Stack:
         """Raises ValueError if it is not a combination of these models."""
         if known.text("choice") != EQUAL:
-            raise ValueError(f"there is no combination called {known.text('choice')!r}")
+            raise ValueError(f"there is no combination called {quoted(known.text('choice'))}")
         each, curve = known.child("weights"), known.child("calibration")
         return cls(
             models,
-            tuple(each.number(name) for name in models),
+            tuple(each.number(name, least=0) for name in models),
             known.number("intercept"),
-            curve.number("low"),
-            curve.number("high"),
+            curve.number("low", least=0),
+            curve.number("high", least=0),
             curve.number("shift"),
         )
 

@@ -58,12 +58,12 @@ class TrainingOptions:
         """Raises ValueError if a field is missing or wrong."""
         return cls(
             known.whole("epochs", least=1),
-            known.whole("batch", least=1),
+            known.whole("batch", least=1, most=LARGEST_ROWS - 1),
             known.whole("patience", least=1),
             known.whole("seed"),
             known.text("device"),
             known.whole("threads"),
-            known.number("rate"),
+            known.number("rate", least=0),
         )
 
 
@@ -77,7 +77,7 @@ class Epoch:
     @classmethod
     def from_fields(cls, known: Fields) -> Epoch:
         """Raises ValueError if a field is missing or wrong."""
-        return cls(known.number("loss"), known.number("auc"))
+        return cls(known.number("loss", least=0), known.share("auc"))
 
 
 @dataclass(frozen=True)
@@ -284,13 +284,13 @@ class NetworkManifest(TrainingPlan, TrainingOutcome):
             folds=HeldOutFold.from_fields(known.child("folds")),
             how=TrainingOptions.from_fields(known.child("how")),
             optimizer=known.text("optimizer"),
-            decay=known.number("decay"),
+            decay=known.number("decay", least=0),
             views=known.whole("views", least=1, most=8),
             versions={library: versions.text(library) for library in versions},
             positive=known.whole("positive"),
             curve=curve,
             best_epoch=known.whole("best_epoch", least=1, most=len(curve)),
-            held_out_auc=known.number("held_out_auc"),
+            held_out_auc=known.share("held_out_auc"),
             files=files_from(known),
         )
 

@@ -186,8 +186,8 @@ class Fit:
         """Read a record that `to_dict` wrote. Raises InputError if it is damaged."""
         how, mpp = record.get("how"), record.get("mpp")
         width, height = record.get("width"), record.get("height")
-        whole = isinstance(width, int) and isinstance(height, int)
-        if not isinstance(how, str) or not whole or not isinstance(mpp, float | int | None):
+        whole = type(width) is int and type(height) is int
+        if not isinstance(how, str) or not whole or type(mpp) not in (float, int, type(None)):
             raise InputError(
                 "the record of how patches were brought to 96×96 pixels is damaged; extract again "
                 "with --overwrite."

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..words import quoted
 from .fields import Fields
 from .files import read_json, write_json
 from .sums import SUM, FileSum, check_seal, write_sealed
@@ -85,7 +86,7 @@ class Cost:
                 valid = name in TEXTS and text
             if not valid:
                 raise InputError(
-                    f"cost file {file}: the entry {name[:100]!r} is not valid; allowed are positive "
+                    f"cost file {file}: the entry {quoted(name)} is not valid; allowed are positive "
                     f"numbers ({', '.join(NUMBERS)}) and texts ({', '.join(TEXTS)})."
                 )
         return cls(**content)

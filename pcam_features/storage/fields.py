@@ -7,14 +7,20 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
+from ..words import is_one_line, quoted
+
 LARGEST_WHOLE = 1 << 53  # other readers of JSON round larger numbers
+LARGEST_NUMBER = 1e100  # its square is finite
+LONGEST_TEXT = 4096  # characters, as many as a path may have
+LONGEST_NAME = 300  # characters of an entry's name
 
 
 @dataclass(frozen=True)
 class Fields:
     """A JSON object whose values are read by kind.
 
-    Every method raises ValueError, naming the field, if the value is missing or of another kind.
+    Every method raises ValueError, naming the field, if the value is missing or of another kind. Texts
+    and the names of entries are one line each and steer no terminal.
 
     Parameters
     ----------
@@ -22,6 +28,11 @@ class Fields:
         The parsed object.
     name
         Its place in the file, for error messages; empty for the whole file.
+
+    Raises
+    ------
+    ValueError
+        If it is not an object, or an entry has no fit name.
     """
 
     content: Any
@@ -30,6 +41,9 @@ class Fields:
     def __post_init__(self) -> None:
         if not isinstance(self.content, dict):
             raise ValueError(f"{self.name or 'the file'} is not an object")
+        for key in self.content:
+            if not is_text(key, LONGEST_NAME):
+                raise ValueError(f"{self.name or 'the file'} has an entry {quoted(str(key))}")
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.content)
@@ -52,8 +66,11 @@ class Fields:
         return value
 
     def text(self, key: str) -> str:
-        """A string."""
-        return str(self._of(key, str, "text"))
+        """A string of one line."""
+        value = str(self._of(key, str, "text"))
+        if not is_text(value):
+            raise ValueError(f"{self._path(key)} is not one line of text")
+        return value
 
     def flag(self, key: str) -> bool:
         """True or false."""
@@ -66,8 +83,8 @@ class Fields:
             raise ValueError(f"{self._path(key)} is out of range")
         return value
 
-    def number(self, key: str) -> float:
-        """A finite number."""
+    def number(self, key: str, least: float = -LARGEST_NUMBER, most: float = LARGEST_NUMBER) -> float:
+        """A finite number from `least` to `most`, both included."""
         value = self._value(key)
         if type(value) not in (int, float):
             raise ValueError(f"{self._path(key)} is not a number")
@@ -77,13 +94,19 @@ class Fields:
             number = float("inf")
         if not isfinite(number):
             raise ValueError(f"{self._path(key)} is not finite")
+        if not least <= number <= most:
+            raise ValueError(f"{self._path(key)} is out of range")
         return number
 
+    def share(self, key: str) -> float:
+        """A number from 0 to 1, both included."""
+        return self.number(key, 0, 1)
+
     def texts(self, key: str) -> tuple[str, ...]:
-        """A list of strings."""
+        """A list of strings of one line."""
         values = self._of(key, list, "a list")
-        if not all(isinstance(value, str) for value in values):
-            raise ValueError(f"{self._path(key)} is not a list of texts")
+        if not all(is_text(value) for value in values):
+            raise ValueError(f"{self._path(key)} is not a list of texts of one line")
         return tuple(values)
 
     def texts_or_none(self, key: str, most: int) -> tuple[str | None, ...]:
@@ -123,3 +146,8 @@ class Fields:
         """A list of objects."""
         values = self._of(key, list, "a list")
         return [Fields(value, f"{self._path(key)}[{k}]") for k, value in enumerate(values)]
+
+
+def is_text(value: Any, longest: int = LONGEST_TEXT) -> bool:
+    """Whether a value is a text of one line that is not too long."""
+    return isinstance(value, str) and len(value) <= longest and is_one_line(value)

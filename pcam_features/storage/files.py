@@ -14,11 +14,11 @@ from typing import Any
 from platformdirs import user_cache_path
 
 from ..errors import InputError
+from . import json_text
 from .links import within
 
 TEMPORARY = ".part-written"  # suffix of incomplete files and folders
 LOCK = "lock"  # the lock file of a folder that only one process may write to at a time
-LARGEST_JSON = 1 << 28  # bytes
 
 
 def cache_root() -> Path:
@@ -127,17 +127,18 @@ def write_json(path: Path, content: Any, root: Path | None = None) -> None:
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n", root)
 
 
-def _no_number(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
-
-
 def read_json(path: Path, what: str) -> dict[str, Any]:
-    """Read a JSON object. `what` names the file in errors. Raises InputError if it is invalid."""
-    if path.exists() and (not path.is_file() or path.stat().st_size > LARGEST_JSON):
-        raise InputError(f"{what} {path} is not a regular file, or is too large.")
+    """Read a JSON object; see `json_text.parse`.
+
+    `what` names the file in errors. Raises InputError if it is invalid."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
-    except (OSError, ValueError, RecursionError) as error:
+        if path.exists() and not path.is_file():
+            raise InputError(f"{what} {path} is not a regular file; replace it.")
+        with path.open("rb") as file:
+            content = json_text.parse(file.read(json_text.LARGEST + 1))
+    except OSError as error:
+        raise InputError(f"{what} {path} cannot be read: {error.strerror or error}.") from None
+    except ValueError as error:
         raise InputError(f"{what} {path} cannot be read: {error}.") from None
     if not isinstance(content, dict):
         raise InputError(f"{what} {path} is not a JSON object.")

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from .. import __version__
-from ..constants import LARGEST_ROWS
+from ..constants import LARGEST_ROWS, Kind
 from ..errors import InputError
-from ..sources.fitting import Fit
+from ..sources.fitting import LARGEST_SIDE, Fit
+from ..sources.reading import recorded
 from ..sources.source import Source, Split
 from ..storage.fields import Fields
 from ..storage.files import LOCK, TEMPORARY, read_json
 from ..storage.folders import is_marked
 from ..storage.sums import FileSum, check_seal, write_sealed
-from ..words import counted
+from ..words import counted, quoted
 from .layout import MANIFEST, PART_ROWS, PATCHES, part_count
 from .names import COPIES, may_be_stored
 
@@ -76,19 +77,29 @@ class SourceRecord:
     @classmethod
     def from_fields(cls, known: Fields) -> SourceRecord:
         """Raises ValueError if a field is missing or wrong."""
+        kind = known.text("kind")
+        if kind not in tuple(Kind):
+            raise ValueError(f"there is no layout {quoted(kind)}")
         fit, reading = known.optional("fit"), known.optional("reading")
-        return cls(
-            known.text("kind"),
-            known.text("path"),
-            known.text("protocol"),
-            None if fit is None else dict(fit.content),
-            None if reading is None else dict(reading.content),
-        )
+        try:
+            return cls(
+                kind,
+                known.text("path"),
+                known.text("protocol"),
+                None if fit is None else Fit.from_dict(fit.content).to_dict(),
+                None if reading is None else recorded(reading.content).given() or None,
+            )
+        except InputError as error:  # of the options, whose values may come from a command as well
+            raise ValueError(str(error).rstrip(".")) from None
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of the manifest."""
         plain = {"kind": self.kind, "path": self.path, "protocol": self.protocol}
-        more = {"fit": self.fit, "reading": self.reading}
+        reading = {  # as it is read again: JSON has lists alone
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in (self.reading or {}).items()
+        }
+        more = {"fit": self.fit, "reading": reading or None}
         return plain | {name: value for name, value in more.items() if value is not None}
 
 
@@ -124,12 +135,13 @@ class FamilyRecord:
     def from_fields(cls, name: str, known: Fields) -> FamilyRecord:
         """Raises ValueError if `name` may not be stored, or a field is missing or wrong."""
         if not may_be_stored(name, known.content):  # names become paths, so only safe ones are accepted
-            raise ValueError(f"unknown family {name!r}")
+            raise ValueError(f"unknown family {quoted(name)}")
         columns = known.texts("columns")
-        if len({"id", *columns}) != 1 + len(columns):
-            raise ValueError(f"a column of {name} is listed twice")
+        if not columns or len({"id", *columns}) != 1 + len(columns):
+            raise ValueError(f"{name} has no columns, or one is listed twice")
         encoder = known.optional("encoder")
-        return cls(known.whole("version"), columns, None if encoder is None else encoder.content)
+        facts = None if encoder is None else facts_from(encoder)
+        return cls(known.whole("version"), columns, facts)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of the manifest."""
@@ -145,6 +157,29 @@ class FamilyRecord:
 
     def _facts(self) -> dict[str, Any]:
         return {"version": self.version, "columns": len(self.columns)} | (self.encoder or {})
+
+
+def facts_from(known: Fields) -> dict[str, Any]:
+    """What determines an embedding's values; see `encoders.options.EncoderFacts`.
+
+    Raises ValueError if a fact is missing, or is anything but a text, a number, true or false, or a
+    list of texts or of numbers.
+    """
+    for name in ("network", "weights_sha256", "precision", "runtime"):
+        known.text(name)
+    known.whole("size", least=1, most=LARGEST_SIDE)
+    known.whole("views", least=1, most=8)
+    for name in ("depths", "pools"):
+        if name in known:
+            known.texts(name)
+    for name, value in known.content.items():
+        for part in value if isinstance(value, list) else [value]:
+            fact = Fields({name: part}, known.name)
+            if isinstance(part, str):
+                fact.text(name)
+            elif not isinstance(part, bool):
+                fact.number(name)
+    return dict(known.content)
 
 
 @dataclass(frozen=True)
@@ -261,7 +296,7 @@ class SplitRecord:
     def from_fields(cls, name: str, known: Fields) -> SplitRecord:
         """Raises ValueError if `name` is not safe as a folder, or a field is missing or wrong."""
         if name in ("", ".", "..") or {"/", "\\"} & set(name) or not name.isprintable():
-            raise ValueError(f"split {name!r} cannot be a folder")
+            raise ValueError(f"split {quoted(name)} cannot be a folder")
         rows = known.whole("rows", least=1, most=LARGEST_ROWS - 1)
         families = {
             family: FamilyState.from_fields(state, rows)
@@ -378,7 +413,7 @@ class StoreManifest:
         }
         unknown = {family for split in splits.values() for family in split.families} - set(families)
         if unknown:
-            raise ValueError(f"a split has the unknown family {min(unknown)!r}")
+            raise ValueError(f"a split has the unknown family {quoted(min(unknown))}")
         source = SourceRecord.from_fields(known.child("source"))
         return cls(known.text("pcam_version"), source, families, splits)
 

@@ -15,9 +15,12 @@ import pandas as pd
 import pytest
 from signed import manifest_of, seal
 
+from pcam_features.constants import Fitting
+from pcam_features.encoders.options import EncoderFacts
 from pcam_features.errors import InputError
 from pcam_features.families.registry import chosen
 from pcam_features.sources.detect import open_source
+from pcam_features.sources.fitting import Fit
 from pcam_features.storage.sums import sealed
 from pcam_features.store.manifest import (
     FamilyRecord,
@@ -37,14 +40,17 @@ def test_invariant_a_manifest_is_written_as_it_was_read(store_folder: Path, tmp_
 
 def test_invariant_what_a_source_was_fitted_by_and_encoders_are_kept(store_folder: Path) -> None:
     known = open_store(store_folder).manifest
-    encoder = {"network": "net", "size": 96, "depths": ["head"]}
+    facts = EncoderFacts("net", "0" * 64, 96, 4, "f32", "openvino", depths=("head",))
+    encoder = facts.to_dict()
+    fit = Fit(Fitting.resize, 0.5, 224, 224).to_dict()
     extended = replace(
         known,
-        source=replace(known.source, fit={"fit": "resize", "mpp": 0.5}),
+        source=replace(known.source, fit=fit, reading={"exclude": ("odd.csv",), "positive": "tumor"}),
         families=known.families | {"net_96px": FamilyRecord(1, ("net_96px__a",), encoder)},
     )
     again = StoreManifest.from_dict(json.loads(json.dumps(sealed(extended.to_dict()))), store_folder)
     assert again == extended
+    assert again.source.to_dict() == json.loads(json.dumps(extended.source.to_dict()))
     assert again.families["net_96px"].is_embedding
     assert not again.families["color"].is_embedding
     assert "fit" not in known.to_dict()["source"]
