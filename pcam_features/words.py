@@ -22,6 +22,17 @@ def is_one_line(text: str) -> bool:
     return STEERING.search(text) is None
 
 
+def one_line(text: str) -> str:
+    """A text with escapes in place of what `is_one_line` does not have, as it stands in a record.
+
+    Examples
+    --------
+    >>> one_line("data/Größe 1"), one_line("a\\nb")
+    ('data/Größe 1', 'a\\\\nb')
+    """
+    return STEERING.sub(lambda match: ascii(match[0])[1:-1], text)
+
+
 def quoted(text: str, longest: int = 100) -> str:
     """A text of somebody else's for a message: cut, in quotes, and with escapes where it is no text.
 

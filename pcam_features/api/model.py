@@ -135,17 +135,17 @@ class Model:
 
         A column of probabilities for each base model, and `combined`; indexed by id.
         """
-        return self._table(OUT_OF_FOLD).set_index("id")
+        return self._table(OUT_OF_FOLD, self.bundle.manifest.source.rows).set_index("id")
 
     @property
     def importance(self) -> pd.DataFrame:
         """How much each column moves predictions; indexed by the column's name."""
-        return self._table(IMPORTANCE).set_index("column")
+        return self._table(IMPORTANCE, len(self.columns)).set_index("column")
 
-    def _table(self, name: str) -> pd.DataFrame:
-        """A table of the model. Raises InputError if it is damaged."""
+    def _table(self, name: str, rows: int) -> pd.DataFrame:
+        """A table of the model with so many rows. Raises InputError if it is damaged."""
         content = bundles.read_file(self.path, self.bundle.manifest, name)
-        return read_frame(self.path / name, content)
+        return read_frame(self.path / name, content, rows)
 
     @for_python
     def predict_proba(
@@ -584,10 +584,10 @@ def is_store(path: Any) -> bool:
     return isinstance(path, str | Path) and (Path(path) / STORE_MANIFEST).is_file()
 
 
-def read_frame(file: Path, content: bytes) -> pd.DataFrame:
-    """A Parquet file of a model, by its content. Raises InputError if it cannot be read."""
+def read_frame(file: Path, content: bytes, rows: int) -> pd.DataFrame:
+    """A Parquet file of a model with so many rows, by its content. Raises InputError for any other."""
     try:
-        table: pd.DataFrame = parquet.read(parquet.open_file(content)[0]).to_pandas()
+        table: pd.DataFrame = parquet.read(parquet.open_file(content)[0], rows=rows).to_pandas()
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{file} cannot be read: {reason}; fit the model anew.") from None

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..constants import LARGEST_ROWS, LEAST_FOLDS, MOST_FOLDS
+from ..constants import LEAST_FOLDS, MOST_FOLDS
 from ..errors import InputError
 from ..storage import parquet
 from ..storage.files import sha256
@@ -170,9 +170,9 @@ def read_folds(path: Path, patches: pd.DataFrame) -> Folds:
         missing or all the same.
     """
     if path.is_dir():
-        table = read_fold_table(path / TABLE, listed_content(path, TABLE))
+        table = read_fold_table(path / TABLE, listed_content(path, TABLE), rows=len(patches))
     else:
-        table = read_fold_table(path)
+        table = read_fold_table(path, rows=len(patches))
     labels = known_labels(patches)
     place = pd.Series(np.arange(len(table)), index=table["id"])
     if set(place.index) != set(patches["id"]):
@@ -222,12 +222,30 @@ def listed_content(model: Path, name: str) -> bytes:
         ) from None
 
 
-def read_fold_table(path: Path, content: bytes | None = None) -> pd.DataFrame:
-    """Read `id`, `fold` and optionally `group` as integers. Raises InputError for an invalid file.
+def read_fold_table(path: Path, content: bytes | None = None, *, rows: int) -> pd.DataFrame:
+    """Read a table of folds.
 
-    `content` is what the file holds, if it was read already."""
+    Parameters
+    ----------
+    path
+        A Parquet file or a CSV.
+    content
+        What the file holds, if it was read already.
+    rows
+        The number of patches that the folds have to be of.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `id`, `fold` and, if the table has it, `group`; the last two int64.
+
+    Raises
+    ------
+    InputError
+        If the file is invalid, or a Parquet file of another number of rows.
+    """
     if path.suffix == ".parquet":
-        table = read_fold_parquet(path, content)
+        table = read_fold_parquet(path, content, rows)
     else:
         table = read_table(path, ("id", "fold"), "folds")
     try:
@@ -240,7 +258,7 @@ def read_fold_table(path: Path, content: bytes | None = None) -> pd.DataFrame:
     return pd.DataFrame({"id": table["id"]} | numbers)
 
 
-def read_fold_parquet(path: Path, content: bytes | None = None) -> pd.DataFrame:
+def read_fold_parquet(path: Path, content: bytes | None, rows: int) -> pd.DataFrame:
     """Read the columns of a Parquet file of folds. Raises InputError if it is invalid or too large."""
     import pyarrow as pa
 
@@ -258,9 +276,15 @@ def read_fold_parquet(path: Path, content: bytes | None = None) -> pd.DataFrame:
         if not parquet.is_text(schema.field("id").type):
             raise InputError(f"the ids in {path} are not text; write them as strings.")
         size = path.stat().st_size if content is None else len(content)
-        if found.metadata.num_rows > LARGEST_ROWS or size > LARGEST_TABLE:
-            raise InputError(f"{path} has too many rows for a table of folds; check the file.")
-        table = parquet.read(found, wanted)
+        if size > LARGEST_TABLE:
+            raise InputError(f"{path} is too large for a table of folds; check the file.")
+        listed = found.metadata.num_rows
+        if listed != rows:
+            raise InputError(
+                f"the folds in {path} are for other patches: {listed:,}, not {rows:,}; "
+                "create folds for these patches."
+            )
+        table = parquet.read(found, wanted, rows=rows)
     except (OSError, TypeError, ValueError, pa.ArrowException) as error:
         raise InputError(
             f"the folds in {path} cannot be read: {' '.join(str(error).split())}."

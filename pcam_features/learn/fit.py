@@ -220,7 +220,7 @@ def plan_of(
             store.manifest.source, split, record.rows, record.fingerprint, int((labels == 1).sum())
         ),
         families={name: store.manifest.families[name] for name in families},
-        folds=FoldsRecord(folds.count, int(folds.group.max()) + 1, folds.protocol, folds.fingerprint()),
+        folds=FoldsRecord.of(folds),
         features=features_digest(
             store, split, families, with_copies=learns_from_copies(store, split, options)
         ),

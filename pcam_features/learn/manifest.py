@@ -12,12 +12,13 @@ from ..constants import LARGEST_ROWS
 from ..errors import InputError
 from ..evaluate.intervals import Estimate
 from ..families.registry import FAMILIES
+from ..grouping.folds import Folds
 from ..storage.fields import Fields
 from ..storage.resumable import PLAN_KEY
 from ..storage.sums import FileSum, check_seal, files_from
 from ..store.manifest import FamilyRecord, Fingerprint, SourceRecord
 from ..store.names import may_be_stored
-from ..words import quoted
+from ..words import one_line, quoted
 from .base_models import MODEL_CLASSES, base_models, sharing
 from .copies import ShiftScore
 from .known_answers import KnownAnswers
@@ -97,6 +98,12 @@ class FoldsRecord:
     groups: int
     protocol: str
     fingerprint: str
+
+    @classmethod
+    def of(cls, folds: Folds) -> FoldsRecord:
+        """The record of folds."""
+        groups = int(folds.group.max()) + 1
+        return cls(folds.count, groups, one_line(folds.protocol), folds.fingerprint())
 
     @classmethod
     def from_fields(cls, known: Fields) -> FoldsRecord:

@@ -106,7 +106,7 @@ def out_of_fold(bundle: Bundle, path: Path, ids: list[str]) -> np.ndarray:
     """
     content = read_file(path, bundle.manifest, OUT_OF_FOLD)
     try:
-        table = parquet.read(parquet.open_file(content)[0], ["id", COMBINED])
+        table = parquet.read(parquet.open_file(content)[0], ["id", COMBINED], rows=len(ids))
         known = table["id"].to_pylist()
         probabilities = np.asarray(table[COMBINED].to_numpy(), np.float64)
     except (OSError, TypeError, ValueError, KeyError, pa.ArrowException):
@@ -121,7 +121,7 @@ def out_of_fold(bundle: Bundle, path: Path, ids: list[str]) -> np.ndarray:
 def seen_among(bundle: Bundle, path: Path, ids: Iterable[object]) -> int:
     """How many of these ids are of patches that the model at `path` was fitted on."""
     content = read_file(path, bundle.manifest, TABLE)
-    learned = set(read_fold_table(path / TABLE, content)["id"])
+    learned = set(read_fold_table(path / TABLE, content, rows=bundle.manifest.source.rows)["id"])
     return len(learned.intersection(one for one in ids if isinstance(one, str)))
 
 

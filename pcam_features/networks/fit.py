@@ -247,7 +247,7 @@ def unseen(path: Path, manifest: NetworkManifest, split: Split) -> tuple[np.ndar
         If the table of folds does not match the manifest.
     """
     bundle.check_listed(path, manifest, FOLD_TABLE)
-    table = read_fold_table(path / FOLD_TABLE)
+    table = read_fold_table(path / FOLD_TABLE, rows=manifest.source.rows)
     held = manifest.folds.held_out
     if held not in set(table["fold"]):
         raise InputError(

@@ -17,6 +17,7 @@ from ..storage.fields import Fields
 from ..storage.resumable import PLAN_KEY
 from ..storage.sums import FileSum, check_seal, files_from
 from ..store.manifest import Fingerprint, SourceRecord
+from ..words import one_line
 
 VERSION, PLAN_VERSION = 2, 1  # version 1 had sums of some of its files only
 KEY = "network_version"
@@ -137,7 +138,7 @@ class HeldOutFold:
     @classmethod
     def of(cls, folds: Folds, held_out: int) -> HeldOutFold:
         """The record of folds, one of which is held out."""
-        return cls(folds.count, held_out, folds.protocol, folds.fingerprint())
+        return cls(folds.count, held_out, one_line(folds.protocol), folds.fingerprint())
 
     @classmethod
     def from_fields(cls, known: Fields) -> HeldOutFold:

@@ -53,6 +53,7 @@ SECONDS = 120  # time limit for reading a file's layout
 DEFLATE, SHUFFLE = 1, 2  # HDF5's filter numbers
 LARGEST_CHUNK = 1 << 26  # bytes
 KEPT = 8  # chunks
+UNPACK = "unpack"  # begins the title under which unpacking is shown
 MOST_TIMES = 200  # the largest compression ratio; labels reach thirty
 MiB = 1 << 20
 Shape = tuple[int, int, int, int]  # patches, height, width, channels
@@ -105,7 +106,6 @@ def place_for(target: Path) -> Path:
     folder = (
         cache_root() / "unpacked" / hashlib.sha256(absolute.encode(errors="replace")).hexdigest()[:16]
     )
-    folder.mkdir(parents=True, exist_ok=True)
     return folder / target.name
 
 
@@ -131,11 +131,11 @@ def unpacked(path: Path, unpacking: Unpacking) -> Path:
     size = path.stat().st_size
     try:
         with (
+            unpacking(f"{UNPACK} {path.name}", size >> 20, "MiB") as advance,
             whole_file(target, target.parent) as temporary,
             path.open("rb") as packed,
             gzip.open(packed) as plain,
             temporary.open("wb") as out,
-            unpacking(f"unpack {path.name}", size >> 20, "MiB") as advance,
         ):
             done = written = 0
             while block := plain.read(8 * MiB):

@@ -168,12 +168,7 @@ def contents_of(path: Path, reading: Reading) -> Contents:
             own_id = find(others, (ID,), reading.id_column, "--id-column")
             slide = column_of(others)
             wanted = [name for name in (label, own_id, slide) if name is not None]
-            table = parquet.read(file, wanted)
-            if wanted and len(table) != sum(rows):
-                raise InputError(
-                    f"{path} has {counted(len(table), 'row')} and declares {sum(rows):,}; download "
-                    "it again."
-                )
+            table = parquet.read(file, wanted, rows=sum(rows))
             column = {name: table[name].to_pylist() for name in wanted}
             told = (
                 None if label is None else texts_of(column[label], class_names(schema, label), reading)

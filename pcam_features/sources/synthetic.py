@@ -310,10 +310,10 @@ def split_of(split: int, patches: int, slides: int, seed: int) -> Split:
     return Split(SPLITS[split], ids, np.array(labels, np.int8), names, lambda *span: content, read)
 
 
-def open_source(path: str) -> Source:
-    """Open `synthetic:PATCHES[:SLIDES[:SEED]]`: training patches, and a quarter as many for testing.
+def numbers_in(path: str) -> tuple[int, int, int]:
+    """The numbers of training patches and slides, and the seed, in the path of a source.
 
-    Raises InputError if the numbers are invalid or too large.
+    Raises InputError if they are invalid or too large.
     """
     parts = path.split(":")[1:]
     if not 1 <= len(parts) <= 3 or not all(re.fullmatch("[0-9]{1,9}", part) for part in parts):
@@ -324,6 +324,29 @@ def open_source(path: str) -> Source:
     slides = int(parts[1]) if len(parts) > 1 else default_slides(patches)
     seed = int(parts[2]) if len(parts) > 2 else 0
     check_size(patches, slides)
+    return patches, slides, seed
+
+
+def rows_of(path: str) -> dict[str, int]:
+    """The number of patches of each split of a source, before any is rendered.
+
+    Raises InputError as `open_source`.
+
+    Examples
+    --------
+    >>> rows_of("synthetic:2000:20")
+    {'train': 2000, 'test': 500}
+    """
+    patches, slides, _ = numbers_in(path)
+    return dict(zip(SPLITS, (patches, test_share(patches, slides)[0]), strict=True))
+
+
+def open_source(path: str) -> Source:
+    """Open `synthetic:PATCHES[:SLIDES[:SEED]]`: training patches, and a quarter as many for testing.
+
+    Raises InputError if the numbers are invalid or too large.
+    """
+    patches, slides, seed = numbers_in(path)
     train = split_of(0, patches, slides, seed)
     test = split_of(1, *test_share(patches, slides), seed)
     return Source(Kind.synthetic, path, PROTOCOL, {"train": train, "test": test})

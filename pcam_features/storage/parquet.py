@@ -1,6 +1,8 @@
 """Reading untrusted Parquet files.
 
-A long text that a file stores once could fill the memory when it is repeated in every row.
+A file of a megabyte can declare, and hold, hundreds of millions of rows, and a long text that a file
+stores once could fill the memory when it is repeated in every row. So what a file says of its rows and
+sizes is compared with what is expected, before a column is read.
 """
 
 from __future__ import annotations
@@ -12,6 +14,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 LONGEST = 1000  # maximum number of characters of an id or a slide
+WIDEST = {
+    "BOOLEAN": 1,
+    "INT32": 4,
+    "INT64": 8,
+    "INT96": 12,
+    "FLOAT": 4,
+    "DOUBLE": 8,
+}  # bytes of a value
+WIDEST_TEXT = 4 * (LONGEST + 1)
+ROOM = 1 << 16  # bytes of a column in a row group beside its values
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -32,8 +44,25 @@ def open_file(file: Path | bytes) -> tuple[pq.ParquetFile, pa.Schema]:
     return pq.ParquetFile(source(), read_dictionary=text), schema
 
 
-def read(file: pq.ParquetFile, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read columns, with strings decoded. Raises ValueError if a string is longer than LONGEST."""
+def read(file: pq.ParquetFile, columns: Sequence[str] | None = None, *, rows: int) -> pa.Table:
+    """Read columns, with strings decoded.
+
+    Parameters
+    ----------
+    file
+        What `open_file` gave.
+    columns
+        The columns to read; None for all.
+    rows
+        The number of rows that the file has to have.
+
+    Raises
+    ------
+    ValueError
+        If the file has another number of rows, says that a column takes more memory than so many
+        values do, or holds a string longer than LONGEST.
+    """
+    check_counts(file, columns, rows)
     table = file.read(None if columns is None else list(columns))
     for k, field in enumerate(table.schema):
         if not pa.types.is_dictionary(field.type):
@@ -43,3 +72,29 @@ def read(file: pq.ParquetFile, columns: Sequence[str] | None = None) -> pa.Table
                 raise ValueError(f"a text in column {field.name} has more than {LONGEST} characters")
         table = table.set_column(k, field.name, table[k].cast(field.type.value_type))
     return table
+
+
+def check_counts(file: pq.ParquetFile, columns: Sequence[str] | None, rows: int) -> None:
+    """Raise ValueError unless a file says that its columns hold `rows` values of a fit size each.
+
+    Arrow reads as many values as a column declares, whatever the number of rows in the file's head.
+    """
+    head = file.metadata
+    if head.num_rows != rows:
+        raise ValueError(f"it has {head.num_rows:,} rows instead of {rows:,}")
+    if head.num_row_groups > max(rows, 1):
+        raise ValueError(f"it has {head.num_row_groups:,} groups of rows for {rows:,} rows")
+    groups = [head.row_group(k) for k in range(head.num_row_groups)]
+    if min((group.num_rows for group in groups), default=0) < 0:
+        raise ValueError("it has a negative number of rows")
+    if sum(group.num_rows for group in groups) != rows:
+        raise ValueError("the rows of its groups do not add up")
+    for group in groups:
+        for k in range(group.num_columns):
+            column = group.column(k)
+            name = column.path_in_schema
+            if columns is not None and name.partition(".")[0] not in columns:
+                continue
+            most = ROOM + 2 * group.num_rows * WIDEST.get(column.physical_type, WIDEST_TEXT)
+            if column.num_values != group.num_rows or column.total_uncompressed_size > most:
+                raise ValueError(f"column {name} declares too many or too large values")

@@ -17,7 +17,7 @@ from ..storage.fields import Fields
 from ..storage.files import LOCK, TEMPORARY, read_json
 from ..storage.folders import is_marked
 from ..storage.sums import FileSum, check_seal, write_sealed
-from ..words import counted, quoted
+from ..words import counted, one_line, quoted
 from .layout import MANIFEST, PART_ROWS, PATCHES, part_count
 from .names import COPIES, may_be_stored
 
@@ -52,7 +52,7 @@ class SourceRecord:
     kind
         The layout, one of `constants.Kind`.
     path
-        Where the source was opened.
+        Where the source was opened; with escapes where a path has ends of lines or is not UTF-8.
     protocol
         A sentence on how the data set may be used.
     fit
@@ -72,7 +72,8 @@ class SourceRecord:
         """The record of an open source."""
         fit = getattr(source, "fit", None)
         size = None if fit is None else fit.to_dict()
-        return cls(source.kind, source.path, source.protocol, size, source.reading.given() or None)
+        path, protocol = one_line(source.path), one_line(source.protocol)
+        return cls(source.kind, path, protocol, size, source.reading.given() or None)
 
     @classmethod
     def from_fields(cls, known: Fields) -> SourceRecord:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -30,21 +31,26 @@ def open_pictures(store: Store, split: str, source: str | None) -> Callable[[int
     Raises
     ------
     InputError
-        If the source cannot be opened, or has other ids than the store.
+        If the source cannot be opened, or has other ids than the store. If `source` is None: also if
+        the store names a source that would have to be unpacked, or to be rendered with more patches
+        than the store has. Whoever wrote the manifest decides neither what is written nor how long it
+        takes.
     """
-    from ..sources.detect import open_source
+    from ..sources.detect import open_source, silent
     from ..sources.reading import recorded
 
     known = store.manifest.source
-    kind = next((one for one in Kind if one == known.kind), None)
+    if source is None and known.kind == Kind.synthetic:
+        check_rendering(known.path, store, split)
     fit = None if known.fit is None else Fit.from_dict(known.fit)
     opened, _ = open_source(
         source or known.path,
-        kind=None if source else kind,
+        kind=None if source else Kind(known.kind),
         slides="none",
         reading=recorded(known.reading or {}),
         fit=None if fit is None else fit.how,
         mpp=None if fit is None else fit.mpp,
+        unpacking=silent if source else only_reading,
     )
     found = opened.splits.get(split)
     wanted = store.manifest.splits[split].fingerprint.ids
@@ -60,3 +66,27 @@ def open_pictures(store: Store, split: str, source: str | None) -> Callable[[int
         return pixels
 
     return picture
+
+
+def check_rendering(path: str, store: Store, split: str) -> None:
+    """Raise InputError if a synthetic source has more patches than the store was made from."""
+    from ..sources.synthetic import rows_of
+
+    if rows_of(path).get(split) != store.split(split).rows:
+        raise InputError(
+            f"{path} does not have the patches that {store.path} was made from; give their source with "
+            "--source."
+        )
+
+
+@contextmanager
+def only_reading(title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    """Show no progress, and raise InputError instead of unpacking a file."""
+    from ..sources.hdf5 import UNPACK
+
+    if title.startswith(f"{UNPACK} "):
+        raise InputError(
+            f"{title.removeprefix(f'{UNPACK} ')} would have to be unpacked to show a picture; unpack "
+            "it with gunzip --keep, or name its folder with --source."
+        )
+    yield lambda done: None

@@ -277,7 +277,7 @@ class Store:
                 raise InputError(
                     f"{path} does not have the expected rows and columns; extract with --overwrite."
                 )
-            return parquet.read(file)
+            return parquet.read(file, rows=stop - start)
         except (OSError, ValueError, pa.ArrowException) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"{path} cannot be read: {reason}; run pcam extract again.") from None
