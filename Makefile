@@ -1,15 +1,18 @@
-# make demo   install pcam in .venv and run the whole workflow on synthetic patches
-# make test   install the test dependencies and run the tests
-# make lint   run ruff and mypy
-# make bench  measure the speed of the families beside common libraries
-# make docs   regenerate docs/features.md and docs/kernels.md
-# make clean  remove everything that these targets created
+# make demo      install pcam in .venv and run the whole workflow on synthetic patches
+# make test      install the test dependencies and run the tests
+# make lint      run ruff and mypy
+# make campaign  try faults for two hours: kills, full disks, links, damaged files (SECONDS=, SEED=)
+# make bench     measure the speed of the families beside common libraries
+# make docs      regenerate docs/features.md and docs/kernels.md
+# make clean     remove everything that these targets created
 
 PYTHON ?= python3
+SECONDS ?= 7200
+SEED ?= 0
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint bench docs clean
+.PHONY: demo test campaign lint bench docs clean
 
 .venv/made: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pcam needs Python 3.11 or newer; choose one with make PYTHON=python3.12")'
@@ -28,6 +31,9 @@ demo: .venv/made
 
 test: .venv/made-dev
 	$(BIN)/python -m pytest
+
+campaign: .venv/made-dev
+	PCAM_CAMPAIGN_SECONDS=$(SECONDS) PCAM_CAMPAIGN_SEED=$(SEED) $(BIN)/python -m pytest -rs tests/campaign
 
 lint: .venv/made-dev
 	$(BIN)/ruff check .
