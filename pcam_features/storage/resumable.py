@@ -82,11 +82,12 @@ def in_the_making(
         check_lock()  # check again, because filling the folder took time
         check()
         replace_folder(folder, path)
-        tidy(path)
+        if not folder.exists():  # else something of what was replaced could not be removed
+            tidy(path)
 
 
 def settle(path: Path, mark: str, key: str) -> None:
-    """Do what is left of an earlier `in_the_making` that was killed after its folder became `path`.
+    """Do what is left of an earlier `in_the_making` that did not end after its folder became `path`.
 
     Then the plan is still in it, and what it replaced may have the name of an unfinished folder.
     """

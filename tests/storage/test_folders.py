@@ -128,6 +128,24 @@ def test_invariant_the_next_run_tidies_up(swapped: bool, tmp_path: Path) -> None
     assert [entry.name for entry in tmp_path.iterdir()] == ["thing"]
 
 
+def test_invariant_what_cannot_be_removed_is_left_to_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a network's disk, where another program has a file open."""
+    path, plan = tmp_path / "thing", {PLAN_KEY: 1}
+    thing(path, "old")
+    with monkeypatch.context() as patch:
+        patch.setattr(folders.shutil, "rmtree", lambda folder, ignore_errors: None)
+        with in_the_making(path, plan, overwrite=True, **NAMES) as made:
+            write_text(made / "mark.json", '{"thing_version": 1, "text": "new"}')
+    assert text_of(path) == "new"
+    with in_the_making(path, plan, overwrite=True, **NAMES) as made:
+        assert not (made / "mark.json").exists()
+        write_text(made / "mark.json", '{"thing_version": 1, "text": "newer"}')
+    assert text_of(path) == "newer"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["thing"]
+
+
 def test_invariant_an_unfinished_folder_of_its_own_is_not_removed(tmp_path: Path) -> None:
     path = tmp_path / "thing"
     finished_but_untidy(path, swapped=False)
