@@ -17,16 +17,17 @@ from pathlib import Path
 import numpy as np
 
 from pcam_features.evaluate import metrics
-from pcam_features.evaluate.intervals import LEVEL, auc, delong, normal_interval, share_interval
+from pcam_features.evaluate.intervals import auc, auc_intervals, delong, normal_interval
 from pcam_features.evaluate.resampling import resampled, stratify
+from pcam_features.evaluate.spread import LEVEL
 
 FIGURE = Path(__file__).parents[1] / "docs" / "coverage.svg"
 SLIDES = (15, 30, 60, 120, 240)
 RESAMPLES = 400
 METHODS = {
-    "pcam": "slides resampled, Student's t on log-odds (pcam)",
+    "pcam": "contributions of slides, on log-odds (pcam)",
     "percentiles": "slides resampled, percentiles",
-    "patches": "patches resampled, Student's t on log-odds",
+    "patches": "contributions of patches, on log-odds",
     "delong": "DeLong, patches independent",
 }
 COLORS = {"pcam": "#0072B2", "percentiles": "#009E73", "patches": "#D55E00", "delong": "#7F7F7F"}
@@ -50,19 +51,17 @@ def intervals(
     ranking, value = metrics.rank(labels, scores[None]), auc(labels, scores)
     found = {}
     for name, groups in (("pcam", slide), ("patches", np.arange(len(labels)))):
-        dealt = stratify(labels, groups)
-        (drawn,) = resampled(
-            lambda weights: metrics.ranked(ranking, weights)[:, 0],
-            labels,
-            dealt,
-            resamples=RESAMPLES,
-            seed=seed,
-        )
-        one = share_interval(value, drawn, dealt.freedom)
+        (one,) = auc_intervals(labels, scores[None], groups)
         found[name] = (one.low, one.high)
-        if name == "pcam":
-            low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-            found["percentiles"] = (float(low), float(high))
+    (drawn,) = resampled(
+        lambda weights: metrics.ranked(ranking, weights)[:, 0],
+        labels,
+        stratify(labels, slide),
+        resamples=RESAMPLES,
+        seed=seed,
+    )
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    found["percentiles"] = (float(low), float(high))
     _, covariance = delong(labels, scores[None])
     one = normal_interval(value, float(covariance[0, 0]), (0, 1))
     return found | {"delong": (one.low, one.high)}

@@ -59,7 +59,7 @@ class Comparison:
 
     @property
     def protocol(self) -> str:
-        """What was resampled for intervals, in a sentence: slides, or patches as if independent."""
+        """What intervals are across, in a sentence: slides, or patches as if independent."""
         return self.result.protocol
 
     def to_dict(self) -> dict[str, Any]:
@@ -122,10 +122,10 @@ class Comparison:
 
     def __repr__(self) -> str:
         names = ", ".join(self.result.names)
-        return f"<pcam comparison of {names}: {self.verdict} Resampled: {self.protocol}>"
+        return f"<pcam comparison of {names}: {self.verdict} Intervals across: {self.protocol}>"
 
     def _repr_html_(self) -> str:
-        return f"{self.result._repr_html_()}<p>Resampled: {escape(self.protocol)}.</p>"
+        return f"{self.result._repr_html_()}<p>Intervals across: {escape(self.protocol)}.</p>"
 
 
 @for_python
@@ -172,7 +172,7 @@ def compare(
     validation_truth, validation
         Truth and predictions of a validation set, on which thresholds are chosen.
     resamples
-        Number of draws of slides for the intervals.
+        Number of draws of slides for the intervals of metrics other than AUC, and for curves.
     threads
         Number of threads; 0 is one for each core.
     seed

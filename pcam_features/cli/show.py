@@ -133,7 +133,7 @@ def public(manifest: ModelManifest) -> dict[str, Any]:
 
 def score_table(manifest: ModelManifest) -> None:
     """Print the out-of-fold AUC and the weight of each base model."""
-    from ..evaluate.intervals import LEVEL
+    from ..evaluate.spread import LEVEL
     from ..report.sentences import score_rows
 
     columns = ("model", "out-of-fold AUC", f"{LEVEL:.0%} interval", "weight")

@@ -10,10 +10,10 @@ from ..grouping.appearance import near_duplicates
 from ..grouping.groups import pseudo_slides
 from . import subsets
 from .inputs import ComparisonData, groupings
-from .intervals import LEVEL
 from .options import ComparisonOptions
 from .paired import compare
 from .result import STAIN_CLUSTER, Comparison, PartResult, WithoutCopies
+from .spread import LEVEL
 from .verdict import verdict
 
 STAINS = 5  # clusters of stain and brightness that models are scored on
@@ -48,7 +48,9 @@ def run(
     """
     options = options or ComparisonOptions()
     parts = parts_of(data, options)
-    models, differences = compare(data.labels, data.entries, data.groups, options, progress)
+    compared = compare(data.labels, data.entries, data.groups, options, data.over, progress)
+    models, differences, design = compared.models, compared.differences, compared.design
+    positive_groups, negative_groups = design.holding
     known = [slide for slide in data.slides if slide is not None]
     return Comparison(
         pcam_version=__version__,
@@ -61,6 +63,8 @@ def run(
         patches=len(data.labels),
         positive=int(data.labels.sum()),
         groups=data.groups.count,
+        positive_groups=positive_groups,
+        negative_groups=negative_groups,
         level=LEVEL,
         resamples=options.resamples,
         seed=options.seed,
@@ -68,7 +72,9 @@ def run(
         margin=options.margin,
         models=models,
         differences=differences,
-        verdict=verdict(models, differences, declared=bool(options.pairs), groups=data.groups.count),
+        verdict=verdict(
+            models, differences, declared=bool(options.pairs), design=design, over=data.over
+        ),
         agreement=subsets.agreement(data.labels, data.entries),
         parts=parts,
         without_copies=without_copies(data),

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .intervals import LEVEL
 from .metrics import BINS, calibration_bins, counts
 from .paired import Entry
 from .resampling import Groups, resampled
+from .spread import LEVEL
 
 GRID = np.linspace(0, 1, 101)
 BAND_DRAWS = 200

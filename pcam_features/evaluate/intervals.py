@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import expit, logit
-from scipy.stats import norm, rankdata, t
+from scipy.stats import norm, rankdata
 
-from ..constants import RESAMPLES
 from ..errors import InputError
 from . import metrics
-from .resampling import resampled, stratify
+from .resampling import stratify
+from .spread import LEVEL, Spread, contributions
 
-LEVEL = 0.95
 ROUNDING = 1e-9  # rounding error of means over seeds
+NORMAL = 10**9  # degrees of freedom with which Student's t is the normal distribution
 
 
 @dataclass(frozen=True)
@@ -60,17 +60,47 @@ def delong(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 def normal_interval(value: float, variance: float, bounds: tuple[float, float]) -> Estimate:
     """The interval of a normally distributed estimate, clipped to `bounds`."""
-    reach = norm.ppf((1 + LEVEL) / 2) * np.sqrt(max(variance, 0.0))
-    return Estimate(value, max(value - reach, bounds[0]), min(value + reach, bounds[1]))
+    return around(value, normal_spread(variance).reach, bounds)
 
 
-def share_interval(value: float, drawn: np.ndarray, freedom: int) -> Estimate:
+def normal_spread(variance: float) -> Spread:
+    """The spread of a normally distributed estimate of known variance."""
+    deviation = float(np.sqrt(max(variance, 0.0)))
+    return Spread(deviation, float(norm.ppf((1 + LEVEL) / 2)), NORMAL)
+
+
+def auc_interval(value: float, spread: Spread, effective: float) -> Estimate:
+    """The interval of an AUC between groups, on the log-odds scale, where AUCs are closer to normal.
+
+    An AUC of 0 or 1 has no spread. Its interval is then the binomial one of as many right (or wrong)
+    answers in a row as there are groups of the rarer kind.
+
+    Parameters
+    ----------
+    value
+        The AUC.
+    spread
+        Its spread between groups.
+    effective
+        The number of groups of the rarer kind, as `Design.effective`.
+
+    Examples
+    --------
+    >>> auc_interval(1.0, Spread(0.0, 2.0, 9), 10.0).low.__round__(3)
+    0.692
+    """
+    if not 0 < value < 1:
+        open_end = ((1 - LEVEL) / 2) ** (1 / effective)
+        return Estimate(value, open_end if value == 1 else 0.0, 1.0 if value == 1 else 1 - open_end)
+    reach = spread.reach / (value * (1 - value))
+    return Estimate(value, float(expit(logit(value) - reach)), float(expit(logit(value) + reach)))
+
+
+def share_interval(value: float, drawn: np.ndarray, quantile: float) -> Estimate:
     """The interval of a proportion, from its values on resamples.
 
-    It is Student's t with the spread of the resamples, on the log-odds scale, where proportions are
-    closer to normal. With few slides its coverage is closer to nominal than that of percentiles: see
-    benchmarks/interval_coverage.py. A proportion of 0 or 1 has no log-odds; its interval is the
-    percentiles of the resamples.
+    It spans `quantile` times the standard deviation of the resamples, on the log-odds scale. A
+    proportion of 0 or 1 has no log-odds; its interval is the percentiles of the resamples.
 
     Parameters
     ----------
@@ -78,69 +108,58 @@ def share_interval(value: float, drawn: np.ndarray, freedom: int) -> Estimate:
         The proportion, 0 to 1.
     drawn
         The proportion on each resample, (resamples,).
-    freedom
-        Degrees of freedom of the spread between groups.
+    quantile
+        How many standard deviations of the resamples the interval reaches to either side.
     """
     deviation = float(np.std(drawn, ddof=1))
     if not 0 < value < 1:
         low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         return Estimate(value, float(low), float(high))
-    reach = quantile(freedom) * deviation / (value * (1 - value))
+    reach = quantile * deviation / (value * (1 - value))
     return Estimate(value, float(expit(logit(value) - reach)), float(expit(logit(value) + reach)))
 
 
 def plain_interval(
-    value: float, drawn: np.ndarray, freedom: int, bounds: tuple[float, float]
+    value: float, drawn: np.ndarray, quantile: float, bounds: tuple[float, float]
 ) -> Estimate:
     """As `share_interval`, for values that are not proportions; clipped to `bounds`."""
-    reach = quantile(freedom) * float(np.std(drawn, ddof=1))
+    return around(value, quantile * float(np.std(drawn, ddof=1)), bounds)
+
+
+def around(value: float, reach: float, bounds: tuple[float, float]) -> Estimate:
+    """A value with an interval of `reach` to either side, clipped to `bounds`."""
     return Estimate(value, max(value - reach, bounds[0]), min(value + reach, bounds[1]))
 
 
-def quantile(freedom: int) -> float:
-    """The quantile of Student's t for a two-sided interval at LEVEL."""
-    return float(t.ppf((1 + LEVEL) / 2, freedom))
+def resampling_quantile(spread: Spread, aucs: np.ndarray) -> float:
+    """How many standard deviations of resamples the interval of a metric reaches to either side.
+
+    Resamples of few groups vary too little. The AUC's spread is known without them, so other metrics
+    of the model are given the quantile with which the AUC on resamples, (resamples,), has its
+    own interval.
+    """
+    deviation = float(np.std(aucs, ddof=1))
+    return spread.reach / deviation if min(deviation, spread.deviation) > ROUNDING else spread.quantile
 
 
-def two_sided(value: float, deviation: float, freedom: int) -> float | None:
-    """The two-sided p-value of a difference from zero, by Student's t.
+def two_sided(value: float, spread: Spread) -> float | None:
+    """The two-sided p-value of a difference from zero.
 
     Without spread there is nothing to hold a difference against. If it is zero, the models rank alike,
     and p is 1. Otherwise it cannot be tested, however large it is, and there is no p-value.
 
-    Parameters
-    ----------
-    value
-        The difference.
-    deviation
-        Its standard deviation.
-    freedom
-        Degrees of freedom of the deviation.
-
-    Returns
-    -------
-    float or None
-        The p-value; None if the difference cannot be tested.
-
     Examples
     --------
-    >>> two_sided(0.0, 0.0, 10), two_sided(0.2, 0.0, 10)
+    >>> two_sided(0.0, Spread(0.0, 2.0, 10)), two_sided(0.2, Spread(0.0, 2.0, 10))
     (1.0, None)
     """
-    if deviation <= ROUNDING:
+    if spread.deviation <= ROUNDING:
         return 1.0 if abs(value) <= ROUNDING else None
-    return float(2 * t.sf(abs(value) / deviation, freedom))
+    return spread.p_value(value)
 
 
-def resampled_intervals(
-    labels: np.ndarray,
-    scores: np.ndarray,
-    groups: np.ndarray,
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> list[Estimate]:
-    """The AUC of each row of scores, with bootstrap intervals.
+def auc_intervals(labels: np.ndarray, scores: np.ndarray, groups: np.ndarray) -> list[Estimate]:
+    """The AUC of each row of scores, with intervals across groups.
 
     Parameters
     ----------
@@ -149,26 +168,15 @@ def resampled_intervals(
     scores
         Rows of scores, (k, n).
     groups
-        Any label of the group of each patch, (n,). Whole groups are resampled.
-    resamples
-        Number of resamples.
-    seed
-        Seed of the resampling.
+        Any label of the group of each patch, (n,).
 
     Raises
     ------
     InputError
-        If the groups cannot be resampled.
+        If all patches of a class are in one group.
     """
-    stratified = stratify(labels, groups)
-    ranking = metrics.rank(labels, scores)
-
-    def on(weights: np.ndarray) -> np.ndarray:
-        return metrics.ranked(ranking, weights)[:, 0]
-
-    drawn = resampled(on, labels, stratified, resamples=resamples, seed=seed)
-    values = aucs(labels, scores).tolist()
+    known = contributions(labels, scores, stratify(labels, groups).codes)
     return [
-        share_interval(value, on_draws, stratified.freedom)
-        for value, on_draws in zip(values, drawn, strict=True)
+        auc_interval(value, known.spread(weights), known.design.effective)
+        for value, weights in zip(aucs(labels, scores).tolist(), np.eye(len(scores)), strict=True)
     ]

@@ -12,9 +12,13 @@ import numpy as np
 from ..errors import InputError
 from .intervals import (
     Estimate,
+    around,
+    auc_interval,
     delong,
     normal_interval,
+    normal_spread,
     plain_interval,
+    resampling_quantile,
     share_interval,
     two_sided,
 )
@@ -22,12 +26,12 @@ from .metrics import METRICS, prepare
 from .options import ComparisonOptions
 from .resampling import Groups, resampled
 from .result import MetricEstimate, ModelResult, PairDifference, SeedSpread
-from .verdict import pair_finding
+from .spread import Contributions, Design, Spread, contributions
+from .verdict import pair_finding, too_few
 
 AUC = list(METRICS).index("auc")
 NO_INTERVAL = "ece"  # resampling inflates it, so it has no bootstrap interval
 PLAIN_THRESHOLD = 0.5
-NORMAL = 10**9  # degrees of freedom with which Student's t is the normal distribution
 
 
 @dataclass(frozen=True)
@@ -95,14 +99,24 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     ]
 
 
+@dataclass(frozen=True)
+class Compared:
+    """The scores of models and of pairs, and how both classes are distributed over groups."""
+
+    models: tuple[ModelResult, ...]
+    differences: tuple[PairDifference, ...]
+    design: Design
+
+
 def compare(
     labels: np.ndarray,
     entries: Sequence[Entry],
     groups: Groups,
     options: ComparisonOptions,
+    over: str = "groups",
     progress: Callable[[int], None] = lambda done: None,
-) -> tuple[tuple[ModelResult, ...], tuple[PairDifference, ...]]:
-    """The metrics of each model and the difference of AUC of each pair, with bootstrap intervals.
+) -> Compared:
+    """The metrics of each model and the difference of AUC of each pair, with intervals across groups.
 
     The metrics of a model with several seeds are the means over its seeds. p-values are two-sided and
     adjusted over the pairs by Holm's method. With a margin, A is not inferior to B if the interval of
@@ -115,9 +129,11 @@ def compare(
     entries
         The models' predictions, in the order of `labels`.
     groups
-        The groups of patches that the bootstrap draws.
+        The groups of patches that intervals are across.
     options
         The pairs to compare, margin, specificity, resamples, seed and threads.
+    over
+        What the groups are, in sentences: slides, pseudo-slides or patches.
     progress
         Called with the number of resamples done.
 
@@ -149,27 +165,28 @@ def compare(
     )
     _, seed_covariance = delong(labels, rows)
     covariance = mean_of @ seed_covariance @ mean_of.T
+    known = contributions(labels, rows, groups.codes)
     starts = np.cumsum([0, *(len(entry.rows) for entry in entries)])
-    models = tuple(
-        model_result(
-            entry,
-            by_seed[starts[k] : starts[k + 1], AUC],
-            values[k],
-            drawn[k],
-            float(covariance[k, k]),
-            groups.freedom,
-        )
-        for k, entry in enumerate(entries)
-    )
-    tested = [
-        difference(names.index(a), names.index(b), values[:, AUC], drawn[:, AUC], covariance, groups)
-        for a, b in pairs
-    ]
+    models = []
+    for k, entry in enumerate(entries):
+        spread = known.spread(mean_of[k])
+        across = auc_interval(float(values[k, AUC]), spread, known.design.effective)
+        of_seeds = by_seed[starts[k] : starts[k + 1], AUC]
+        by_patch = normal_interval(across.value, float(covariance[k, k]), (0, 1))
+        estimates = metric_estimates(values[k], drawn[k], spread)
+        models.append(model_result(entry, of_seeds, across, by_patch, estimates))
+    tested = []
+    for a, b in pairs:
+        of_a, of_b = names.index(a), names.index(b)
+        value = float(values[of_a, AUC] - values[of_b, AUC])
+        tested.append(difference(value, mean_of[of_a] - mean_of[of_b], seed_covariance, known))
     adjusted = holm([one.p_value for one in tested])
-    return models, tuple(
-        pair_difference(pair, one, p_holm, options.margin)
+    reason = too_few(known.design, over)
+    differences = tuple(
+        pair_difference(pair, one, p_holm, options.margin, reason)
         for pair, one, p_holm in zip(pairs, tested, adjusted, strict=True)
     )
+    return Compared(tuple(models), differences, known.design)
 
 
 def seeds_to_models(entries: Sequence[Entry]) -> np.ndarray:
@@ -182,32 +199,41 @@ def seeds_to_models(entries: Sequence[Entry]) -> np.ndarray:
     return mean_of
 
 
-def model_result(
-    entry: Entry,
-    seeds: np.ndarray,
-    values: np.ndarray,
-    drawn: np.ndarray,
-    variance: float,
-    freedom: int,
-) -> ModelResult:
-    """The scores of a model, from its METRICS (metrics,), and those on resamples, (metrics, draws)."""
-    auc = float(values[AUC])
+def metric_estimates(
+    values: np.ndarray, drawn: np.ndarray, spread: Spread
+) -> dict[str, MetricEstimate]:
+    """The METRICS of a model with intervals, from their values (metrics,) and those on resamples,
+    (metrics, draws), and the spread of its AUC."""
+    quantile = resampling_quantile(spread, drawn[AUC])
     estimates: dict[str, MetricEstimate] = {}
     for (name, metric), value, on_draws in zip(METRICS.items(), values.tolist(), drawn, strict=True):
         if name == NO_INTERVAL:
             estimates[name] = MetricEstimate(value)
             continue
         if metric.share:
-            interval = share_interval(value, on_draws, freedom)
+            interval = share_interval(value, on_draws, quantile)
         else:
-            interval = plain_interval(value, on_draws, freedom, (0, np.inf))
+            interval = plain_interval(value, on_draws, quantile, (0, np.inf))
         estimates[name] = MetricEstimate(interval.value, interval.low, interval.high)
+    return estimates
+
+
+def model_result(
+    entry: Entry,
+    seeds: np.ndarray,
+    across: Estimate,
+    by_patch: Estimate,
+    estimates: dict[str, MetricEstimate],
+) -> ModelResult:
+    """The scores of a model: its AUC of each seed (seeds,), with intervals across groups and by DeLong,
+    and its METRICS."""
+    auc = MetricEstimate(across.value, across.low, across.high)
     return ModelResult(
         name=entry.name,
         files=tuple(entry.files),
-        resampled=share_interval(auc, drawn[AUC], freedom),
-        delong=normal_interval(auc, variance, (0, 1)),
-        metrics=estimates,
+        resampled=across,
+        delong=by_patch,
+        metrics=estimates | {"auc": auc},
         thresholds=tuple(entry.thresholds),
         seeds=SeedSpread(
             tuple(seeds.tolist()), float(np.std(seeds, ddof=1)) if len(seeds) > 1 else None
@@ -220,40 +246,57 @@ def model_result(
 class TestedDifference:
     """The difference of AUC of a pair, before p-values are adjusted for the number of pairs.
 
-    A p-value is None if the difference cannot be tested; see `intervals.two_sided`.
+    A p-value is None if the difference cannot be tested; see `intervals.two_sided`, and
+    `groups_suffice`, which is False if there are too few groups.
     """
 
     resampled: Estimate
     p_value: float | None
     delong: Estimate
     delong_p_value: float | None
+    groups_suffice: bool = True
 
 
 def difference(
-    a: int,
-    b: int,
-    aucs: np.ndarray,
-    drawn: np.ndarray,
-    covariance: np.ndarray,
-    groups: Groups,
+    value: float, weights: np.ndarray, covariance: np.ndarray, known: Contributions
 ) -> TestedDifference:
-    """The difference between models number `a` and `b`, from the AUC of each model (models,), those on
-    resamples (models, draws) and their covariance by DeLong (models, models)."""
-    value = float(aucs[a] - aucs[b])
-    variance = max(float(covariance[a, a] + covariance[b, b] - 2 * covariance[a, b]), 0.0)
-    on_draws = drawn[a] - drawn[b]
+    """The difference between two models.
+
+    Parameters
+    ----------
+    value
+        The difference of AUC.
+    weights
+        The weight of each seed of all models in it, (seeds,).
+    covariance
+        The covariance of the AUCs of seeds by DeLong, (seeds, seeds).
+    known
+        What groups contribute to these AUCs.
+    """
+    variance = float(weights @ covariance @ weights)
+    spread, design = known.spread(weights), known.design
+    p_value = two_sided(value, spread)
+    untested = p_value is not None and p_value < 1 and not design.enough
     return TestedDifference(
-        resampled=plain_interval(value, on_draws, groups.freedom, (-1, 1)),
-        p_value=two_sided(value, float(np.std(on_draws, ddof=1)), groups.freedom),
+        resampled=around(value, spread.reach, (-1, 1)),
+        p_value=None if untested else p_value,
         delong=normal_interval(value, variance, (-1, 1)),
-        delong_p_value=two_sided(value, variance**0.5, NORMAL),
+        delong_p_value=two_sided(value, normal_spread(variance)),
+        groups_suffice=not untested,
     )
 
 
 def pair_difference(
-    pair: tuple[str, str], tested: TestedDifference, p_holm: float | None, margin: float | None
+    pair: tuple[str, str],
+    tested: TestedDifference,
+    p_holm: float | None,
+    margin: float | None,
+    reason: str,
 ) -> PairDifference:
-    """The result of a pair, with the adjusted p-value and the finding in words."""
+    """The result of a pair, with the adjusted p-value and the finding in words.
+
+    `reason` says why a difference cannot be tested if there are too few groups for it.
+    """
     not_inferior = None
     if margin is not None and tested.p_value is not None:
         not_inferior = tested.resampled.low > -margin
@@ -265,6 +308,10 @@ def pair_difference(
         delong=tested.delong,
         delong_p_value=tested.delong_p_value,
         p_holm=p_holm,
-        finding=pair_finding(pair, tested.resampled, tested.p_value, p_holm, margin),
+        finding=(
+            pair_finding(pair, tested.resampled, tested.p_value, p_holm, margin)
+            if tested.groups_suffice
+            else f"the difference between {pair[0]} and {pair[1]} cannot be tested, because {reason}"
+        ),
         not_inferior=not_inferior,
     )

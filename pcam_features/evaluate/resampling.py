@@ -30,11 +30,6 @@ class Groups:
         """The number of groups."""
         return sum(map(len, self.strata))
 
-    @property
-    def freedom(self) -> int:
-        """Degrees of freedom of the spread between groups."""
-        return self.count - len(self.strata)
-
 
 def stratify(labels: np.ndarray, groups: np.ndarray) -> Groups:
     """Groups of patches in strata, ready to be drawn.

@@ -47,9 +47,10 @@ class SeedSpread:
 class ModelResult:
     """The scores of one model.
 
-    `resampled` is the AUC with its bootstrap interval, `delong` the AUC with DeLong's interval, which
-    assumes that patches are independent. `metrics` has every metric of `METRICS` by name. `thresholds`
-    has one threshold for each seed. `cost` has the known fields of `storage.costs.FIELDS`.
+    `resampled` is the AUC with its interval across groups, `delong` the AUC with DeLong's
+    interval, which assumes that patches are independent. `metrics` has every metric of
+    `METRICS` by name. `thresholds` has one threshold for each seed. `cost` has the known fields of
+    `storage.costs.FIELDS`.
     """
 
     name: str
@@ -85,8 +86,9 @@ class ModelResult:
 class PairDifference:
     """The difference of AUC between two models, A − B.
 
-    `p_value` is two-sided, from the bootstrap; `p_holm` is adjusted for the number of pairs. Both are
-    None if the difference cannot be tested, because it is the same on every resample and not zero;
+    `p_value` is two-sided, across groups; `p_holm` is adjusted for the number of pairs. Both are None
+    if the difference cannot be tested, because too few groups have patches of a class, or because all
+    groups show the same difference and it is not zero;
     `delong_p_value` is None if DeLong's variance is zero. `not_inferior` is None unless a margin was
     given and the difference can be tested.
     """
@@ -205,9 +207,10 @@ class WithoutCopies:
 class Comparison:
     """A comparison of models on the same patches.
 
-    `resampled_over` names what the bootstrap draws (slides, pseudo-slides or patches), and `protocol`
-    describes it in a sentence. `slides` is None if no slide is known. `without_copies` is None unless
-    a feature store was given.
+    `resampled_over` names the groups that intervals are across (slides, pseudo-slides or patches), and
+    `protocol` describes them in a sentence. `positive_groups` and `negative_groups` have patches of
+    that class; a group may have both. `slides` is None if no slide is known. `without_copies`
+    is None unless a feature store was given.
     """
 
     pcam_version: str
@@ -220,6 +223,8 @@ class Comparison:
     patches: int
     positive: int
     groups: int
+    positive_groups: int
+    negative_groups: int
     level: float
     resamples: int
     seed: int
@@ -260,6 +265,8 @@ class Comparison:
             "patches": self.patches,
             "positive": self.positive,
             "groups": self.groups,
+            "positive_groups": self.positive_groups,
+            "negative_groups": self.negative_groups,
             "level": self.level,
             "resamples": self.resamples,
             "seed": self.seed,

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .intervals import LEVEL, Estimate
+from ..words import counted, form
+from .intervals import Estimate
 from .result import ModelResult, PairDifference
+from .spread import LEAST_GROUPS, LEVEL, Design
 
-FEW_GROUPS = 30  # bootstrap intervals from fewer groups are rough
+FEW_GROUPS = 30  # of the rarer kind; intervals from fewer are rough
+CHANCE = 0.5  # the AUC of a model that ranks at random
+PATCHES = "patches"  # as groups: each is one
 
 
 def pair_finding(
@@ -39,8 +43,8 @@ def pair_finding(
     a, b = names
     if p_value is None or p_holm is None:
         return (
-            f"the difference between {a} and {b} cannot be tested, because it is the same on every "
-            "resample"
+            f"the difference between {a} and {b} cannot be tested, because it is the same in every "
+            "group"
         )
     if p_holm < 1 - LEVEL:
         return f"{a} is better than {b}" if interval.value > 0 else f"{a} is worse than {b}"
@@ -51,16 +55,53 @@ def pair_finding(
     return none
 
 
+def rarer(design: Design, over: str) -> tuple[int, str]:
+    """The number of groups of the rarer kind, and a clause on it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rarer(Design(np.array([[0.5, 0.5, 0], [0, 0.5, 0.5]])), "slides")
+    (2, 'only 2 slides have positive patches')
+    """
+    positive, negative = design.holding
+    count, kind = (positive, "positive") if positive <= negative else (negative, "negative")
+    if over == PATCHES:
+        return count, f"only {counted(count, 'patch')} {form(count, 'is', 'are')} {kind}"
+    return count, f"only {count:,} {over} have {kind} patches"
+
+
+def too_few(design: Design, over: str) -> str:
+    """Why a difference cannot be tested with these groups, as a clause."""
+    count, clause = rarer(design, over)
+    if count < LEAST_GROUPS:
+        return f"{clause} and a test needs {LEAST_GROUPS}"
+    return (
+        f"one or two {over} have nearly all patches of a class, so that they vary as "
+        f"{design.effective:.1f} {over} of equal size would"
+    )
+
+
 def verdict(
     models: Sequence[ModelResult],
     differences: Sequence[PairDifference],
     *,
     declared: bool,
-    groups: int,
+    design: Design,
+    over: str,
 ) -> str:
     """The comparison in a few sentences.
 
     Declared pairs come first. Without declared pairs, only those with the best model are named.
+
+    Parameters
+    ----------
+    models, differences
+        The scores of models and of pairs.
+    declared
+        Whether pairs were declared.
+    design, over
+        The groups that intervals are across, and what they are: slides, pseudo-slides or patches.
     """
     top = max(models, key=lambda model: model.auc)
     value = f"{top.auc:.4f} {bounds(top.resampled)}"
@@ -68,18 +109,28 @@ def verdict(
     if len(models) > 1:
         best = f"{top.name} has the highest AUC, {value}"
     shown = [pair for pair in differences if declared or top.name in (pair.a, pair.b)]
-    pairs = [f"{pair.finding}: {pair.difference:+.4f} {bounds(pair.resampled, '+')}" for pair in shown]
+    pairs = [f"{finding(pair)}: {pair.difference:+.4f} {bounds(pair.resampled, '+')}" for pair in shown]
     sentences = [*pairs, best] if declared else [best, *pairs]
-    if groups < FEW_GROUPS:
-        sentences.append(f"only {groups} groups were resampled: intervals from so few are rough")
-    return ". ".join(map(capitalized, sentences)) + "."
+    count, clause = rarer(design, over)
+    if count < FEW_GROUPS:
+        sentences.append(f"{clause[0].upper()}{clause[1:]}: intervals from so few are rough")
+    sentences += [inverted(model) for model in models if model.resampled.high < CHANCE]
+    return ". ".join(sentences) + "."
 
 
-def capitalized(sentence: str) -> str:
-    """A sentence with a capital letter, unless it begins with the name of a model."""
-    if sentence.startswith(("no ", "only ", "the ")):
-        return sentence[0].upper() + sentence[1:]
-    return sentence
+def finding(pair: PairDifference) -> str:
+    """The finding on a pair with a capital letter, unless it begins with the name of a model."""
+    if pair.p_holm is not None and pair.p_holm < 1 - LEVEL:
+        return pair.finding
+    return pair.finding[0].upper() + pair.finding[1:]
+
+
+def inverted(model: ModelResult) -> str:
+    """A sentence on a model that ranks negative patches above positive ones."""
+    return (
+        f"{model.name} looks inverted, as its AUC is below one half: it may give the probability of "
+        "normal tissue, or labels may be swapped"
+    )
 
 
 def bounds(interval: Estimate, sign: str = "") -> str:

@@ -14,8 +14,9 @@ import numpy as np
 from ..constants import RESAMPLES
 from ..errors import InputError
 from ..evaluate import metrics
-from ..evaluate.intervals import Estimate, auc, share_interval
+from ..evaluate.intervals import Estimate, auc, resampling_quantile, share_interval
 from ..evaluate.resampling import resampled, stratify
+from ..evaluate.spread import contributions
 from ..grouping.folds import Folds
 from ..storage.fields import Fields
 from ..store.names import SEPARATOR, copies_of
@@ -200,7 +201,7 @@ def expected_elsewhere(
     ]
 
     def on(weights: np.ndarray) -> np.ndarray:
-        """The expected AUC for each of some weights of patches, (b,)."""
+        """The expected AUC and that of patches as they are for each of some weights, (2, b)."""
         here = metrics.ranked(whole, weights)[0, 0]
         each = [
             metrics.ranked(pair, weights[:, of])[:, 0] for pair, of in zip(pairs, rows, strict=True)
@@ -209,9 +210,12 @@ def expected_elsewhere(
         # A resample may lack a class among the copies of one shift, which is then left out of its mean.
         known = np.isfinite(losses)
         count = np.where(known.any(axis=0), known.sum(axis=0), np.nan)
-        return np.asarray(here - np.where(known, losses, 0).sum(axis=0) / count)
+        return np.stack([here - np.where(known, losses, 0).sum(axis=0) / count, here])
 
-    value = float(np.clip(on(np.ones((1, len(labels)), np.uint16))[0], 0, 1))
+    value = float(np.clip(on(np.ones((1, len(labels)), np.uint16))[0, 0], 0, 1))
     stratified = stratify(labels, groups)
     drawn = resampled(on, labels, stratified, resamples=resamples, seed=seed)
-    return share_interval(value, drawn[np.isfinite(drawn)], stratified.freedom)
+    spread = contributions(labels, as_they_are[None], stratified.codes).spread(np.ones(1))
+    expected, here = drawn
+    quantile = resampling_quantile(spread, here)
+    return share_interval(value, expected[np.isfinite(expected)], quantile)

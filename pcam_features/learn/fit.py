@@ -15,7 +15,7 @@ from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
 from ..errors import InputError
-from ..evaluate.intervals import auc, resampled_intervals
+from ..evaluate.intervals import auc, auc_intervals
 from ..evaluate.metrics import metrics
 from ..families.registry import ALL, CNN, FAMILIES, listed
 from ..grouping.appearance import looks_in
@@ -428,9 +428,7 @@ def learn(
         candidates = stack.candidate_aucs(logits, labels, fold)
     probabilities = np.column_stack([expit(logits), together])
     names = (*models, stack.COMBINED)
-    scores = resampled_intervals(
-        labels, probabilities.T, context.folds.group, seed=context.compute.seed
-    )
+    scores = auc_intervals(labels, probabilities.T, context.folds.group)
     table, families = importance(models, combined, context.values, columns)
     elsewhere, expected = {}, None
     if copies is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..evaluate.intervals import LEVEL
+from ..evaluate.spread import LEVEL
 from ..families.describe import table
 from ..learn.attribution import SAMPLE
 from ..learn.manifest import ModelManifest
@@ -61,7 +61,7 @@ def card(manifest: ModelManifest) -> str:
             "",
             "## Out-of-fold scores",
             "",
-            table(("model", "AUC", f"{LEVEL:.0%} interval, groups resampled", "weight"), scores),
+            table(("model", "AUC", f"{LEVEL:.0%} interval across groups", "weight"), scores),
             "",
             *(f"- {escaped(sentence)}" for sentence in findings(manifest)),
             "",

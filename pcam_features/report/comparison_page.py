@@ -236,7 +236,7 @@ def model_charts(model: ModelManifest) -> list[Chart]:
         Chart(
             "ablation",
             "Each group of families alone, and combined",
-            "Out-of-fold AUC on the training patches, with intervals from resampled groups.",
+            "Out-of-fold AUC on the training patches, with intervals across groups.",
             charts.forest(list(scores), ("out of fold", list(scores.values())), None, "AUC"),
             ("model", "AUC", "interval"),
             [(name, f"{score.value:.4f}", span(score)) for name, score in scores.items()],
@@ -270,10 +270,12 @@ def protocol(result: Comparison, model: ModelManifest | None) -> str:
         f"{one.name}: {', '.join(one.files) if one.files else 'from memory'}" for one in result.models
     )
     sentences = [
-        f"Intervals have a nominal coverage of {result.level:.0%}. They are computed from "
-        f"{result.resamples:,} bootstrap resamples of {result.resampled_over}, stratified by whether "
-        "these contain positive patches: Student's t with the standard deviation of the resamples, on "
-        "the log-odds scale for proportions. DeLong's intervals assume that patches are independent.",
+        f"Intervals have a nominal coverage of {result.level:.0%}. They are across "
+        f"{result.resampled_over}: {result.positive_groups:,} have positive patches and "
+        f"{result.negative_groups:,} have negative ones. Those of AUCs and their differences come from "
+        "what each contributes to the AUC, those of other metrics from "
+        f"{result.resamples:,} bootstrap resamples; both are on the log-odds scale for proportions. "
+        "DeLong's intervals assume that patches are independent.",
         "The score of a model with several seeds is the mean of the scores of its seeds; their spread "
         "is listed separately.",
         f"Balanced accuracy is computed at each model's threshold: {thresholds}. The calibration error "

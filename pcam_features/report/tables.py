@@ -17,14 +17,15 @@ Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
 
 def over(result: Comparison) -> str:
-    """The heading of bootstrap intervals."""
-    return f"{result.level:.0%} interval, {result.resampled_over} resampled"
+    """The heading of intervals across groups."""
+    return f"{result.level:.0%} interval across {result.resampled_over}"
 
 
 def beside(result: Comparison) -> str:
     """The heading of DeLong's intervals."""
-    narrow = "" if result.resampled_over == "patches" else "; too narrow"
-    return f"DeLong (assumes independent patches{narrow})"
+    if result.resampled_over != "patches":
+        return "DeLong (assumes independent patches; too narrow)"
+    return "DeLong (assumes many patches of each class)"
 
 
 def models(result: Comparison) -> Table:
@@ -213,7 +214,7 @@ def published() -> Table:
 def notes(result: Comparison) -> list[str]:
     """Notes that a reader needs to interpret the numbers."""
     sentences = [
-        f"{counted(result.patches, 'patch')}, {result.positive:,} positive. Resampled: "
+        f"{counted(result.patches, 'patch')}, {result.positive:,} positive. Intervals across: "
         f"{result.protocol}."
     ]
     sentences += too_good(result)
@@ -221,7 +222,7 @@ def notes(result: Comparison) -> list[str]:
     constant = [model.name for model in result.models if model.resampled.low == model.resampled.high]
     if constant:
         sentences.append(
-            f"The AUC of {', '.join(constant)} is the same on every resample, so its interval is not "
+            f"The AUC of {', '.join(constant)} is the same in every group, so its interval is not "
             "meaningful."
         )
     if result.pairs_declared:

@@ -64,7 +64,7 @@ def test_mechanics_unknown_slides_are_said_to_be(pcam: Run, tables: Path) -> Non
     result = pcam("compare", tables / "truth.csv", tables / "good.csv")
     assert result.code == 0
     assert "of unknown slide, each resampled as if independent" in result.err
-    assert "patches resampled" in result.out
+    assert "interval across patches" in result.out
 
 
 def spoil(table: pd.DataFrame, how: str) -> pd.DataFrame:

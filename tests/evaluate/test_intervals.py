@@ -6,20 +6,24 @@ import numpy as np
 import pytest
 from MLstatkit.delong import Delong_test
 from scipy.special import expit, logit
-from scipy.stats import bootstrap, mannwhitneyu, norm, t
+from scipy.stats import binomtest, bootstrap, mannwhitneyu, norm, t
 from sklearn.metrics import roc_auc_score
 
 from pcam_features.errors import InputError
 from pcam_features.evaluate import metrics
 from pcam_features.evaluate.intervals import (
     auc,
+    auc_interval,
+    auc_intervals,
     delong,
+    normal_spread,
     plain_interval,
-    resampled_intervals,
+    resampling_quantile,
     share_interval,
     two_sided,
 )
 from pcam_features.evaluate.resampling import draws, resampled, stratify
+from pcam_features.evaluate.spread import Spread
 from pcam_features.grouping.groups import group_codes
 
 RNG = np.random.default_rng(7)
@@ -82,7 +86,7 @@ def test_oracle_delong_is_mlstatkits(seed: int) -> None:
     difference = float(aucs[0] - aucs[1])
     np.testing.assert_allclose(-difference / spread, z, rtol=1e-10)  # it takes B less A
     np.testing.assert_allclose(2 * norm.sf(abs(difference) / spread), p_value, rtol=1e-10)
-    np.testing.assert_allclose(two_sided(difference, spread, 10**9), p_value, rtol=1e-6)
+    np.testing.assert_allclose(two_sided(difference, normal_spread(spread**2)), p_value, rtol=1e-6)
 
 
 def test_oracle_resampling_draws_whole_slides() -> None:
@@ -101,7 +105,7 @@ def test_oracle_resampling_draws_whole_slides() -> None:
 def test_invariant_slides_are_drawn_within_those_with_and_without_positives() -> None:
     labels = np.r_[np.tile([0, 1], 10), np.zeros(30, int)]  # ten slides with positives, five without
     groups = stratify(labels, np.r_[np.repeat(np.arange(10), 2), np.repeat(np.arange(10, 15), 6)])
-    assert (groups.count, groups.freedom) == (15, 13)
+    assert groups.count == 15
     times = np.concatenate(list(draws(labels, groups, 50, 0)))
     assert times.shape == (50, 15)
     assert (times[:, :10].sum(axis=1) == 10).all()
@@ -120,14 +124,15 @@ def test_oracle_single_patch_groups_agree_with_delong() -> None:
 
 def test_oracle_intervals_are_students_on_their_scale() -> None:
     drawn = np.random.default_rng(0).normal(0.9, 0.02, 500)
-    found, reach = share_interval(0.9, drawn, 12), t.ppf(0.975, 12) * drawn.std(ddof=1)
+    student = t.ppf(0.975, 12)
+    found, reach = share_interval(0.9, drawn, student), student * drawn.std(ddof=1)
     np.testing.assert_allclose(found.low, expit(logit(0.9) - reach / 0.09))
     np.testing.assert_allclose(found.high, expit(logit(0.9) + reach / 0.09))
-    assert plain_interval(0.1, drawn, 12, (-1, 1)).high == pytest.approx(0.1 + reach)
-    assert plain_interval(0.1, drawn, 1, (0, 0.2)).as_dict() == {"value": 0.1, "low": 0, "high": 0.2}
-    perfect = share_interval(1.0, np.r_[np.ones(390), np.linspace(0.8, 0.9, 10)], 12)
+    assert plain_interval(0.1, drawn, student, (-1, 1)).high == pytest.approx(0.1 + reach)
+    assert plain_interval(0.1, drawn, 12.7, (0, 0.2)).as_dict() == {"value": 0.1, "low": 0, "high": 0.2}
+    perfect = share_interval(1.0, np.r_[np.ones(390), np.linspace(0.8, 0.9, 10)], student)
     assert (perfect.low > 0.8, perfect.low < 1, perfect.high) == (True, True, 1)
-    assert two_sided(reach, float(drawn.std(ddof=1)), 12) == pytest.approx(0.05)
+    assert two_sided(reach, Spread(float(drawn.std(ddof=1)), student, 12)) == pytest.approx(0.05)
     # SciPy's bootstrap of a mean has the same spread as ours of an AUC of one positive a slide.
     values = np.random.default_rng(1).random(40)
     by_scipy = bootstrap((values,), np.mean, random_state=0, n_resamples=4000).standard_error
@@ -150,10 +155,10 @@ def test_oracle_intervals_across_slides_hold_the_truth_and_those_of_patches_do_n
     rng = np.random.default_rng(0)
     truth = np.mean([auc(*simulated(rng, 4000)[:2]) for _ in range(5)])
     runs, held, held_iid = 300, 0, 0
-    for run in range(runs):
+    for _ in range(runs):
         labels, scores, slide = simulated(rng, 100)
-        (found,) = resampled_intervals(labels, scores[None], slide, resamples=300, seed=run)
-        (iid,) = resampled_intervals(labels, scores[None], np.arange(len(labels)), resamples=300)
+        (found,) = auc_intervals(labels, scores[None], slide)
+        (iid,) = auc_intervals(labels, scores[None], np.arange(len(labels)))
         held += found.low <= truth <= found.high
         held_iid += iid.low <= truth <= iid.high
     assert 0.93 <= held / runs <= 0.97
@@ -183,3 +188,23 @@ def test_mechanics_unknown_slides_stand_alone() -> None:
     assert known == 2
     assert codes[0] == codes[1]
     assert len(set(codes.tolist())) == 3
+
+
+def test_oracle_a_perfect_auc_has_the_binomial_interval_of_as_many_groups() -> None:
+    labels, groups = np.repeat([1, 0], [12, 30]), np.r_[np.repeat(np.arange(6), 2), np.arange(6, 36)]
+    (perfect,) = auc_intervals(labels, labels[None] + np.arange(42) / 100, groups)
+    expected = binomtest(6, 6).proportion_ci(method="exact")
+    assert (perfect.value, perfect.high) == (1, expected.high)
+    assert perfect.low == pytest.approx(expected.low)
+    (wrong,) = auc_intervals(labels, -labels[None] + np.arange(42) / 100, groups)
+    assert (wrong.low, wrong.high) == (0, pytest.approx(1 - expected.low))
+
+
+def test_invariant_other_metrics_are_given_the_quantile_of_the_auc() -> None:
+    aucs = 0.9 + np.random.default_rng(0).normal(0, 0.01, 400)
+    spread = Spread(0.02, 3.0, 4)
+    by_resampling = share_interval(0.9, aucs, resampling_quantile(spread, aucs))
+    across = auc_interval(0.9, spread, 5.0)
+    assert by_resampling.low == pytest.approx(across.low)
+    assert by_resampling.high == pytest.approx(across.high)
+    assert resampling_quantile(spread, np.full(400, 0.9)) == 3.0

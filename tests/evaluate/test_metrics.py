@@ -159,11 +159,13 @@ def test_invariant_seeds_are_scored_one_by_one_and_their_spread_is_told_apart() 
     groups = stratify(labels, RNG.integers(0, 30, len(labels)))
     one = [Entry("a", a[None], [0.5]), Entry("b", b[None], [0.5])]
     both = [*one, Entry("c", np.stack([a, b]), [0.5, 0.5])]
-    models, differences = compare(labels, both, groups, ComparisonOptions(resamples=200))
+    together = compare(labels, both, groups, ComparisonOptions(resamples=200))
+    models, differences = together.models, together.differences
     first, second, seeds = models
     assert seeds.auc == pytest.approx((first.auc + second.auc) / 2)
     assert seeds.seeds.deviation == pytest.approx(np.std([first.auc, second.auc], ddof=1))
-    alone, _ = compare(labels, one, groups, ComparisonOptions(pairs=[("a", "b")], resamples=200))
+    options = ComparisonOptions(pairs=[("a", "b")], resamples=200)
+    alone = compare(labels, one, groups, options).models
     assert alone == models[:2], "another model changes the draws of these"
     halves = {(d.a, d.b): d.difference for d in differences}
     assert set(halves) == {("a", "b"), ("a", "c"), ("b", "c")}
@@ -175,7 +177,7 @@ def test_invariant_a_model_is_not_different_from_itself() -> None:
     groups = stratify(labels, RNG.integers(0, 30, len(labels)))
     entries = [Entry("a", a[None], [0.5]), Entry("twice", a[None] / 2, [0.25])]
     options = ComparisonOptions(pairs=["a:twice"], margin=0.01, resamples=200)
-    _, (found,) = compare(labels, entries, groups, options)
+    (found,) = compare(labels, entries, groups, options).differences
     assert (found.difference, found.p_value, found.delong_p_value) == (0, 1, 1)
     assert found.not_inferior
     assert "not worse by more than 0.01" in found.finding
@@ -189,7 +191,8 @@ def test_invariant_a_difference_without_spread_is_not_tested() -> None:
     rows = {"right": right, "wrong": 1 - right, "noisy": noisy}
     entries = [Entry(name, row[None], [0.5]) for name, row in rows.items()]
     options = ComparisonOptions(margin=0.01, resamples=200)
-    models, pairs = compare(labels, entries, groups, options)
+    result = compare(labels, entries, groups, options)
+    models, pairs = result.models, result.differences
     found = {(pair.a, pair.b): pair for pair in pairs}
     apart = found["right", "wrong"]
     assert (apart.difference, apart.p_value, apart.p_holm, apart.delong_p_value) == (
@@ -200,12 +203,11 @@ def test_invariant_a_difference_without_spread_is_not_tested() -> None:
     )
     assert apart.not_inferior is None
     assert apart.finding == (
-        "the difference between right and wrong cannot be tested, because it is the same on every "
-        "resample"
+        "the difference between right and wrong cannot be tested, because it is the same in every group"
     )
     assert json.loads(json.dumps(apart.to_dict(), allow_nan=False))["p_value"] is None
     assert "The difference between right and wrong cannot be" in verdict(
-        models, pairs, declared=True, groups=groups.count
+        models, pairs, declared=True, design=result.design, over="slides"
     )
     tested = [pair for pair in pairs if pair is not apart]
     assert all(0 < pair.p_value <= pair.p_holm for pair in tested)  # type: ignore[operator]
@@ -222,7 +224,7 @@ def test_mechanics_plotly_takes_every_chart() -> None:
     labels, a = sample()
     entries = [Entry("a", a[None], [0.5]), Entry("b", RNG.random((2, len(a))), [0.5, 0.5])]
     groups = stratify(labels, RNG.integers(0, 20, len(labels)))
-    models, _ = compare(labels, entries, groups, ComparisonOptions(resamples=100))
+    models = compare(labels, entries, groups, ComparisonOptions(resamples=100)).models
     points = curves(labels, entries, groups, seed=0, threads=1)
     part = subsets.by_group(
         "slide", labels, entries, [str(k) for k in RNG.integers(0, 15, len(labels))]

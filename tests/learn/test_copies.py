@@ -15,8 +15,9 @@ from sklearn.metrics import roc_auc_score
 import pcam_features as pcam_api
 from pcam_features.api.data import Extraction
 from pcam_features.errors import InputError
-from pcam_features.evaluate.intervals import share_interval
+from pcam_features.evaluate.intervals import resampling_quantile, share_interval
 from pcam_features.evaluate.resampling import draws, stratify
+from pcam_features.evaluate.spread import contributions
 from pcam_features.extraction.selection import families_named
 from pcam_features.extraction.shifts import SHIFTS, copies, draw_copy, views
 from pcam_features.grouping.folds import Folds
@@ -129,7 +130,9 @@ def test_oracle_the_expected_auc_and_its_spread_are_those_of_scikit_learn_on_res
     stratified = stratify(labels, groups)
     drawn = np.concatenate(list(draws(labels, stratified, 100, 4)))
     values = np.array([expected(times[groups].astype(float)) for times in drawn])
-    likewise = share_interval(found.value, values, stratified.freedom)
+    of_all = [roc_auc_score(labels, here, sample_weight=times[groups]) for times in drawn]
+    spread = contributions(labels, here[None], groups).spread(np.ones(1))
+    likewise = share_interval(found.value, values, resampling_quantile(spread, np.array(of_all)))
     assert (found.low, found.high) == pytest.approx((likewise.low, likewise.high))
     assert found.low < found.value < found.high
     none = Copies(made.values, made.rows[:9], made.shifts[:9])
