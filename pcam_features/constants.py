@@ -39,6 +39,8 @@ class Kind(StrEnum):
     manifest = "manifest"
     hdf5 = "hdf5"
     parquet = "parquet"
+    arrays = "arrays"
+    webdataset = "webdataset"
     wilds = "wilds"
     synthetic = "synthetic"
 

@@ -310,12 +310,43 @@ class Model:
                 )
             return self._predict_stored(opened_store(data), split, how, log)
         if not isinstance(data, Source):
-            data = open_source(
-                data, slides=slides, fit=choice.fit, mpp=choice.mpp, progress=progress, log=log
-            )
+            data = self.open_source(data, slides=slides, fit=fit, mpp=mpp, progress=progress, log=log)
         elif (slides, fit, mpp) != (None,) * 3:
             raise InputError("--slides, --fit and --mpp are for a path; give them to open_source.")
         return self._predict_source(data, how, log)
+
+    @for_python
+    def open_source(
+        self,
+        path: str | Path,
+        *,
+        fit: str | None = None,
+        mpp: float | None = None,
+        **options: Any,
+    ) -> Source:
+        """Open a source whose patches are to be predicted.
+
+        Parameters
+        ----------
+        path
+            The path of the source.
+        fit, mpp
+            How its patches are brought to 96×96 pixels. Default: as those of the fit were.
+        options
+            The other options of `open_source`, such as `kind` and `label_column`.
+
+        Returns
+        -------
+        Source
+            The source, for `predict_proba` and `predict_split`.
+
+        Raises
+        ------
+        InputError
+            If there is no source, or it is damaged.
+        """
+        choice = self._choice(None, fit, mpp)
+        return open_source(path, fit=choice.fit, mpp=choice.mpp, **options)
 
     def _predict_stored(self, store: Store, split: str, how: Computing, log: Log) -> SplitPredictions:
         """Predict a split of a store."""

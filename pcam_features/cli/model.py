@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,28 +21,25 @@ from ..constants import (
     MOST_TRIALS,
     RESAMPLES,
     SPECIFICITY,
-    Adapt,
     Device,
 )
 from ..errors import InputError
-from ..words import counted
+from ..words import counted, form
 from . import console, show
 from .options import (
-    AdaptOption,
     DeviceOption,
-    FitOption,
     FoldsFromOption,
     JsonOption,
-    MppOption,
     OverwriteOption,
+    Prediction,
     SeedOption,
-    SlidesOption,
     ThreadsOption,
     complete_family,
+    predicts_patches,
 )
 
 if TYPE_CHECKING:
-    pass
+    from ..api.predicting import SplitPredictions
 
 FOLDS_HELP = f"Number of cross-validation folds, split by slide. Default: {FOLDS}."
 ModelArgument = Annotated[Path, typer.Argument(help="Model folder written by fit.")]
@@ -52,13 +49,6 @@ PatchesArgument = Annotated[
     typer.Argument(
         metavar="FEATURES|SOURCE",
         help="Feature store written by extract; or a source, whose features are then computed.",
-    ),
-]
-ModelEncoderOption = Annotated[
-    str | None,
-    typer.Option(
-        help="For a source, if the model takes embeddings of an ONNX file or a timm network: that "
-        "encoder."
     ),
 ]
 
@@ -146,85 +136,82 @@ def fit(
     show.scores(fitted.bundle, model, json)
 
 
+def predictions(model: Path, patches: str, asked: Prediction) -> SplitPredictions:
+    """Predict a split of a feature store or a source, as asked.
+
+    Raises InputError for options on how a source is read if a feature store is given.
+    """
+    from ..api.model import is_store, open_model
+    from ..api.progress import Reporter
+
+    opened = open_model(model)
+    bars = Reporter(console.progress)
+    how: dict[str, Any] = {
+        "adapt": asked.adapt,
+        "encoder": asked.encoder,
+        "device": asked.device,
+        "threads": asked.threads,
+        "progress": bars,
+        "log": console.say,
+    }
+    read = {
+        "slides": asked.slides,
+        "kind": asked.kind,
+        **asked.reading.given(),
+        "fit": asked.fit,
+        "mpp": asked.mpp,
+    }
+    if is_store(patches):
+        given = [f"--{name.replace('_', '-')}" for name, value in read.items() if value is not None]
+        if given:
+            raise InputError(
+                f"{', '.join(given)} {form(len(given), 'is', 'are')} for a source, and {patches} is a "
+                f"feature store; leave {form(len(given), 'it', 'them')} out."
+            )
+        return opened.predict_split(patches, asked.split, **how)
+    source = opened.open_source(patches, **read, progress=bars, log=console.say)
+    return opened.predict_split(source, asked.split, **how)
+
+
+@predicts_patches
 def predict(
     model: ModelArgument,
     patches: PatchesArgument,
     out: Annotated[
         Path, typer.Argument(help="CSV to write: columns id and label, the probability of tumor.")
     ],
-    split: Annotated[str, typer.Option(help="Split to predict.")] = "test",
-    adapt: AdaptOption = Adapt.none,
-    slides: SlidesOption = None,
-    fit: FitOption = None,
-    mpp: MppOption = None,
-    encoder: ModelEncoderOption = None,
-    device: DeviceOption = Device.auto,
-    threads: ThreadsOption = 0,
+    asked: Prediction,
 ) -> None:
     """Predict the probability of tumor for each patch of a split of a feature store or a source.
 
     Patches that the model was fitted on get their out-of-fold prediction. Features of a source are
     computed batch by batch and not stored.
     """
-    from ..api.model import open_model
-    from ..api.progress import Reporter
     from ..evaluate.predictions import check_outputs
 
     check_outputs(out)
-    result = open_model(model).predict_split(
-        patches,
-        split,
-        adapt=adapt,
-        slides=slides,
-        fit=fit,
-        mpp=mpp,
-        encoder=encoder,
-        device=device,
-        threads=threads,
-        progress=Reporter(console.progress),
-        log=console.say,
-    )
+    result = predictions(model, patches, asked)
     beside = result.write(out)
     console.say(f"{out}: {counted(len(result.ids), 'prediction')}; {beside.name}: speed and memory")
 
 
+@predicts_patches
 def submit(
     model: ModelArgument,
     patches: PatchesArgument,
     submission: Annotated[Path, typer.Argument(help="Submission CSV to write.")],
+    asked: Prediction,
     sample: Annotated[
         Path | None,
         typer.Option(help="Kaggle's sample_submission.csv. The submission has its ids, in its order."),
     ] = None,
-    split: Annotated[str, typer.Option(help="Split to predict.")] = "test",
-    adapt: AdaptOption = Adapt.none,
-    slides: SlidesOption = None,
-    fit: FitOption = None,
-    mpp: MppOption = None,
-    encoder: ModelEncoderOption = None,
-    device: DeviceOption = Device.auto,
-    threads: ThreadsOption = 0,
 ) -> None:
     """Write a Kaggle submission with exactly the ids of the sample submission, in its order."""
-    from ..api.model import open_model
-    from ..api.progress import Reporter
     from ..evaluate.predictions import check_outputs
     from ..storage import costs
 
     check_outputs(submission)
-    result = open_model(model).predict_split(
-        patches,
-        split,
-        adapt=adapt,
-        slides=slides,
-        fit=fit,
-        mpp=mpp,
-        encoder=encoder,
-        device=device,
-        threads=threads,
-        progress=Reporter(console.progress),
-        log=console.say,
-    )
+    result = predictions(model, patches, asked)
     rows, left_out = result.submit(submission, sample)
     extra = (
         f"; {counted(left_out, 'prediction')} left out, because the sample lacks their ids"

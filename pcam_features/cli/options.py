@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ from ..constants import (
     Kind,
     OneImageFitting,
 )
+from ..sources.reading import Reading, reading_of
 
 SourceArgument = Annotated[
     str,
@@ -200,28 +202,85 @@ READING: dict[str, tuple[Any, Any]] = {
 }
 
 
-def reads_patches(command: Callable[..., None]) -> Callable[..., None]:
-    """A command with the options of READING, which it takes together as its parameter `reading`."""
+Options = Mapping[str, tuple[Any, Any]]  # by name: the annotation, and the default
+
+
+def with_options(
+    command: Callable[..., None], name: str, options: Options, bundle: Callable[..., Any]
+) -> Callable[..., None]:
+    """A command with further options, of which `bundle` makes its parameter `name`."""
     signature = inspect.signature(command, eval_str=True)
-    options = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
-        for name, (kind, default) in READING.items()
+    added = [
+        inspect.Parameter(one, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        for one, (kind, default) in options.items()
     ]
     own = list(signature.parameters.values())
-    at = [parameter.name for parameter in own].index("reading")
-    whole = (*own[:at], *options, *own[at + 1 :])
+    at = [parameter.name for parameter in own].index(name)
+    whole = (*own[:at], *added, *own[at + 1 :])
     parameters = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in whole]
 
     @functools.wraps(command)
     def run(**given: Any) -> None:
-        from ..sources.reading import reading_of
-
-        reading = reading_of(**{name: given.pop(name) for name in READING})
-        command(**given, reading=reading)
+        told = bundle(**{one: given.pop(one) for one in options})
+        command(**given, **{name: told})
 
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {one.name: one.annotation for one in parameters} | {"return": None}
     return run
+
+
+def reads_patches(command: Callable[..., None]) -> Callable[..., None]:
+    """A command with the options of READING, which it takes together as its parameter `reading`."""
+    return with_options(command, "reading", READING, reading_of)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """How `predict` and `submit` were asked for predictions: their options, by name."""
+
+    split: str
+    adapt: Adapt
+    slides: str | None
+    kind: Kind | None
+    reading: Reading
+    fit: Fitting | None
+    mpp: float | None
+    encoder: str | None
+    device: Device
+    threads: int
+
+
+PREDICTION: Options = {
+    "split": (Annotated[str, typer.Option(help="Split to predict.")], "test"),
+    "adapt": (AdaptOption, Adapt.none),
+    "slides": (SlidesOption, None),
+    "kind": (KindOption, None),
+    **READING,
+    "fit": (FitOption, None),
+    "mpp": (MppOption, None),
+    "encoder": (
+        Annotated[
+            str | None,
+            typer.Option(
+                help="For a source, if the model takes embeddings of an ONNX file or a timm network: "
+                "that encoder."
+            ),
+        ],
+        None,
+    ),
+    "device": (DeviceOption, Device.auto),
+    "threads": (ThreadsOption, 0),
+}
+
+
+def predicts_patches(command: Callable[..., None]) -> Callable[..., None]:
+    """A command with the options of PREDICTION, which it takes together as its parameter `asked`."""
+
+    def bundle(**given: Any) -> Prediction:
+        reading = reading_of(**{name: given.pop(name) for name in READING})
+        return Prediction(reading=reading, **given)
+
+    return with_options(command, "asked", PREDICTION, bundle)
 
 
 def cores(threads: int) -> int:

@@ -6,8 +6,10 @@ import io
 import struct
 import zipfile
 import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..errors import InputError
 from .positions import Positions
@@ -15,6 +17,7 @@ from .positions import Positions
 LOCAL = struct.Struct("<4s5H3I2H")  # the header before a file's bytes: APPNOTE.TXT, section 4.3.7
 SPARE = 128  # bytes; a header's extra fields rarely need more
 ENCRYPTED = 1  # a bit of the flags
+PIECE = 1 << 22  # bytes that are unpacked at a time
 LARGEST_DIRECTORY = 1 << 28  # bytes; the directory of Kaggle's zip has about 30 million
 
 
@@ -49,15 +52,77 @@ class Archive:
             raise InputError(
                 f"{self.path}: {name} is larger than {most >> 20} MiB, too large for a patch or table."
             )
-        try:
+        with self._damage(name):
             data = self._unpacked(info)
+        if len(data) != info.file_size or zlib.crc32(data) != info.CRC:
+            raise InputError(f"{self.path}: {name} is damaged (wrong CRC-32); download the zip again.")
+        return data
+
+    def position(self, name: str) -> int | None:
+        """Where the bytes of a file begin in the zip; None if they are compressed.
+
+        Raises InputError if the zip is damaged.
+        """
+        info = self.members[name]
+        with self._damage(name):
+            at = self._content_at(info)
+        return at if info.compress_type == zipfile.ZIP_STORED else None
+
+    def first(self, name: str, count: int) -> bytes:
+        """The first `count` bytes of a file in the zip. Raises InputError if it is damaged."""
+        info = self.members[name]
+        with self._damage(name):
+            packed = self._file.read(self._content_at(info), min(info.compress_size, count + SPARE))
+            if info.compress_type == zipfile.ZIP_STORED:
+                return packed[:count]
+            content: bytes = _decompressor(info).decompress(packed, count)
+        return content
+
+    def unpack(self, name: str, target: BinaryIO, advance: Callable[[int], None]) -> None:
+        """Write the content of a file in the zip, a piece at a time; `advance` is told how many bytes.
+
+        Raises InputError if it is damaged, or longer than the zip says.
+        """
+        info = self.members[name]
+        with self._damage(name):
+            at = self._content_at(info)
+            end = at + info.compress_size
+            inflate, written, crc = _decompressor(info), 0, 0
+            packed = b""
+            while not inflate.eof:
+                if not packed and at < end:
+                    packed = self._file.read(at, min(PIECE, end - at))
+                    at += len(packed)
+                piece = inflate.decompress(packed, PIECE)
+                if not (packed or piece):
+                    raise ValueError("it is cut off")
+                packed = inflate.unconsumed_tail
+                written, crc = written + len(piece), zlib.crc32(piece, crc)
+                if written > info.file_size:
+                    raise ValueError("it is longer than the directory says")
+                target.write(piece)
+                advance(len(piece))
+            if written != info.file_size or crc != info.CRC:
+                raise ValueError("wrong CRC-32")
+
+    @contextmanager
+    def _damage(self, name: str) -> Iterator[None]:
+        """Turns what damage raises into an InputError."""
+        try:
+            yield
         except (struct.error, zlib.error, ValueError) as error:
             raise InputError(
                 f"{self.path}: {name} cannot be read: {error}; download the zip again."
             ) from None
-        if len(data) != info.file_size or zlib.crc32(data) != info.CRC:
-            raise InputError(f"{self.path}: {name} is damaged (wrong CRC-32); download the zip again.")
-        return data
+
+    def _content_at(self, info: zipfile.ZipInfo) -> int:
+        """Where the bytes of a file begin, packed or not. Raises ValueError or struct.error."""
+        if info.flag_bits & ENCRYPTED:
+            raise ValueError("it is encrypted")
+        fields: tuple[Any, ...] = LOCAL.unpack_from(self._file.read(info.header_offset, LOCAL.size))
+        if fields[0] != b"PK\3\4":
+            raise ValueError("the zip's directory gives a wrong position")
+        return info.header_offset + LOCAL.size + int(fields[-2]) + int(fields[-1])
 
     def _unpacked(self, info: zipfile.ZipInfo) -> bytes:
         if info.flag_bits & ENCRYPTED:
@@ -75,6 +140,12 @@ class Archive:
         content = data[start : start + packed]
         if info.compress_type == zipfile.ZIP_STORED:
             return content
-        if info.compress_type == zipfile.ZIP_DEFLATED:
-            return zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, info.file_size + 1)
+        unpacked: bytes = _decompressor(info).decompress(content, info.file_size + 1)
+        return unpacked
+
+
+def _decompressor(info: zipfile.ZipInfo) -> Any:
+    """What unpacks a file of a zip. Raises ValueError unless its method is deflate."""
+    if info.compress_type != zipfile.ZIP_DEFLATED:
         raise ValueError(f"it is compressed with method {info.compress_type}; unpack the zip first")
+    return zlib.decompressobj(-zlib.MAX_WBITS)

@@ -10,11 +10,10 @@ from ..errors import InputError
 from .reading import Reading
 from .slides import UNKNOWN
 from .source import Problem, Split, whole_labels
-from .tree import EXCLUDED, NOT_ASKED, left_out, printable
+from .tree import EXCLUDED, NO_FILE, NO_LABEL, NOT_ASKED, left_out, printable
 from .vocabulary import as_number, class_of, label_values
 
-WITHHELD = "-1"  # as Hugging Face marks labels that are not published
-WITHOUT_LABEL = "no label"
+WITHHELD = -1.0  # as Hugging Face marks labels that are not published
 SHOWN = 12  # classes in a message
 
 
@@ -32,14 +31,20 @@ class ClassLabels:
 
 
 def meaning(texts: Sequence[str]) -> dict[str, int | None]:
-    """What distinct texts mean: 0, 1, or None without a label; those not understood are left out."""
+    """What distinct texts mean: 0, 1, or None without a label; those not understood are left out.
+
+    −1 is no label, except where 1 is the only other one: then it may be the class of normal patches.
+    """
+    numbers = {as_number(text) for text in texts} - {None}
+    withheld = numbers != {-1.0, 1.0}
     told: dict[str, int | None] = {
         text: None
         for text in texts
-        if text.strip() in UNKNOWN or as_number(text) == float(WITHHELD) or is_nan(text)
+        if text.strip() in UNKNOWN or (withheld and as_number(text) == WITHHELD) or is_nan(text)
     }
     others = [text for text in texts if text not in told]
-    numbered = {text: class_of(text) for text in others}
+    named = {text for text in others if as_number(text) in (None, 0, 1)}
+    numbered = {text: class_of(text) if text in named else None for text in others}
     if all(known is not None and known.label is not None for known in numbered.values()):
         return told | {text: known.label for text, known in numbered.items() if known}
     return told | label_values(others)
@@ -116,17 +121,24 @@ def labeled(
 ) -> tuple[Split, list[Problem]]:
     """The split with labels, without the rows that are left out, and records of these.
 
-    Raises InputError if only some rows have labels, unless the others are to be left out.
+    Where only some rows have labels, the others are left out: as a fault of the source, unless the user
+    asked for it.
     """
     reasons = list(found.left_out)
-    some = any(label is not None for label in found.labels)
-    if reading.labeled_only and some:
+    if any(label is not None for label in found.labels):
         pairs = zip(reasons, found.labels, strict=True)
-        reasons = [reason or (WITHOUT_LABEL if label is None else None) for reason, label in pairs]
+        reasons = [reason or (NO_LABEL if label is None else None) for reason, label in pairs]
     kept = [row for row, reason in enumerate(reasons) if reason is None]
-    labels = whole_labels([found.labels[row] for row in kept], where)
+    labels = whole_labels([found.labels[row] for row in kept])
     unread = []
     for reason in dict.fromkeys(filter(None, reasons)):
         names = [split.ids[row] for row, one in enumerate(reasons) if one == reason]
-        unread.append(left_out(reason, names, where, "as you asked"))
+        unread.append(not_read(reason, names, where, reading))
     return replace(split.taking(kept), labels=labels), unread
+
+
+def not_read(reason: str, names: Sequence[str], where: str, reading: Reading) -> Problem:
+    """The record of rows that are not read: as the user asked, or because they are not complete."""
+    if reason in (NO_LABEL, NO_FILE) and not reading.labeled_only:
+        return left_out(reason, names, where)
+    return left_out(reason, names, where, "as you asked", fault=False)

@@ -15,7 +15,17 @@ from ..execution.executor import Threads
 from ..storage.parquet import LONGEST
 from ..storage.tables import read_table
 from ..words import counted
-from . import hdf5, hf_parquet, image_folder, kaggle, manifest, synthetic, wilds
+from . import (
+    arrays,
+    hdf5,
+    hf_parquet,
+    image_folder,
+    kaggle,
+    manifest,
+    synthetic,
+    webdataset,
+    wilds,
+)
 from .columns import IDS, PATHS, find, shown, tables_in
 from .fitting import check_mpp, how_named
 from .hdf5 import Unpacking
@@ -32,37 +42,43 @@ LAYOUTS = {
     Kind.hdf5: hdf5,
     Kind.wilds: wilds,
     Kind.parquet: hf_parquet,
+    Kind.arrays: arrays,
     Kind.images: image_folder,
     Kind.manifest: manifest,
+    Kind.webdataset: webdataset,
 }
 KNOWN = (
     f"Kaggle's folder (train/*.tif, test/*.tif, {kaggle.LABELS}) or zip, PCam's HDF5 files "
     f"({hdf5.STEM}train_{hdf5.PIXELS}.h5 …), a folder of images (<split>/<class>/* or <class>/*), a "
-    f"CSV with a column path, Hugging Face's Parquet files (train-*.parquet), or WILDS' "
-    f"camelyon17 ({wilds.METADATA}, {wilds.PATCHES}/)"
+    f"CSV with a column path, Hugging Face's Parquet files (train-*.parquet), WILDS' camelyon17 "
+    f"({wilds.METADATA}, {wilds.PATCHES}/), NumPy's arrays (x_train.npy, train.npz), or WebDataset's "
+    "shards (train-000000.tar)"
 )
-ARRAYS = frozenset(
-    (".npz", ".npy", ".tar", ".tgz", ".mat", ".pt", ".pth", ".pkl", ".pickle", ".zarr", ".lmdb", ".mdb")
-)
+NOT_READ = frozenset((".tgz", ".mat", ".pt", ".pth", ".pkl", ".pickle", ".zarr", ".lmdb", ".mdb"))
+PACKED_TAR = (".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
 # The layouts that take every option of `Reading`, and which options the others take.
 READ_AS_TOLD = {
     Kind.images: image_folder,
     Kind.kaggle: kaggle,
     Kind.manifest: manifest,
     Kind.parquet: hf_parquet,
+    Kind.webdataset: webdataset,
 }
 TITLES = {
     Kind.images: "folders of images",
     Kind.kaggle: "Kaggle's layout",
     Kind.manifest: "tables of images",
     Kind.parquet: "Parquet files",
+    Kind.arrays: "arrays",
+    Kind.webdataset: "WebDataset's shards",
 }
+WITH_CLASSES = (Kind.images, Kind.manifest, Kind.parquet, Kind.arrays, Kind.webdataset)
 OPTIONS = {
-    "positive": (Kind.images, Kind.manifest, Kind.parquet),
-    "classes": (Kind.images, Kind.manifest, Kind.parquet),
-    "exclude": (Kind.images, Kind.manifest, Kind.parquet),
-    "labeled_only": (Kind.kaggle, Kind.manifest, Kind.parquet),
-    "label_column": (Kind.kaggle, Kind.manifest, Kind.parquet),
+    "positive": WITH_CLASSES,
+    "classes": WITH_CLASSES,
+    "exclude": WITH_CLASSES,
+    "labeled_only": (Kind.kaggle, *WITH_CLASSES),
+    "label_column": (Kind.kaggle, Kind.manifest, Kind.parquet, Kind.webdataset),
     "id_column": (Kind.kaggle, Kind.manifest, Kind.parquet),
     "skip_unreadable": tuple(Kind),
     "path_column": (Kind.manifest, Kind.parquet),
@@ -148,11 +164,11 @@ def detect(path: str) -> Kind:
         )
     if found:
         return found
-    if arrays := arrays_in(there):
+    if unknown := not_read_in(there):
         raise InputError(
-            f"{arrays} holds arrays or records, which are not read; write uint8 images (N, 96, 96, 3) "
-            "as dataset x, and labels (N,) as dataset y, of an HDF5 file train.h5, or image files and "
-            "a CSV with the columns path and label."
+            f"{unknown} is in a format that is not read; unpack archives, and write uint8 images "
+            "(N, 96, 96, 3) and labels (N,) with numpy.savez('train.npz', x=images, y=labels), or "
+            "image files and a CSV with the columns path and label."
         )
     if above := source_above(there):
         raise InputError(f"{path} is part of a source; give the whole source, {above}.")
@@ -162,12 +178,17 @@ def detect(path: str) -> Kind:
     )
 
 
-def arrays_in(path: Path) -> Path | None:
-    """A file of arrays, archives or records at a path, in the folder, or one further down; or None."""
+def not_read_in(path: Path) -> Path | None:
+    """A file of arrays or records, or an archive, that is not read: at a path, in the folder, or one
+    further down; or None."""
     files = [path] if path.is_file() else [*entries_of(path)]
     files += [file for folder in files for file in entries_of(folder)]
     named = (
-        file for file in files if file.suffix.lower() in ARRAYS or ".tfrecord" in file.name.lower()
+        file
+        for file in files
+        if file.suffix.lower() in NOT_READ
+        or file.name.lower().endswith(PACKED_TAR)
+        or ".tfrecord" in file.name.lower()
     )
     return next(named, None)
 
@@ -275,6 +296,8 @@ def open_source(
         source = synthetic.open_source(path)
     elif kind in READ_AS_TOLD:
         source = READ_AS_TOLD[kind].open_source(there, layout_reading)
+    elif kind == Kind.arrays:
+        source = arrays.open_source(there, layout_reading, unpacking, any_size=how is not None)
     elif kind == Kind.hdf5:
         source = hdf5.open_source(there, unpacking, any_size=how is not None)
     else:
@@ -420,6 +443,9 @@ def check(source: Source, strict: bool) -> None:
     empty = not any(len(split) for split in source.splits.values())
     if source.problems and (strict or empty):
         raise InputError(source.problems[0].says)
+    lost = [one for one in source.unread if one.serious]
+    if empty and lost:
+        raise InputError(lost[0].says)
     if empty:
         raise InputError(
             f"{source.path} holds no patches of layout {source.kind}; give another path or --kind."

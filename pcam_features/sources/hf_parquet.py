@@ -11,7 +11,7 @@ import os
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from .fitting import Size
 from .images import patch_of, patches
 from .reading import EVERYTHING, Reading
 from .slides import UNKNOWN, column_of
-from .source import Original, Problem, Source, Split, digest, numbered, train_first
+from .source import Original, Part, Source, Split, digest, numbered, source_of, train_first
 from .tree import is_litter, left_out
 from .vocabulary import class_of, split_name
 
@@ -235,15 +235,6 @@ def strings(values: list[Any], path: Path, name: str) -> list[str]:
     return values
 
 
-@dataclass(frozen=True)
-class Part:
-    """A split, what is not read of it, and how it was understood."""
-
-    split: Split
-    unread: Sequence[Problem]
-    notes: Sequence[str]
-
-
 def split_of(name: str, files: list[Path], reading: Reading) -> Part:
     """Open a split from its files, in order. Raises InputError if they are damaged or incomplete."""
     check_shards(name, files)
@@ -281,7 +272,8 @@ def split_of(name: str, files: list[Path], reading: Reading) -> Part:
     content = digest(f"{path.name} {path.stat().st_size}" for path in files)
     whole = Split(name, ids, None, slides, lambda *span: content, patches(original), original)
     notes = labels.notes if True in told else [f"no column of labels in split {name}"]
-    return Part(*labeled(whole, labels, reading, where), notes)
+    split, unread = labeled(whole, labels, reading, where)
+    return Part(split, unread=unread, notes=notes)
 
 
 def originals(groups: Sequence[Group], sizes: Sequence[int], ids: list[str]) -> Original:
@@ -331,17 +323,11 @@ def open_source(path: Path, reading: Reading = EVERYTHING) -> Source:
     if len(sets) > 1:
         found_in = ", ".join(sorted(sets)[:5])
         raise InputError(f"{path} holds several data sets ({found_in}); give one of these folders.")
-    parts = {name: split_of(name, found[name], reading) for name in train_first(found)}
+    parts = [split_of(name, found[name], reading) for name in train_first(found)]
     read = {file for files in found.values() for file in files}
     others = [str(file.relative_to(path)) for file in elsewhere(path, 0) if file not in read]
-    unread = [one for part in parts.values() for one in part.unread]
-    if others:
-        unread.append(left_out("Parquet file in another place", others, str(path), "give its folder"))
-    return Source(
-        Kind.parquet,
-        str(path),
-        PROTOCOL,
-        {name: part.split for name, part in parts.items()},
-        unread=unread,
-        notes=list(dict.fromkeys(note for part in parts.values() for note in part.notes)),
-    )
+    source = source_of(Kind.parquet, path, PROTOCOL, parts)
+    if not others:
+        return source
+    beside = left_out("Parquet file in another place", others, str(path), "give its folder")
+    return replace(source, unread=[*source.unread, beside])

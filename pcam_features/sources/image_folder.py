@@ -23,8 +23,8 @@ from . import tree, vocabulary
 from .images import by_id, content_of, originals, patches
 from .reading import EVERYTHING, Reading
 from .source import Problem, Source, Split, train_first
-from .tree import EXCLUDED, NOT_ASKED, Parts, Tree, printable
-from .vocabulary import TUMOR, UNLABELED, UNLABELED_NAMES, class_of, split_name
+from .tree import EXCLUDED, NO_LABEL, NOT_ASKED, NOT_LABELED, Parts, Tree, printable
+from .vocabulary import TUMOR, UNLABELED_NAMES, class_of, split_name
 
 PROTOCOL = (
     "The class of a patch is its folder. Only the author of the folder knows whether splits share "
@@ -263,19 +263,22 @@ def settled(found: Tree, reading: Reading) -> dict[Parts, Role]:
     return roles
 
 
-def unlabeled_splits(roles: Iterable[Role], path: Path) -> set[str | None]:
-    """The splits without labels. Raises InputError for one that has labeled patches as well."""
-    names: dict[str | None, set[str | None]] = {}
-    for role in roles:
-        unlabeled = role.name is None or role.name.lower() in UNLABELED_NAMES
-        names.setdefault(role.split, set()).add(None if unlabeled else role.name)
-    mixed = [split for split, own in names.items() if None in own and len(own) > 1]
-    if mixed:
-        raise InputError(
-            f"{path} has {UNLABELED} patches beside labeled ones in split {mixed[0] or TRAIN}; move "
-            f"them to a split of their own, or leave them out with --exclude {UNLABELED}."
-        )
-    return {split for split, own in names.items() if own == {None}}
+def unlabeled_splits(found: Tree, roles: dict[Parts, Role], reading: Reading) -> set[str | None]:
+    """The splits without labels.
+
+    Of a split with labeled patches as well, the others are left out: of the tree, and of the roles.
+    """
+    bare = {
+        parts
+        for parts, role in roles.items()
+        if role.name is None or role.name.lower() in UNLABELED_NAMES
+    }
+    labeled = {role.split for parts, role in roles.items() if parts not in bare}
+    for parts in bare:
+        if roles[parts].split in labeled:
+            found.leave_out(NOT_LABELED if reading.labeled_only else NO_LABEL, parts)
+            del roles[parts]
+    return {role.split for role in roles.values()} - labeled
 
 
 def unique_ids(
@@ -355,7 +358,7 @@ def open_source(path: Path, reading: Reading = EVERYTHING) -> Source:
     chosen(found, reading)
     roles = settled(found, reading)
     own_name = split_name(path.absolute().name)
-    unlabeled = unlabeled_splits(roles.values(), path)
+    unlabeled = unlabeled_splits(found, roles, reading)
     names = sorted({r.name for r in roles.values() if r.name and r.split not in unlabeled})
     classes = Classes(
         positive_class(names, path, reading.positive), unlabeled, group_names(roles.values())

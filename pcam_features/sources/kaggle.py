@@ -6,7 +6,7 @@ train/<id>.tif   test/<id>.tif   train_labels.csv (id,label)   sample_submission
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -16,15 +16,14 @@ import pandas as pd
 from ..constants import Kind
 from ..errors import InputError
 from ..storage.tables import check_ids, parse_table, read_table
-from ..words import counted
 from . import tree
 from .archive import Archive
-from .class_labels import meaning
+from .class_labels import meaning, not_read
 from .columns import IDS, PATHS, find, label_column, shown, tables_in
 from .fitting import Size
 from .images import LARGEST_FILE, by_id, patch_of, patches, read_patch
 from .reading import EVERYTHING, Reading
-from .source import Problem, Source, Split, digest, problem
+from .source import Part, Problem, Source, Split, digest, problem, source_of
 
 LABELS = "train_labels.csv"
 PACKED = f"{LABELS}.gz"
@@ -75,7 +74,9 @@ class Folder:
 
     def images(self, folder: str) -> Listing:
         found = tree.walk(self.path / folder)
-        paths = sorted(path for paths in found.folders.values() for path in paths)
+        paths = [path for paths in found.folders.values() for path in paths]
+        if len(found.folders) > 1:  # each folder is in order already
+            paths.sort()
         files, twice = by_id((path.stem, path) for path in paths)
         return Listing(files, twice, found.problems())
 
@@ -174,7 +175,7 @@ def read_labels(
     told = meaning(table[told_by].unique().tolist())
     pairs = [
         (i, label)
-        for i, label in zip(table[ids], table[told_by], strict=True)
+        for i, label in zip(table[ids].tolist(), table[told_by].tolist(), strict=True)
         if told.get(label, 0) is not None
     ]
     bad = [k for k, (_, label) in enumerate(pairs) if label not in told]
@@ -197,16 +198,6 @@ def without_suffix(labels: dict[str, int | None], images: Mapping[str, Any]) -> 
     return {named[i]: label for i, label in labels.items()}
 
 
-@dataclass(frozen=True)
-class Part:
-    """A split, its faults, what is not read of it, and how it was understood."""
-
-    split: Split
-    problems: Sequence[Problem]
-    unread: Sequence[Problem] = ()
-    notes: Sequence[str] = ()
-
-
 def _train(files: Files, path: Path, reading: Reading) -> Part:
     if not files.has(LABELS):
         raise InputError(
@@ -219,29 +210,17 @@ def _train(files: Files, path: Path, reading: Reading) -> Part:
     notes = [f"ids of {LABELS} are file names; ids are these without their suffix"] * (labels != told)
     without_file = [i for i in labels if i not in images]
     without_label = [i for i in images if i not in labels]
-    missing = problem(
-        "missing file",
-        without_file,
-        f"{path / LABELS} lists {counted(len(without_file), 'id')} with no file in {path / TRAIN}, "
-        f"the first {without_file[0] if without_file else ''}; add the files or remove the rows.",
-    )
-    unlabeled = problem(
-        "no label",
-        without_label,
-        f"{path / TRAIN} has {counted(len(without_label), 'file')} with no label in {LABELS}, the "
-        "first "
-        f"{without_label[0] if without_label else ''}; add the labels or remove the files.",
-    )
+    unread = list(listing.unread)
+    if without_file:
+        where = f"{path / LABELS} (no file in {path / TRAIN})"
+        unread.append(not_read(tree.NO_FILE, without_file, where, reading))
+    if without_label:
+        where = f"{path / TRAIN} (not in {LABELS})"
+        unread.append(not_read(tree.NO_LABEL, without_label, where, reading))
     ids = [i for i in labels if i in images and labels[i] is not None]
     values = np.array([labels[i] for i in ids], np.int8)
     split = _split(TRAIN, ids, values, files, images)
-    partly = [*missing, *unlabeled]
-    if reading.labeled_only:
-        unread = [*listing.unread, *(replace(one, serious=False) for one in partly)]
-        return Part(split, [*bad, *listing.problems], unread, notes)
-    says = "to read the others without these, add --labeled-only."
-    partly = [replace(one, says=f"{one.says.removesuffix('.')}, or, {says}") for one in partly]
-    return Part(split, [*bad, *listing.problems, *partly], listing.unread, notes)
+    return Part(split, [*bad, *listing.problems], unread, notes)
 
 
 def _split(
@@ -286,12 +265,4 @@ def open_source(path: Path, reading: Reading = EVERYTHING) -> Source:
         listing = files.images(TEST)
         test = _split(TEST, list(listing.files), None, files, listing.files)
         parts.append(Part(test, listing.problems, listing.unread))
-    return Source(
-        Kind.kaggle,
-        str(path),
-        PROTOCOL,
-        {part.split.name: part.split for part in parts},
-        problems=[one for part in parts for one in part.problems],
-        unread=[one for part in parts for one in part.unread],
-        notes=[note for part in parts for note in part.notes],
-    )
+    return source_of(Kind.kaggle, path, PROTOCOL, parts)

@@ -18,15 +18,14 @@ import pandas as pd
 from ..constants import Kind
 from ..errors import InputError
 from ..storage.tables import read_table
-from ..words import counted, form
 from . import kaggle, tree
-from .class_labels import WITHOUT_LABEL, class_labels
+from .class_labels import class_labels, not_read
 from .columns import IDS, PATHS, SPLITS, find, is_table, label_column, shown
 from .images import by_id, content_of, originals, patches
 from .reading import EVERYTHING, Reading
 from .slides import column_of
 from .slides import known as known_slides
-from .source import Problem, Source, Split, problem, source_of, whole_labels
+from .source import Part, Problem, Source, Split, source_of, whole_labels
 from .vocabulary import split_name
 
 NAME = "manifest.csv"  # the table's name in a folder that is given as the source
@@ -55,26 +54,20 @@ def inside(folder: Path, path: str, where: str) -> Path:
     return Path(found)
 
 
-def split_of(name: str, rows: pd.DataFrame, where: str) -> tuple[Split, list[Problem]]:
+def split_of(name: str, rows: pd.DataFrame, where: str, reading: Reading) -> Part:
     """A split from rows with ID, `file` (a Path), LABEL and `slide`, if the file exists."""
     files, twice = by_id(zip(rows[ID], rows["file"], strict=True))
     there = {
         i: file for i, file in files.items() if os.path.isfile(file)
     }  # also false for impossible names
-    gone = [i for i in files if i not in there]
-    first = files[gone[0]] if gone else ""
-    says = (
-        f"{where} lists {counted(len(gone), 'file')} that {form(len(gone), 'is', 'are')} not "
-        f"there, the first {first}; add the files or "
-        "remove the rows."
-    )
+    gone = [str(files[i]) for i in files if i not in there]
     rows_by_id = rows.drop_duplicates(ID).set_index(ID)
     ids, paths = list(there), list(there.values())
-    labels = whole_labels(rows_by_id.loc[ids, LABEL].tolist(), f"{where}, split {name}")
+    labels = whole_labels(rows_by_id.loc[ids, LABEL].tolist())
     slides = known_slides(rows_by_id.loc[ids, "slide"])
     original = originals(paths)
     split = Split(name, ids, labels, slides, content_of(paths), patches(original), original)
-    return split, twice + problem("missing file", gone, says)
+    return Part(split, twice, [not_read(tree.NO_FILE, gone, where, reading)] if gone else [])
 
 
 @dataclass(frozen=True)
@@ -221,24 +214,22 @@ def open_source(path: Path, reading: Reading = EVERYTHING) -> Source:
     if others := [os.path.relpath(file, path.parent) for file in files.others if file not in read]:
         advice = "add rows for them, or move them away"
         unread.append(tree.left_out(UNLISTED, others, where, advice))
-    made = {
-        str(name): split_of(str(name), part, where) for name, part in rows.groupby(SPLIT, sort=False)
-    }
-    source = source_of(Kind.manifest, path, PROTOCOL, made)
-    return replace(source, unread=[*unread, *files.unread], notes=notes)
+    groups = rows.groupby(SPLIT, sort=False)
+    parts = [split_of(str(name), part, where, reading) for name, part in groups]
+    source = source_of(Kind.manifest, path, PROTOCOL, parts)
+    return replace(source, unread=[*source.unread, *unread, *files.unread], notes=notes)
 
 
 def rows_read(
     rows: pd.DataFrame, left_out: Sequence[str | None], reading: Reading, where: str
 ) -> tuple[pd.DataFrame, list[Problem]]:
-    """The rows that are read, and records of the others, which the user left out."""
+    """The rows that are read, and records of the others: without a label, or left out by the user."""
     reasons = pd.Series([*left_out, *[None] * (len(rows) - len(left_out))], rows.index, "object")
-    if reading.labeled_only:
-        labeled = rows[LABEL].notna()
-        partly = labeled.groupby(rows[SPLIT]).transform("any")
-        reasons = reasons.where(reasons.notna() | labeled | ~partly, WITHOUT_LABEL)
+    labeled = rows[LABEL].notna()
+    partly = labeled.groupby(rows[SPLIT]).transform("any")
+    reasons = reasons.where(reasons.notna() | labeled | ~partly, tree.NO_LABEL)
     unread = [
-        tree.left_out(reason, rows.loc[reasons == reason, ID].tolist(), where, "as you asked")
+        not_read(reason, rows.loc[reasons == reason, ID].tolist(), where, reading)
         for reason in reasons.dropna().unique()
     ]
     return rows[reasons.isna()], unread

@@ -396,13 +396,27 @@ class Source:
             raise InputError(f"split {name!r} of {self.path} has no patches; choose another split.")
 
 
-def source_of(
-    kind: str, path: Path, protocol: str, made: Mapping[str, tuple[Split, list[Problem]]]
-) -> Source:
-    """A source from splits and their problems."""
-    problems = [one for _, found in made.values() for one in found]
+@dataclass(frozen=True)
+class Part:
+    """A split, its faults, what is not read of it, and how it was understood."""
+
+    split: Split
+    problems: Sequence[Problem] = ()
+    unread: Sequence[Problem] = ()
+    notes: Sequence[str] = ()
+
+
+def source_of(kind: str, path: Path, protocol: str, parts: Iterable[Part]) -> Source:
+    """A source from its splits. A note that several have is kept once."""
+    parts = list(parts)
     return Source(
-        kind, str(path), protocol, {name: split for name, (split, _) in made.items()}, problems
+        kind,
+        str(path),
+        protocol,
+        {part.split.name: part.split for part in parts},
+        problems=[one for part in parts for one in part.problems],
+        unread=[one for part in parts for one in part.unread],
+        notes=list(dict.fromkeys(note for part in parts for note in part.notes)),
     )
 
 
@@ -432,16 +446,9 @@ def numbered(split: str, rows: int) -> list[str]:
     return [f"{split}_patch{k:07d}" for k in range(rows)]
 
 
-def whole_labels(labels: Sequence[int | None], where: str) -> np.ndarray | None:
-    """Labels of a split; None if it has none. Raises InputError if only some patches have labels."""
-    if all(label is None for label in labels):
-        return None
-    if any(label is None for label in labels):
-        raise InputError(
-            f"{where}: some patches have a label and some have none; move patches without a label to a "
-            "split of their own, or leave them out with --labeled-only."
-        )
-    return np.array(labels, np.int8)
+def whole_labels(labels: Sequence[int | None]) -> np.ndarray | None:
+    """Labels of a split; None if it has none. Either all patches have one, or none has."""
+    return None if all(label is None for label in labels) else np.array(labels, np.int8)
 
 
 def digest(parts: Iterable[str]) -> str:

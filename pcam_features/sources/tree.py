@@ -12,6 +12,7 @@ from .images import SUFFIXES
 from .source import EXAMPLES, Problem
 from .vocabulary import words
 
+IMAGES = frozenset(SUFFIXES)
 Parts = tuple[str, ...]  # the folders on the way from the root to a folder
 DEEPEST = 16  # folders below one another
 MOST_LOOKED_AT = 200_000  # files and folders that are looked at to recognize a folder of images
@@ -65,6 +66,10 @@ TOO_DEEP = "folder too deep"
 SPECIAL = "not a plain file"
 EXCLUDED = "excluded"
 NOT_ASKED = "class not asked for"
+NO_LABEL = "no label"
+NO_FILE = "missing file"
+NOT_LABELED = "not labeled"  # and the user asked for labeled patches alone
+PARTLY = "add what is missing or, if this is meant, add --labeled-only"
 ADVICE = {
     BROKEN: "restore what the links lead to, or remove them",
     LOOP: "its images are read once, where they lie",
@@ -73,9 +78,12 @@ ADVICE = {
     TOO_DEEP: f"folders are searched {DEEPEST} levels deep; give a folder further down",
     EXCLUDED: "as you asked",
     NOT_ASKED: "as you asked",
+    NOT_LABELED: "as you asked",
+    NO_LABEL: PARTLY,
+    NO_FILE: PARTLY,
     SPECIAL: "pipes and devices are not read; remove them",
 }
-DAMAGED = (BROKEN, FORBIDDEN)  # where patches are lost that were meant to be there
+DAMAGED = (BROKEN, FORBIDDEN, NO_LABEL, NO_FILE)  # where patches are lost that were meant to be there
 
 
 def left_out(
@@ -108,7 +116,9 @@ def is_litter(name: str) -> bool:
 
 
 def is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in SUFFIXES
+    """Whether this is the name of an image file. `.png` alone has no suffix."""
+    dot = name.rfind(".")
+    return dot > 0 and name[dot:].lower() in IMAGES
 
 
 def walk(root: Path) -> Tree:
@@ -149,22 +159,24 @@ def list_folder(folder: Path, parts: Parts, tree: Tree) -> list[tuple[Path, Part
             continue
         if entry.is_dir():
             inside.append((folder / entry.name, (*parts, entry.name)))
-        elif reason := reason_not_read(entry):
+            continue
+        image = is_image(entry.name)
+        if reason := reason_not_read(entry, image):
             tree.pass_over(reason, ["/".join((*parts, entry.name))])
-        elif is_image(entry.name):
+        elif image:
             images.append(folder / entry.name)
     if images:
         tree.folders[parts] = images
     return inside
 
 
-def reason_not_read(entry: os.DirEntry[str]) -> str | None:
+def reason_not_read(entry: os.DirEntry[str], image: bool) -> str | None:
     """Why a file is not read; None for images, and for files that are obviously no patches."""
     if entry.is_symlink() and not os.path.exists(entry.path):
         return BROKEN
     if not entry.is_file():
         return SPECIAL
-    return OTHER if is_foreign(entry.name) else None
+    return OTHER if not image and is_foreign(entry.name) else None
 
 
 def is_foreign(name: str) -> bool:

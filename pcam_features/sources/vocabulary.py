@@ -19,11 +19,21 @@ def words(text: str) -> frozenset[str]:
 TUMOR, NORMAL, UNLABELED = "tumor", "normal", "unlabeled"  # class folders that pcam writes
 POSITIVE = words(
     "tumor tumour tumors tumours tumoral positive pos malignant malignancy cancer cancerous "
-    "carcinoma metastasis metastases metastatic mets neoplastic true yes"
+    "carcinoma metastasis metastases metastatic mets neoplastic true yes "
+    "tumeur tumeurs tumore tumori tumores tumoren bösartig maligne maligno maligna malin krebs "
+    "cancéreux karzinom carcinome metastase metastasen positif positivo positiv опухоль рак метастаз "
+    "метастазы злокачественный злокачественная kanser tümör nowotwór "
+    "肿瘤 腫瘍 腫瘤 癌 癌症 恶性 惡性 悪性 阳性 陽性"
 )
-HEALTHY = words("normal benign healthy")
-NEGATIVE = words("negative neg")  # of a patch, or of tumor, as in tumor_negative
-NEGATIONS = words("no non not without false free")
+HEALTHY = words(
+    "normal benign healthy "
+    "normale normales normali gesund gutartig benigne benigno benigna bénin bénigne sain saine sano "
+    "sana saudável норма здоровый здоровая доброкачественный доброкачественная sağlıklı zdrowy "
+    "正常 良性 健康"
+)
+# Of a patch, or of tumor, as in tumor_negative
+NEGATIVE = words("negative neg négatif negativo negativ 阴性 陰性")
+NEGATIONS = words("no non not without false free kein keine ohne sans sin senza sem pas нет без 无 無")
 UNLABELED_NAMES = frozenset((UNLABELED, "unlabelled"))
 FILLERS = words(
     "a b c has have with is of for the class label tissue tissues cell cells patch patches image "

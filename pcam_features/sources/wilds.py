@@ -14,6 +14,7 @@ from ..constants import Kind
 from ..errors import InputError
 from ..storage.tables import read_table
 from .manifest import ID, LABEL, SPLIT, split_of
+from .reading import EVERYTHING
 from .source import Source, source_of
 
 METADATA, PATCHES = "metadata.csv", "patches"
@@ -61,9 +62,6 @@ def open_source(path: Path) -> Source:
             SPLIT: table["center"].map(HELD_OUT).fillna(table[SPLIT]).map(SPLITS),
         }
     )
-    made = {
-        name: split_of(name, rows[rows[SPLIT] == name], where)
-        for name in SPLITS.values()
-        if (rows[SPLIT] == name).any()
-    }
-    return source_of(Kind.wilds, path, PROTOCOL, made)
+    there = [name for name in SPLITS.values() if (rows[SPLIT] == name).any()]
+    parts = [split_of(name, rows[rows[SPLIT] == name], where, EVERYTHING) for name in there]
+    return source_of(Kind.wilds, path, PROTOCOL, parts)

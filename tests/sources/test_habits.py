@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import os
-import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -183,13 +182,13 @@ def test_regression_patches_that_cannot_be_read_are_skipped_if_asked(tmp_path: P
         read(folder, skip_unreadable=True)
 
 
-def test_mechanics_arrays_are_told_how_to_be_written(tmp_path: Path) -> None:
-    np.savez(tmp_path / "pathmnist.npz", train_images=PIXELS, train_labels=LABELS)
-    assert "train.h5" in refused(tmp_path, "pathmnist.npz holds arrays")
-    refused(tmp_path / "pathmnist.npz", "pathmnist.npz holds arrays")
-    with tarfile.open(tmp_path / "a.tar", "w"):
-        pass
-    refused(tmp_path / "a.tar", "holds arrays or records")
+@pytest.mark.parametrize(
+    "name", ["patch_camelyon-train.tfrecord-00000-of-00001", "a.tar.gz", "data.pt", "X.MAT"]
+)
+def test_mechanics_what_is_not_read_is_told_how_to_be_written(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"\0" * 100)
+    for path in (tmp_path, tmp_path / name):
+        assert "numpy.savez" in refused(path, "in a format that is not read")
 
 
 def test_mechanics_zips_in_other_forms_are_told_what_to_unpack(tmp_path: Path) -> None:

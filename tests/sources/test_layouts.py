@@ -142,7 +142,9 @@ def test_mechanics_a_manifest_says_what_it_knows(tmp_path: Path) -> None:
     assert source.splits["valid"].ids == [f"own_{k}" for k in range(8, ROWS)]
     table.loc[8, "label"] = 1
     table.to_csv(path, index=False)
-    refused(path, "some patches have a label and some have none")
+    again = opened(path)
+    assert again.splits["valid"].ids == ["own_8"]
+    assert [(one.kind, one.count, one.serious) for one in again.unread] == [("no label", 3, True)]
 
 
 def test_mechanics_real_patches_by_their_table(pcam_folder: Path) -> None:
@@ -222,7 +224,8 @@ def test_mechanics_kaggle_problems_are_listed_without_strict(tmp_path: Path) -> 
     (path / kaggle.LABELS).write_text(text)
     refused(path, "'maybe', not 0 or 1")
     source, _ = open_source(str(path), strict=False)
-    kinds = {one.kind: (one.count, list(one.examples)) for one in source.problems}
+    faults = (*source.problems, *(one for one in source.unread if one.serious))
+    kinds = {one.kind: (one.count, list(one.examples)) for one in faults}
     assert kinds == {
         "bad label": (1, [IDS[5]]),
         "missing file": (1, [IDS[0]]),

@@ -109,9 +109,11 @@ def test_mechanics_one_of_many_classes_is_named(tmp_path: Path) -> None:
 
 def test_mechanics_a_split_is_labeled_in_part(tmp_path: Path) -> None:
     shard(tmp_path / "train.parquet", [0, None, 1, -1, 1])
-    refused(tmp_path, "some patches have a label and some have none")
-    source = read(tmp_path, labeled_only=True)
-    assert list(labels_by_id(source).values()) == [0, 1, 1]
+    for asked in (False, True):
+        source = read(tmp_path, labeled_only=asked)
+        assert list(labels_by_id(source).values()) == [0, 1, 1]
+        assert unread(source) == {"no label": ["train_patch0000001", "train_patch0000003"]}
+        assert source.unread[0].serious is not asked
     kept = PIXELS[[0, 2, 4]]
     np.testing.assert_array_equal(source.splits["train"].read(0, 3), kept)
     np.testing.assert_array_equal(source.splits["train"].image(1, None), kept[1])

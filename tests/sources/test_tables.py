@@ -14,7 +14,6 @@ from test_folders import labels_by_id, lay_out, read, unread
 from pcam_features.errors import InputError
 from pcam_features.sources.detect import open_source
 from pcam_features.sources.reading import Reading
-from pcam_features.sources.source import Source
 from pcam_features.storage import tables
 from pcam_features.storage.tables import read_table
 
@@ -98,10 +97,26 @@ def test_mechanics_a_table_may_be_labeled_in_part(tmp_path: Path) -> None:
     path = table(tmp_path, "path,label")
     text = path.read_text().replace("p2.png,0", "p2.png,").replace("p3.png,1", "p3.png,-1")
     path.write_text(text)
-    assert "--labeled-only" in refused(path, "some patches have a label and some have none")
-    source = read(path, labeled_only=True)
-    assert set(labels_by_id(source)) == {"p0", "p1", "p4", "p5"}
-    assert unread(source) == {"no label": ["p2", "p3"]}
+    for asked in (False, True):
+        source, sentence = open_source(str(path), reading=Reading(labeled_only=asked))
+        assert set(labels_by_id(source)) == {"p0", "p1", "p4", "p5"}
+        assert unread(source) == {"no label": ["p2", "p3"]}
+        assert "NOT READ: 2 × no label (p2, p3)" in sentence
+        assert [one.serious for one in source.unread] == [not asked]
+        assert ("--labeled-only" in source.unread[0].says) is not asked
+
+
+def test_mechanics_files_of_a_table_that_are_missing_are_counted(tmp_path: Path) -> None:
+    path = table(tmp_path, "path,label")
+    gone = tmp_path / FILES[0]
+    gone.unlink()
+    source, sentence = open_source(str(path))
+    assert set(labels_by_id(source)) == {"p1", "p2", "p3", "p4", "p5"}
+    assert "NOT READ: 1 × missing file" in sentence
+    assert source.unread[0].serious
+    for file in FILES[1:]:
+        (tmp_path / file).unlink()
+    assert str(gone) in refused(path, "missing file")
 
 
 def packed(text: str) -> bytes:
@@ -225,10 +240,12 @@ def test_mechanics_kaggles_labels_in_part(tmp_path: Path) -> None:
     (folder / "train" / f"{IDS[0]}.tif").unlink()
     rows = (folder / "train_labels.csv").read_text().splitlines()
     (folder / "train_labels.csv").write_text("\n".join(rows[:-1]) + "\n")
-    assert "--labeled-only" in refused(folder, "lists 1 id")
-    source: Source = open_source(str(folder), reading=Reading(labeled_only=True))[0]
-    assert len(source.splits["train"]) == ROWS - 2
-    assert unread(source) == {"missing file": [IDS[0]], "no label": [IDS[-1]]}
+    for asked in (False, True):
+        source, sentence = open_source(str(folder), reading=Reading(labeled_only=asked))
+        assert len(source.splits["train"]) == ROWS - 2
+        assert unread(source) == {"missing file": [IDS[0]], "no label": [IDS[-1]]}
+        assert f"NOT READ: 1 × missing file ({IDS[0]}); 1 × no label ({IDS[-1]})" in sentence
+        assert [one.serious for one in source.unread] == [not asked] * 2
 
 
 def test_mechanics_the_command_line_names_columns(pcam: Callable[..., Any], tmp_path: Path) -> None:

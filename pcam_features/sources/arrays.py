@@ -1,0 +1,426 @@
+"""NumPy's arrays: images (N, height, width, 3) and labels (N,), in .npy files or together in an .npz.
+
+Arrays are understood by their words, as HDF5 datasets are: `X_train.npy` and `y_train.npy`, or
+`train_images` and `train_labels` in one .npz. The arrays `ids` and `slides` are optional. Pixels are
+read from the file at their positions; an .npz that is compressed is unpacked once, into the cache
+folder. Nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.lib import format as npy
+
+from ..constants import LARGEST_ROWS, Kind
+from ..errors import InputError
+from ..storage.files import cache_root, whole_file
+from ..storage.tables import check_ids
+from . import columns, image_folder
+from .archive import Archive
+from .class_labels import class_labels, labeled
+from .fitting import LARGEST_SIDE, Size
+from .hdf5 import MOST_TIMES, Unpacking, contiguous
+from .hdf5_layout import extent
+from .images import PATCH, check_size, other_size
+from .positions import Positions
+from .reading import Reading
+from .slides import known
+from .source import Part, Source, Split, digest, numbered, source_of, train_first
+from .tree import is_litter
+from .vocabulary import role_of, split_in, split_name, words_of
+
+NPY, NPZ = ".npy", ".npz"
+PROTOCOL = (
+    "Patches as stored in arrays. Only the author of the arrays knows whether splits share slides."
+)
+TRAIN = "train"
+PIXELS, LABELS = "pixels", "labels"
+MOST_HEADER = 1 << 14  # bytes before the values of an array
+LARGEST_VALUES = 1 << 28  # bytes of labels, ids or slides that are read into memory
+MOST_SHOWN = 1 << 24  # bytes of values that are looked at for a message
+MOST_LISTED, MOST_ARRAYS = 1000, 100  # of a folder, and of an .npz
+CHANNELS = 3
+MiB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Array:
+    """An array of a file: its name, its type, and where its values begin.
+
+    `archive` is the .npz that it lies in, where `start` counts from the array's own beginning.
+    """
+
+    path: Path
+    name: str
+    dtype: np.dtype[np.generic]
+    shape: tuple[int, ...]
+    by_column: bool
+    start: int
+    archive: Archive | None = None
+
+    @property
+    def where(self) -> str:
+        return str(self.path) if self.archive is None else f"{self.path}: {self.name}"
+
+    @property
+    def member(self) -> str:
+        return f"{self.name}{NPY}"
+
+    @property
+    def size(self) -> int:
+        """The bytes of the values."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def begins(self) -> bytes:
+        """The header and the first values, for messages."""
+        count = self.start + 16 * math.prod(self.shape[1:]) * self.dtype.itemsize
+        count = min(count, MOST_SHOWN)
+        if self.archive is not None:
+            return self.archive.first(self.member, count)
+        return Positions(self.path).read(0, count)
+
+
+def header(data: bytes, path: Path, name: str, archive: Archive | None) -> Array:
+    """The array whose file begins with these bytes. Raises InputError if it is no array of values."""
+    where = str(path) if archive is None else f"{path}: {name}"
+    stream = io.BytesIO(data)
+    try:
+        version = npy.read_magic(stream)
+        if version not in ((1, 0), (2, 0)):
+            raise ValueError(f"format {version} is not supported")
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, by_column, dtype = read(stream, max_header_size=MOST_HEADER)
+    except Exception as error:  # NumPy evaluates the header, and raises many kinds on damage
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{where} cannot be read as an array: {reason}; save it again.") from None
+    if dtype.hasobject or dtype.names is not None:
+        raise InputError(
+            f"{where} holds Python objects, which are not read because they could run code; save it "
+            "as numbers or text with numpy.save."
+        )
+    if any(side < 0 for side in shape):
+        raise InputError(f"{where} has the shape {shape}; save it again.")
+    return Array(path, name, dtype, tuple(shape), by_column, stream.tell(), archive)
+
+
+def arrays_of(path: Path) -> list[Array]:
+    """The arrays of an .npy or .npz file. Raises InputError if it is damaged."""
+    if path.suffix.lower() == NPY:
+        found = header(Positions(path).read(0, MOST_HEADER), path, path.stem, None)
+        sizes = [path.stat().st_size]
+        listed = [found]
+    else:
+        archive = Archive(path)
+        members = [name for name in archive.members if name.endswith(NPY)]
+        if len(members) > MOST_ARRAYS:
+            raise InputError(
+                f"{path} holds more than {MOST_ARRAYS} arrays; save those of patches alone."
+            )
+        listed = [
+            header(archive.first(name, MOST_HEADER), path, name.removesuffix(NPY), archive)
+            for name in members
+        ]
+        sizes = [archive.members[name].file_size for name in members]
+    for array, size in zip(listed, sizes, strict=True):
+        if array.start + array.size > size:
+            raise InputError(
+                f"{array.where} is cut off: {array.shape} of {array.dtype} need {array.size:,} bytes; "
+                "copy or save it again."
+            )
+    return listed
+
+
+def is_array_file(path: Path) -> bool:
+    return path.suffix.lower() in (NPY, NPZ) and not is_litter(path.name)
+
+
+def files_in(folder: Path) -> Iterator[Path]:
+    """The files of arrays in a folder, and in folders of splits in it, by name."""
+    try:
+        entries = sorted(folder.iterdir())[:MOST_LISTED]
+    except OSError:
+        return
+    for entry in entries:
+        if is_array_file(entry) and entry.is_file():
+            yield entry
+        elif entry.is_dir() and split_name(entry.name):
+            yield from (file for file in sorted(entry.iterdir()) if is_array_file(file))
+
+
+def recognize(path: Path) -> bool:
+    """Whether a file is of arrays, or a folder has arrays of images and no classes of image files."""
+    if path.is_file():
+        return is_array_file(path)
+    if not path.is_dir() or not any(map(holds_images, files_in(path))):
+        return False
+    return not image_folder.has_known_classes(path)
+
+
+def holds_images(path: Path) -> bool:
+    """Whether a file has an array that may be images. A file that is damaged counts by its name."""
+    try:
+        return any(len(array.shape) == 4 for array in arrays_of(path))
+    except InputError:
+        return role_of(path.stem) == PIXELS
+
+
+@dataclass(frozen=True)
+class SplitArrays:
+    """The arrays of a split."""
+
+    name: str
+    pixels: Array
+    labels: Array | None
+    ids: Array | None
+    slides: Array | None
+
+
+def split_named(array: Array, root: Path) -> str:
+    """The split that an array is of, by its name, its file's or its folder's."""
+    by_name = split_in(array.name) or split_in(array.path.stem)
+    folder = array.path.parent
+    by_folder = split_in(folder.name) or split_name(folder.name) if folder != root else None
+    return by_name or by_folder or TRAIN
+
+
+def are_images(array: Array) -> bool:
+    """Whether an array's shape is that of color images, channels last or first."""
+    return len(array.shape) == 4 and CHANNELS in (array.shape[-1], array.shape[1])
+
+
+def understood(arrays: Sequence[Array], root: Path) -> list[SplitArrays]:
+    """What the arrays hold. Raises InputError if that is not clear."""
+    by_split: dict[str, list[Array]] = {}
+    for array in arrays:
+        by_split.setdefault(split_named(array, root), []).append(array)
+    found = []
+    for name, own in by_split.items():
+        images = [one for one in own if are_images(one)]
+        named = [one for one in images if role_of(one.name) == PIXELS]
+        chosen = named or images
+        if not chosen and len(by_split) > 1 and not any(len(one.shape) >= 3 for one in own):
+            continue  # such as an array of class names beside the splits
+        if len(chosen) != 1:
+            raise InputError(not_clear(name, own, root))
+        pixels = chosen[0]
+        others = [one for one in own if one.shape[:1] == pixels.shape[:1] and one is not pixels]
+        found.append(
+            SplitArrays(
+                name,
+                pixels,
+                labels_among([one for one in own if one is not pixels], others),
+                column_among(others, columns.IDS),
+                column_among(others, columns.SLIDES),
+            )
+        )
+    if not found:
+        raise InputError(not_clear(TRAIN, arrays, root))
+    return found
+
+
+def not_clear(split: str, arrays: Sequence[Array], root: Path) -> str:
+    listed = ", ".join(f"{one.name} {one.shape}" for one in arrays[:10]) or "none"
+    return (
+        f"{root} has no clear array of color images (N, 96, 96, 3) for split {split}; its arrays are: "
+        f"{listed}; name the images x and the labels y, with the split if there are several (x_train)."
+    )
+
+
+def labels_among(own: Sequence[Array], others: Sequence[Array]) -> Array | None:
+    """The labels: an array so named, or else the only other one of as many values without a name."""
+    named = [one for one in own if role_of(one.name) == LABELS]
+    bare = [one for one in others if words_of(one.name)[:1] == ["arr"] and len(one.shape) <= 2]
+    chosen = named or bare
+    return chosen[0] if len(chosen) == 1 else None
+
+
+def column_among(arrays: Sequence[Array], names: Sequence[str]) -> Array | None:
+    """The array of one value for each patch that has one of these names, also with a split's."""
+    for array in arrays:
+        told = [word for word in words_of(array.name) if split_in(word) is None]
+        singular = [word.removesuffix("s") for word in told]
+        if "_".join(told) in names or "_".join(singular) in names:
+            return array if math.prod(array.shape) == array.shape[0] else None
+    return None
+
+
+def values_of(array: Array) -> np.ndarray:
+    """The values of a small array. Raises InputError if it is too large, or damaged."""
+    if array.size > LARGEST_VALUES:
+        raise InputError(
+            f"{array.where} has {array.size:,} bytes, too many for one value per patch; correct it."
+        )
+    if array.archive is not None:
+        data = array.archive.read(array.member, array.start + LARGEST_VALUES)
+    else:
+        data = Positions(array.path).read(0, array.start + array.size)
+    if len(data) < array.start + array.size:
+        raise InputError(f"{array.where} became shorter while it was read; run the command again.")
+    flat = np.frombuffer(data, array.dtype, math.prod(array.shape), array.start)
+    return flat.reshape(array.shape, order="F" if array.by_column else "C")
+
+
+def texts_of(array: Array, rows: int, what: str) -> list[str]:
+    """The values of an array (rows,) as texts. Raises InputError if there are not as many."""
+    values = values_of(array)
+    shape = [side for side in values.shape if side != 1]
+    if len(values) != rows or shape not in ([rows], []):
+        raise InputError(
+            f"{array.where} has the shape {array.shape} for {rows:,} patches; give one {what} for each."
+        )
+    flat = values.reshape(-1)
+    if flat.dtype.kind == "S":
+        return [one.decode("utf-8", errors="replace") for one in flat.tolist()]
+    return [str(one) for one in flat.tolist()]
+
+
+def label_texts(array: Array, rows: int) -> tuple[list[str], list[str]]:
+    """The labels as texts, and notes. Of two columns, one of which is 1, the second is tumor."""
+    if array.shape == (rows, 2) and array.dtype.kind in "iubf":
+        values = values_of(array).astype(np.float64)
+        if (np.sort(values, axis=1) == (0, 1)).all():
+            note = f"labels of {array.where} are in two columns; tumor is the second"
+            return [str(int(one)) for one in values[:, 1]], [note]
+    return texts_of(array, rows, "label"), []
+
+
+def pixel_file(array: Array, unpacking: Unpacking) -> tuple[Positions, int]:
+    """The file that has the pixels, and where they begin in it. They are unpacked once if need be."""
+    if array.archive is None:
+        return Positions(array.path), array.start
+    at = array.archive.position(array.member)
+    if at is not None:
+        return Positions(array.path), at + array.start
+    info = array.archive.members[array.member]
+    if info.file_size > MOST_TIMES * info.compress_size + MiB:
+        raise InputError(
+            f"{array.where} unpacks to more than {MOST_TIMES} times its size; save it again."
+        )
+    key = f"{array.path.absolute()}\0{array.member}\0{info.CRC}\0{info.file_size}"
+    folder = cache_root() / "unpacked" / hashlib.sha256(key.encode(errors="replace")).hexdigest()[:16]
+    target = folder / f"array{NPY}"
+    if not (target.is_file() and target.stat().st_size == info.file_size):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with (
+                whole_file(target) as temporary,
+                temporary.open("wb") as out,
+                unpacking(f"unpack {array.name}", info.file_size >> 20, "MiB") as advance,
+            ):
+                done = 0
+
+                def progress(count: int) -> None:
+                    nonlocal done
+                    advance(((done + count) >> 20) - (done >> 20))
+                    done += count
+
+                array.archive.unpack(array.member, out, progress)
+        except OSError as error:
+            raise InputError(
+                f"{array.where} cannot be unpacked to {folder}: {error.strerror or error}; free disk "
+                "space, or save the array with numpy.save instead."
+            ) from None
+    return Positions(target), array.start
+
+
+def check_pixels(array: Array, size: Size | None) -> tuple[Size, bool]:
+    """Width and height of the images, and whether channels come first.
+
+    Raises InputError unless they are 8-bit RGB, and of `size` if that is not None.
+    """
+    rows, *sides = array.shape
+    first = sides[-1] != CHANNELS
+    height, width = sides[1:] if first else sides[:2]
+    if array.dtype != np.uint8:
+        values = np.frombuffer(array.begins()[array.start :], np.uint8)
+        count = len(values) // array.dtype.itemsize
+        known_kind = array.dtype.kind in "iuf" and count
+        told = extent(np.frombuffer(values, array.dtype, count)) if known_kind else "of another kind"
+        raise InputError(f"{array.where} holds {array.dtype} {told}, not 8-bit integers.")
+    if array.by_column:
+        raise InputError(
+            f"{array.where} is stored by columns; save numpy.ascontiguousarray of it instead."
+        )
+    if rows > LARGEST_ROWS or not 0 < max(height, width) <= LARGEST_SIDE or not min(height, width):
+        raise InputError(f"{array.where} has the shape {array.shape}, not (N, 96, 96, 3); correct it.")
+    if size is not None and (width, height) != size:
+        raise InputError(other_size(f"a patch of {array.where}", (width, height)))
+    return (width, height), first
+
+
+def split_of(own: SplitArrays, reading: Reading, unpacking: Unpacking, size: Size | None) -> Part:
+    """Open a split. Raises InputError if its arrays are damaged, or not of one value per patch."""
+    pixels, rows = own.pixels, own.pixels.shape[0]
+    (width, height), first = check_pixels(pixels, size)
+    file, start = pixel_file(pixels, unpacking)
+    stored = contiguous(file, (rows, *pixels.shape[1:]), start)  # type: ignore[arg-type]
+    notes = [f"{pixels.where} is stored with channels first"] * first
+
+    def read(low: int, high: int) -> np.ndarray:
+        batch = stored(low, high)
+        return np.ascontiguousarray(np.moveaxis(batch, 1, -1)) if first else batch
+
+    def original(row: int, expected: Size | None) -> np.ndarray:
+        check_size((width, height), expected, pixels.path)
+        image: np.ndarray = read(row, row + 1)[0]
+        return image
+
+    where = f"labels of split {own.name} of {pixels.path}"
+    texts = [""] * rows
+    if own.labels is None:
+        notes.append(f"no labels of split {own.name} beside {pixels.name}")
+    else:
+        where = own.labels.where
+        texts, more = label_texts(own.labels, rows)
+        notes += more
+    told = class_labels(texts, reading, where, row_name="row", first=0)
+    ids = numbered(own.name, rows) if own.ids is None else texts_of(own.ids, rows, "id")
+    check_ids(ids, pixels.where if own.ids is None else own.ids.where)
+    slides: list[str | None] = [None] * rows
+    if own.slides is not None:
+        slides = known(texts_of(own.slides, rows, "slide"))
+    content = digest([str(pixels.path.stat().st_size), str(pixels.shape)])
+    whole = Split(own.name, ids, None, slides, lambda *span: content, read, original)
+    split, unread = labeled(whole, told, reading, where)
+    return Part(split, unread=unread, notes=[*notes, *told.notes])
+
+
+def open_source(
+    path: Path, reading: Reading, unpacking: Unpacking, *, any_size: bool = False
+) -> Source:
+    """Open a file of arrays, or a folder of such files.
+
+    With `any_size`, patches of another size than 96×96 are accepted. Raises InputError for arrays that
+    are damaged, or whose names do not say what they are.
+    """
+    root = path if path.is_dir() else path.parent
+    files = list(files_in(path)) if path.is_dir() else beside(path)
+    found = understood([array for file in files for array in arrays_of(file)], root)
+    if path.is_file():
+        found = [one for one in found if one.pixels.path == path]
+    parts = {one.name: split_of(one, reading, unpacking, None if any_size else PATCH) for one in found}
+    return source_of(Kind.arrays, path, PROTOCOL, (parts[name] for name in train_first(parts)))
+
+
+def beside(path: Path) -> list[Path]:
+    """A file of arrays; of an .npy also the labels, ids and slides of the same split beside it."""
+    if path.suffix.lower() == NPZ:
+        return [path]
+    split = split_in(path.stem)
+    others = [
+        file
+        for file in files_in(path.parent)
+        if file.suffix.lower() == NPY
+        and file.parent == path.parent
+        and file != path
+        and role_of(file.stem) != PIXELS
+        and split_in(file.stem) == split
+    ]
+    return [path, *others]
