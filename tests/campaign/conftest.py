@@ -48,6 +48,8 @@ def commands(inputs: Path) -> dict[str, Command]:
     convert, fit = ("convert", one, "@out", "--threads", 1), ("fit", store, "@out", *SMALL, *FEW)
     run = ("run", one, "@out", *SMALL, *FEW, "--copies", 0)
     extract = (*SMALL, "--copies", 0)
+    deep = ("deep", "fit", one, "@out", "--arch", "cnn_one", "--epochs", 1, "--batch", 8)
+    deep = (*deep, *FEW, "--threads", 1, "--device", "cpu")
     all_of_them = (
         Command("synth", ("synth", "@out", *synth), ("synth", "@out", *synth, "--seed", 1)),
         Command("convert", (*convert, "--to", "parquet"), (*convert, "--to", "hdf5")),
@@ -58,6 +60,7 @@ def commands(inputs: Path) -> dict[str, Command]:
             partly=True,
         ),
         Command("fit", (*fit, "--seed", 1), (*fit, "--seed", 2)),
+        Command("deep fit", (*deep, "--seed", 1), (*deep, "--seed", 2)),
         Command("run", (*run, "--seed", 1), (*run, "--seed", 2), partly=True),
         Command(
             "predict",

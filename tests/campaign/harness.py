@@ -16,10 +16,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 SECONDS = float(os.environ.get("PCAM_CAMPAIGN_SECONDS", "60"))
+LONG = 600  # seconds of a campaign that has time for networks
+NETWORKS = SECONDS >= LONG and find_spec("torch") is not None and find_spec("safetensors") is not None
 SEED = int(os.environ.get("PCAM_CAMPAIGN_SEED", "0"))
 KILLED = 137
 TIMINGS = ("measured.json", "run.json", "lock")  # files that differ from run to run
@@ -58,7 +61,9 @@ class Server:
             [sys.executable, str(here.with_name("server.py"))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+            env=os.environ
+            | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+            | {"PCAM_CAMPAIGN_NETWORKS": "1" if NETWORKS else ""},
             text=True,
         )
 

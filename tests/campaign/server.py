@@ -15,10 +15,25 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 CALLS = ("replace", "rename", "unlink", "fsync", "mkdir", "rmdir", "link")
 EXCHANGE = "exchange"
+MODULES = (
+    "h5py",
+    "optuna",
+    "plotly.graph_objects",
+    "sklearn.model_selection",
+    "pcam_features.api.comparing",
+    "pcam_features.api.fitting",
+    "pcam_features.api.model",
+    "pcam_features.api.networks",
+    "pcam_features.api.preparing",
+    "pcam_features.api.running",
+    "pcam_features.cli.main",
+    "pcam_features.convert.synthesize",
+)
 KILLED = 137  # the exit code of a process that SIGKILL ended, as a shell gives it
 
 
@@ -78,23 +93,14 @@ class Job:
 
 def load() -> None:
     """Load all that commands need, without starting a thread."""
-    import h5py  # noqa: F401
-    import optuna  # noqa: F401
-    import plotly.graph_objects  # noqa: F401
-    import pyarrow.parquet  # noqa: F401
-    import sklearn.model_selection  # noqa: F401
-    import xgboost  # noqa: F401
-
-    import pcam_features.api.comparing
-    import pcam_features.api.fitting
-    import pcam_features.api.model
-    import pcam_features.api.preparing
-    import pcam_features.api.running
-    import pcam_features.cli.main
-    import pcam_features.convert.synthesize  # noqa: F401
     from pcam_features.engine import cpu
     from pcam_features.families.registry import FAMILIES
 
+    for name in MODULES:
+        import_module(name)
+    if os.environ.get("PCAM_CAMPAIGN_NETWORKS"):
+        import_module("pcam_features.networks.fit")
+        import_module("torch").set_num_threads(1)
     cpu.prepare(FAMILIES["color"].kernel)
 
 

@@ -10,6 +10,8 @@ import random
 import pytest
 from campaign.harness import (
     KILLED,
+    LONG,
+    NETWORKS,
     TOTALS,
     Command,
     Ended,
@@ -19,7 +21,7 @@ from campaign.harness import (
     without_leftovers,
 )
 
-NAMES = ("synth", "convert", "extract", "fit", "run", "predict")
+NAMES = ("synth", "convert", "extract", "fit", "deep fit", "run", "predict")
 SHARE = {"run": 0.15, "fit": 0.12}  # of the campaign's time; the others are faster
 FAULTS = ("before", "before", "after", "after", "ENOSPC", "EIO")
 
@@ -123,8 +125,11 @@ def differing(found: dict[str, str], old: dict[str, str], new: dict[str, str]) -
 def test_invariant_the_old_or_the_new_is_whole_after_a_kill(
     name: str, place: Place, commands: dict[str, Command]
 ) -> None:
-    prepare(place, commands[name])
     kind = f"kills and errors: {name}"
+    if name == "deep fit" and not NETWORKS:
+        TOTALS.skipped[kind] = f"it needs PyTorch, and a campaign of {LONG} s or more"
+        pytest.skip(TOTALS.skipped[kind])
+    prepare(place, commands[name])
     for numbers in trials(kind, SHARE.get(name, 0.07), least=3):
         TOTALS.record(kind, *trial(place, commands[name], numbers))
     TOTALS.check(kind)

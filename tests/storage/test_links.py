@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from pcam_features.cli import demo
 from pcam_features.errors import InputError
+from pcam_features.fetch.record import FetchRecord, add_to_record
 from pcam_features.storage import links
 from pcam_features.storage.files import whole_file, write_text
 from pcam_features.storage.folders import clear_folder, one_process, remove, sweep
@@ -122,3 +124,18 @@ def test_invariant_every_writer_of_a_folder_names_the_folder() -> None:
     inside = [call for call in calls() if call[0].startswith(INSIDE)]
     assert len(inside) > 8, "the calls were not found"
     assert [call for call in inside if call[2] != WRITERS[call[1]]] == []
+
+
+def test_invariant_downloads_and_demos_write_through_no_link(tmp_path: Path) -> None:
+    target = tmp_path / "outside.json"
+    for name, write in (
+        ("fetched.json", lambda folder: add_to_record(folder, "file", FetchRecord("url", 1))),
+        ("features", lambda folder: demo.run(folder, 8, 0, lambda words: None)),
+    ):
+        folder = tmp_path / name.partition(".")[0]
+        folder.mkdir()
+        (folder / demo.MARK).write_text('{"patches": 8, "seed": 0}')
+        (folder / name).symlink_to(target)
+        with pytest.raises(InputError, match="is written through links"):
+            write(folder)
+    assert not target.exists()
