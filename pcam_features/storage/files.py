@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,16 +97,20 @@ def _lock(descriptor: int) -> bool:
 def _sweep_beside(path: Path) -> None:
     """Remove temporary files of `path` that killed processes left."""
     named = re.compile(rf"{re.escape(path.name)}\.\d+{re.escape(TEMPORARY)}")
-    names = os.listdir(path.parent) if path.parent.is_dir() else []
+    try:
+        names = os.listdir(path.parent)
+    except OSError:
+        return  # there is no such folder yet, or it cannot be listed
     for leftover in (path.with_name(name) for name in names if named.fullmatch(name)):
         if leftover.is_symlink() or not leftover.is_file():
             continue
-        descriptor = os.open(leftover, os.O_RDONLY)
-        try:
-            if _lock(descriptor):
-                leftover.unlink(missing_ok=True)
-        finally:
-            os.close(descriptor)
+        with suppress(OSError):  # it is another user's, or was removed meanwhile
+            descriptor = os.open(leftover, os.O_RDONLY)
+            try:
+                if _lock(descriptor):
+                    leftover.unlink()
+            finally:
+                os.close(descriptor)
 
 
 def check_file(path: Path) -> None:

@@ -59,6 +59,7 @@ class Job:
     fault: str = "before"
     exchange: bool = True
     calls: list[str] = field(default_factory=list)
+    report: int = -1  # where the calls are written to when the process ends
 
     def wrapped(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         """A function of the system with the fault in it."""
@@ -72,13 +73,20 @@ class Job:
                 number = getattr(errno, self.fault)
                 raise OSError(number, os.strerror(number), str(words[0]))
             if hit and self.fault == "before":
-                os.kill(os.getpid(), signal.SIGKILL)
+                self.die()
             result = call(*words, **named)
             if hit:
-                os.kill(os.getpid(), signal.SIGKILL)
+                self.die()
             return result
 
         return run
+
+    def die(self) -> None:
+        self.write_calls()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def write_calls(self) -> None:
+        os.write(self.report, json.dumps(self.calls).encode())
 
     def install(self) -> None:
         from pcam_features.storage import folders
@@ -113,6 +121,7 @@ def child(job: Job, out: int, err: int, report: int) -> None:
     os.dup2(err, 2)
     sys.argv = ["pcam", *job.words]
     code: Any = 0
+    job.report = report
     job.install()
     try:
         main()
@@ -125,7 +134,7 @@ def child(job: Job, out: int, err: int, report: int) -> None:
         code = 1
     sys.stdout.flush()
     sys.stderr.flush()
-    os.write(report, json.dumps(job.calls).encode())
+    job.write_calls()
     os._exit(code)
 
 
