@@ -29,15 +29,20 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def inputs(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two data sets, a store of the first, and two models fitted on it."""
+    """Two data sets, and a store of the first."""
     folder = tmp_path_factory.mktemp("inputs")
     for name, seed in (("one", 1), ("two", 2)):
         server.make("synth", folder / name, "--patches", 24, "--slides", 6, "--seed", seed)
-    store = folder / "store"
-    server.make("extract", folder / "one", store, *SMALL, "--copies", 0)
-    for name, seed in (("first", 1), ("second", 2)):
-        server.make("fit", store, folder / name, *SMALL, *FEW, "--seed", seed)
+    server.make("extract", folder / "one", folder / "store", *SMALL, "--copies", 0)
     return folder
+
+
+@pytest.fixture(scope="session")
+def models(server: Server, inputs: Path) -> Path:
+    """The folder of the inputs, with two models fitted on the store, "first" and "second"."""
+    for name, seed in (("first", 1), ("second", 2)):
+        server.make("fit", inputs / "store", inputs / name, *SMALL, *FEW, "--seed", seed)
+    return inputs
 
 
 @pytest.fixture(scope="session")

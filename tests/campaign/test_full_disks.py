@@ -87,8 +87,14 @@ def empty(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_invariant_a_full_disk_spoils_nothing(
-    name: str, place: Place, disk: Path, commands: dict[str, Command]
+    name: str,
+    place: Place,
+    disk: Path,
+    commands: dict[str, Command],
+    request: pytest.FixtureRequest,
 ) -> None:
+    if name == "predict":
+        request.getfixturevalue("models")
     small = Place(disk, place.keep, place.server)
     command = commands[name]
     prepare(place, command)

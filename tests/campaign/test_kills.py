@@ -117,12 +117,14 @@ def differing(found: dict[str, str], old: dict[str, str], new: dict[str, str]) -
 
 @pytest.mark.parametrize("name", NAMES)
 def test_invariant_the_old_or_the_new_is_whole_after_a_kill(
-    name: str, place: Place, commands: dict[str, Command]
+    name: str, place: Place, commands: dict[str, Command], request: pytest.FixtureRequest
 ) -> None:
     kind = f"kills and errors: {name}"
     if name == "deep fit" and not NETWORKS:
         TOTALS.skipped[kind] = f"it needs PyTorch, and a campaign of {LONG} s or more"
         pytest.skip(TOTALS.skipped[kind])
+    if name == "predict":
+        request.getfixturevalue("models")
     prepare(place, commands[name])
     for numbers in trials(kind, SHARE.get(name, 0.07), least=LEAST.get(name, 3)):
         TOTALS.record(kind, *trial(place, commands[name], numbers))

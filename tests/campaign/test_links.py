@@ -127,11 +127,11 @@ def finish(place: Place, command: Command, words: tuple[object, ...]) -> None:
 
 @pytest.mark.parametrize("what", READERS)
 def test_invariant_nothing_is_read_through_a_link_that_leads_out(
-    what: str, place: Place, inputs: Path, server: Server
+    what: str, place: Place, models: Path, server: Server
 ) -> None:
     def given() -> None:
-        shutil.copytree(inputs / "first", place.folder / "model")
-        shutil.copytree(inputs / "store", place.folder / "store")
+        shutil.copytree(models / "first", place.folder / "model")
+        shutil.copytree(models / "store", place.folder / "store")
 
     place.make("readers", given)
     kind, out = f"links read: {what}", place.folder / "p.csv"
