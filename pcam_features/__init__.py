@@ -12,6 +12,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from .optimized import keep_docstrings
+
+keep_docstrings()
+
 __version__ = "0.1.0"
 
 # Where each public name is; it is loaded when it is asked for, since what it needs is heavy. Type

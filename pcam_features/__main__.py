@@ -1,6 +1,27 @@
-"""Run pcam as a module: python -m pcam_features extract …"""
+"""The command `pcam`, and pcam run as a module: python -m pcam_features extract …"""
 
-from .cli.main import main
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+STOPPED = b"\nstopped; run the same command again\n"
+
+
+def main() -> None:
+    """Run the command line. Ctrl-C ends it at once while its modules are still being imported."""
+
+    def stop(number: int, frame: object) -> None:
+        os.write(2, STOPPED)
+        os._exit(128 + number)
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, stop)  # `cli.failures` has its own while a command runs
+    from .cli.main import main as run
+
+    run()
+
 
 if __name__ == "__main__":
     main()

@@ -34,6 +34,7 @@ FLOORS = (
     ("execution",),
     ("geometry", "constants", "words"),
     ("errors", ""),  # the package itself: its version, and names that are loaded when asked for
+    ("optimized",),
 )
 FLOOR = {room: len(FLOORS) - k for k, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +12,7 @@ from ..constants import Device, Timed
 from ..errors import PcamError
 from ..sources.reading import EVERYTHING, Reading
 from ..words import counted, form
-from . import console, data, model, network, running, show
+from . import console, data, failures, model, network, running, show
 from .options import (
     CopiesOption,
     DeviceOption,
@@ -322,12 +321,6 @@ def verify(path: Path, json: bool) -> None:
 
 
 def main() -> None:
-    """Run the command line. An expected error is printed as one sentence and sets the exit code."""
-    try:
+    """Run the command line. A failure for a known reason is one sentence, and sets the exit code."""
+    with failures.handled():
         app()
-    except PcamError as error:
-        console.error(error.command_line or str(error))
-        sys.exit(error.exit_code)
-    except OSError as error:
-        console.error(f"cannot read or write {error.filename or 'a file'}: {error.strerror or error}.")
-        sys.exit(PcamError.exit_code)

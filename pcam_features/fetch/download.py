@@ -6,18 +6,18 @@ name only when it is complete.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from ..errors import InputError, PcamError
+from ..storage.disks import telling_full
 from .web import AgainError, Response, ask, refuse
 
 PART = ".download"  # suffix of an incomplete file, which a later run continues
@@ -29,19 +29,6 @@ HASHED = 4 << 20  # bytes hashed at a time
 pause = time.sleep  # replaced in tests, so that they need not wait
 T = TypeVar("T")
 Progress = Callable[[int], None]
-
-
-@contextmanager
-def room_needed(path: Path) -> Iterator[None]:
-    """Raise PcamError if the disk is full."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise PcamError(
-            f"the disk is full at {path}; free disk space and run the command again to continue."
-        ) from None
 
 
 class DownloadPart:
@@ -63,7 +50,7 @@ class DownloadPart:
     def write(self, content: bytes) -> None:
         left = memoryview(content)
         while left:
-            with room_needed(self.path):
+            with telling_full(self.path):
                 count = self.stream.write(left)
             self.sum.update(left[:count])
             self.size += count

@@ -12,9 +12,10 @@ from pathlib import Path
 from ..errors import InputError, PcamError
 from ..sources.hdf5 import LABELS, PACKED, PIXELS, STEM
 from ..sources.images import PIXEL_BYTES
+from ..storage.disks import telling_full
 from ..storage.files import TEMPORARY, readable, whole_file
 from ..storage.folders import one_process
-from .download import PART, Known, download, room_needed
+from .download import PART, Known, download
 from .record import (
     RECORD,
     Bar,
@@ -290,7 +291,7 @@ def unpack(packed: Path, final: Path, most: int, bar: Bar) -> Unpacked:
                         "remove it and run the command again."
                     )
                 found.update(content)
-                with room_needed(final):
+                with telling_full(final):
                     out.write(content)
                 progress(stream.tell() - before)
                 before = stream.tell()

@@ -15,6 +15,7 @@ from platformdirs import user_cache_path
 
 from ..errors import InputError
 from . import json_text
+from .disks import telling_full
 from .links import within
 
 TEMPORARY = ".part-written"  # suffix of incomplete files and folders
@@ -52,6 +53,8 @@ def whole_file(path: Path, root: Path | None = None) -> Iterator[Path]:
     ------
     InputError
         If `path` is a folder or a device, or there is a link below `root`.
+    PcamError
+        If the disk is full.
     """
     if root is not None:
         within(root, path)
@@ -60,9 +63,8 @@ def whole_file(path: Path, root: Path | None = None) -> Iterator[Path]:
     if root is None:
         path = path.resolve()
         _sweep_beside(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
-    with _held(temporary):
+    with telling_full(path.parent), _held(temporary):
         try:
             yield temporary
             flush(temporary)
@@ -74,6 +76,7 @@ def whole_file(path: Path, root: Path | None = None) -> Iterator[Path]:
 @contextmanager
 def _held(temporary: Path) -> Iterator[None]:
     """Create a temporary file, and lock it during the block, so that no other process removes it."""
+    temporary.parent.mkdir(parents=True, exist_ok=True)
     temporary.unlink(missing_ok=True)  # of a killed process of the same number, or a stranger's link
     descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     try:
@@ -123,7 +126,8 @@ def check_file(path: Path) -> None:
 def write_text(path: Path, text: str, root: Path | None = None) -> None:
     """Write a text file, which is complete or absent. See `whole_file` for `root`."""
     with whole_file(path, root) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        # Names of files on Linux need not be text; their bytes are written as escapes.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, content: Any, root: Path | None = None) -> None:
@@ -139,7 +143,8 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
         if path.exists() and not path.is_file():
             raise InputError(f"{what} {path} is not a regular file; replace it.")
         with path.open("rb") as file:
-            content = json_text.parse(file.read(json_text.LARGEST + 1))
+            size = min(os.fstat(file.fileno()).st_size, json_text.LARGEST)
+            content = json_text.parse(file.read(size + 1))
     except OSError as error:
         raise InputError(f"{what} {path} cannot be read: {error.strerror or error}.") from None
     except ValueError as error:

@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from ..errors import InputError, PcamError
+from .disks import telling_full
 from .files import LOCK, TEMPORARY, read_json
 from .links import within
 
@@ -208,7 +209,7 @@ def one_process(folder: Path, doing: str) -> Iterator[Callable[[], None]]:
 
     Yields a function that raises PcamError if the folder was removed or replaced since then, so that
     another process may have locked what is there now. Raises PcamError if another process has locked
-    it.
+    it, or its disk is full.
     """
     from filelock import FileLock, Timeout
 
@@ -217,7 +218,8 @@ def one_process(folder: Path, doing: str) -> Iterator[Callable[[], None]]:
         raise InputError(f"{path} is not a regular file; remove it and run the command again.")
     lock = FileLock(path)
     try:
-        lock.acquire(timeout=0)
+        with telling_full(folder):
+            lock.acquire(timeout=0)
     except Timeout:
         raise PcamError(f"another process is {doing}; wait until it has finished.") from None
 
@@ -233,5 +235,5 @@ def one_process(folder: Path, doing: str) -> Iterator[Callable[[], None]]:
             )
 
     # An open file keeps its number, so a new file of the same name cannot be taken for it.
-    with lock, path.open("rb") as held:
+    with lock, path.open("rb") as held, telling_full(folder):
         yield check

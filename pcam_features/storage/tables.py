@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from ..errors import InputError
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 LONGEST_HEADER, MOST_COLUMNS = 1 << 16, 4000  # bytes and columns of a CSV's first line
 SEPARATORS = (",", ";", "\t")
 GZIP = b"\x1f\x8b"
+PIECE = 1 << 20  # bytes
 LARGEST_TABLE = 1 << 28  # bytes of a CSV that is read into memory
 
 
@@ -45,7 +46,7 @@ def content_of(path: Path, name: str) -> bytes:
             packed = file.read(len(GZIP)) == GZIP
             file.seek(0)
             with gzip.open(file) if packed else nullcontext(file) as opened:
-                content: bytes = opened.read(LARGEST_TABLE + 1)
+                content = read_at_most(opened, LARGEST_TABLE + 1)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"{name} cannot be unpacked: {error}; replace the file.") from None
     if len(content) > LARGEST_TABLE:
@@ -53,6 +54,17 @@ def content_of(path: Path, name: str) -> bytes:
             f"{name} is larger than {LARGEST_TABLE >> 20} MiB, too large for a table of patches."
         )
     return content
+
+
+def read_at_most(stream: IO[bytes], most: int) -> bytes:
+    """The first `most` bytes of a stream, or all if it has fewer.
+
+    It is read piece by piece, because `read` takes memory for as many bytes as it is asked for.
+    """
+    content = bytearray()
+    while piece := stream.read(min(PIECE, most - len(content))):
+        content += piece
+    return bytes(content)
 
 
 def text_of(content: bytes, name: str) -> str:

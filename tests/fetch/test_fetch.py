@@ -28,6 +28,7 @@ from pcam_features.api.progress import in_mebibytes
 from pcam_features.errors import PcamError
 from pcam_features.fetch import download, pcam, web
 from pcam_features.fetch.download import Known
+from pcam_features.storage.disks import telling_full
 from pcam_features.storage.folders import one_process
 
 Run = Callable[..., Result]
@@ -173,8 +174,8 @@ def test_mechanics_a_disk_too_small_is_refused_before_anything_comes(
 
 
 def test_mechanics_a_disk_that_fills_up_ends_in_a_sentence(tmp_path: Path) -> None:
-    said = pytest.raises(PcamError, match=r"the disk is full at .*; free disk space and run")
-    with said, download.room_needed(tmp_path / "x"):
+    said = pytest.raises(PcamError, match=r"the disk of .* is full .*; free some space and run")
+    with said, telling_full(tmp_path / "x"):
         raise OSError(errno.ENOSPC, "No space left on device")
 
 

@@ -1,0 +1,179 @@
+"""What the machine does to a command: full disks, little memory, closed streams, Ctrl-C.
+
+Each ends in one sentence and an exit code. This module is imported before all others, so it imports
+nothing heavy.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ..errors import PcamError
+from ..storage.disks import full_disk, is_full
+from . import console
+
+STOPPED = 128 + signal.SIGINT  # the exit code of a command that Ctrl-C ended
+STOPPED_SENTENCE = "stopped; run the same command again"
+# How the system, NumPy, XGBoost, OpenCV, Numba, OpenVINO and the loader of libraries say that memory,
+# or room for a thread, could not be had. None is a MemoryError.
+NO_MEMORY = re.compile(
+    r"bad_alloc|cannot allocate memory|out of memory|insufficient memory|unable to allocate|"
+    r"can't start new thread|failed to map segment|resource temporarily unavailable|"
+    r"cannot apply additional memory protection",
+    re.IGNORECASE,
+)
+
+
+def sentence_of(error: BaseException) -> str | None:
+    """What to print for an error that a machine causes; None for others, which are faults of pcam.
+
+    Parameters
+    ----------
+    error
+        What ended the command.
+    """
+    if isinstance(error, PcamError):
+        return error.command_line or str(error)
+    if is_full(error):
+        file = getattr(error, "filename", None)
+        if (
+            file is None
+        ):  # what pcam writes itself tells its disk: this is standard output, or a library
+            return f"what is written to has no room left ({error}); free some space, and run it again."
+        return str(full_disk(Path(os.fsdecode(file))))
+    if lacks_memory(error):
+        return (
+            f"there is too little memory for this command{limit_of_memory()}; end other programs, give "
+            "--threads 1 or a smaller --max-memory, or allow more."
+        )
+    if isinstance(error, OSError):
+        return f"cannot read or write {error.filename or 'a file'}: {error.strerror or error}."
+    return None
+
+
+def lacks_memory(error: BaseException | None) -> bool:
+    """Whether an error, or one that led to it, says that there is too little memory."""
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+            return True
+        if isinstance(error, Exception) and NO_MEMORY.search(str(error)):
+            return True
+        seen.append(error)
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def limit_of_memory() -> str:
+    """The limit that the shell has set to this process's memory, in brackets; empty without one."""
+    try:
+        import resource
+    except ImportError:
+        return ""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return "" if limit == resource.RLIM_INFINITY else f" (ulimit -v is {limit >> 10} KiB)"
+
+
+def open_streams() -> None:
+    """Give standard streams that are closed a place to go, and let no character break the others.
+
+    Without it, the first file that is opened would take the number of a closed stream, and what is
+    printed would be written into it.
+    """
+    with suppress(OSError):
+        while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+            pass
+        os.close(number)
+    sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115 - as long as the process
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def spare_memory() -> None:
+    """Where memory is limited, keep libraries from taking what they could do without.
+
+    OpenBLAS starts a thread per core when it is imported, and ends the process or waits for ever if one
+    cannot start; PyArrow's own allocator reserves a GiB of addresses.
+    """
+    if limit_of_memory():
+        for library in ("OPENBLAS", "OMP", "MKL"):
+            os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+        os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+
+
+def close_streams() -> None:
+    """Write what is left to be written, so that Python does not complain when it ends."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+@contextmanager
+def handled() -> Iterator[None]:
+    """End the process as a command ends: with an exit code, and one sentence if it failed.
+
+    Ctrl-C counts whatever became of it, because libraries turn it into errors of their own. An error
+    that is a fault of pcam keeps its traceback.
+    """
+    open_streams()
+    spare_memory()
+    stopped = False
+    code: int | str | None = 0
+
+    def stop(number: int, frame: object) -> None:
+        nonlocal stopped
+        stopped = True
+        raise KeyboardInterrupt
+
+    with signal_of_stop(stop):
+        try:
+            yield
+        except SystemExit as end:
+            code = end.code
+        except KeyboardInterrupt:
+            code = STOPPED
+        except Exception as error:
+            sentence = sentence_of(error)
+            if sentence is None and not stopped:
+                raise
+            code = getattr(error, "exit_code", PcamError.exit_code)
+            if not stopped:
+                told(console.error, str(sentence))
+    if stopped or code == STOPPED:
+        code = STOPPED
+        told(console.say, STOPPED_SENTENCE)
+    close_streams()
+    sys.exit(code)
+
+
+@contextmanager
+def signal_of_stop(stop: Callable[[int, object], None]) -> Iterator[None]:
+    """Let Ctrl-C call a function during the block, if this is the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def told(say: Callable[[str], None], sentence: str) -> None:
+    """Print a sentence, if anybody listens."""
+    with suppress(OSError, ValueError):
+        say(sentence)
