@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from ..errors import InputError
 
@@ -56,7 +56,7 @@ def content_of(path: Path, name: str) -> bytes:
     return content
 
 
-def read_at_most(stream: IO[bytes], most: int) -> bytes:
+def read_at_most(stream: io.BufferedIOBase, most: int) -> bytes:
     """The first `most` bytes of a stream, or all if it has fewer.
 
     It is read piece by piece, because `read` takes memory for as many bytes as it is asked for.
