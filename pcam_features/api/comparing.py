@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import pandas as pd
 from ..constants import RESAMPLES, SPECIFICITY
 from ..errors import InputError
 from ..evaluate import comparison, inputs
+from ..evaluate.inputs import TrainingPatches
 from ..evaluate.options import ComparisonOptions
 from ..evaluate.result import Comparison as Result
 from ..storage.files import check_file
@@ -107,9 +109,7 @@ class Comparison:
         check_file(file)
         bundle = None
         if model is not None:
-            folder = model if isinstance(model, str | Path) else getattr(model, "path", None)
-            check_path("model", model if folder is None else folder, "a model or its path")
-            bundle = exhibits.open_model(Path(str(folder)), self.data)
+            bundle = exhibits.open_model(folder_of(model), self.data)
         gathered = exhibits.gather(
             self.data,
             model=bundle,
@@ -128,6 +128,30 @@ class Comparison:
         return f"{self.result._repr_html_()}<p>Intervals across: {escape(self.protocol)}.</p>"
 
 
+def folder_of(model: Model | str | Path) -> Path:
+    """The folder of a model, given as such or by its path. Raises InputError for anything else."""
+    folder = model if isinstance(model, str | Path) else getattr(model, "path", None)
+    check_path("model", model if folder is None else folder, "a model or its path")
+    return Path(str(folder))
+
+
+def training_patches(model: Model | str | Path, data: ComparisonData) -> TrainingPatches:
+    """The patches that a model was trained on, to look for copies of them among those compared."""
+    from ..learn.bundle import read_manifest
+    from ..learn.training_patches import read_thumbnails
+
+    if data.features is None:
+        raise InputError("--model needs the feature store of these patches; add --features.")
+    path = folder_of(model)
+    manifest, features = read_manifest(path), data.features
+    name = f"the training patches of {path}"
+    if features.store.split(features.split).fingerprint.ids == manifest.source.fingerprint.ids:
+        return TrainingPatches(name, None, "these are its training patches")
+    small = read_thumbnails(path, manifest)
+    problem = "" if small is not None else "it was fitted on a store without thumbnails"
+    return TrainingPatches(name, small, problem)
+
+
 @for_python
 def compare(
     truth: Any,
@@ -135,6 +159,7 @@ def compare(
     *,
     slides: Any = None,
     features: Store | str | Path | None = None,
+    model: Model | str | Path | None = None,
     by: Any = (),
     pairs: Sequence[str | tuple[str, str]] = (),
     margin: float | None = None,
@@ -160,6 +185,10 @@ def compare(
         The slide of each patch: a Series or mapping by id, or a CSV, "FILE" or "FILE:COLUMN".
     features
         A feature store of these patches: for slides, pseudo-slides, stains and near-duplicates.
+    model
+        A model that was fitted by pcam: near-duplicates of its training patches are looked for among
+        those compared, and scores are given with and without them. Needs `features`. Default: the
+        training patches are those of split "train" of `features`, if another is compared.
     by
         Other groupings to show scores by: a mapping from a grouping's name to a Series or mapping by
         id, or a list of "FILE:COLUMN".
@@ -233,6 +262,8 @@ def compare(
         tuned_on=tuned_on,
         seed=int(seed),
     )
+    if model is not None:
+        data = replace(data, training=training_patches(model, data))
     with shown(progress, "compare", resamples, "draws") as advance:
         result = comparison.run(data, options, advance)
     return Comparison(data, result, workers)

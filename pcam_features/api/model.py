@@ -18,6 +18,7 @@ import pyarrow as pa
 from ..constants import Adapt, Device
 from ..errors import InputError
 from ..extraction.images import Images, images_of
+from ..extraction.thumbnails import Thumbnails
 from ..learn import bundle as bundles
 from ..learn.adapt import Adaptation
 from ..learn.bundle import Bundle
@@ -35,6 +36,7 @@ from ..learn.predict import (
     seen_among,
 )
 from ..learn.stack import COMBINED
+from ..learn.training_patches import training_copies
 from ..report.card import card
 from ..report.sentences import findings, not_above_chance
 from ..sources.source import Source, Split
@@ -59,6 +61,7 @@ from .predicting import (
     NOT_ADAPTED,
     Computing,
     SplitPredictions,
+    ThumbnailTap,
     adapt_named,
     families_of,
     measured_values,
@@ -354,6 +357,7 @@ class Model:
         if fitted_on(self.bundle, store, split):
             return self._out_of_fold(ids, how, log)
         self._log_doubts(ids, store.manifest.source.fit, log)
+        copies = self._copies(store.thumbnails(split), log)
         threads, began = how.threads or joblib.cpu_count(), time.monotonic()
         _, tumor, done = predict(self.bundle, store, split, threads, how.adapt)
         seconds = time.monotonic() - began
@@ -363,7 +367,7 @@ class Model:
         if done is not None:
             log(f"adaptation: {done.sentence()}")
         paid = cost(self.path, each, costs.cpu_name(threads), done)
-        return SplitPredictions(ids, tumor, False, paid, done)
+        return SplitPredictions(ids, tumor, False, paid, done, copies)
 
     def _predict_source(self, source: Source, how: Computing, log: Log) -> SplitPredictions:
         """Predict a split of a source."""
@@ -372,11 +376,13 @@ class Model:
             return self._out_of_fold(part.ids, how, log)
         self._log_doubts(part.ids, source.fit.to_dict() if source.fit else None, log)
         names = names_to_adapt_to(part, how)
-        tumor, done, seconds = self._predict_images([part], names, how)
+        tap = ThumbnailTap()
+        tumor, done, seconds = self._predict_images([part], names, how, tap)
         if done is not None:
             log(f"adaptation: {done.sentence()}")
+        copies = self._copies(tap.thumbnails(), log)
         paid = cost(self.path, seconds / len(part), how.where, done)
-        return SplitPredictions(part.ids, tumor, False, paid, done)
+        return SplitPredictions(part.ids, tumor, False, paid, done, copies)
 
     def _out_of_fold(self, ids: list[str], how: Computing, log: Log) -> SplitPredictions:
         """The out-of-fold predictions of the patches that the model was fitted on."""
@@ -397,21 +403,34 @@ class Model:
         if scale := other_fit(self.bundle, fit):
             log(f"warning: {scale}")
 
+    def _copies(self, small: np.ndarray | None, log: Log) -> np.ndarray | None:
+        """Say how many patches, given by their thumbnails, are near-duplicates of training patches."""
+        found = training_copies(self.path, self.bundle.manifest, small)
+        log(found.sentence())
+        return found.is_copy
+
     def _predict_images(
-        self, parts: Sequence[Images], names: Sequence[Any], how: Computing
+        self,
+        parts: Sequence[Images],
+        names: Sequence[Any],
+        how: Computing,
+        tap: ThumbnailTap | None = None,
     ) -> tuple[np.ndarray, Adaptation | None, float]:
         """Predict images part by part: probabilities, what was adapted, and seconds.
 
-        `names` are those of `names_to_adapt_to`.
+        `names` are those of `names_to_adapt_to`; `tap` keeps the thumbnails of the images.
         """
         families = families_of(self.bundle, families_read(self.bundle, how.adapt), how.encoder)
+        if tap is not None:
+            families.append(Thumbnails())
         names = names or ["all"] * sum(len(part) for part in parts)
         with measured_values(parts, families, how) as values:
             began = time.monotonic()
             if not values.rows:
                 return np.zeros(0), None, 0.0
             threads = how.threads or joblib.cpu_count()
-            tumor, done = predict_values(self.bundle, values, names, how.adapt, threads)
+            features = values if tap is None else tap.features(values)
+            tumor, done = predict_values(self.bundle, features, names, how.adapt, threads)
             return tumor, done, time.monotonic() - began
 
     @for_python

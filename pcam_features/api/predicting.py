@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,11 +25,13 @@ from ..extraction.streaming import streamed
 from ..extraction.transformer import device_of, kernels_to_compile
 from ..families.family import FeatureFamily
 from ..families.registry import FAMILIES
+from ..geometry import THUMBNAIL_SIDE
 from ..learn.adapt import Adaptation, name_of
 from ..learn.bundle import Bundle
 from ..sources.source import Source, Split
 from ..storage import costs
 from ..store.manifest import FamilyRecord
+from ..store.names import THUMBNAIL
 from ..store.values import Values, joined
 from ..words import counted
 from .features import Choice
@@ -58,6 +60,8 @@ class SplitPredictions:
         What the model and the predictions have cost.
     adaptation
         What was adapted to these patches; None without adaptation.
+    copies
+        Which patches are near-duplicates of training patches, bool (n,); None if that is not known.
     """
 
     ids: list[str]
@@ -65,6 +69,7 @@ class SplitPredictions:
     out_of_fold: bool
     cost: costs.Cost
     adaptation: Adaptation | None = None
+    copies: np.ndarray | None = None
 
     def __repr__(self) -> str:
         kind = "out-of-fold predictions" if self.out_of_fold else "predictions"
@@ -139,6 +144,36 @@ class Computing:
         target, _ = choose(device_of(self.device))
         on_card = target.NAME == "cuda"
         return "cuda" if on_card else costs.cpu_name(self.threads or joblib.cpu_count())
+
+
+@dataclass(frozen=True)
+class ThumbnailTap:
+    """Keeps the thumbnails of patches whose features are measured in the same pass.
+
+    Parameters
+    ----------
+    parts
+        The thumbnails of each part that has been measured.
+    """
+
+    parts: dict[int, np.ndarray] = field(default_factory=dict)
+
+    def features(self, values: Values) -> Values:
+        """The values without thumbnails, which are kept as the others are read."""
+
+        def part(family: str, k: int) -> np.ndarray:
+            block = values.part(family, k)
+            if k not in self.parts:
+                self.parts[k] = values.part(THUMBNAIL, k).astype(np.uint8)
+            return block
+
+        widths = {name: width for name, width in values.widths.items() if name != THUMBNAIL}
+        return replace(values, widths=widths, part=part)
+
+    def thumbnails(self) -> np.ndarray:
+        """What was kept, uint8 (rows, 8, 8), once all parts have been read."""
+        cells = np.concatenate([self.parts[k] for k in sorted(self.parts)])
+        return cells.reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE)
 
 
 @contextmanager

@@ -22,6 +22,8 @@ REACH = 1.5  # gray levels: largest root mean square difference of candidates
 ALIKE, ALIKE_SHARE = 2.0, 0.1  # mean difference of copies: gray levels, and of the deviation
 MOST_PAIRS = 20_000_000  # candidates; only sets of very similar patches have more
 AT_ONCE = 1 << 18  # pairs
+QUERIES = 4096  # patches that are looked up at a time
+LEAST_DEVIATION = 2.0  # gray levels; thumbnails below it are glass, or nothing
 
 
 @dataclass(frozen=True)
@@ -68,13 +70,14 @@ def fingerprints(small: np.ndarray) -> np.ndarray:
     return np.stack(means + deviations, axis=1)
 
 
-def alike(small: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Which pairs (n, 2) of rows have the same thumbnail up to a flip or rotation, bool (n,)."""
+def alike(small: np.ndarray, others: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Which pairs (n, 2), a row of `small` and one of `others`, have the same thumbnail up to a flip or
+    rotation, bool (n,)."""
     kept = [np.zeros(0, bool)]
     for start in range(0, len(pairs), AT_ONCE):
         part = pairs[start : start + AT_ONCE]
         first = small[part[:, 0]].astype(np.int16)
-        other = symmetries(small[part[:, 1]]).astype(np.int16)
+        other = symmetries(others[part[:, 1]]).astype(np.int16)
         apart = np.min([np.abs(first - turned).mean(axis=(1, 2)) for turned in other], axis=0)
         deviation = first.std(axis=(1, 2))
         kept.append((apart <= ALIKE) & (apart <= ALIKE_SHARE * deviation))
@@ -99,8 +102,44 @@ def find(looks: Sequence[Look]) -> Copies:
         return Copies(exact, exact, too_many=True)
     pairs = tree.query_pairs(reach, output_type="ndarray")
     pairs = rows[pairs]
-    pairs = pairs[alike(small, pairs)]
+    pairs = pairs[alike(small, small, pairs)]
     same = codes[pairs]
     links = coo_array((np.ones(len(same)), same.T), shape=(int(codes.max()) + 1,) * 2)
     joined = connected_components(links, directed=False)[1][codes]
     return Copies(exact, grouped(joined, there), too_many=False)
+
+
+def copies_among(small: np.ndarray, known: np.ndarray) -> np.ndarray | None:
+    """Which patches are near-duplicates of known ones, also if turned, flipped or compressed anew.
+
+    Parameters
+    ----------
+    small, known
+        Thumbnails of the patches in question and of the known ones, uint8 (rows, 8, 8).
+
+    Returns
+    -------
+    numpy.ndarray or None
+        bool (rows,). Patches that show hardly anything are no near-duplicates. None if too many pairs
+        look alike to compare them all.
+    """
+    found = np.zeros(len(small), bool)
+    here, there = np.flatnonzero(shows_something(small)), np.flatnonzero(shows_something(known))
+    if not len(here) or not len(there):
+        return found
+    prints, tree = fingerprints(small[here]), cKDTree(fingerprints(known[there]))
+    reach = REACH * prints.shape[1] ** 0.5
+    if tree.count_neighbors(cKDTree(prints), reach) > MOST_PAIRS:
+        return None
+    for start in range(0, len(here), QUERIES):
+        near = tree.query_ball_point(prints[start : start + QUERIES], reach)
+        counts = [len(one) for one in near]
+        rows = np.repeat(here[start : start + QUERIES], counts)
+        pairs = np.stack([rows, there[np.concatenate(near).astype(int)]], axis=1)
+        found[pairs[alike(small, known, pairs), 0]] = True
+    return found
+
+
+def shows_something(small: np.ndarray) -> np.ndarray:
+    """Which thumbnails (rows, 8, 8) are not all of one level, bool (rows,)."""
+    return np.asarray(small.std(axis=(1, 2)) >= LEAST_DEVIATION)

@@ -17,12 +17,12 @@ from ..engine.kernel import Kernel
 from ..errors import InputError
 from ..execution.executor import Threads
 from ..families.registry import FAMILIES, kernels_of, measurer
-from ..geometry import PATCH_SIZE
+from ..geometry import PATCH_SIZE, THUMBNAIL_SIDE
 from ..sources.images import SHAPE
 from ..sources.source import Split
 
 ROWS = 128  # patches of a unit of work
-SMALL = 8  # pixels of a side of a thumbnail
+SMALL = THUMBNAIL_SIDE
 DARK = 60  # a pixel with all channels below this level is too dark to be stain
 # OpenCV's hue, saturation and value of ink: 75 to 235 degrees, which no stain has.
 INK_FROM, INK_TO = np.array((38, 71, 31), np.uint8), np.array((117, 255, 255), np.uint8)
@@ -98,13 +98,25 @@ def read_what_can_be(split: Split, start: int, stop: int) -> tuple[np.ndarray, d
     return np.concatenate([np.zeros((0, *SHAPE), np.uint8), *patches]), unreadable
 
 
+def gray_of(batch: np.ndarray) -> np.ndarray:
+    """The gray levels of patches, uint8 (rows, 96, 96)."""
+    strip = batch.reshape(-1, PATCH_SIZE, 3)
+    return np.asarray(cv2.cvtColor(strip, cv2.COLOR_RGB2GRAY)).reshape(-1, PATCH_SIZE, PATCH_SIZE)
+
+
+def thumbnails(gray: np.ndarray) -> np.ndarray:
+    """The mean level of each cell of gray patches (rows, 96, 96), uint8 (rows, 8, 8)."""
+    cell = PATCH_SIZE // SMALL
+    cells = gray.reshape(-1, SMALL, cell, SMALL, cell)
+    return np.asarray(cells.mean(axis=(2, 4)).astype(np.uint8))
+
+
 def see(batch: np.ndarray, measure: Measure) -> dict[str, np.ndarray]:
     """The fields of `Look` for a batch of readable patches."""
     strip = batch.reshape(-1, PATCH_SIZE, 3)
-    gray = cv2.cvtColor(strip, cv2.COLOR_RGB2GRAY).reshape(-1, PATCH_SIZE, PATCH_SIZE)
+    gray = gray_of(batch)
     hsv = cv2.cvtColor(strip, cv2.COLOR_RGB2HSV)
     ink = cv2.inRange(hsv, INK_FROM, INK_TO).reshape(len(batch), -1)
-    cell = PATCH_SIZE // SMALL
     moments = [cv2.meanStdDev(patch) for patch in gray]
     laplacians = [cv2.meanStdDev(cv2.Laplacian(patch, cv2.CV_32F)) for patch in gray]
     digests = [hashlib.sha1(patch.tobytes(), usedforsecurity=False).digest() for patch in batch]
@@ -116,7 +128,7 @@ def see(batch: np.ndarray, measure: Measure) -> dict[str, np.ndarray]:
         "sharpness": np.array([deviation[0, 0] ** 2 for _, deviation in laplacians]),
         "dark": (hsv[..., 2].reshape(len(batch), -1) < DARK).mean(axis=1),
         "ink": (ink > 0).mean(axis=1),
-        "small": gray.reshape(-1, SMALL, cell, SMALL, cell).mean(axis=(2, 4)).astype(np.uint8),
+        "small": thumbnails(gray),
     }
 
 

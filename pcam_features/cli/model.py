@@ -253,7 +253,8 @@ def compare(
     model: Annotated[
         Path | None,
         typer.Option(
-            help="Model folder whose predictions the report explains. Needs --report and --features."
+            help="Model folder: scores are also given without near-duplicates of its training "
+            "patches, and the report explains its predictions. Needs --features."
         ),
     ] = None,
     source: Annotated[
@@ -316,8 +317,8 @@ def compare(
         raise InputError("--validation-truth and --validation must be given together; add the other.")
     if json and markdown:
         raise InputError("--json and --markdown both print to stdout; leave one out.")
-    if report is None and (model or source):
-        raise InputError("--model and --source apply only to the report; add --report FILE.")
+    if report is None and source:
+        raise InputError("--source applies only to the report; add --report FILE.")
     if features is None and (model or source):
         raise InputError(
             "--model and --source need the feature store of these patches; add --features."
@@ -333,6 +334,7 @@ def compare(
         predictions,
         slides=slides,
         features=features,
+        model=model,
         by=by or (),
         pairs=pair or (),
         margin=margin,

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from .. import __version__
+from ..check.duplicates import copies_among
 from ..errors import InputError
 from ..grouping.appearance import near_duplicates
 from ..grouping.groups import pseudo_slides
 from . import subsets
-from .inputs import ComparisonData, groupings
+from .inputs import NO_THUMBNAILS, ComparisonData, groupings
 from .options import ComparisonOptions
 from .paired import compare
-from .result import STAIN_CLUSTER, Comparison, PartResult, WithoutCopies
+from .result import STAIN_CLUSTER, Comparison, PartResult, TrainingCopies, WithoutCopies
 from .spread import LEVEL
 from .verdict import verdict
 
@@ -78,6 +79,7 @@ def run(
         agreement=subsets.agreement(data.labels, data.entries),
         parts=parts,
         without_copies=without_copies(data),
+        training_copies=training_copies(data),
     )
 
 
@@ -103,6 +105,21 @@ def parts_of(data: ComparisonData, options: ComparisonOptions) -> tuple[PartResu
         taken = any(part.name == grouping.name for part in parts)
         add(f"{grouping.name} (--by)" if taken else grouping.name, groups)
     return tuple(parts)
+
+
+def training_copies(data: ComparisonData) -> TrainingCopies:
+    """The AUC of models with and without near-duplicates of training patches."""
+    training, small = data.training, None
+    problem = training.problem
+    if training.thumbnails is not None:
+        small = None if data.features is None else data.features.thumbnails()
+        problem = NO_THUMBNAILS
+    if training.thumbnails is None or small is None:
+        return TrainingCopies(training.name, problem=problem)
+    is_copy = copies_among(small, training.thumbnails)
+    if is_copy is None:
+        return TrainingCopies(training.name, problem="too many patches look alike")
+    return subsets.training_copies(training.name, data.labels, data.entries, is_copy)
 
 
 def without_copies(data: ComparisonData) -> WithoutCopies | None:

@@ -24,6 +24,8 @@ from .paired import PLAIN_THRESHOLD, Entry
 from .predictions import ModelPredictions, Models, parse_models, read_models, read_truth
 from .resampling import Groups, stratify
 
+TRAIN = "train"  # the split that fit learns from by default
+NO_THUMBNAILS = "the feature store has no thumbnails of its patches; extract them again"
 SLIDES, PSEUDO, PATCHES = "slides", "pseudo-slides", "patches"  # what is resampled
 
 
@@ -37,13 +39,44 @@ class StoredFeatures:
     looks: Looks | None
     slides: list[str | None]
 
+    def thumbnails(self) -> np.ndarray | None:
+        """The thumbnails of the patches compared, uint8 (rows, 8, 8); None if the store has none."""
+        every = self.store.thumbnails(self.split)
+        return None if every is None else every[self.rows]
+
+
+@dataclass(frozen=True)
+class TrainingPatches:
+    """The patches that a model was trained on, to look for copies of them among those compared.
+
+    `name` says whose they are. `thumbnails` is uint8 (patches, 8, 8), or None if they cannot be looked
+    for, which `problem` explains.
+    """
+
+    name: str
+    thumbnails: np.ndarray | None
+    problem: str = ""
+
+    @classmethod
+    def of_store(cls, features: StoredFeatures | None) -> TrainingPatches:
+        """Those of split TRAIN of the store, if another of its splits is compared."""
+        if features is None:
+            return cls("training patches", None, "give --features and --model")
+        if features.split == TRAIN or TRAIN not in features.store.splits:
+            return cls(
+                "training patches", None, f"give --model, as the store has no other split {TRAIN}"
+            )
+        small = features.store.thumbnails(TRAIN)
+        problem = "" if small is not None else NO_THUMBNAILS
+        return cls(f"patches of split {TRAIN} of the feature store", small, problem)
+
 
 @dataclass(frozen=True)
 class ComparisonData:
     """Everything that is compared, in the order of the truth.
 
     `over` names what is resampled and `protocol` describes it in a sentence. `validation` names the
-    data that thresholds were chosen on.
+    data that thresholds were chosen on. `training` has the patches whose copies are looked for.
     """
 
     ids: list[str]
@@ -55,6 +88,7 @@ class ComparisonData:
     protocol: str
     features: StoredFeatures | None
     validation: str | None
+    training: TrainingPatches
 
 
 @dataclass(frozen=True)
@@ -142,7 +176,18 @@ def gather(
         known = slides_of(slides, ids)
     groups, over, protocol = grouped(ids, labels, known, stored, seed)
     chosen_on = None if tuned_on is None else tuned_on.name
-    return ComparisonData(ids, labels, entries, known, groups, over, protocol, stored, chosen_on)
+    return ComparisonData(
+        ids,
+        labels,
+        entries,
+        known,
+        groups,
+        over,
+        protocol,
+        stored,
+        chosen_on,
+        TrainingPatches.of_store(stored),
+    )
 
 
 def slides_of(slides: str | Path | Names, ids: Sequence[str]) -> list[str | None]:

@@ -204,6 +204,35 @@ class WithoutCopies:
 
 
 @dataclass(frozen=True)
+class Subset:
+    """Some patches, and the AUC of each model on them by name; none if one class has too few."""
+
+    patches: int
+    positive: int
+    aucs: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class TrainingCopies:
+    """The AUC of each model on near-duplicates of training patches, and on the other patches.
+
+    `of` names the training patches. If they were not looked for, `problem` says why, and there are no
+    subsets.
+    """
+
+    of: str
+    copies: Subset | None = None
+    others: Subset | None = None
+    problem: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The scores as JSON has them."""
+        if self.copies is None or self.others is None:
+            return {"of": self.of, "not_looked_for": self.problem}
+        return {"of": self.of, "copies": asdict(self.copies), "others": asdict(self.others)}
+
+
+@dataclass(frozen=True)
 class Comparison:
     """A comparison of models on the same patches.
 
@@ -236,6 +265,7 @@ class Comparison:
     agreement: Agreement
     parts: tuple[PartResult, ...]
     without_copies: WithoutCopies | None
+    training_copies: TrainingCopies
 
     @property
     def names(self) -> list[str]:
@@ -278,6 +308,7 @@ class Comparison:
             "too_good": self.too_good,
             "agreement": self.agreement.to_dict(),
             "parts": parts,
+            "training_copies": self.training_copies.to_dict(),
         }
 
     def models_frame(self) -> pd.DataFrame:

@@ -9,7 +9,15 @@ from scipy.stats import rankdata
 
 from .intervals import auc
 from .paired import Entry
-from .result import Agreement, GroupResult, LeftOut, PartResult, WithoutCopies
+from .result import (
+    Agreement,
+    GroupResult,
+    LeftOut,
+    PartResult,
+    Subset,
+    TrainingCopies,
+    WithoutCopies,
+)
 
 LEAST = 5  # the minimum number of patches of each class for the AUC of a subgroup
 
@@ -64,6 +72,29 @@ def without_copies(labels: np.ndarray, entries: Sequence[Entry], clusters: np.nd
     enough = min(positive, len(rows) - positive) >= LEAST
     aucs = {entry.name: auc_of(entry, labels, rows) for entry in entries} if enough else {}
     return WithoutCopies(len(rows), positive, len(labels) - len(rows), aucs)
+
+
+def training_copies(
+    name: str, labels: np.ndarray, entries: Sequence[Entry], is_copy: np.ndarray
+) -> TrainingCopies:
+    """The AUC of each model on copies of the training patches `name`, and on the other patches.
+
+    `is_copy` is bool (n,).
+    """
+    return TrainingCopies(
+        name,
+        copies=subset(labels, entries, is_copy),
+        others=subset(labels, entries, ~is_copy),
+    )
+
+
+def subset(labels: np.ndarray, entries: Sequence[Entry], chosen: np.ndarray) -> Subset:
+    """The AUC of each model on chosen patches, bool (n,); none with fewer than LEAST of a class."""
+    rows = np.flatnonzero(chosen)
+    positive = int(labels[rows].sum())
+    enough = min(positive, len(rows) - positive) >= LEAST
+    aucs = {entry.name: auc_of(entry, labels, rows) for entry in entries} if enough else {}
+    return Subset(len(rows), positive, aucs)
 
 
 def agreement(labels: np.ndarray, entries: Sequence[Entry]) -> Agreement:

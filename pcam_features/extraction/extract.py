@@ -44,6 +44,7 @@ from ..store.parts import (
     write_patches,
 )
 from .measuring import OpenFamilies, open_families, spans
+from .thumbnails import Thumbnails
 
 VERIFY_ROWS = 128  # patches that a thread reads at a time to verify their checksums
 VERIFIERS = 4  # threads that read files of a store to find damaged ones
@@ -180,6 +181,11 @@ class ExtractionPlan:
         return asdict(self)
 
 
+def with_thumbnails(families: Sequence[FeatureFamily]) -> list[FeatureFamily]:
+    """The families, and the thumbnails that a store keeps beside them."""
+    return [*families, Thumbnails()]
+
+
 def forecast(
     path: Path,
     source: Source,
@@ -191,22 +197,22 @@ def forecast(
     verifier: Verifier | None = None,
 ) -> ExtractionPlan:
     """Plan an extraction without writing. Raises InputError if the store does not match the source."""
-    damaged = 0
+    damaged, stored = 0, with_thumbnails(families)
     check_ours(path)
     if overwrite and path.exists():
-        parts = all_parts(splits, families)
+        parts = all_parts(splits, stored)
     else:
-        manifest = plan(path, source, list(splits), families, device)
-        parts = missing(path, manifest, splits, families, verifier or Verifier())
+        manifest = plan(path, source, list(splits), stored, device)
+        parts = missing(path, manifest, splits, stored, verifier or Verifier())
         damaged = damaged_parts(manifest, parts)
-    columns = {family.name: len(family.columns) for family in families}
+    columns = {family.name: len(family.columns) for family in stored}
     rows = [part.rows for part in parts]
     widths = [sum(columns[name] for name in part.whole.families) for part in parts]
     return ExtractionPlan(
         source=source.path,
         kind=source.kind,
         patches={split.name: len(split) for split in splits},
-        columns=columns,
+        columns={family.name: columns[family.name] for family in families},
         patches_to_measure=sum(rows),
         bytes_to_write=4 * sum(n * width for n, width in zip(rows, widths, strict=True)),
         device=device,
@@ -255,16 +261,15 @@ def extract(
         If another process extracts to the store, or removes files from it.
     """
     check_ours(path)
-    opened = open_families(
-        families, target, threads
-    )  # before the folder is created, because it may fail
-    names = [family.name for family in families]
-    wanted = extended(path, new_manifest(source), source, splits, families, target.NAME)
+    stored = with_thumbnails(families)
+    opened = open_families(stored, target, threads)  # before the folder is created, because it may fail
+    names = [family.name for family in stored]
+    wanted = extended(path, new_manifest(source), source, splits, stored, target.NAME)
     with store_to_fill(path, wanted, splits, overwrite=overwrite) as (folder, check_lock):
-        manifest = plan(folder, source, splits, families, target.NAME)
+        manifest = plan(folder, source, splits, stored, target.NAME)
         sweep(folder)
-        parts = missing(folder, manifest, splits, families, verifier or Verifier())
-        ledger = Ledger(folder, without(manifest, parts, families, target.NAME))
+        parts = missing(folder, manifest, splits, stored, verifier or Verifier())
+        ledger = Ledger(folder, without(manifest, parts, stored, target.NAME))
         ledger.save()
         if overwrite:
             progress(sum(map(len, splits)) - sum(part.rows for part in parts))
@@ -278,9 +283,11 @@ def extract(
                 )
             finally:
                 ledger.save()
-            measured = [name for name in names if any(name in part.whole.families for part in parts)]
+            in_parts = {name for part in parts for name in part.whole.families}
+            measured = [family.name for family in families if family.name in in_parts]
             patches = sum(part.rows for part in parts)
-            costs.record_measuring(folder, measured, patches, time.monotonic() - began)
+            if measured:
+                costs.record_measuring(folder, measured, patches, time.monotonic() - began)
         for split in splits:
             for k in range(part_count(len(split))):
                 known = ledger.manifest.splits[split.name].sum_of(PATCHES, k)

@@ -8,6 +8,8 @@ manifest.json            what it was fitted on and how, the stack, scores, the s
 moments.npy              float32: mean and deviation of each column over the patches without their
                          changed copies; only if it learned from copies
 known_answers.npy        float32: a few rows of features; the manifest has what the model says of them
+thumbnails.npy           uint8: gray thumbnails of the training patches, by which copies are found;
+                         only if the feature store has them
 folds.parquet            id, label, slide, group, fold
 out_of_fold.parquet      id, each base model's probability, and that of all combined, `combined`
 importance.parquet       column, family, gain, contribution

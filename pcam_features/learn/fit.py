@@ -47,11 +47,12 @@ from .manifest import (
     TrainingData,
 )
 from .memory import MemoryPlan
-from .names import IMPORTANCE, KNOWN_ANSWERS, MOMENTS, OUT_OF_FOLD, SEARCH
+from .names import IMPORTANCE, KNOWN_ANSWERS, MOMENTS, OUT_OF_FOLD, SEARCH, THUMBNAILS
 from .protocol import BaseModel
 from .settings import Compute, Settings
 from .steps import kept_steps, open_work
 from .training import at_random, train_models
+from .training_patches import write_thumbnails
 
 LIBRARIES = ("numpy", "scipy", "xgboost", "scikit-learn", "numba")
 
@@ -360,6 +361,9 @@ def fit(
         sums[KNOWN_ANSWERS] = known_answers.write_questions(work.folder, questions, learned.questions)
         if searched:
             sums[SEARCH] = FileSum.of_file(work.folder / SEARCH)
+        small = store.thumbnails(split)
+        if small is not None:
+            sums[THUMBNAILS] = write_thumbnails(work.folder, small)
         moments = None
         if copies is not None:
             moments = kernel_ridge.moments(block for _, block in values.blocks(families))

@@ -11,5 +11,6 @@ KEY = "bundle_version"
 VERSION = 6
 KNOWN_ANSWERS = "known_answers.npy"
 SEARCH = "search.sqlite"  # only in models whose settings were searched
+THUMBNAILS = "thumbnails.npy"  # only if the store has those of the training patches
 MOMENTS = "moments.npy"  # only in models that learned from changed copies as well
 OUT_OF_FOLD, IMPORTANCE = "out_of_fold.parquet", "importance.parquet"

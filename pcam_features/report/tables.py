@@ -7,7 +7,15 @@ from collections.abc import Mapping, Sequence
 from ..constants import TOO_GOOD
 from ..evaluate.metrics import METRICS
 from ..evaluate.published import SCORES, PublishedScore
-from ..evaluate.result import Comparison, ModelResult, PartResult, SeedSpread, WithoutCopies
+from ..evaluate.result import (
+    Comparison,
+    ModelResult,
+    PartResult,
+    SeedSpread,
+    Subset,
+    TrainingCopies,
+    WithoutCopies,
+)
 from ..evaluate.subsets import LEAST
 from ..storage.costs import ADAPTATION, FIELDS, NUMBERS
 from ..words import counted, form
@@ -198,6 +206,28 @@ def copies(result: WithoutCopies) -> str:
     )
 
 
+def training_copies(result: TrainingCopies) -> str:
+    """The AUCs with and without near-duplicates of training patches, in a sentence."""
+    copies, others = result.copies, result.others
+    if copies is None or others is None:
+        return f"Near-duplicates of {result.of} were not looked for: {result.problem}."
+    if not copies.patches:
+        return f"There are no near-duplicates of {result.of} among these patches."
+    return (
+        f"{counted(copies.patches, 'patch')} of {copies.patches + others.patches:,} "
+        f"{form(copies.patches, 'is a near-duplicate', 'are near-duplicates')} of {result.of}, turned, "
+        f"flipped or compressed anew. AUC without them: {aucs_of(others)}; on them alone: "
+        f"{aucs_of(copies)}. Report the AUC without them."
+    )
+
+
+def aucs_of(subset: Subset) -> str:
+    """The AUC of each model on some patches."""
+    if not subset.aucs:
+        return f"unknown, because {counted(subset.patches, 'patch')} of both classes are too few"
+    return ", ".join(f"{name} {auc:.4f}" for name, auc in subset.aucs.items())
+
+
 def part_notes(result: Comparison) -> list[str]:
     """Notes on subgroups, in sentences."""
     sentences = [left_out(one) for one in result.parts]
@@ -218,6 +248,7 @@ def notes(result: Comparison) -> list[str]:
         f"{result.protocol}."
     ]
     sentences += too_good(result)
+    sentences.append(training_copies(result.training_copies))
     sentences += slower(result)
     constant = [model.name for model in result.models if model.resampled.low == model.resampled.high]
     if constant:

@@ -13,6 +13,7 @@ HAND_MADE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 # An embedding's name ends in its input size, so that no handcrafted family can have the same name.
 EMBEDDING = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*_[0-9]{2,4}px(_[48]views)?(_bf16)?")
 LONGEST_NAME = 80
+THUMBNAIL = "thumbnail"  # stored like a family, but no features: by it copies of patches are found
 COPIES = "~copies"  # ends the name of a split that holds changed copies of another's patches
 SEPARATOR = "~"  # between a patch's id and how its copy was changed
 

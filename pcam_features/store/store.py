@@ -3,6 +3,7 @@
     manifest.json                       versions, source, families with their columns, splits
     <split>/patches/part-00000.parquet  id, label, slide
     <split>/<family>/part-00000.parquet id and float32 columns
+    <split>/thumbnail/…                 the same of gray thumbnails, by which copies are found
 
 `Store.frame` gives one row per patch. A library that reads a whole split as one table stacks its
 families as further rows, so read one family at a time, and join by `id`.
@@ -25,6 +26,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ..errors import InputError, PcamError
+from ..geometry import THUMBNAIL_SIDE
 from ..sources.fitting import Fit
 from ..storage import parquet
 from ..storage.links import check_read
@@ -39,7 +41,7 @@ from .layout import (
     part_span,
 )
 from .manifest import SplitRecord, StoreManifest, read_manifest
-from .names import COPIES
+from .names import COPIES, THUMBNAIL
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,9 @@ class Store:
         return [name for name in self.manifest.splits if not name.endswith(COPIES)]
 
     def families(self, split: str) -> list[str]:
-        """The names of the families that are complete in a split."""
-        return [name for name, state in self.split(split).families.items() if state.complete]
+        """The names of the families of features that are complete in a split."""
+        states = self.split(split).families
+        return [name for name, state in states.items() if state.complete and name != THUMBNAIL]
 
     def split(self, name: str) -> SplitRecord:
         """What the manifest says of a split.
@@ -143,6 +146,7 @@ class Store:
                     f"{family} ({len(self.manifest.families[family].columns):,})"
                     + ("" if state.complete else " incomplete")
                     for family, state in record.families.items()
+                    if family != THUMBNAIL
                 ),
             )
             for name, record in self.manifest.splits.items()
@@ -225,6 +229,26 @@ class Store:
         for part in range(part_count(rows)):
             values[slice(*part_span(part, rows))] = self.part(split, family, part)
         return values
+
+    def thumbnails(self, split: str) -> np.ndarray | None:
+        """The gray thumbnails of a split's patches, uint8 (rows, 8, 8); None if there are none.
+
+        Stores of older versions have none.
+
+        Raises
+        ------
+        InputError
+            If a part is missing or damaged.
+        """
+        record, cells = self.split(split), THUMBNAIL_SIDE**2
+        state = record.families.get(THUMBNAIL)
+        if state is None or not state.complete:
+            return None
+        if len(self.manifest.families[THUMBNAIL].columns) != cells:
+            return None
+        parts = [self.part(split, THUMBNAIL, k) for k in range(part_count(record.rows))]
+        levels = np.clip(np.concatenate(parts), 0, 255)
+        return np.array(levels.reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8)
 
     def part(self, split: str, family: str, part: int) -> np.ndarray:
         """A part of a family's values, float32 (rows, columns). Raises InputError as `features`."""

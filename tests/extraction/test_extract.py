@@ -24,6 +24,7 @@ from signed import manifest_of, seal, sign
 
 from pcam_features.errors import InputError, PcamError
 from pcam_features.families.registry import FAMILIES
+from pcam_features.geometry import THUMBNAIL_SIDE
 from pcam_features.sources.detect import open_source
 from pcam_features.storage.costs import MEASURED
 from pcam_features.store import layout
@@ -80,7 +81,7 @@ def test_mechanics_dry_run_and_json(pcam: Run, synthetic_folder: Path, tmp_path:
     result = pcam("extract", synthetic_folder, tmp_path / "f", "--dry-run", "--json")
     plan = json.loads(result.out)
     assert plan["patches"] == {"train": 240, "test": 60}
-    columns = sum(len(family.columns) for family in FAMILIES.values())
+    columns = THUMBNAIL_SIDE**2 + sum(len(family.columns) for family in FAMILIES.values())
     assert plan["bytes_to_write"] == 300 * columns * 4
     assert plan["device"] in ("cpu", "cuda")
     assert not (tmp_path / "f").exists()
@@ -227,7 +228,7 @@ def test_mechanics_a_damaged_patch_loses_no_finished_part(
     assert result.code == 2
     assert victim.name in result.err
     finished = {path: path.stat().st_mtime_ns for path in store.rglob("part-*.parquet")}
-    assert len(finished) == 4 * len(FAMILIES)
+    assert len(finished) == 4 * (len(FAMILIES) + 1)  # thumbnails are stored like a family
     victim.write_bytes(content)
     assert pcam(*command).code == 0
     assert open_store(store).families("train") == list(FAMILIES)
