@@ -35,7 +35,7 @@ def parse_array(content: bytes, dtype: str) -> np.ndarray:
     """
     header = re.match(
         rb"\x93NUMPY\x01\x00..\{'descr': '%s', 'fortran_order': False, "
-        rb"'shape': \((\d{1,8}),(?: (\d{1,8}))?\), \} *\n" % dtype.encode(),
+        rb"'shape': \((\d{1,8}),(?: (\d{1,8}))?\), \} *\n" % re.escape(dtype.encode()),
         content,
         re.DOTALL,
     )
