@@ -56,7 +56,7 @@ class TrainingCopies:
 
 def write_thumbnails(folder: Path, small: np.ndarray) -> FileSum:
     """Write the thumbnails of the training patches, uint8 (rows, 8, 8); returns the file's sum."""
-    return write_array(folder / THUMBNAILS, small.reshape(len(small), CELLS))
+    return write_array(folder, folder / THUMBNAILS, small.reshape(len(small), CELLS))
 
 
 def read_thumbnails(path: Path, manifest: ModelManifest) -> np.ndarray | None:
