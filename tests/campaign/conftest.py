@@ -29,10 +29,11 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def inputs(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two data sets, and a store of the first."""
+    """Two small data sets, a store of the first, and one that is large enough for a whole run."""
     folder = tmp_path_factory.mktemp("inputs")
     for name, seed in (("one", 1), ("two", 2)):
         server.make("synth", folder / name, "--patches", 24, "--slides", 6, "--seed", seed)
+    server.make("synth", folder / "more", "--patches", 120, "--slides", 12, "--seed", 3)
     server.make("extract", folder / "one", folder / "store", *SMALL, "--copies", 0)
     return folder
 
@@ -51,7 +52,7 @@ def commands(inputs: Path) -> dict[str, Command]:
     one, two, store = inputs / "one", inputs / "two", inputs / "store"
     synth = ("--patches", 8, "--slides", 4)
     convert, fit = ("convert", one, "@out", "--threads", 1), ("fit", store, "@out", *SMALL, *FEW)
-    run = ("run", one, "@out", *SMALL, *FEW, "--copies", 0)
+    run = ("run", inputs / "more", "@out", "--families", "lbp", "--threads", 1, "--copies", 0)
     extract = (*SMALL, "--copies", 0)
     deep = ("deep", "fit", one, "@out", "--arch", "cnn_one", "--epochs", 1, "--batch", 8)
     deep = (*deep, *FEW, "--threads", 1, "--device", "cpu")
@@ -66,7 +67,7 @@ def commands(inputs: Path) -> dict[str, Command]:
         ),
         Command("fit", (*fit, "--seed", 1), (*fit, "--seed", 2)),
         Command("deep fit", (*deep, "--seed", 1), (*deep, "--seed", 2)),
-        Command("run", (*run, "--seed", 1), (*run, "--seed", 2), partly=True),
+        Command("run", (*run, "--folds", 3), (*run, "--folds", 4, "--seed", 1), partly=True),
         Command(
             "predict",
             ("predict", inputs / "first", store, "@out.csv", "--threads", 1),
