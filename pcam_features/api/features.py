@@ -114,6 +114,7 @@ def embeddings(
     views: int | None = None,
     precision: str | None = None,
     runtime: str | None = None,
+    output: str | None = None,
     fit: str | None = None,
     mpp: float | None = None,
     threads: int = 0,
@@ -141,6 +142,8 @@ def embeddings(
         "f32" (default) or "bf16".
     runtime
         "openvino" (default), "onnxruntime" or "cuda".
+    output
+        The output of an ONNX file that has several.
 
     Returns
     -------
@@ -158,10 +161,10 @@ def embeddings(
     >>> pcam.embeddings("synthetic:40", split="test", depths="head", pools="mean").shape
     (10, 1280)
     """
-    check_text(encoder=encoder, precision=precision, runtime=runtime)
+    check_text(encoder=encoder, precision=precision, runtime=runtime, output=output)
     check_texts(depths=depths, pools=pools)
     options = EncoderOptions(
-        encoder, size, names_in(depths), names_in(pools), views, precision, runtime
+        encoder, size, names_in(depths), names_in(pools), views, precision, runtime, output
     )
     choice = Choice(split, fit, mpp)
     network = families_named("cnn", options)

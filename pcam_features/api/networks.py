@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from html import escape
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -366,7 +367,15 @@ def as_rate(rate: Any) -> float | None:
 
 
 def check_installed(modules: Sequence[str] = ("torch", "safetensors")) -> None:
-    """Raise InputError if PyTorch or safetensors is not installed."""
+    """Raise InputError if PyTorch or safetensors is not installed, or cannot be imported."""
     for module in modules:
         if find_spec(module) is None:
             raise InputError(f"{module} is not installed; run pip install 'pcam-features[deep]'.")
+        try:
+            import_module(module)
+        except Exception as error:  # a broken library raises OSError, RuntimeError and others
+            reason = " ".join(str(error).split())[:200].rstrip(".")
+            raise InputError(
+                f"{module} cannot be imported: {reason}; reinstall it with pip install "
+                f"--force-reinstall {module}."
+            ) from None

@@ -299,4 +299,5 @@ def encoder_of(name: str, facts: dict[str, Any], encoder: str | None) -> Feature
         views=facts["views"],
         precision=facts["precision"],
         runtime=facts["runtime"] if facts["runtime"] in RUNTIMES else None,
+        output=facts.get("output"),
     )

@@ -124,7 +124,7 @@ def extract(
         str | None,
         typer.Option(
             help="Pooling of the encoder's feature maps, comma-separated: mean, center, deviation, "
-            "maximum. Default: mean,deviation."
+            "maximum. Default: mean,deviation. Of an ONNX file that returns tokens: cls or mean."
         ),
     ] = None,
     views: Annotated[
@@ -141,6 +141,10 @@ def extract(
         str | None,
         typer.Option(help="Runtime of the encoder: openvino, onnxruntime or cuda. Default: openvino."),
     ] = None,
+    encoder_output: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Output of an ONNX file to use, if it has several."),
+    ] = None,
     overwrite: OverwriteOption = False,
     dry_run: DryRunOption = False,
     json: JsonOption = False,
@@ -154,7 +158,16 @@ def extract(
     from ..encoders.options import EncoderOptions, names_in
     from ..extraction.selection import families_named
 
-    asked = EncoderOptions(encoder, size, names_in(depths), names_in(pools), views, precision, runtime)
+    asked = EncoderOptions(
+        encoder,
+        size,
+        names_in(depths),
+        names_in(pools),
+        views,
+        precision,
+        runtime,
+        encoder_output,
+    )
     wanted = families_named(families, asked)
     bars = Reporter(console.progress)
     opened = open_source(

@@ -23,13 +23,16 @@ class EncoderOptions:
     depths
         Where the network is read: "block00" … and "head".
     pools
-        How feature maps are pooled: "mean", "center", "deviation", "maximum".
+        How feature maps are pooled: "mean", "center", "deviation", "maximum". Of an ONNX file that
+        returns tokens, "cls" is the first token and "mean" the mean of the others.
     views
         Number of orientations that the embedding is averaged over: 1, 4 or 8.
     precision
         "f32" or "bf16".
     runtime
         "openvino", "onnxruntime" or "cuda".
+    output
+        The output of an ONNX file that has several.
     """
 
     encoder: str | None = None
@@ -39,6 +42,7 @@ class EncoderOptions:
     views: int | None = None
     precision: str | None = None
     runtime: str | None = None
+    output: str | None = None
 
     def given(self) -> list[str]:
         """The names of the options that are not None."""
@@ -65,6 +69,8 @@ class EncoderFacts:
         Where the network is read, and how its maps are pooled; None where that is not a choice.
     mean, std
         Normalization of red, green and blue; None where the network's name implies it.
+    output
+        The output that was chosen of a network with several; None otherwise.
     """
 
     network: str
@@ -77,11 +83,12 @@ class EncoderFacts:
     pools: tuple[str, ...] | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    output: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The entry `encoder` of a family in a store's manifest."""
         order = ("network", "weights_sha256", "size", "depths", "mean", "std", "pools", "views")
-        values = {name: getattr(self, name) for name in (*order, "precision", "runtime")}
+        values = {name: getattr(self, name) for name in (*order, "precision", "runtime", "output")}
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in values.items()

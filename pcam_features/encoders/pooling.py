@@ -16,6 +16,9 @@ POOLS = {
 }
 
 
+FIRST = "cls"  # of tokens: the first, which stands for the whole image; `mean` is over the others
+
+
 def third(cells: int) -> tuple[int, int]:
     """The range of cells of a row whose centers are in its middle third, at least one."""
     start = min(-(-(2 * cells - 3) // 6), (cells - 1) // 2)

@@ -13,7 +13,7 @@ from ..execution.executor import Threads
 from . import efficientnet_lite
 from .embedding import VIEWS, Embedding, check_size
 from .options import EncoderOptions, check_choices, names_in
-from .pooling import POOLS
+from .pooling import FIRST, POOLS
 from .runtimes import F32, RUNTIMES
 
 ENCODER = ENCODERS[0]
@@ -31,12 +31,13 @@ def open_encoder(
     views: int | None = None,
     precision: str | None = None,
     runtime: str | None = None,
+    output: str | None = None,
 ) -> Embedding:
     """Open an encoder.
 
     Parameters
     ----------
-    encoder, size, depths, pools, views, precision, runtime
+    encoder, size, depths, pools, views, precision, runtime, output
         See `EncoderOptions`; None uses the encoder's default. Depths and pools may be comma-separated.
 
     Returns
@@ -62,6 +63,7 @@ def open_encoder(
         views,
         precision,
         runtime,
+        output,
     )
     return open_with(options)
 
@@ -97,7 +99,10 @@ def open_with(options: EncoderOptions) -> Embedding:
     if options.precision is not None:
         check_choices([options.precision], PRECISIONS, "precision")
     if options.pools is not None:
-        options = replace(options, pools=check_choices(options.pools, list(POOLS), "pool"))
+        known = [*POOLS, FIRST] if encoder.endswith(ONNX) else list(POOLS)
+        options = replace(options, pools=check_choices(options.pools, known, "pool"))
+    if options.output is not None and not encoder.endswith(ONNX):
+        raise InputError(f"{encoder} has one output; leave out --encoder-output.")
     if options.runtime is not None:
         check_choices([options.runtime], list(RUNTIMES), "runtime")
     if encoder in efficientnet_lite.PUBLISHED:
@@ -110,9 +115,10 @@ def open_with(options: EncoderOptions) -> Embedding:
         from .timm_models import open_model
 
         return open_model(encoder.removeprefix(TIMM), options)
-    known = ", ".join(efficientnet_lite.PUBLISHED)
+    published = ", ".join(efficientnet_lite.PUBLISHED)
     raise InputError(
-        f"there is no encoder {encoder!r}; use one of {known}, an ONNX file, or timm:NAME[:WEIGHTS]."
+        f"there is no encoder {encoder!r}; use one of {published}, an ONNX file, or "
+        "timm:NAME[:WEIGHTS]."
     )
 
 

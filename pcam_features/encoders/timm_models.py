@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -32,9 +33,13 @@ def open_model(name: str, options: EncoderOptions) -> Embedding:
     model = network(name)
     how = pixels(model)
     size = check_size(options.size or how["input_size"][1], f"the input size of timm:{name}")
+    weights = _checksum(model.state_dict())
+    if size != how["input_size"][1] and hasattr(model, "set_input_size"):
+        with suppress(Exception):  # the run below says why a network cannot take this size
+            model.set_input_size(img_size=size)
     facts = EncoderFacts(
         network="timm_" + split_name(name)[0],
-        weights_sha256=_checksum(model.state_dict()),
+        weights_sha256=weights,
         size=size,
         mean=tuple(how["mean"]),
         std=tuple(how["std"]),

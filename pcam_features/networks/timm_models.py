@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,17 @@ from typing import Any
 from ..errors import InputError
 
 SAFE, TORCH = ".safetensors", (".pth", ".pt", ".bin")
+WRAPPERS = ("state_dict", "model_state_dict", "model", "teacher", "student", "net")
+PREFIXES = (
+    "module.",
+    "_orig_mod.",
+    "backbone.",
+    "encoder.",
+    "model.",
+    "teacher.",
+    "student.",
+    "visual.",
+)
 CLASSIFIERS = ("head.", "fc.", "classifier.", "head_drop.")  # not needed for an embedding
 
 
@@ -36,16 +48,13 @@ def network(name: str, *, classes: int = 0, pretrained: bool = True) -> Any:
     InputError
         If the model cannot be created or the weights do not fit it.
     """
-    for module in ("torch", "timm"):
-        if find_spec(module) is None:
-            raise InputError(f"{module} is not installed; run pip install 'pcam-features[deep]'.")
-    import timm
-
+    timm = imported()
     architecture, file = split_name(name)
     state = None if file is None or not pretrained else _weights(file)
+    how = {} if state is None else settings_of(state)
     try:
         model = timm.create_model(
-            architecture, pretrained=pretrained and state is None, num_classes=classes
+            architecture, pretrained=pretrained and state is None, num_classes=classes, **how
         )
     except Exception as error:  # for example unknown names, no connection, or a refusing server
         reason = " ".join(str(error).split())[:300].rstrip(".")
@@ -75,6 +84,49 @@ def network(name: str, *, classes: int = 0, pretrained: bool = True) -> Any:
     return model.eval()
 
 
+def imported() -> Any:
+    """The module timm. Raises InputError if it is not installed, or cannot be imported."""
+    for module in ("torch", "timm"):
+        if find_spec(module) is None:
+            raise InputError(f"{module} is not installed; run pip install 'pcam-features[deep]'.")
+    try:
+        import timm
+    except Exception as error:  # torchvision of another build raises more than ImportError
+        reason = " ".join(str(error).split())[:200].rstrip(".")
+        raise InputError(
+            f"timm cannot be imported: {reason}; torch and torchvision have to be of versions and "
+            "builds that go together: reinstall both from one index, with pip install "
+            "--force-reinstall torch torchvision."
+        ) from None
+    return timm
+
+
+def settings_of(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a vision transformer that its weights show and timm's default lacks."""
+    return {"init_values": 1.0} if any(key.endswith(".ls1.gamma") for key in state) else {}
+
+
+def unwrapped(loaded: Mapping[str, Any]) -> dict[str, Any]:
+    """The tensors by timm's names, out of what training programs wrap them in.
+
+    Examples
+    --------
+    >>> unwrapped({"epoch": 3, "state_dict": {"module.backbone.norm.weight": 1, "head.bias": 2}})
+    {'norm.weight': 1, 'head.bias': 2}
+    """
+    while inner := next(
+        (loaded[one] for one in WRAPPERS if isinstance(loaded.get(one), Mapping)), None
+    ):
+        loaded = inner
+    state = dict(loaded)
+    for _ in range(len(PREFIXES)):
+        for prefix in PREFIXES:
+            others = [key for key in state if not key.startswith(prefix)]
+            if len(others) < len(state) and all(key.startswith(CLASSIFIERS) for key in others):
+                state = {key.removeprefix(prefix): one for key, one in state.items()}
+    return state
+
+
 def _weights(file: Path) -> dict[str, Any]:
     """Read tensors by name; from a pickle, only what PyTorch's `weights_only` allows."""
     import torch
@@ -83,8 +135,12 @@ def _weights(file: Path) -> dict[str, Any]:
         if file.suffix == SAFE:
             from safetensors.torch import load_file
 
-            return dict(load_file(file))
-        return dict(torch.load(file, map_location="cpu", weights_only=True))
+            state = unwrapped(load_file(file))
+        else:
+            state = unwrapped(torch.load(file, map_location="cpu", weights_only=True))
+        if not state or not all(isinstance(one, torch.Tensor) for one in state.values()):
+            raise ValueError("it does not hold tensors by name; save model.state_dict()")
+        return state
     except Exception as error:
         reason = " ".join(str(error).split())[:200].rstrip(".")
         raise InputError(f"weight file {file} cannot be used: {reason}.") from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from scipy.signal import correlate
 from pcam_features.encoders import cache
 from pcam_features.encoders.registry import open_encoder
 from pcam_features.errors import InputError
+from pcam_features.networks.timm_models import settings_of, unwrapped
 
 Run = Callable[..., Result]
 TOML = "mean = [0.5, 0.4, 0.3]\nstd = [0.5, 0.25, 0.2]\n"
@@ -197,7 +200,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "two inputs": (network([value("x", [1, 3, 96, 96]), value("v", [1])]), "has 2 inputs (x, v)"),
     "two outputs": (
         network(outputs=[value(name, ["N", 4, "h", "w"]) for name in "yc"]),
-        "has 2 outputs",
+        "has 2 outputs (y, c); choose one with --encoder-output NAME",
     ),
     "gray": (network([value("x", ["N", 1, 96, 96])]), "is FLOAT [0, 1, 96, 96]"),
     "whole numbers": (network([value("x", ["N", 3, 96, 96], TensorProto.UINT8)]), "is UINT8"),
@@ -210,7 +213,7 @@ BAD: dict[str, tuple[Any, str]] = {
                 helper.make_node("Reshape", ["y", "s"], ["z"]),
             ],
         ),
-        "it must be [N, F]",
+        "choose with --pools cls (the first token) or --pools mean",
     ),
     "text": (b"this is no network", "not an ONNX model"),
     "empty": (b"", "not an ONNX model"),
@@ -261,6 +264,10 @@ def test_mechanics_files_that_are_no_encoder(
         ("mean = [0, 0, nan]\nstd = [1, 1, 1]", {}, "must have mean as three numbers"),
         ("mean = [0, 0, 0]\nstd = [1, 1, 0]", {}, "std must be above 0"),
         ("mean = [", {}, "cannot be read"),
+        ("mean = [123.7, 116.3, 103.5]\nstd = [58.4, 57.1, 57.4]", {}, "by 255"),
+        ("mean = [0, 0, 0]\nstd = [255, 255, 255]", {}, "by 255"),
+        (TOML, {"pools": ["cls"]}, "returns maps, not tokens"),
+        (TOML, {"output": "nothing"}, "has no such output; it has: y"),
         (TOML + "layout = 'NHWC'", {}, "unknown entries: layout"),
         (TOML, {"size": None}, "choose one with --size"),
         (TOML + "size = 5", {"size": None}, "must be 32 to 1024 pixels, not 5"),
@@ -284,6 +291,131 @@ def test_mechanics_settings_of_a_file(
 def test_mechanics_a_vector_has_nothing_to_pool(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be pooled; leave out --pools"):
         open_encoder(str(save(tmp_path, network(**FLAT))), size=96, pools=["center"])
+
+
+def beside(folder: Path, name: str = "w.data", **told: str) -> Path:
+    """A network whose weights lie in a file beside it, as torch.onnx.export writes it."""
+    model = network()
+    weights = model.graph.initializer[0]
+    (folder / "w.data").write_bytes(b"\0" * 16 + weights.raw_data)
+    weights.ClearField("raw_data")
+    weights.data_location = TensorProto.EXTERNAL
+    place = {"location": name, "offset": "16", "length": str(KERNEL.nbytes)} | told
+    for key, text in place.items():
+        weights.external_data.add(key=key, value=text)
+    return save(folder, model)
+
+
+def test_oracle_weights_beside_the_network(tmp_path: Path, real_batch: np.ndarray) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    inside, outside = save(tmp_path / "a", network()), beside(tmp_path / "b")
+    found = [open_encoder(str(path), size=96) for path in (inside, outside)]
+    values = [embedded(real_batch[:3], str(path), size=96) for path in (inside, outside)]
+    np.testing.assert_array_equal(*values)
+    sum_of_one = found[1].facts.weights_sha256
+    (tmp_path / "b" / "w.data").write_bytes(b"\0" * 16 + (2 * KERNEL).tobytes())
+    assert open_encoder(str(outside), size=96).facts.weights_sha256 != sum_of_one
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"name": "../w.data"}, "not a file beside it"),
+        ({"name": "/etc/passwd"}, "not a file beside it"),
+        ({"name": "missing"}, "put that file beside it"),
+        ({"name": "link"}, "cannot be read"),
+        ({"name": "pipe"}, "no plain file"),
+        ({"offset": "17"}, "are not in their file"),
+        ({"offset": "-1"}, "are not in their file"),
+        ({"length": "8"}, "are not in their file"),
+    ],
+)
+def test_invariant_weights_come_from_plain_files_beside_the_network_alone(
+    told: dict[str, str], words: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "net"
+    folder.mkdir()
+    (tmp_path / "w.data").write_bytes(b"\0" * 16 + KERNEL.tobytes())
+    (folder / "link").symlink_to(tmp_path / "w.data")
+    os.mkfifo(folder / "pipe")
+    with pytest.raises(InputError, match=words):
+        open_encoder(str(beside(folder, **told)), size=96)
+
+
+def tokens(count: int) -> onnx.ModelProto:
+    """Tokens (N, count, 4): the columns of the maps, 144 at 96 pixels, after one more if 145."""
+    shape = np.array([0, 4, -1])
+    more = [
+        helper.make_node("Constant", [], ["s"], value=numpy_helper.from_array(shape)),
+        helper.make_node("Reshape", ["y", "s"], ["flat"]),
+        helper.make_node("Transpose", ["flat"], ["columns"], perm=[0, 2, 1]),
+    ]
+    if count == 145:
+        first = [
+            helper.make_node("GlobalMaxPool", ["y"], ["top"]),
+            helper.make_node("Reshape", ["top", "s"], ["one"]),
+            helper.make_node("Transpose", ["one"], ["first"], perm=[0, 2, 1]),
+            helper.make_node("Concat", ["first", "columns"], ["z"], axis=1),
+        ]
+    else:
+        first = [helper.make_node("Identity", ["columns"], ["z"])]
+    return network(outputs=[value("z", ["N", count, 4])], more=[*more, *first])
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+def test_oracle_tokens_are_pooled(runtime: str, tmp_path: Path, real_batch: np.ndarray) -> None:
+    maps = embedded(real_batch[:3], str(save(tmp_path, network())), size=96, pools=["mean", "maximum"])
+    for count in (144, 145):
+        path = str(save(tmp_path, tokens(count)))
+        how = {"size": 96, "runtime": runtime}
+        mean = embedded(real_batch[:3], path, pools=["mean"], **how)
+        np.testing.assert_allclose(mean, maps[:, :4], rtol=1e-4, atol=1e-5)
+    first = embedded(real_batch[:3], path, pools=["cls"], **how)
+    np.testing.assert_allclose(first, maps[:, 4:], rtol=1e-4, atol=1e-5)
+    with pytest.raises(InputError, match="145 tokens of 4 values"):
+        open_encoder(path, size=96, pools=["deviation"])
+
+
+def test_oracle_channels_last_half_precision_and_one_of_two_outputs(
+    tmp_path: Path, real_batch: np.ndarray
+) -> None:
+    expected = embedded(real_batch[:3], str(save(tmp_path, network(**FLAT))), size=96)
+    first = helper.make_node("Transpose", ["x0"], ["x"], perm=[0, 3, 1, 2])
+    last = network(inputs=[value("x0", ["N", "H", "W", 3])], **FLAT)
+    last.graph.node.insert(0, first)
+    path = str(save(tmp_path, last))
+    np.testing.assert_allclose(embedded(real_batch[:3], path, size=96), expected, rtol=1e-5, atol=1e-5)
+
+    half = network(
+        inputs=[value("x", ["N", 3, "H", "W"], TensorProto.FLOAT16)],
+        outputs=[value("z", ["N", "F"], TensorProto.FLOAT16)],
+        more=FLAT["more"],
+    )
+    half.graph.initializer[0].CopyFrom(numpy_helper.from_array(KERNEL.astype(np.float16), "w"))
+    found = embedded(real_batch[:3], str(save(tmp_path, half)), size=96)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=0.02, atol=0.05)
+
+    two = network(outputs=[value("y", ["N", 4, "h", "w"]), value("z", ["N", "F"])], more=FLAT["more"])
+    encoder = open_encoder(str(save(tmp_path, two)), size=96, output="z")
+    assert encoder.facts.to_dict()["output"] == "z"
+    found = embedded(real_batch[:3], str(tmp_path / "My-Net.v2.onnx"), size=96, output="z")
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_mechanics_maps_of_channels_last_are_not_guessed(tmp_path: Path) -> None:
+    model = network(inputs=[value("x0", ["N", "H", "W", 3])])
+    model.graph.node.insert(0, helper.make_node("Transpose", ["x0"], ["x"], perm=[0, 3, 1, 2]))
+    with pytest.raises(InputError, match="channels may be first or last"):
+        open_encoder(str(save(tmp_path, model)), size=96)
+
+
+def test_mechanics_options_of_onnx_files_are_refused_elsewhere() -> None:
+    with pytest.raises(InputError, match="no pool 'cls'"):
+        open_encoder(pools=["cls"])
+    with pytest.raises(InputError, match="leave out --encoder-output"):
+        open_encoder(output="y")
 
 
 def test_mechanics_a_file_that_is_not_there(tmp_path: Path) -> None:
@@ -311,6 +443,71 @@ def test_oracle_timm_by_weight_file(timm: Any, tmp_path: Path, real_batch: np.nd
     for file in ("w.safetensors", "w.pth"):
         found = embedded(real_batch[:3], f"timm:resnet10t:{tmp_path / file}")
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("wrapped", ["uni", "state_dict", "module", "backbone", "teacher"])
+def test_oracle_timm_weights_as_they_are_published(
+    wrapped: str, timm: Any, tmp_path: Path, real_batch: np.ndarray
+) -> None:
+    """As UNI is published (layer scale, any size), and out of what training programs wrap them in."""
+    import torch
+
+    how = {"init_values": 1e-5, "dynamic_img_size": True} if wrapped == "uni" else {}
+    size = 96 if wrapped == "uni" else 224  # positions are resampled to another size
+    model = timm.create_model("vit_tiny_patch16_224", num_classes=0, **how).eval()
+    state = model.state_dict()
+    if wrapped == "uni":
+        state = {key: one + 0.5 if ".ls" in key else one for key, one in state.items()}
+        model.load_state_dict(state)
+    elif wrapped == "state_dict":
+        state = {"epoch": 3, "state_dict": state}
+    elif wrapped == "teacher":
+        state = {"teacher": {f"backbone.{key}": one for key, one in state.items()}}
+        state["teacher"]["head.mlp.weight"] = torch.zeros(3)
+    else:
+        state = {f"{wrapped}.{key}": one for key, one in state.items()}
+    torch.save(state, tmp_path / "w.pth")
+    data = timm.data.resolve_model_data_config(model)
+    mean, std = (torch.tensor(data[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
+    with torch.inference_mode():
+        x = torch.from_numpy(real_batch[:2].transpose(0, 3, 1, 2).copy()).float() / 255
+        if size != 96:
+            x = torch.nn.functional.interpolate(x, (size, size), mode="bilinear")
+        expected = model((x - mean) / std).numpy()
+    name = f"timm:vit_tiny_patch16_224:{tmp_path / 'w.pth'}"
+    found = embedded(real_batch[:2], name, size=size)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_mechanics_weights_are_found_in_their_wrapping() -> None:
+    assert unwrapped({"model": {"module.a": 1, "module.b": 2}, "optimizer": {}}) == {"a": 1, "b": 2}
+    assert unwrapped({"backbone.a": 1, "head.b": 2}) == {"a": 1, "head.b": 2}
+    assert unwrapped({"backbone.a": 1, "neck.b": 2}) == {"backbone.a": 1, "neck.b": 2}
+    assert settings_of({"blocks.0.ls1.gamma": 0}) == {"init_values": 1.0}
+    assert settings_of({"blocks.0.norm1.weight": 0}) == {}
+
+
+@pytest.mark.parametrize(
+    "error", ["RuntimeError('operator torchvision::nms does not exist')", "OSError"]
+)
+def test_regression_a_broken_import_is_one_sentence(
+    error: str, pcam: Run, synthetic_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As PyTorch's CPU build and torchvision of another index end."""
+    pytest.importorskip("torch", reason="the extra deep brings torch")
+    (tmp_path / "timm").mkdir()
+    (tmp_path / "timm" / "__init__.py").write_text(f"raise {error}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "timm"]:
+        monkeypatch.delitem(sys.modules, name)
+    how = ("--families", "cnn", "--encoder", "timm:resnet10t")
+    for words in (
+        ("extract", synthetic_folder, tmp_path / "f", *how),
+        ("deep", "fit", synthetic_folder, tmp_path / "n", "--arch", "timm:resnet10t"),
+    ):
+        result = pcam(*words)
+        assert result.code == 2, result.err
+        assert result.err.splitlines()[-1].startswith("error: timm cannot be imported")
 
 
 def test_mechanics_timm_weights_that_are_none(timm: Any, tmp_path: Path) -> None:
