@@ -1,8 +1,8 @@
 """Encoders from ONNX files, with the normalization of their pixels in a small TOML file.
 
-`net.onnx` takes one input (N, 3, height, width) or (N, height, width, 3), of 32 or 16 bits. It gives
-vectors (N, F), feature maps (N, C, h, w), which are then pooled, or tokens (N, T, F), of which the first
-or the mean is taken. Of several outputs, one is chosen. Its weights may be in a file beside it.
+`net.onnx` takes one input (N, 3, height, width) or (N, height, width, 3), of 32 or 16 bits. It
+gives vectors (N, F), feature maps (N, C, h, w), which are then pooled, or tokens (N, T, F), of which
+the first or the mean is taken. Of several outputs, one is chosen. Its weights may be beside it.
 `net.toml` gives `mean` and `std` of red, green and blue on a scale of 0 to 1, and optionally `size` in
 pixels.
 """

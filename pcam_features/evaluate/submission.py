@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from ..errors import InputError
+from ..sources.tree import is_image
 from ..storage.costs import Cost
 from ..storage.tables import read_table
 from ..words import counted
@@ -27,7 +29,8 @@ def submit(
     probabilities
         The probability of tumor of each, (n,).
     sample
-        Kaggle's sample submission, whose ids are written in its order. None: all ids.
+        Kaggle's sample submission, whose ids are written in its order. They may be file names, such as
+        `ID.tif`. None: all ids.
     cost
         What the model and the predictions have cost.
 
@@ -44,7 +47,7 @@ def submit(
     wanted = ids if sample is None else read_table(sample, ("id", "label"), "sample")["id"].tolist()
     if not wanted:
         raise InputError(f"sample {sample} has no ids; give Kaggle's sample submission.")
-    position = {patch_id: k for k, patch_id in enumerate(ids)}
+    position = by_file_name({patch_id: k for k, patch_id in enumerate(ids)}, wanted)
     missing = [i for i in wanted if i not in position]
     if missing:
         raise InputError(
@@ -55,3 +58,21 @@ def submit(
     chosen = probabilities[[position[i] for i in wanted]]
     write_predictions(path, wanted, chosen, cost)
     return len(wanted), len(ids) - len(wanted)
+
+
+def by_file_name(position: dict[str, int], wanted: Sequence[str]) -> dict[str, int]:
+    """The positions of ids, also by the file names among `wanted` if no id is written so.
+
+    Examples
+    --------
+    >>> by_file_name({"a": 0, "b": 1}, ["b.tif", "train/a.tif"])
+    {'b.tif': 1, 'train/a.tif': 0}
+    >>> by_file_name({"a": 0, "b": 1}, ["a"])
+    {'a': 0, 'b': 1}
+    """
+    if any(name in position for name in wanted):
+        return position
+    stems = {name: PurePosixPath(name).stem for name in wanted if is_image(name)}
+    if len(set(stems.values())) < len(stems):
+        return position
+    return {name: position[stem] for name, stem in stems.items() if stem in position}
