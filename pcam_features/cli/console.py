@@ -22,6 +22,12 @@ def say(message: str) -> None:
     print(printable(message), file=sys.stderr, flush=True)
 
 
+def note(message: str) -> None:
+    """Print a message to stderr, unless it is empty."""
+    if message:
+        say(message)
+
+
 def error(message: str) -> None:
     say("error: " + message.replace("\n", " "))
 
@@ -32,7 +38,8 @@ def printable(text: str) -> str:
 
 
 def data(text: str) -> None:
-    print(text, flush=True)
+    """Print a result to stdout. It may quote untrusted input, so control characters are stripped."""
+    print(printable(text), flush=True)
 
 
 def as_json(content: Any) -> None:

@@ -188,11 +188,13 @@ def predict(
     computed batch by batch and not stored.
     """
     from ..evaluate.predictions import check_outputs
+    from ..storage.tables import formula_note
 
     check_outputs(out)
     result = predictions(model, patches, asked)
     beside = result.write(out)
     console.say(f"{out}: {counted(len(result.ids), 'prediction')}; {beside.name}: speed and memory")
+    console.note(formula_note(result.ids))
 
 
 @predicts_patches
@@ -209,6 +211,7 @@ def submit(
     """Write a Kaggle submission with exactly the ids of the sample submission, in its order."""
     from ..evaluate.predictions import check_outputs
     from ..storage import costs
+    from ..storage.tables import formula_note
 
     check_outputs(submission)
     result = predictions(model, patches, asked)
@@ -220,6 +223,7 @@ def submit(
     )
     beside = costs.beside(submission).name
     console.say(f"{submission}: {counted(rows, 'row')}{extra}; {beside}: speed and memory")
+    console.note(formula_note(result.ids))
 
 
 def compare(
@@ -358,7 +362,7 @@ def compare(
     elif markdown:
         from ..report.markdown import markdown as text
 
-        console.data(console.printable(text(result, published=published)))
+        console.data(text(result, published=published))
     else:
         show.comparison(result, published=published)
 
@@ -397,7 +401,7 @@ def explain(
         return
     if explanation.picture is not None:
         console.picture(explanation.picture)
-    console.data(console.printable(sentence(explanation.record)))
+    console.data(sentence(explanation.record))
     show.explanation(explanation.record)
 
 
@@ -412,7 +416,7 @@ def model(
     if json:
         console.as_json(show.public(opened.bundle.manifest))
         return
-    console.data(console.printable(str(opened.card)))
+    console.data(str(opened.card))
 
 
 COMMANDS: dict[Callable[..., None], str] = {

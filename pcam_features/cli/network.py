@@ -169,6 +169,7 @@ def predict(
     from ..api.networks import open_network
     from ..api.progress import Reporter
     from ..evaluate.predictions import check_outputs
+    from ..storage.tables import formula_note
 
     check_outputs(out)
     bars = Reporter(console.progress)
@@ -181,3 +182,4 @@ def predict(
     )
     beside = result.write(out)
     console.say(f"{out}: {counted(len(result.ids), 'prediction')}; {beside.name}: speed and memory")
+    console.note(formula_note(result.ids))

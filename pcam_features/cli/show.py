@@ -48,7 +48,7 @@ def integrity(found: Integrity) -> None:
     from ..storage.files import readable
 
     for damage in found.damaged:
-        console.data(console.printable(f"damaged  {damage.file}: {damage.reason}"))
+        console.data(f"damaged  {damage.file}: {damage.reason}")
     if found.unfinished:
         console.say(f"not complete yet: {', '.join(found.unfinished)}; run pcam extract to finish them")
     if not found.damaged:
@@ -287,4 +287,4 @@ def explanation(record: PatchExplanation) -> None:
             for share in record.columns
         ],
     )
-    console.data(console.printable(f"{adding_up(record)}\n{by_family(record)}"))
+    console.data(f"{adding_up(record)}\n{by_family(record)}")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ..evaluate.published import NOTE
 from ..evaluate.result import Comparison
-from ..families.describe import table
+from ..families.describe import cell
+from ..families.describe import table as plain_table
 from . import tables
 
 
@@ -27,6 +30,12 @@ def escaped(text: str) -> str:
     '&lt;b>a&lt;/b> \\\\[link](b)'
     """
     return " ".join(text.split()).replace("<", "&lt;").replace("[", "\\[")
+
+
+def table(header: Iterable[str], body: Iterable[Iterable[str]]) -> str:
+    """A Markdown table whose headings and cells may be names from files; each stays on its line."""
+    rows = [[" ".join(text.split()) for text in row] for row in body]
+    return plain_table([cell(" ".join(text.split())) for text in header], rows)
 
 
 def markdown(result: Comparison, *, published: bool) -> str:

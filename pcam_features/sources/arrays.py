@@ -32,7 +32,7 @@ from .images import PATCH, check_size, other_size
 from .positions import Positions
 from .reading import Reading
 from .slides import known
-from .source import Part, Source, Split, digest, numbered, source_of, train_first
+from .source import UNPACK, Part, Source, Split, digest, numbered, source_of, train_first
 from .tree import is_litter
 from .vocabulary import role_of, split_in, split_name, words_of
 
@@ -308,11 +308,10 @@ def pixel_file(array: Array, unpacking: Unpacking) -> tuple[Positions, int]:
     target = folder / f"array{NPY}"
     if not (target.is_file() and target.stat().st_size == info.file_size):
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             with (
+                unpacking(f"{UNPACK} {array.name}", info.file_size >> 20, "MiB") as advance,
                 whole_file(target) as temporary,
                 temporary.open("wb") as out,
-                unpacking(f"unpack {array.name}", info.file_size >> 20, "MiB") as advance,
             ):
                 done = 0
 

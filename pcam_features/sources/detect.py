@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..execution.executor import Threads
 from ..storage.parquet import LONGEST
 from ..storage.tables import read_table
-from ..words import counted
+from ..words import counted, quoted
 from . import (
     arrays,
     hdf5,
@@ -415,6 +415,7 @@ def with_known_slides(source: Source, path: str, slides: str | None) -> tuple[So
         slides, source = None, source.without_slides()
     if slides is not None:
         source = source.with_slides(read_slides(slides), slides)
+        check_texts(source, slides)
     known = sum(slide is not None for split in source.splits.values() for slide in split.slides)
     total = sum(len(split) for split in source.splits.values())
     origin = f" from {slides}" if slides else ""
@@ -450,15 +451,21 @@ def check(source: Source, strict: bool) -> None:
         raise InputError(
             f"{source.path} holds no patches of layout {source.kind}; give another path or --kind."
         )
-    for name, split in source.splits.items():
+    for name in source.splits:
         if not SPLIT_NAME.fullmatch(name):
             raise InputError(
                 f"{source.path} has a split {name[:100]!r}; rename it with at most 64 letters, digits, "
                 "spaces, _ and -."
             )
+    check_texts(source, source.path)
+
+
+def check_texts(source: Source, where: str) -> None:
+    """Raise InputError for an id or slide that cannot be stored and printed; `where` names its file."""
+    for name, split in source.splits.items():
         for text in (*split.ids, *filter(None, split.slides)):
             if len(text) > LONGEST or not text.isprintable() or not text.strip():
                 raise InputError(
-                    f"{source.path} has an id or slide {text[:100]!r} in split {name!r}; rename "
-                    f"it with at most {LONGEST} printable characters."
+                    f"{where} has an id or slide {quoted(text)} in split {name!r}; rename it with at "
+                    f"most {LONGEST} printable characters."
                 )

@@ -38,7 +38,7 @@ from .hdf5_files import Dataset, Shapes, SplitFiles
 from .images import SHAPE, check_size, other_size
 from .positions import Positions
 from .slides import column_of, known
-from .source import Source, Split, digest, numbered, train_first
+from .source import UNPACK, Source, Split, digest, numbered, train_first
 
 STEM = "camelyonpatch_level_2_split_"
 PIXELS, LABELS = "x", "y"  # names of the datasets, and endings of their files
@@ -53,7 +53,6 @@ SECONDS = 120  # time limit for reading a file's layout
 DEFLATE, SHUFFLE = 1, 2  # HDF5's filter numbers
 LARGEST_CHUNK = 1 << 26  # bytes
 KEPT = 8  # chunks
-UNPACK = "unpack"  # begins the title under which unpacking is shown
 MOST_TIMES = 200  # the largest compression ratio; labels reach thirty
 MiB = 1 << 20
 Shape = tuple[int, int, int, int]  # patches, height, width, channels

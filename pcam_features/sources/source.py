@@ -22,6 +22,7 @@ from .reading import EVERYTHING, Reading
 if TYPE_CHECKING:
     import pandas as pd
 
+UNPACK = "unpack"  # begins the title under which unpacking is shown
 EXAMPLES = 10  # ids listed with a problem
 MOST_TRIED = 100  # patches tried to find the size of a readable one
 # Gives the image of a row, uint8 (height, width, 3). Raises InputError if it has not the given size.

@@ -9,18 +9,21 @@ import re
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
+from ..words import counted, form
 
 if TYPE_CHECKING:
     import pandas as pd
 
 LONGEST_HEADER, MOST_COLUMNS = 1 << 16, 4000  # bytes and columns of a CSV's first line
 SEPARATORS = (",", ";", "\t")
+FORMULAS = ("=", "+", "-", "@")  # the beginnings of what spreadsheets evaluate
+NUMBER = re.compile(r"[+-]?\d+([.,]\d*)?([eE][+-]?\d+)?")
 GZIP = b"\x1f\x8b"
 PIECE = 1 << 20  # bytes
 LARGEST_TABLE = 1 << 28  # bytes of a CSV that is read into memory
@@ -179,3 +182,26 @@ def check_ids(ids: list[str], where: str) -> None:
         raise InputError(f"{where} has the id {twice[:100]} more than once; keep one row per id.")
     if "" in ids:
         raise InputError(f"{where} has an empty id in line {ids.index('') + 2}; fill it in.")
+
+
+def formula_note(ids: Iterable[str]) -> str:
+    """A warning of ids that a spreadsheet takes for formulas; empty if there are none.
+
+    Ids are written as they are, as pandas and others do: an apostrophe before them would keep Excel
+    from evaluating them, but no other program would find its patches again.
+
+    Examples
+    --------
+    >>> formula_note(["a", "-5", "=1+1"])
+    'warning: 1 id begins with =, +, - or @, such as =1+1: import this table into a spreadsheet as text'
+    >>> formula_note(["-5", "+1.5", "0a"])
+    ''
+    """
+    found = [i for i in ids if i.startswith(FORMULAS) and not NUMBER.fullmatch(i)]
+    if not found:
+        return ""
+    begin = form(len(found), "begins", "begin")
+    return (
+        f"warning: {counted(len(found), 'id')} {begin} with =, +, - or @, "
+        f"such as {found[0][:50]}: import this table into a spreadsheet as text"
+    )

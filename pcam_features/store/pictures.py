@@ -10,6 +10,7 @@ import numpy as np
 from ..constants import Kind
 from ..errors import InputError
 from ..sources.fitting import Fit
+from ..sources.source import UNPACK
 from .store import Store
 
 
@@ -82,8 +83,6 @@ def check_rendering(path: str, store: Store, split: str) -> None:
 @contextmanager
 def only_reading(title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
     """Show no progress, and raise InputError instead of unpacking a file."""
-    from ..sources.hdf5 import UNPACK
-
     if title.startswith(f"{UNPACK} "):
         raise InputError(
             f"{title.removeprefix(f'{UNPACK} ')} would have to be unpacked to show a picture; unpack "

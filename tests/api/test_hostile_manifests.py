@@ -20,6 +20,7 @@ from pcam_features.cli import show
 from pcam_features.errors import InputError
 from pcam_features.storage import costs
 from pcam_features.storage.sums import SUM, sealed
+from pcam_features.store.store import open_store
 from pcam_features.words import is_one_line
 
 # As they stand in a file: numbers without end, of another kind, too large to compute with; text that
@@ -177,12 +178,12 @@ def test_invariant_commands_refuse_hostile_manifests_with_one_line(
     what: str, folders: dict[str, Path], pcam: Callable[..., Result], tmp_path: Path
 ) -> None:
     """Of twenty draws with a seed: exit code 0, or 1 or 2 with one line and no file written."""
-    folder = folders[what]
-    manifest = folder / "manifest.json"
+    manifest = folders[what] / "manifest.json"
     drawn = random.Random(7).sample(list(mutants(json.loads(manifest.read_text()))), 20)
+    first = open_store(folders["store"]).patches("test")["id"][0]
     commands = (
         ("predict", folders["model"], folders["store"], tmp_path / "out.csv", "--threads", 1),
-        ("explain", folders["model"], folders["store"], "--id", "test_0000000"),
+        ("explain", folders["model"], folders["store"], "--id", first),
     )
     for number, (where, text) in enumerate(drawn):
         manifest.write_text(text)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from signed import manifest_of, seal
 
+from pcam_features.constants import Kind
 from pcam_features.errors import InputError
 from pcam_features.sources import synthetic
 from pcam_features.store.pictures import open_pictures
@@ -38,6 +39,18 @@ def test_mechanics_no_more_patches_are_rendered_than_the_store_has(
     with_source(store, kind="synthetic", path=f"synthetic:{patches}:12:1")
     with pytest.raises(InputError, match="does not have the patches"):
         open_pictures(open_store(store), "train", None)
+
+
+def test_mechanics_no_array_is_unpacked_where_a_manifest_says(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PCAM_CACHE_DIR", str(tmp_path / "cache"))
+    file = tmp_path / "train.npz"
+    np.savez_compressed(file, x=np.random.default_rng(0).integers(0, 9, (240, 96, 96, 3), np.uint8))
+    with_source(store, kind=str(Kind.arrays), path=str(file))
+    with pytest.raises(InputError, match="would have to be unpacked"):
+        open_pictures(open_store(store), "train", None)
+    assert not (tmp_path / "cache").exists()
 
 
 def test_mechanics_nothing_is_unpacked_where_a_manifest_says(
