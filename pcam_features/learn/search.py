@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,17 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ..errors import InputError, PcamError
 from ..evaluate.intervals import auc
+from ..storage.fields import Fields
+from ..storage.files import read_json
+from ..storage.resumable import STEPS
+from ..storage.sums import check_seal, sum_of, write_sealed
 from . import boosting, kernel_ridge
 from .base_models import KERNEL, MODEL_CLASSES, TREES
 from .context import FitContext
 from .manifest import SearchRecord
 from .names import SEARCH
 from .settings import Settings
+from .steps import Work
 
 STARTED = 10  # random trials before the sampler learns from them; none of these is pruned
 OF_FOLDS = "auc_of_folds"  # an attribute of each trial
@@ -192,7 +198,7 @@ def search(context: FitContext, trials: int) -> tuple[Settings, dict[str, Search
     try:
         storage = optuna.storages.RDBStorage(url.render_as_string())
         for kind in MODEL_CLASSES:
-            study = open_study(storage, kind)
+            study = verified_study(storage, kind, context.work)
             run_trials(study, kind, context, scored, trials)
             best, records[kind] = verdict(study, kind)
             settings = with_parameters(settings, kind, parameters(best, kind))
@@ -200,7 +206,9 @@ def search(context: FitContext, trials: int) -> tuple[Settings, dict[str, Search
         storage.engine.dispose()
     except (optuna.exceptions.OptunaError, SQLAlchemyError) as error:
         reason = str(error).split("\n")[0]
-        raise PcamError(f"the search cannot use {file}: {reason}") from None
+        raise PcamError(
+            f"the search cannot use {file}: {reason}; remove this file to start the search again."
+        ) from None
     return settings, records
 
 
@@ -212,7 +220,69 @@ def run_trials(
     for _ in range(len(finish_trials(study))):
         context.progress(steps)
     while run(study, kind, score, folds, trials, context.compute.seed) is not None:
+        note_trials(context.work, kind, study)
         context.progress(steps)
+
+
+def sum_of_trial(trial: optuna.trial.FrozenTrial) -> str:
+    """The sum of all of a trial that later trials and the verdict depend on."""
+    distributions = trial.distributions.items()
+    return sum_of(
+        {
+            "state": trial.state.name,
+            "parameters": trial.params,
+            "distributions": {
+                name: optuna.distributions.distribution_to_json(one) for name, one in distributions
+            },
+            "values": trial.values,
+            "of_folds": trial.user_attrs.get(OF_FOLDS),
+            "reported": {str(k): value for k, value in trial.intermediate_values.items()},
+        }
+    )
+
+
+def sums_file(work: Work, kind: str) -> Path:
+    """Where the sums of the trials of a kind of base model are kept until the fit ends."""
+    return work.folder / STEPS / f"search-{kind}.json"
+
+
+def note_trials(work: Work, kind: str, study: optuna.Study) -> None:
+    """Write the sums of the finished trials."""
+    sums = [sum_of_trial(trial) for trial in finish_trials(study)]
+    write_sealed(sums_file(work, kind), {"trials": sums}, work.folder)
+
+
+def noted_trials(work: Work, kind: str) -> tuple[str, ...]:
+    """The sums that `note_trials` wrote; none if they are missing or damaged."""
+    try:
+        content = read_json(sums_file(work, kind), "sums of trials")
+        check_seal(content)
+        return Fields(content).texts("trials")
+    except (InputError, ValueError):
+        return ()
+
+
+def verified_study(storage: optuna.storages.RDBStorage, kind: str, work: Work) -> optuna.Study:
+    """Open the study of a kind of base model with those trials that are as they were when they ended.
+
+    SQLite does not notice a changed number. From the first trial on that does not have its sum, trials
+    are made again: later ones were chosen by its result.
+    """
+    study = open_study(storage, kind)
+    trials, known = finish_trials(study), noted_trials(work, kind)
+    sound = 0
+    for trial, noted in zip(trials, known, strict=False):
+        if sum_of_trial(trial) != noted:
+            break
+        sound += 1
+    upward = study.direction == optuna.study.StudyDirection.MAXIMIZE
+    if sound == len(trials) and upward:
+        return study
+    optuna.delete_study(study_name=kind, storage=storage)
+    study = open_study(storage, kind)
+    study.add_trials(trials[:sound])
+    note_trials(work, kind, study)
+    return study
 
 
 def open_study(storage: optuna.storages.RDBStorage, kind: str) -> optuna.Study:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +50,7 @@ def find(folder: Path, trials: int) -> tuple[Settings, dict[str, SearchRecord], 
 
 
 def trials_of(folder: Path, kind: str) -> list[optuna.trial.FrozenTrial]:
-    study = optuna.load_study(study_name=kind, storage=f"sqlite:///{folder / search.FILE}")
+    study = optuna.load_study(study_name=kind, storage=f"sqlite:///{folder / search.SEARCH}")
     ended = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
     return study.get_trials(states=ended)
 
@@ -90,9 +92,35 @@ def test_mechanics_a_stopped_search_goes_on_as_if_it_had_not_been(
         assert [trial.params for trial in known] == [trial.params for trial in resumed]
         assert [trial.values for trial in known] == [trial.values for trial in resumed]
         assert said[kind].best == said_again[kind].best
-    before = (tmp_path / "whole" / search.FILE).stat().st_mtime_ns
+    before = (tmp_path / "whole" / search.SEARCH).stat().st_mtime_ns
     assert find(tmp_path / "whole", 6)[0] == whole
-    assert (tmp_path / "whole" / search.FILE).stat().st_mtime_ns == before
+    assert (tmp_path / "whole" / search.SEARCH).stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE trial_values SET value = value + 0.25 WHERE trial_id = 3",
+        "UPDATE trial_params SET param_value = param_value + 1 WHERE trial_id = 2",
+        "UPDATE trial_intermediate_values SET intermediate_value = 0.75 WHERE trial_id = 4",
+        "UPDATE studies SET study_name = study_name",
+    ],
+)
+def test_regression_a_changed_trial_is_made_again(
+    change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "STARTED", 3)
+    whole, said, _ = find(tmp_path / "search", 6)
+    known = {kind: trials_of(tmp_path / "search", kind) for kind in (TREES, KERNEL)}
+    with closing(sqlite3.connect(tmp_path / "search" / search.SEARCH)) as file:
+        assert file.execute(change).rowcount
+        file.commit()
+    again, said_again, _ = find(tmp_path / "search", 6)
+    assert (again, said_again) == (whole, said)
+    for kind, trials in known.items():
+        resumed = trials_of(tmp_path / "search", kind)
+        assert [trial.params for trial in resumed] == [trial.params for trial in trials]
+        assert [trial.values for trial in resumed] == [trial.values for trial in trials]
 
 
 def test_mechanics_the_first_trial_is_what_needs_no_search(tmp_path: Path) -> None:
@@ -169,7 +197,7 @@ def test_mechanics_a_fold_of_one_class_is_left_out_of_a_search(tmp_path: Path) -
 
 
 def test_mechanics_a_damaged_search_is_one_sentence(tmp_path: Path) -> None:
-    (tmp_path / search.FILE).write_bytes(b"not a database" * 100)
+    (tmp_path / search.SEARCH).write_bytes(b"not a database" * 100)
     known = of_arrays({"x": np.zeros((30, 2), np.float32)})
     labels, fold = np.tile([0, 1], 15).astype(np.int8), (np.arange(30) % 3).astype(np.int16)
     folds, compute = Folds(np.arange(30), fold, 3, "each alone"), Compute("cpu", 1, 0)
@@ -188,5 +216,5 @@ def test_mechanics_fit_searches_and_says_what_it_found(
     for one in found.values():
         assert one["trials"] == 2
         assert one["best"] >= one["default"]
-    assert (tmp_path / "model" / search.FILE).is_file()
+    assert (tmp_path / "model" / search.SEARCH).is_file()
     assert "search for trees" in pcam("model", tmp_path / "model").out
