@@ -273,30 +273,53 @@ def extract(
         ledger.save()
         if overwrite:
             progress(sum(map(len, splits)) - sum(part.rows for part in parts))
-        if parts:
-            opened.prepare()
-            progress(0)  # kernels are compiled, so the remaining time can be estimated from here
-            began = time.monotonic()
-            try:
-                _measure_parts(
-                    ledger, {split.name: split for split in splits}, parts, opened, threads, progress
-                )
-            finally:
-                ledger.save()
-            in_parts = {name for part in parts for name in part.whole.families}
-            measured = [family.name for family in families if family.name in in_parts]
-            patches = sum(part.rows for part in parts)
-            if measured:
-                costs.record_measuring(folder, measured, patches, time.monotonic() - began)
-        for split in splits:
-            for k in range(part_count(len(split))):
-                known = ledger.manifest.splits[split.name].sum_of(PATCHES, k)
-                ledger.record(split.name, PATCHES, k, write_patches(folder, known, split, k))
+        with said_if_removed(ledger, check_lock):
+            _fill(ledger, splits, parts, opened, threads, progress)
+        ledger.save()  # whatever is there is a store, which the same command can go on with
         check_lock()
         check_claims(folder, ledger.manifest, [split.name for split in splits], names)
         for split in splits:
             ledger.manifest = marked_complete(ledger.manifest, split.name, names)
         ledger.save()
+
+
+def _fill(
+    ledger: Ledger,
+    splits: Sequence[Split],
+    parts: Sequence[StorePart],
+    opened: OpenFamilies,
+    threads: int,
+    progress: Callable[[int], None],
+) -> None:
+    """Measure and write the parts that a store lacks, and the tables of its patches."""
+    if parts:
+        opened.prepare()
+        progress(0)  # kernels are compiled, so the remaining time can be estimated from here
+        began, by_name = time.monotonic(), {split.name: split for split in splits}
+        try:
+            _measure_parts(ledger, by_name, parts, opened, threads, progress)
+        finally:
+            ledger.save()
+        in_parts = {name for part in parts for name in part.whole.families}
+        measured = [family.name for family in opened.families if family.name in in_parts]
+        patches = sum(part.rows for part in parts)
+        if measured:
+            costs.record_measuring(ledger.path, measured, patches, time.monotonic() - began)
+    for split in splits:
+        for k in range(part_count(len(split))):
+            known = ledger.manifest.splits[split.name].sum_of(PATCHES, k)
+            ledger.record(split.name, PATCHES, k, write_patches(ledger.path, known, split, k))
+
+
+@contextmanager
+def said_if_removed(ledger: Ledger, check_lock: Callable[[], None]) -> Iterator[None]:
+    """Say that a store was removed, where that is why a file could not be written."""
+    try:
+        yield
+    except FileNotFoundError:
+        ledger.save()  # so that the same command can go on
+        check_lock()
+        raise
 
 
 @contextmanager
