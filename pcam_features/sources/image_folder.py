@@ -32,9 +32,11 @@ PROTOCOL = (
 )
 TRAIN = "train"
 MARK = "converted.json"  # written by `pcam convert`; it names the splits
-# Folders that say nothing of the patches in them: kinds of files, and magnifications.
+# Folders that say nothing of the slide of patches: kinds of files, magnifications, folds and parts.
 SAYS_NOTHING = re.compile(
-    r"(images?|imgs?|patch(es)?|tiles?|png|tiff?|jpe?g|data)|\d+(\.\d+)?\s*x|level[_ -]?\d+", re.I
+    r"(images?|imgs?|patch(es)?|tiles?|png|tiff?|jpe?g|data)|\d+(\.\d+)?\s*x"
+    r"|(level|folds?|part|shard)[_ -]?\d+",
+    re.I,
 )
 BESIDE_CLASSES = "image beside the folders of classes"
 BESIDE_SPLITS = "image outside of the splits"

@@ -293,8 +293,10 @@ def by_id(files: Iterable[tuple[str, File]]) -> tuple[dict[str, File], list[Prob
         if patch_id in found:
             twice.append(patch_id)
             says = (
-                f"{file} and {found[patch_id]} have the same id {patch_id}; ids must be unique in a "
-                "split, so rename one."
+                f"{file} is listed twice; keep it once."
+                if file == found[patch_id]
+                else f"{file} and {found[patch_id]} have the same id {patch_id}; ids must be unique in "
+                "a split, so rename one."
             )
             problems = problems or problem(DOUBLE_ID, [patch_id], says)
         else:

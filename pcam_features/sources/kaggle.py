@@ -190,6 +190,23 @@ def read_labels(
     return {i: told.get(label) for i, label in pairs}, problems
 
 
+def padded(labels: dict[str, int | None], images: Mapping[str, Any]) -> dict[str, int | None]:
+    """The labels by id, where a spreadsheet took the zeros off ids that are numbers.
+
+    Only if no id is an image, and each number is one image's.
+    """
+    numbers = {int(i): i for i in images if i.isdecimal()}
+    clear = len(numbers) == len(images) and all(i.isdecimal() for i in labels)
+    if not clear or any(i in images for i in labels):
+        return labels
+    named = {i: numbers.get(int(i), i) for i in labels}
+    return (
+        {named[i]: label for i, label in labels.items()}
+        if len(set(named.values())) == len(named)
+        else labels
+    )
+
+
 def without_suffix(labels: dict[str, int | None], images: Mapping[str, Any]) -> dict[str, int | None]:
     """The labels by id, where ids are file names such as `ID.tif` and only `ID` is an image."""
     named = {i: PurePosixPath(i).stem if i not in images and tree.is_image(i) else i for i in labels}
@@ -206,8 +223,12 @@ def _train(files: Files, path: Path, reading: Reading) -> Part:
     told, bad = read_labels(files, path, reading)
     listing = files.images(TRAIN)
     images = listing.files
-    labels = without_suffix(told, images)
-    notes = [f"ids of {LABELS} are file names; ids are these without their suffix"] * (labels != told)
+    whole = without_suffix(told, images)
+    notes = [f"ids of {LABELS} are file names; ids are these without their suffix"] * (whole != told)
+    labels = padded(whole, images)
+    notes += [f"ids of {LABELS} lack zeros at their start; files were found by number"] * (
+        labels != whole
+    )
     without_file = [i for i in labels if i not in images]
     without_label = [i for i in images if i not in labels]
     unread = list(listing.unread)

@@ -87,6 +87,8 @@ def locate(named: Sequence[str], folder: Path, where: str, *, by_path: bool) -> 
     """
     if by_path and any("\\" in name for name in named) and not any("/" in name for name in named):
         named = [name.replace("\\", "/") for name in named]  # written on Windows
+    if by_path and all(map(is_elsewhere, named)):
+        named = [name.lstrip("/") for name in named]  # of another machine: only the names count
     direct = [inside(folder, name, f"{where}, line {k + 2}") for k, name in enumerate(named)]
     if by_path and any(os.path.isfile(path) for path in direct):
         return Files(direct)
@@ -104,6 +106,11 @@ def locate(named: Sequence[str], folder: Path, where: str, *, by_path: bool) -> 
     listed = set(paths)
     others = [path for path in images if path not in listed]
     return Files(paths, others, found.problems(), [f"files were found by their names below {folder}"])
+
+
+def is_elsewhere(name: str) -> bool:
+    """Whether this is an absolute path of which nothing is on this machine."""
+    return name.startswith("/") and "\0" not in name and not os.path.lexists(name)
 
 
 def only_ones(named: Iterable[tuple[str, Path]]) -> dict[str, Path]:

@@ -47,8 +47,10 @@ SPLITS = {
     "test": "test",
     "testing": "test",
     "testset": "test",
-} | {name: name for name in ("valid", "validation", "val", "dev", "holdout")}
-SAME = {"val": "valid", "validation": "valid", "dev": "valid"}
+    "trn": "train",
+    "tst": "test",
+} | {name: name for name in ("valid", "validation", "val", "vld", "dev", "holdout")}
+SAME = {"val": "valid", "vld": "valid", "validation": "valid", "dev": "valid"}
 ARRAYS = {
     "pixels": words("x images image imgs img data patches pixels tiles"),
     "labels": words("y labels label targets target"),

@@ -45,6 +45,38 @@ def unread(source: Source) -> dict[str, list[str]]:
     return {one.kind: list(one.examples) for one in source.unread}
 
 
+@pytest.mark.parametrize("names", [("trn", "vld", "tst"), ("Training", "Validation", "Holdout")])
+def test_mechanics_more_names_of_splits(names: tuple[str, ...], tmp_path: Path) -> None:
+    files = [f"{name}/{c}/{name}{c}.png" for name in names for c in ("normal", "tumor")]
+    source = opened(lay_out(tmp_path, *files))
+    assert len(source.splits) == 3
+    assert "train" in source.splits
+
+
+def test_mechanics_folds_are_no_slides(tmp_path: Path) -> None:
+    files = [f"fold_{k}/{c}/{c}{k}.png" for k in range(3) for c in ("normal", "tumor")]
+    source = opened(lay_out(tmp_path, *files))
+    assert len(source) == 6
+    assert not any(source.slides)
+
+
+@pytest.mark.parametrize(
+    ("normal", "tumor"),
+    [
+        ("gutartig", "bösartig"),
+        ("sano", "maligno"),
+        ("正常", "肿瘤"),
+        ("Норма", "Опухоль"),
+        ("sain", "Tumeur"),
+    ],
+)
+def test_mechanics_classes_in_other_languages(normal: str, tumor: str, tmp_path: Path) -> None:
+    assert labels_by_id(opened(lay_out(tmp_path, f"{normal}/n.png", f"{tumor}/t.png"))) == {
+        "n": 0,
+        "t": 1,
+    }
+
+
 CLASSES = ("train/normal/n.png", "train/tumor/t.png", "valid/normal/vn.png", "valid/tumor/vt.png")
 
 

@@ -106,6 +106,37 @@ def test_mechanics_a_table_may_be_labeled_in_part(tmp_path: Path) -> None:
         assert ("--labeled-only" in source.unread[0].says) is not asked
 
 
+def test_mechanics_paths_of_another_machine_are_found_by_name(tmp_path: Path) -> None:
+    path = table(tmp_path, "path,label")
+    text = path.read_text()
+    for start in ("/home/somebody/data/", "C:\\data\\"):
+        lines = [text.splitlines()[0], *(f"{start}{line}" for line in text.splitlines()[1:])]
+        path.write_text("\n".join(lines) + "\n")
+        assert labels_by_id(opened(path)) == EXPECTED
+    path.write_text(f"path,label\n{__file__},1\n")  # it is on this machine
+    refused(path, "leads out of")
+
+
+def test_mechanics_a_file_listed_twice_is_told_so(tmp_path: Path) -> None:
+    path = table(tmp_path, "path,label")
+    path.write_text(path.read_text() + path.read_text().splitlines()[1] + "\n")
+    refused(path, "is listed twice")
+
+
+@pytest.mark.parametrize(("first", "clear"), [("00000", True), ("7", False)])
+def test_mechanics_ids_that_lost_their_zeros(first: str, clear: bool, tmp_path: Path) -> None:
+    names = [first, "00001", "00002", "00007"]
+    lay_out(tmp_path, *(f"train/{name}.png" for name in names))
+    rows = "".join(f"{int(name)},{k % 2}\n" for k, name in enumerate(names[:3]))
+    (tmp_path / "train_labels.csv").write_text("id,label\n" + rows)
+    source = opened(tmp_path)
+    if clear:
+        assert labels_by_id(source) == {"00000": 0, "00001": 1, "00002": 0}
+        assert any("lack zeros" in note for note in source.notes)
+    else:  # 7 is a file itself, and 7 and 00007 are one number
+        assert labels_by_id(source) == {"7": 0}
+
+
 def test_mechanics_files_of_a_table_that_are_missing_are_counted(tmp_path: Path) -> None:
     path = table(tmp_path, "path,label")
     gone = tmp_path / FILES[0]
