@@ -307,6 +307,7 @@ def test_mechanics_overwrite_leaves_nothing_of_before(
     assert {path.name for path in (tmp_path / "f").rglob("*") if path.is_dir()} == {
         "test",
         "color",
+        "thumbnail",
         "patches",
     }
 
