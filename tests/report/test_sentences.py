@@ -21,6 +21,7 @@ from pcam_features.learn.manifest import ModelManifest
 from pcam_features.learn.stack import COMBINED
 from pcam_features.report.card import card
 from pcam_features.report.sentences import findings, not_above_chance
+from pcam_features.storage.sums import sealed
 
 Run = Callable[..., Result]
 
@@ -89,9 +90,9 @@ def test_mechanics_leaky_columns_are_named_on_stderr_in_the_card_and_in_json(
         "warning: 12 columns tell the label alone, out of sample: color__leak_0 (AUC 1."
     )
     assert "color__leak_9 (AUC 0.9991) and 2 more;" in said
-    assert r"color\_\_leak\_0 (AUC 1.0000)" in card(leaking)
+    assert "color__leak_0 (AUC 1.0000)" in card(leaking)
     assert public(leaking)["leaky_columns"] == columns
-    again = ModelManifest.from_dict(leaking.to_dict(), model_folder)
+    again = ModelManifest.from_dict(sealed(leaking.to_dict()), model_folder)
     assert again.leaky_columns == columns
 
 
