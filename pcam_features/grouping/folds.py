@@ -24,6 +24,7 @@ from .appearance import Looks
 from .groups import group_codes, make_groups
 
 TABLE = "folds.parquet"  # in a model folder
+MOST_TIMES = 2  # rows for each patch, so that a table with an id twice is read, and told so
 
 
 @dataclass(frozen=True)
@@ -242,7 +243,7 @@ def read_fold_table(path: Path, content: bytes | None = None, *, rows: int) -> p
     Raises
     ------
     InputError
-        If the file is invalid, or a Parquet file of another number of rows.
+        If the file is invalid, or a Parquet file of more than MOST_TIMES as many rows.
     """
     if path.suffix == ".parquet":
         table = read_fold_parquet(path, content, rows)
@@ -279,12 +280,12 @@ def read_fold_parquet(path: Path, content: bytes | None, rows: int) -> pd.DataFr
         if size > LARGEST_TABLE:
             raise InputError(f"{path} is too large for a table of folds; check the file.")
         listed = found.metadata.num_rows
-        if listed != rows:
+        if listed > MOST_TIMES * rows:
             raise InputError(
                 f"the folds in {path} are for other patches: {listed:,}, not {rows:,}; "
                 "create folds for these patches."
             )
-        table = parquet.read(found, wanted, rows=rows)
+        table = parquet.read(found, wanted, rows=listed)
     except (OSError, TypeError, ValueError, pa.ArrowException) as error:
         raise InputError(
             f"the folds in {path} cannot be read: {' '.join(str(error).split())}."
