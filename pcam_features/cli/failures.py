@@ -44,9 +44,7 @@ def sentence_of(error: BaseException) -> str | None:
         return error.command_line or str(error)
     if is_full(error):
         file = getattr(error, "filename", None)
-        if (
-            file is None
-        ):  # what pcam writes itself tells its disk: this is standard output, or a library
+        if file is None:  # not a file that pcam writes, whose disk is told: standard output, a library
             return f"what is written to has no room left ({error}); free some space, and run it again."
         return str(full_disk(Path(os.fsdecode(file))))
     if lacks_memory(error):
