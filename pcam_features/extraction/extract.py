@@ -274,7 +274,7 @@ def extract(
         if overwrite:
             progress(sum(map(len, splits)) - sum(part.rows for part in parts))
         with said_if_removed(ledger, check_lock):
-            _fill(ledger, splits, parts, opened, threads, progress)
+            _fill(ledger, splits, parts, opened, families, threads, progress)
         ledger.save()  # whatever is there is a store, which the same command can go on with
         check_lock()
         check_claims(folder, ledger.manifest, [split.name for split in splits], names)
@@ -288,10 +288,14 @@ def _fill(
     splits: Sequence[Split],
     parts: Sequence[StorePart],
     opened: OpenFamilies,
+    timed: Sequence[FeatureFamily],
     threads: int,
     progress: Callable[[int], None],
 ) -> None:
-    """Measure and write the parts that a store lacks, and the tables of its patches."""
+    """Measure and write the parts that a store lacks, and the tables of its patches.
+
+    The time is recorded for the families `timed`, which were asked for.
+    """
     if parts:
         opened.prepare()
         progress(0)  # kernels are compiled, so the remaining time can be estimated from here
@@ -301,7 +305,7 @@ def _fill(
         finally:
             ledger.save()
         in_parts = {name for part in parts for name in part.whole.families}
-        measured = [family.name for family in opened.families if family.name in in_parts]
+        measured = [family.name for family in timed if family.name in in_parts]
         patches = sum(part.rows for part in parts)
         if measured:
             costs.record_measuring(ledger.path, measured, patches, time.monotonic() - began)
