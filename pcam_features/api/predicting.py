@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import reduce
@@ -103,7 +103,13 @@ class SplitPredictions:
         return costs.beside(Path(path))
 
     @for_python
-    def submit(self, path: str | Path, sample: str | Path | None = None) -> tuple[int, int]:
+    def submit(
+        self,
+        path: str | Path,
+        sample: str | Path | None = None,
+        *,
+        log: Callable[[str], None] = lambda text: None,
+    ) -> tuple[int, int]:
         """Write a Kaggle submission, and the file of costs beside it.
 
         Parameters
@@ -112,6 +118,8 @@ class SplitPredictions:
             The CSV to write.
         sample
             Kaggle's sample submission, whose ids are written in its order. Default: all ids.
+        log
+            Is told if the sample's ids are matched without folders and file endings.
 
         Returns
         -------
@@ -124,7 +132,7 @@ class SplitPredictions:
             If an id of the sample has no prediction, or a file cannot be read or written.
         """
         names = None if sample is None else Path(sample)
-        return submit(Path(path), self.ids, self.probabilities, names, self.cost)
+        return submit(Path(path), self.ids, self.probabilities, names, self.cost, log)
 
 
 @dataclass(frozen=True)

@@ -215,7 +215,7 @@ def submit(
 
     check_outputs(submission)
     result = predictions(model, patches, asked)
-    rows, left_out = result.submit(submission, sample)
+    rows, left_out = result.submit(submission, sample, log=console.say)
     extra = (
         f"; {counted(left_out, 'prediction')} left out, because the sample lacks their ids"
         if left_out
@@ -227,13 +227,15 @@ def submit(
 
 
 def compare(
-    truth: Annotated[Path, typer.Argument(help="CSV with columns id and label (0 or 1).")],
+    truth: Annotated[
+        Path, typer.Argument(help="CSV with columns id and label (0 or 1, or words such as tumor).")
+    ],
     predictions: Annotated[
         list[str],
         typer.Argument(
             metavar="[NAME=]FILE[,FILE…]",
             help="Predictions of each model: a CSV with columns id and label, a probability. Several "
-            "files, or several columns named label… or seed…, are several seeds of one model.",
+            "files, or several columns named seed… or by numbers, are several seeds of one model.",
         ),
     ],
     slides: Annotated[

@@ -59,6 +59,7 @@ def run(
         patches_with_slide=len(known),
         resampled_over=data.over,
         protocol=data.protocol,
+        notes=data.notes,
         pairs_declared=bool(options.pairs),
         thresholds_chosen_on=data.validation,
         patches=len(data.labels),

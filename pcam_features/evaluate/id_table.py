@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError
-from ..sources.slides import UNKNOWN
+from ..sources.slides import is_unknown
 from ..storage.tables import check_ids, read_table
 from ..words import counted
 
@@ -177,6 +177,6 @@ def by_id(given: Names, what: str, columns: Sequence[str] = ()) -> dict[str, str
             )
         given = table.cells.set_index("id")[known[0]]
     return {
-        str(patch): None if pd.isna(name) or str(name) in UNKNOWN else str(name)
+        str(patch): None if pd.isna(name) or is_unknown(str(name)) else str(name)
         for patch, name in given.items()
     }

@@ -12,9 +12,10 @@ import numpy as np
 from ..constants import FOLDS
 from ..errors import InputError
 from ..grouping.appearance import Looks, looks_in
-from ..grouping.groups import group_codes, group_unknown
-from ..sources.slides import COLUMNS, parse, read_slides
+from ..grouping.groups import SMALL, group_codes, group_unknown
+from ..sources.slides import COLUMNS, is_unknown, parse, read_slides
 from ..storage import costs
+from ..storage.ids import examples, how_matched, matched
 from ..storage.tables import read_table
 from ..store.store import Store, open_store
 from ..words import counted, form
@@ -76,7 +77,8 @@ class ComparisonData:
     """Everything that is compared, in the order of the truth.
 
     `over` names what is resampled and `protocol` describes it in a sentence. `validation` names the
-    data that thresholds were chosen on. `training` has the patches whose copies are looked for.
+    data that thresholds were chosen on. `training` has the patches whose copies are looked for, and
+    `notes` say how tables were read.
     """
 
     ids: list[str]
@@ -89,6 +91,7 @@ class ComparisonData:
     features: StoredFeatures | None
     validation: str | None
     training: TrainingPatches
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -156,9 +159,10 @@ def gather(
     InputError
         If a table cannot be read, does not match the others, or cannot be compared.
     """
-    table = read_truth(truth)
-    ids, labels = table["id"].tolist(), table["label"].to_numpy()
-    predictions = read_models(models, ids)
+    known_truth = read_truth(truth)
+    ids, labels = known_truth.ids, known_truth.labels
+    predictions = read_models(models, known_truth)
+    notes = [*known_truth.notes, *(note for model in predictions for note in model.notes)]
     thresholds = {} if tuned_on is None else tuned(tuned_on, predictions, set(ids))
     entries = [
         Entry(
@@ -173,7 +177,8 @@ def gather(
     stored = None if features is None else find_features(features, ids)
     known: list[str | None] = [None] * len(ids) if stored is None else stored.slides
     if slides is not None:
-        known = slides_of(slides, ids)
+        known, of_slides = slides_of(slides, ids)
+        notes += of_slides
     groups, over, protocol = grouped(ids, labels, known, stored, seed)
     chosen_on = None if tuned_on is None else tuned_on.name
     return ComparisonData(
@@ -187,22 +192,30 @@ def gather(
         stored,
         chosen_on,
         TrainingPatches.of_store(stored),
+        tuple(notes),
     )
 
 
-def slides_of(slides: str | Path | Names, ids: Sequence[str]) -> list[str | None]:
-    """The slide of each id, None where it is unknown. Raises InputError if no id is in the table."""
+def slides_of(slides: str | Path | Names, ids: Sequence[str]) -> tuple[list[str | None], list[str]]:
+    """The slide of each id, None where it is unknown, and a sentence if ids are matched by stems.
+
+    Raises InputError if no id is in the table.
+    """
     slide_of: Mapping[str, str | None]
     if isinstance(slides, str | Path):
         slide_of = read_slides(str(slides))
     else:
         slide_of = by_id(slides, "slide table", COLUMNS)
-    known = [slide_of.get(name) for name in ids]
-    if not any(name in slide_of for name in ids):
+    if any(name in slide_of for name in ids):
+        return [slide_of.get(name) for name in ids], []
+    pairs = matched(list(slide_of), ids)
+    if pairs is None:
         raise InputError(
-            "the slide table has none of the truth's ids; give the table of these patches."
+            "the slide table has none of the truth's ids; give the table of these patches (the truth "
+            f"has ids such as {examples(ids)}, the table {examples(slide_of)})."
         )
-    return known
+    known = [slide_of[pairs[name]] if name in pairs else None for name in ids]
+    return known, [how_matched("the slide table", pairs)]
 
 
 def known_cost(name: str, files: Sequence[Path]) -> dict[str, Any]:
@@ -232,8 +245,8 @@ def tuned(
             "it once for each "
             "model, as NAME=FILE or in their order."
         )
-    table = read_truth(tuned_on.truth)
-    if shared := len(ids & set(table["id"])):
+    truth = read_truth(tuned_on.truth)
+    if shared := len(ids & set(truth.ids)):
         raise InputError(
             f"{counted(shared, 'patch')} of {tuned_on.name} {form(shared, 'is', 'are')} also "
             "compared; choose thresholds on others."
@@ -244,17 +257,16 @@ def tuned(
         raise InputError(
             f"--validation names {', '.join(named)}; the models are {', '.join(names)}; name each one."
         )
-    labels = table["label"].to_numpy()
     thresholds = {}
     for k, model in enumerate(models):
         own = named[model.name] if named else given[k]
-        rows = own.read(table["id"].tolist(), model.name)
+        rows = own.read(truth, model.name).rows
         if len(rows) != len(model.rows):
             raise InputError(
                 f"--validation of {model.name} has {counted(len(rows), 'seed')}, but the model has "
                 f"{len(model.rows)}; give the same number."
             )
-        thresholds[model.name] = [best_threshold(labels, row) for row in rows]
+        thresholds[model.name] = [best_threshold(truth.labels, row) for row in rows]
     return thresholds
 
 
@@ -276,6 +288,18 @@ def grouped(
     if not unknown.any():
         if distinct < 2:
             raise InputError("all patches are from one slide; intervals need at least two slides.")
+        if distinct == len(ids):
+            sentence = (
+                f"{counted(distinct, 'slide')} of one patch each, so patches count as independent, "
+                "which makes intervals too narrow if several are from one slide"
+            )
+            return stratify(labels, codes), PATCHES, sentence
+        if distinct > len(ids) / SMALL:
+            sentence = (
+                f"{counted(distinct, 'slide')}, hardly more than a patch each, so intervals are too "
+                "narrow if these are not slides"
+            )
+            return stratify(labels, codes), SLIDES, sentence
         return stratify(labels, codes), SLIDES, counted(distinct, "slide")
     some = f"{counted(distinct, 'slide')}, and " if distinct else ""
     some += f"{counted(int(unknown.sum()), 'patch')} of unknown slide"
@@ -327,4 +351,4 @@ def read_groups(spec: str) -> Grouping:
         )
     name = column or others[0]
     rows = zip(table["id"], table[name], strict=True)
-    return Grouping(name, spec, {patch: group for patch, group in rows if group != ""})
+    return Grouping(name, spec, {patch: group for patch, group in rows if not is_unknown(group)})

@@ -11,50 +11,65 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError
+from ..sources.class_labels import class_labels
+from ..sources.columns import LABELS, find
+from ..sources.reading import EVERYTHING
 from ..storage import costs
 from ..storage.files import check_file, whole_file
+from ..storage.ids import examples, how_matched, matched
 from ..words import counted, form
-from .id_table import LABEL, SEED, Given, IdTable, id_table
+from .id_table import LABEL, Given, IdTable, id_table
+from .prediction_columns import check_not_truth, choose, sentence
 
 Models: TypeAlias = "Sequence[str | Path] | Mapping[str, Given]"
 TABLES = (str, Path, pd.Series, pd.DataFrame, np.ndarray)  # of the predictions of one seed
-SEEDS = (LABEL, SEED)  # how the names of columns with probabilities begin
 
 
-def read_truth(given: Given) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Truth:
+    """The ids and labels that predictions are scored against, and sentences on how they were read.
+
+    `labels` has 0 or 1 for each id, int8 (n,).
+    """
+
+    ids: list[str]
+    labels: np.ndarray
+    notes: list[str]
+
+
+def read_truth(given: Given) -> Truth:
     """Read the labels that predictions are scored against.
 
     Parameters
     ----------
     given
-        A path, a DataFrame (`id`, `label`) or a Series indexed by id, of 0 and 1.
-
-    Returns
-    -------
-    pandas.DataFrame
-        `id` (text) and `label` (int8).
+        A path, a DataFrame (`id`, `label`) or a Series indexed by id, of 0 and 1 or of words such as
+        `True` and `tumor`.
 
     Raises
     ------
     InputError
-        If a label is not 0 or 1, or all are the same.
+        If it is not clear what a label stands for, or all are the same.
     """
     truth = id_table(given, "truth")
-    if LABEL not in truth.cells.columns:
+    names = [str(name) for name in truth.cells.columns if name != "id"]
+    column = find(names, LABELS, None, LABEL)
+    if column is None:
         raise InputError(
             f"{truth.name} has no column {LABEL}; it has: {', '.join(truth.cells.columns)}."
         )
-    cells = truth.cells[LABEL]
-    labels = pd.to_numeric(cells, errors="coerce")
-    odd = ~(cells.isin(["0", "1"]) if truth.text else labels.isin([0, 1]))
-    if odd.any():
-        row = int(np.flatnonzero(odd)[0])
+    texts = [str(cell) for cell in truth.cells[column]]
+    row_name, first = ("line", 2) if truth.text else ("row", 0)
+    known = class_labels(texts, EVERYTHING, truth.name, row_name=row_name, first=first)
+    if None in known.labels:
+        row = known.labels.index(None)
         raise InputError(
-            f"{truth.at(row)}: the label of {truth.ids[row]} is {plain(cells[row])}, not 0 or 1."
+            f"{truth.at(row)}: the label of {truth.ids[row]} is {texts[row]!r}, not 0 or 1."
         )
-    if labels.nunique() < 2:
+    if len(set(known.labels)) < 2:
         raise InputError(f"{truth.name} has only one class; an AUC needs patches of both.")
-    return pd.DataFrame({"id": truth.ids, LABEL: labels.astype(np.int8)})
+    labels = np.array(known.labels, np.int8)
+    return Truth(truth.ids, labels, [f"{sentence(truth.name)}: {note}." for note in known.notes])
 
 
 @dataclass(frozen=True)
@@ -69,18 +84,22 @@ class ModelInput:
         """The tables that are files."""
         return tuple(Path(one) for one in self.given if isinstance(one, str | Path))
 
-    def read(self, ids: Sequence[str], name: str) -> np.ndarray:
-        """The probabilities (seeds, n) of the model, called `name`, in the order of `ids`."""
-        return np.concatenate([read_predictions(given, ids, name) for given in self.given])
+    def read(self, truth: Truth, name: str) -> ModelPredictions:
+        """The predictions of the model, called `name`."""
+        read = [read_predictions(given, truth, name) for given in self.given]
+        rows = np.concatenate([one.rows for one in read])
+        return ModelPredictions(name, self.files, rows, [note for one in read for note in one.notes])
 
 
 @dataclass(frozen=True)
 class ModelPredictions:
-    """A model's probabilities, (seeds, n), and the files they are from, if any."""
+    """A model's probabilities, (seeds, n), the files they are from, if any, and sentences on how they
+    were read."""
 
     name: str
     files: tuple[Path, ...]
     rows: np.ndarray
+    notes: list[str]
 
 
 def parse_model(spec: str) -> ModelInput:
@@ -116,7 +135,7 @@ def seeds_in(given: Any) -> tuple[Given, ...]:
     return (given,)
 
 
-def read_models(models: Models, ids: Sequence[str]) -> list[ModelPredictions]:
+def read_models(models: Models, truth: Truth) -> list[ModelPredictions]:
     """Read the predictions of each model.
 
     Parameters
@@ -126,8 +145,8 @@ def read_models(models: Models, ids: Sequence[str]) -> list[ModelPredictions]:
         a DataFrame (`id` and a column for each seed), or an array in the order of `ids`. A model
         without a name is called by the stem of its first file, or its whole path if stems are not
         unique.
-    ids
-        The ids of the truth.
+    truth
+        What they are scored against.
 
     Raises
     ------
@@ -148,10 +167,7 @@ def read_models(models: Models, ids: Sequence[str]) -> list[ModelPredictions]:
         raise InputError(f"two models have the same name; give each its own, as {example}.")
     if not all(name.isprintable() for name in names):
         raise InputError(f"a model's name has unprintable characters; give it another, as {example}.")
-    return [
-        ModelPredictions(name, model.files, model.read(ids, name))
-        for name, model in zip(names, parsed, strict=True)
-    ]
+    return [model.read(truth, name) for name, model in zip(names, parsed, strict=True)]
 
 
 def names_of(models: Sequence[ModelInput]) -> list[str]:
@@ -167,37 +183,50 @@ def names_of(models: Sequence[ModelInput]) -> list[str]:
     return names
 
 
-def read_predictions(given: Given, ids: Sequence[str], name: str) -> np.ndarray:
-    """The probabilities of each seed, (seeds, n), in the order of `ids`; a column is a seed.
+@dataclass(frozen=True)
+class Rows:
+    """The probabilities of a table, (seeds, n), and sentences on how they were read."""
 
-    Raises InputError unless there is a probability for each of `ids` and for nothing else.
+    rows: np.ndarray
+    notes: list[str]
+
+
+def read_predictions(given: Given, truth: Truth, name: str) -> Rows:
+    """The probabilities of each seed in the order of the truth; see `prediction_columns.choose`.
+
+    Raises InputError unless there is a probability for each id of the truth and for nothing else.
     """
     from_file = isinstance(given, str | Path)
-    table = id_table(given, "predictions" if from_file else f"predictions {name!r}", ids)
-    seeds = [column for column in table.cells.columns if column.startswith(SEEDS)]
-    if not seeds and not from_file and len(columns := table.cells.columns.drop("id")):
-        raise InputError(
-            f"{table.name} have no column {' or '.join(SEEDS)}; give one column of the table, a "
-            f"Series, such as table[{str(columns[-1])!r}]."
-        )
-    if not seeds:
-        raise InputError(
-            f"{table.name} have no column {' or '.join(SEEDS)} with probabilities; there are: "
-            f"{', '.join(table.cells.columns)}."
-        )
-    if twice := [column for column in seeds if column.rpartition(".")[0] in seeds]:
-        name_of_both = twice[0].rpartition(".")[0]
-        raise InputError(f"{table.name} have two columns named {name_of_both}; keep one.")
+    table = id_table(given, "predictions" if from_file else f"predictions {name!r}", truth.ids)
+    chosen = choose(table, from_file=from_file)
+    order, notes = order_of(table, truth.ids)
+    rows = []
+    for column in chosen.columns:
+        values = probabilities(table, column)[order]
+        check_not_truth(table, column, values, truth.labels)
+        rows.append(values)
+    return Rows(np.stack(rows), [*chosen.notes, *notes])
+
+
+def order_of(table: IdTable, ids: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+    """The row of each of `ids`, (n,), and a sentence if ids are matched by their stems.
+
+    Raises InputError unless the table has these ids and no others.
+    """
     position = {patch: row for row, patch in enumerate(table.ids)}
+    if position.keys() == set(ids):
+        return np.array([position[patch] for patch in ids]), []
+    pairs = matched(table.ids, ids)
+    if pairs is not None and len(pairs) == len(ids) == len(position):
+        return np.array([position[pairs[patch]] for patch in ids]), [how_matched(table.name, pairs)]
     missing = [patch for patch in ids if patch not in position]
-    extra = len(position) - (len(ids) - len(missing))
-    if missing or extra:
-        raise InputError(
-            f"{table.name} do not match the truth: {len(missing)} of its ids are missing"
-            f"{f', the first {missing[0]},' if missing else ''} and {extra} are not in it."
-        )
-    order = np.array([position[patch] for patch in ids])
-    return np.stack([probabilities(table, column)[order] for column in seeds])
+    extra = sorted(position.keys() - set(ids), key=lambda patch: position[patch])
+    raise InputError(
+        f"{table.name} do not match the truth: {len(missing)} of its ids are missing"
+        f"{f', the first {missing[0]!r},' if missing else ''} and {len(extra)} are not in it"
+        f"{f', the first {extra[0]!r}' if extra else ''}; the truth has ids such as {examples(ids)}, "
+        f"the predictions {examples(table.ids)}."
+    )
 
 
 def plain(cell: Any) -> str:
@@ -214,7 +243,7 @@ def probabilities(table: IdTable, column: str) -> np.ndarray:
         row = int(np.flatnonzero(bad)[0])
         raise InputError(
             f"{table.at(row)}: {plain(cells[row])} for {table.ids[row]} is not a probability from 0 "
-            "to 1."
+            f"to 1{'; write decimals with a point' if ',' in str(cells[row]) else ''}."
         )
     if np.unique(values).size == 1:
         raise InputError(

@@ -237,9 +237,9 @@ class Comparison:
     """A comparison of models on the same patches.
 
     `resampled_over` names the groups that intervals are across (slides, pseudo-slides or patches), and
-    `protocol` describes them in a sentence. `positive_groups` and `negative_groups` have patches of
-    that class; a group may have both. `slides` is None if no slide is known. `without_copies`
-    is None unless a feature store was given.
+    `protocol` describes them in a sentence; `notes` say how tables were read.
+    `positive_groups` and `negative_groups` have patches of that class; a group may have both. `slides`
+    is None if no slide is known. `without_copies` is None unless a feature store was given.
     """
 
     pcam_version: str
@@ -247,6 +247,7 @@ class Comparison:
     patches_with_slide: int
     resampled_over: str
     protocol: str
+    notes: tuple[str, ...]
     pairs_declared: bool
     thresholds_chosen_on: str | None
     patches: int
@@ -290,6 +291,7 @@ class Comparison:
             "patches_with_slide": self.patches_with_slide,
             "resampled_over": self.resampled_over,
             "protocol": self.protocol,
+            "notes": list(self.notes),
             "pairs_declared": self.pairs_declared,
             "thresholds_chosen_on": self.thresholds_chosen_on,
             "patches": self.patches,

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
 from ..errors import InputError
-from ..sources.tree import is_image
 from ..storage.costs import Cost
+from ..storage.ids import examples, how_matched, matched
 from ..storage.tables import read_table
 from ..words import counted
 from .predictions import write_predictions
 
 
 def submit(
-    path: Path, ids: list[str], probabilities: np.ndarray, sample: Path | None, cost: Cost
+    path: Path,
+    ids: list[str],
+    probabilities: np.ndarray,
+    sample: Path | None,
+    cost: Cost,
+    log: Callable[[str], None] = lambda text: None,
 ) -> tuple[int, int]:
     """Write a submission, and its costs beside it.
 
@@ -33,6 +38,8 @@ def submit(
         `ID.tif`. None: all ids.
     cost
         What the model and the predictions have cost.
+    log
+        Is told if ids are matched without folders and file endings.
 
     Returns
     -------
@@ -47,32 +54,18 @@ def submit(
     wanted = ids if sample is None else read_table(sample, ("id", "label"), "sample")["id"].tolist()
     if not wanted:
         raise InputError(f"sample {sample} has no ids; give Kaggle's sample submission.")
-    position = by_file_name({patch_id: k for k, patch_id in enumerate(ids)}, wanted)
+    position = {patch_id: k for k, patch_id in enumerate(ids)}
     missing = [i for i in wanted if i not in position]
+    if missing and (pairs := matched(ids, wanted)) is not None and len(pairs) == len(wanted):
+        position = {patch: position[own] for patch, own in pairs.items()}
+        missing = []
+        log(how_matched(f"sample {sample}", {own: patch for patch, own in pairs.items()}))
     if missing:
         raise InputError(
             f"sample {sample} has {counted(len(missing), 'id')} that the features lack, the first "
-            f"{missing[0]}; extract the competition's whole test folder, or choose "
-            "the split of these ids."
+            f"{missing[0]!r}, while theirs are such as {examples(ids)}; extract the competition's "
+            "whole test folder, or choose the split of these ids."
         )
     chosen = probabilities[[position[i] for i in wanted]]
     write_predictions(path, wanted, chosen, cost)
     return len(wanted), len(ids) - len(wanted)
-
-
-def by_file_name(position: dict[str, int], wanted: Sequence[str]) -> dict[str, int]:
-    """The positions of ids, also by the file names among `wanted` if no id is written so.
-
-    Examples
-    --------
-    >>> by_file_name({"a": 0, "b": 1}, ["b.tif", "train/a.tif"])
-    {'b.tif': 1, 'train/a.tif': 0}
-    >>> by_file_name({"a": 0, "b": 1}, ["a"])
-    {'a': 0, 'b': 1}
-    """
-    if any(name in position for name in wanted):
-        return position
-    stems = {name: PurePosixPath(name).stem for name in wanted if is_image(name)}
-    if len(set(stems.values())) < len(stems):
-        return position
-    return {name: position[stem] for name, stem in stems.items() if stem in position}

@@ -278,6 +278,8 @@ def protocol(result: Comparison, model: ModelManifest | None) -> str:
         "DeLong's intervals assume that patches are independent.",
         "The score of a model with several seeds is the mean of the scores of its seeds; their spread "
         "is listed separately.",
+        "Sensitivity is the highest of all thresholds whose specificity is at least "
+        f"{result.specificity:g}. Patches of equal probability are on one side of a threshold.",
         f"Balanced accuracy is computed at each model's threshold: {thresholds}. The calibration error "
         "has no interval, because resampling inflates it.",
         f"Made with pcam {result.pcam_version} on {date.today()}, seed {result.seed}.",

@@ -64,7 +64,7 @@ def seeds(spread: SeedSpread) -> str:
 def titles(result: Comparison) -> dict[str, str]:
     """The headings of METRICS."""
     headings = {name: metric.title for name, metric in METRICS.items()}
-    headings["sensitivity"] = f"sensitivity at specificity {result.specificity:g}"
+    headings["sensitivity"] = f"sensitivity at a specificity of at least {result.specificity:g}"
     return headings
 
 
@@ -245,7 +245,8 @@ def notes(result: Comparison) -> list[str]:
     """Notes that a reader needs to interpret the numbers."""
     sentences = [
         f"{counted(result.patches, 'patch')}, {result.positive:,} positive. Intervals across: "
-        f"{result.protocol}."
+        f"{result.protocol}.",
+        *result.notes,
     ]
     sentences += too_good(result)
     sentences.append(training_copies(result.training_copies))

@@ -31,7 +31,7 @@ from .columns import find, label_column
 from .fitting import Size
 from .images import patch_of, patches
 from .reading import EVERYTHING, Reading
-from .slides import UNKNOWN, column_of
+from .slides import column_of, is_unknown
 from .source import Original, Part, Source, Split, digest, numbered, source_of, train_first
 from .tree import is_litter, left_out
 from .vocabulary import class_of, split_name
@@ -252,7 +252,7 @@ def split_of(name: str, files: list[Path], reading: Reading) -> Part:
     texts = [t for one, n in zip(contents, counts, strict=True) for t in one.labels or [""] * n]
     labels = class_labels(texts, reading, where, row_name="row", first=1)
     slides = [
-        None if value is None or str(value) in UNKNOWN else str(value)
+        None if value is None or is_unknown(str(value)) else str(value)
         for one, count in zip(contents, counts, strict=True)
         for value in one.slides or [None] * count
     ]

@@ -11,6 +11,7 @@ from .columns import SLIDES
 
 COLUMNS = ("slide", "wsi")
 UNKNOWN = ("", "NA", "nan", "NaN", "None", "null")  # cells without a value
+NO_SLIDE = frozenset(("", "na", "n/a", "nan", "none", "null", "unknown", "unk", "-", "--", "?"))
 BESIDE = "slides.csv"  # used by default if it is in the source's folder
 
 
@@ -20,9 +21,20 @@ def column_of(names: Iterable[str]) -> str | None:
     return next((there[name] for name in SLIDES if name in there), None)
 
 
+def is_unknown(slide: str) -> bool:
+    """Whether a cell names no slide.
+
+    Examples
+    --------
+    >>> [is_unknown(cell) for cell in (" Unknown", "n/a", "-", "", "slide_1")]
+    [True, True, True, True, False]
+    """
+    return slide.strip().lower() in NO_SLIDE
+
+
 def known(slides: Iterable[str]) -> list[str | None]:
     """Slides, with None for cells without a value."""
-    return [None if slide in UNKNOWN else slide for slide in slides]
+    return [None if is_unknown(slide) else slide for slide in slides]
 
 
 def parse(spec: str) -> tuple[Path, str | None]:
@@ -49,4 +61,4 @@ def read_slides(spec: str) -> dict[str, str]:
             f"(it has: {', '.join(table.columns)})."
         )
     pairs = zip(table["id"].tolist(), table[column].tolist(), strict=True)  # faster than the columns
-    return {i: slide for i, slide in pairs if slide not in UNKNOWN}
+    return {i: slide for i, slide in pairs if not is_unknown(slide)}

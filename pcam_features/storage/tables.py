@@ -103,8 +103,7 @@ def parse_table(content: bytes, columns: Sequence[str], name: str) -> pd.DataFra
                 skipinitialspace=any(header.startswith(" ") for header in headers[1:]),
             )
     except (ValueError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{name} cannot be read as CSV: {reason}.") from None
+        raise InputError(f"{name} cannot be read as CSV: {reason_of(error)}.") from None
     table = table.rename(columns=spelled(list(table.columns), columns))
     missing = [column for column in columns if column not in table.columns]
     if missing:
@@ -114,6 +113,30 @@ def parse_table(content: bytes, columns: Sequence[str], name: str) -> pd.DataFra
     if "id" in columns:
         check_ids(table["id"].tolist(), name)
     return table
+
+
+def reason_of(error: Exception) -> str:
+    """What is wrong with a CSV, from the words that pandas has for it.
+
+    Examples
+    --------
+    >>> reason_of(ValueError("Error tokenizing data. C error: Expected 2 fields in line 3, saw 4"))
+    'line 3 has 4 cells, and lines before it 2; quote cells that contain the separator'
+    """
+    text = " ".join(str(error).split())
+    if cells := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", text):
+        before, line, here = cells.groups()
+        return (
+            f"line {line} has {here} cells, and lines before it {before}; quote cells that contain the "
+            "separator"
+        )
+    if "Length of header" in text:
+        return "a line has more cells than the first line has columns; quote cells with the separator"
+    if "EOF inside string" in text:
+        return "a quote is opened and never closed; correct the quotes"
+    if "No columns to parse" in text or "Empty" in text:
+        return "it is empty; give a table whose first line names the columns"
+    return "its lines are not those of a table; save it again as CSV in UTF-8"
 
 
 def separator_of(header: str) -> str:

@@ -213,7 +213,8 @@ def test_mechanics_what_cannot_be_told_apart_is_refused(pcam: Run, tables: Path)
 
 def test_mechanics_a_mean_of_seeds_that_is_constant_has_no_rank(pcam: Run, tables: Path) -> None:
     good = pd.read_csv(tables / "good.csv")
-    anti = good.rename(columns={"label": "seed_1"}).assign(seed_2=1 - good["label"])
+    halves = {"seed_3": good["label"] / 2, "seed_4": 1 - good["label"] / 2}
+    anti = good.rename(columns={"label": "seed_1"}).assign(seed_2=1 - good["label"], **halves)
     anti.to_csv(tables / "anti.csv", index=False)
     run = ("compare", tables / "truth.csv", tables / "anti.csv", tables / "poor.csv")
     result = pcam(*run, "--report", tables / "r.html", "--json")

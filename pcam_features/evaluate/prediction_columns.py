@@ -1,0 +1,125 @@
+"""Which columns of a table are a model's probabilities: one, one a seed, or one of two classes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ..errors import InputError
+from ..sources.vocabulary import class_of
+from .id_table import LABEL, SEED, IdTable
+
+NUMBERED = re.compile(rf"({LABEL}[\s_-]*)?\d+")
+NEAR = 1e-3  # how far from 1 the classes of a rounded softmax add up to
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The columns with probabilities, and sentences on what was passed over."""
+
+    columns: list[str]
+    notes: list[str]
+
+
+def choose(table: IdTable, *, from_file: bool) -> Chosen:
+    """The columns of a table that are a model's probabilities.
+
+    They are the columns named `seed…`, otherwise `label` with the columns that are named by a number.
+    Two columns that add up to 1 are two classes, of which the positive one is taken.
+
+    Parameters
+    ----------
+    table
+        The predictions.
+    from_file
+        Whether they are from a file, for messages.
+
+    Raises
+    ------
+    InputError
+        If there are none, or it is not clear which they are.
+    """
+    names = [str(name) for name in table.cells.columns if name != "id"]
+    if twice := [name for name in names if name.rpartition(".")[0] in names and name[-1].isdigit()]:
+        raise InputError(
+            f"{table.name} have two columns named {twice[0].rpartition('.')[0]}; keep one."
+        )
+    seeds = [name for name in names if name.lower().startswith(SEED)]
+    numbered = [name for name in names if NUMBERED.fullmatch(name.lower())]
+    if pair := classes_of(table, names):
+        return pair
+    columns = seeds or [name for name in names if name == LABEL or name in numbered]
+    if not columns:
+        raise InputError(missing(table, names, from_file=from_file))
+    over = [name for name in names if name not in columns and name.lower().startswith((LABEL, SEED))]
+    notes = []
+    if over:
+        notes.append(
+            f"{sentence(table.name)} have columns that are not used: {', '.join(over)}; the "
+            f"probabilities are those of {', '.join(columns)}."
+        )
+    return Chosen(columns, notes)
+
+
+def classes_of(table: IdTable, names: list[str]) -> Chosen | None:
+    """The positive one of columns that are the probabilities of classes; None if there are none.
+
+    Raises InputError if it is not clear which is positive.
+    """
+    values = {
+        name: pd.to_numeric(table.cells[name], errors="coerce").to_numpy(np.float64) for name in names
+    }
+    probable = [name for name in names if ((values[name] >= 0) & (values[name] <= 1)).all()]
+    others = [name for name in probable if name != LABEL]
+    for classes in (probable, others):
+        total = sum((values[name] for name in classes), np.zeros(len(table.cells)))
+        if len(classes) > 1 and np.abs(total - 1).max(initial=0) <= NEAR:
+            break
+    else:
+        return None
+    listed = ", ".join(classes)
+    said = {
+        name: class_of(re.sub(rf"^({LABEL}|prob(ability)?|p)[\s_-]+", "", name)) for name in classes
+    }
+    positive = [name for name, known in said.items() if known is not None and known.label == 1]
+    if len(classes) > 2 or len(positive) != 1 or any(n.lower().startswith(SEED) for n in classes):
+        raise InputError(
+            f"the columns {listed} of {table.name} add up to 1, so they are classes and not seeds; "
+            f"keep the probability of tumor alone, as a column {LABEL}."
+        )
+    note = (
+        f"The columns {listed} of {table.name} add up to 1, so they are classes: {positive[0]} is "
+        "taken as the probability of tumor."
+    )
+    return Chosen(positive, [note])
+
+
+def missing(table: IdTable, names: list[str], *, from_file: bool) -> str:
+    """The message on a table without probabilities."""
+    if names and not from_file:
+        return (
+            f"{table.name} have no column {LABEL} or {SEED}; give one column of the table, a "
+            f"Series, such as table[{names[-1]!r}]."
+        )
+    return (
+        f"{table.name} have no column {LABEL} or {SEED} with probabilities; there are: "
+        f"{', '.join(['id', *names])}."
+    )
+
+
+def sentence(text: str) -> str:
+    """A text with a capital letter."""
+    return text[0].upper() + text[1:]
+
+
+def check_not_truth(table: IdTable, column: str, values: np.ndarray, labels: np.ndarray) -> None:
+    """Raise InputError if a column is the truth: one value for each class, (n,) like the labels."""
+    of_class = [np.unique(values[labels == label]) for label in (0, 1)]
+    if all(len(distinct) == 1 for distinct in of_class):
+        raise InputError(
+            f"column {column} of {table.name} equals the truth: it has one value for each class; "
+            "give the probabilities of a model."
+        )

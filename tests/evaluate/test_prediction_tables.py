@@ -1,0 +1,197 @@
+"""Tables of truth and predictions as people have them: read as meant and said so, or refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import Result
+from sklearn.metrics import roc_auc_score
+
+from pcam_features.errors import InputError
+from pcam_features.evaluate.inputs import gather, grouped
+from pcam_features.evaluate.predictions import Truth, read_predictions, read_truth
+from pcam_features.evaluate.submission import submit
+from pcam_features.storage.costs import Cost
+from pcam_features.storage.ids import matched
+
+Run = Callable[..., Result]
+RNG = np.random.default_rng(0)
+IDS = [f"p{k}" for k in range(60)]
+LABELS = np.tile([0, 1], 30).astype(np.int8)
+SCORES = (1 / (1 + np.exp(-(LABELS - 0.5 + RNG.normal(size=60))))).round(4)
+TRUTH = Truth(IDS, LABELS, [])
+
+
+def predictions(folder: Path, **columns: object) -> Path:
+    """A CSV of predictions with these columns beside `id`."""
+    pd.DataFrame({"id": IDS} | columns).to_csv(folder / "a.csv", index=False)
+    return folder / "a.csv"
+
+
+@pytest.mark.parametrize(
+    ("negative", "positive"),
+    [("label_0", "label_1"), ("label_normal", "label_tumor"), ("0", "1"), ("prob_0", "prob_1")],
+)
+def test_oracle_columns_that_add_up_to_one_are_two_classes(
+    negative: str, positive: str, tmp_path: Path
+) -> None:
+    file = predictions(tmp_path, **{negative: 1 - SCORES, positive: SCORES})
+    read = read_predictions(file, TRUTH, "a")
+    np.testing.assert_array_equal(read.rows, SCORES[None])
+    assert len(read.notes) == 1
+    assert f"{positive} is taken as the probability of tumor" in read.notes[0]
+    data = gather(pd.Series(LABELS, IDS), {"a": file})
+    assert roc_auc_score(LABELS, data.entries[0].mean) == roc_auc_score(LABELS, SCORES)
+    assert list(data.notes) == read.notes
+
+
+@pytest.mark.parametrize("other", ["label_true", "label_std"])
+def test_mechanics_columns_that_are_no_seeds_are_passed_over_and_named(
+    other: str, tmp_path: Path
+) -> None:
+    file = predictions(tmp_path, **{other: LABELS * 0.9 + 0.05, "label": SCORES})
+    read = read_predictions(file, TRUTH, "a")
+    np.testing.assert_array_equal(read.rows, SCORES[None])
+    assert f"not used: {other}" in read.notes[0]
+
+
+def test_mechanics_seeds_are_named_so_or_by_numbers(tmp_path: Path) -> None:
+    other = (SCORES * 0.7 + 0.1).round(4)
+    for names in (("seed_1", "seed_2"), ("label_1", "label_2"), ("1", "2"), ("label", "label_2")):
+        read = read_predictions(
+            predictions(tmp_path, **{names[0]: SCORES, names[1]: other}), TRUTH, "a"
+        )
+        np.testing.assert_array_equal(read.rows, [SCORES, other])
+        assert read.notes == []
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"label": LABELS * 0.99 + 0.005}, "equals the truth"),
+        ({"seed_1": SCORES, "seed_2": LABELS * 0.9 + 0.05}, "column seed_2 .* equals the truth"),
+        ({"seed_1": SCORES, "seed_2": 1 - SCORES}, "add up to 1, so they are classes"),
+        ({"x": SCORES, "y": 1 - SCORES}, "add up to 1, so they are classes"),
+        ({"label_0": SCORES / 2, "label_1": SCORES / 2, "label_2": 1 - SCORES}, "add up to 1"),
+        ({"score": SCORES}, "have no column label or seed"),
+    ],
+)
+def test_mechanics_columns_that_cannot_be_used_are_refused(
+    columns: dict[str, np.ndarray], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=words):
+        read_predictions(predictions(tmp_path, **columns), TRUTH, "a")
+
+
+@pytest.mark.parametrize("form", ["{}.tif", "train/{}.png", r"C:\x\{}.TIF", " {}"])
+def test_oracle_ids_are_matched_by_their_stems(form: str) -> None:
+    table = pd.DataFrame({"id": [form.format(i) for i in IDS], "label": SCORES})
+    shuffled = table.sample(frac=1, random_state=1)
+    read = read_predictions(shuffled, TRUTH, "a")
+    np.testing.assert_array_equal(read.rows, SCORES[None])
+    assert repr(form.format("p0")) in read.notes[0]
+    slides = pd.DataFrame({"id": table["id"], "slide": [f"s{k % 6}" for k in range(60)]})
+    data = gather(pd.Series(LABELS, IDS), {"a": pd.Series(SCORES, IDS)}, slides=slides)
+    assert data.slides == slides["slide"].tolist()
+    assert "slide table" in data.notes[0]
+
+
+def test_mechanics_ids_that_differ_are_shown() -> None:
+    table = pd.DataFrame({"id": [f"q{k}" for k in range(60)], "label": SCORES})
+    with pytest.raises(InputError, match=r"60 of its ids .* such as 'p0'.* the predictions 'q0'"):
+        read_predictions(table, TRUTH, "a")
+    twice = [f"{split}/p{k}.tif" for split in ("a", "b") for k in range(30)]
+    assert matched(twice, IDS) is None
+    with pytest.raises(InputError, match="60 of its ids are missing"):
+        read_predictions(pd.DataFrame({"id": twice, "label": SCORES}), TRUTH, "a")
+
+
+@pytest.mark.parametrize(
+    ("zero", "one"), [("0.0", "1.0"), ("False", "True"), ("normal", "tumor"), ("no", "yes")]
+)
+def test_oracle_labels_of_the_truth_may_be_words(zero: str, one: str, tmp_path: Path) -> None:
+    words = np.where(LABELS == 1, one, zero)
+    pd.DataFrame({"id": IDS, "label": words}).to_csv(tmp_path / "t.csv", index=False)
+    for given in (tmp_path / "t.csv", pd.Series(words, IDS)):
+        read = read_truth(given)
+        assert read.ids == IDS
+        np.testing.assert_array_equal(read.labels, LABELS)
+    assert bool(read.notes) == (zero != "0.0")
+    np.testing.assert_array_equal(read_truth(pd.Series(LABELS == 1, IDS)).labels, LABELS)
+    with pytest.raises(InputError, match="not 0 or 1"):
+        read_truth(pd.Series(np.where(LABELS == 1, "stroma", zero), IDS))
+
+
+def test_mechanics_names_that_say_nothing_are_no_slides() -> None:
+    names = ["unknown", "n/a", "-", "", "Unknown ", "NaN"]
+    slides = [f"s{k % 6}" if k < 30 else names[k % 6] for k in range(60)]
+    data = gather(pd.Series(LABELS, IDS), {"a": pd.Series(SCORES, IDS)}, slides=pd.Series(slides, IDS))
+    assert data.slides == [f"s{k % 6}" for k in range(30)] + [None] * 30
+    assert "30 patches of unknown slide" in data.protocol
+
+
+def test_mechanics_one_slide_a_patch_is_said_to_be_independent_patches() -> None:
+    _, over, sentence = grouped(IDS, LABELS, list(IDS), None, 0)
+    assert (over, "one patch each" in sentence) == ("patches", True)
+    pairs: list[str | None] = [f"s{k // 2}" for k in range(60)]
+    _, over, sentence = grouped(IDS, LABELS, pairs, None, 0)
+    assert (over, "hardly more than a patch each" in sentence) == ("slides", True)
+    real: list[str | None] = [f"s{k // 10}" for k in range(60)]
+    assert grouped(IDS, LABELS, real, None, 0)[1:] == ("slides", "6 slides")
+
+
+def test_mechanics_a_sample_with_file_names_is_matched_and_said(tmp_path: Path) -> None:
+    names = [f"{patch}.tif" for patch in reversed(IDS[:40])]
+    pd.DataFrame({"id": names, "label": 0}).to_csv(tmp_path / "sample.csv", index=False)
+    said: list[str] = []
+    written = submit(tmp_path / "s.csv", IDS, SCORES, tmp_path / "sample.csv", Cost(), said.append)
+    assert written == (40, 20)
+    table = pd.read_csv(tmp_path / "s.csv")
+    assert table["id"].tolist() == names
+    np.testing.assert_allclose(table["label"], SCORES[:40][::-1])
+    assert "'p39.tif' is 'p39'" in said[0]
+
+
+def test_mechanics_comparisons_of_odd_tables_by_the_command(pcam: Run, tmp_path: Path) -> None:
+    pd.DataFrame({"id": IDS, "label": LABELS}).to_csv(tmp_path / "t.csv", index=False)
+    pd.DataFrame({"id": IDS, "label": SCORES}).to_csv(tmp_path / "a.csv", sep=";", index=False)
+    pd.DataFrame({"id": IDS, "label": 1 - SCORES}).to_csv(tmp_path / "no worse.csv", index=False)
+    run = ("compare", tmp_path / "t.csv")
+    found = json.loads(pcam(*run, tmp_path / "a.csv", tmp_path / "no worse.csv", "--json").out)
+    verdict = found["verdict"]
+    assert found["models"][0]["auc"] == pytest.approx(roc_auc_score(LABELS, SCORES))
+    assert "no worse looks inverted" in verdict
+    assert "No worse" not in verdict
+    declared = ("--pair", "no worse:a")
+    worse = json.loads(
+        pcam(*run, tmp_path / "a.csv", tmp_path / "no worse.csv", *declared, "--json").out
+    )
+    assert worse["verdict"].startswith("no worse is worse than a")
+    (tmp_path / "b.csv").write_text("id;label\np0;0.5\np1;0.5;3;4\n")
+    refused = pcam(*run, tmp_path / "b.csv")
+    assert (refused.code, refused.out) == (2, "")
+    assert "line 3 has 4 cells" in refused.err
+    assert "tokenizing" not in refused.err
+    decimal = [f"{score:.3f}".replace(".", ",") for score in SCORES]
+    pd.DataFrame({"id": IDS, "label": decimal}).to_csv(tmp_path / "c.csv", sep=";", index=False)
+    assert "write decimals with a point" in pcam(*run, tmp_path / "c.csv").err
+
+
+def test_mechanics_few_positive_slides_are_not_tested(pcam: Run, tmp_path: Path) -> None:
+    slides = np.arange(60) // 4
+    labels = ((slides < 3) & (np.arange(60) % 2 == 0)).astype(int)
+    for name, values in (("t", labels), ("a", SCORES), ("b", SCORES[::-1])):
+        pd.DataFrame({"id": IDS, "label": values}).to_csv(tmp_path / f"{name}.csv", index=False)
+    pd.DataFrame({"id": IDS, "slide": slides}).to_csv(tmp_path / "s.csv", index=False)
+    files = [tmp_path / f"{name}.csv" for name in "tab"]
+    found = json.loads(pcam("compare", *files, "--slides", tmp_path / "s.csv", "--json").out)
+    (pair,) = found["differences"]
+    assert (pair["p_value"], pair["p_holm"]) == (None, None)
+    assert "only 3 slides have positive patches and a test needs 4" in pair["finding"]
+    assert (found["positive_groups"], found["negative_groups"]) == (3, 15)
+    assert "Only 3 slides have positive patches: intervals from so few are rough" in found["verdict"]
