@@ -223,7 +223,7 @@ def order_of(table: IdTable, ids: Sequence[str]) -> tuple[np.ndarray, list[str]]
     extra = sorted(position.keys() - set(ids), key=lambda patch: position[patch])
     raise InputError(
         f"{table.name} do not match the truth: {len(missing)} of its ids are missing"
-        f"{f', the first {missing[0]!r},' if missing else ''} and {len(extra)} are not in it"
+        f"{f', the first {missing[0]},' if missing else ''} and {len(extra)} are not in it"
         f"{f', the first {extra[0]!r}' if extra else ''}; the truth has ids such as {examples(ids)}, "
         f"the predictions {examples(table.ids)}."
     )
