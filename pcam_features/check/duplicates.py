@@ -129,13 +129,14 @@ def copies_among(small: np.ndarray, known: np.ndarray) -> np.ndarray | None:
         return found
     prints, tree = fingerprints(small[here]), cKDTree(fingerprints(known[there]))
     reach = REACH * prints.shape[1] ** 0.5
-    if tree.count_neighbors(cKDTree(prints), reach) > MOST_PAIRS:
+    counts = tree.query_ball_point(prints, reach, return_length=True)
+    if counts.sum() > MOST_PAIRS:
         return None
-    for start in range(0, len(here), QUERIES):
-        near = tree.query_ball_point(prints[start : start + QUERIES], reach)
-        counts = [len(one) for one in near]
-        rows = np.repeat(here[start : start + QUERIES], counts)
-        pairs = np.stack([rows, there[np.concatenate(near).astype(int)]], axis=1)
+    asked = np.flatnonzero(counts)  # few: most patches are like no other
+    for start in range(0, len(asked), QUERIES):
+        some = asked[start : start + QUERIES]
+        near = np.concatenate(tree.query_ball_point(prints[some], reach))
+        pairs = np.stack([np.repeat(here[some], counts[some]), there[near.astype(int)]], axis=1)
         found[pairs[alike(small, known, pairs), 0]] = True
     return found
 
