@@ -293,7 +293,7 @@ def by_id(files: Iterable[tuple[str, File]]) -> tuple[dict[str, File], list[Prob
         if patch_id in found:
             twice.append(patch_id)
             says = (
-                f"{file} is listed twice; keep it once."
+                f"{file} is listed twice, and both have the same id {patch_id}; keep one of them."
                 if file == found[patch_id]
                 else f"{file} and {found[patch_id]} have the same id {patch_id}; ids must be unique in "
                 "a split, so rename one."

@@ -46,7 +46,7 @@ def test_mechanics_strange_names_are_read_or_refused(name: str, tmp_path: Path) 
     path = tmp_path / "m.csv"
     path.write_text(f"path,label\n{name},1\n", encoding="utf-8")
     if len(name) > 200:
-        refused(path, "not there|too long")
+        refused(path, "missing file|too long")
         return
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_bytes(layouts.encoded(PIXELS[0], format="PNG"))
@@ -341,7 +341,11 @@ def test_mechanics_names_of_labels_say_which_is_tumor(tmp_path: Path) -> None:
 def test_mechanics_unlabeled_is_not_normal(tmp_path: Path) -> None:
     path = layouts.images(tmp_path)
     (path / "train" / "normal").rename(path / "train" / "unlabeled")
-    refused(path, "beside labeled ones")
+    unlabeled = sorted(file.stem for file in (path / "train" / "unlabeled").iterdir())
+    source = opened(path)
+    assert not set(source.splits["train"].ids) & set(unlabeled)
+    (left_out,) = source.unread
+    assert (left_out.kind, left_out.count, left_out.serious) == ("no label", len(unlabeled), True)
 
 
 def test_mechanics_zips_name_files_twice_or_from_here(tmp_path: Path) -> None:
