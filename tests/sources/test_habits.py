@@ -224,7 +224,7 @@ def test_mechanics_a_store_knows_what_was_read_of_its_source(
     done = pcam("extract", tmp_path / "data", tmp_path / "f", "--families", "color", *options)
     assert done.code == 0, done.err
     store = open_store(tmp_path / "f")
-    assert store.manifest.source.reading == {"positive": "alpha", "exclude": ["gamma"]}
+    assert store.manifest.source.reading == {"positive": "alpha", "exclude": ("gamma",)}
     assert open_pictures(store, "train", None)(1).shape == (96, 96, 3)
 
 
