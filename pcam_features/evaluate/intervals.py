@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import expit, logit
@@ -13,6 +13,7 @@ from . import metrics
 from .resampling import stratify
 from .spread import LEVEL, Spread, contributions
 
+CHANCE = 0.5  # the AUC of a model that ranks at random
 ROUNDING = 1e-9  # rounding error of means over seeds
 NORMAL = 10**9  # degrees of freedom with which Student's t is the normal distribution
 
@@ -158,7 +159,9 @@ def two_sided(value: float, spread: Spread) -> float | None:
     return spread.p_value(value)
 
 
-def auc_intervals(labels: np.ndarray, scores: np.ndarray, groups: np.ndarray) -> list[Estimate]:
+def auc_intervals(
+    labels: np.ndarray, scores: np.ndarray, groups: np.ndarray, *, out_of_fold: bool = False
+) -> list[Estimate]:
     """The AUC of each row of scores, with intervals across groups.
 
     Parameters
@@ -169,6 +172,8 @@ def auc_intervals(labels: np.ndarray, scores: np.ndarray, groups: np.ndarray) ->
         Rows of scores, (k, n).
     groups
         Any label of the group of each patch, (n,).
+    out_of_fold
+        Whether each patch was scored by a model that was trained on the others. See `near_chance`.
 
     Raises
     ------
@@ -176,7 +181,21 @@ def auc_intervals(labels: np.ndarray, scores: np.ndarray, groups: np.ndarray) ->
         If all patches of a class are in one group.
     """
     known = contributions(labels, scores, stratify(labels, groups).codes)
-    return [
-        auc_interval(value, known.spread(weights), known.design.effective)
-        for value, weights in zip(aucs(labels, scores).tolist(), np.eye(len(scores)), strict=True)
-    ]
+    intervals = []
+    for value, weights in zip(aucs(labels, scores).tolist(), np.eye(len(scores)), strict=True):
+        spread, effective = known.spread(weights), known.design.effective
+        interval = auc_interval(value, spread, effective)
+        intervals.append(near_chance(interval, spread, effective) if out_of_fold else interval)
+    return intervals
+
+
+def near_chance(interval: Estimate, spread: Spread, effective: float) -> Estimate:
+    """The interval of an out-of-fold AUC, wider if chance (0.5) cannot be excluded.
+
+    Without a signal, two patches of different folds agree by chance twice: each in the score of the
+    other. An out-of-fold AUC then has twice the variance that its patches show, so an interval that
+    holds 0.5 once it is widened by √2 is given as wide as that.
+    """
+    doubled = replace(spread, deviation=spread.deviation * 2**0.5)
+    wider = auc_interval(interval.value, doubled, effective)
+    return wider if wider.low <= CHANCE <= wider.high else interval

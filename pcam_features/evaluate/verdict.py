@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..words import counted, form
-from .intervals import Estimate
+from .intervals import CHANCE, Estimate
 from .result import ModelResult, PairDifference
 from .spread import LEAST_GROUPS, LEVEL, Design
 
 FEW_GROUPS = 30  # of the rarer kind; intervals from fewer are rough
-CHANCE = 0.5  # the AUC of a model that ranks at random
 PATCHES = "patches"  # as groups: each is one
 
 

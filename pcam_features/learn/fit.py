@@ -432,7 +432,7 @@ def learn(
         candidates = stack.candidate_aucs(logits, labels, fold)
     probabilities = np.column_stack([expit(logits), together])
     names = (*models, stack.COMBINED)
-    scores = auc_intervals(labels, probabilities.T, context.folds.group)
+    scores = auc_intervals(labels, probabilities.T, context.folds.group, out_of_fold=True)
     table, families = importance(models, combined, context.values, columns)
     elsewhere, expected = {}, None
     if copies is not None:

@@ -208,3 +208,30 @@ def test_invariant_other_metrics_are_given_the_quantile_of_the_auc() -> None:
     assert by_resampling.low == pytest.approx(across.low)
     assert by_resampling.high == pytest.approx(across.high)
     assert resampling_quantile(spread, np.full(400, 0.9)) == 3.0
+
+
+def test_oracle_out_of_fold_intervals_hold_chance_where_labels_mean_nothing() -> None:
+    rng, held, held_plain, runs = np.random.default_rng(0), 0, 0, 60
+    for _ in range(runs):
+        slide = np.repeat(np.arange(24), 10)
+        columns = rng.normal(size=(240, 30))
+        labels = rng.permutation(np.arange(240) % 2)
+        out = np.empty(240)
+        for fold in range(4):
+            train, test = slide % 4 != fold, slide % 4 == fold
+            ridge = columns[train].T @ columns[train] + np.eye(30)
+            target = columns[train].T @ (labels[train] - labels[train].mean())
+            out[test] = columns[test] @ np.linalg.solve(ridge, target)
+        (plain,) = auc_intervals(labels, out[None], slide)
+        (found,) = auc_intervals(labels, out[None], slide, out_of_fold=True)
+        held += found.low <= 0.5 <= found.high
+        held_plain += plain.low <= 0.5 <= plain.high
+    assert held / runs >= 0.9
+    assert held > held_plain
+    labels = np.tile([0, 1], 120)
+    strong = labels + rng.normal(0, 0.5, 240)
+    both = [
+        auc_intervals(labels, strong[None], slide, out_of_fold=out_of_fold)
+        for out_of_fold in (True, False)
+    ]
+    assert both[0] == both[1]  # far from chance, nothing is widened
