@@ -18,11 +18,15 @@ import numba
 import numpy as np
 from filelock import FileLock
 
-from ..storage.files import cache_root
+from ..errors import InputError
+from ..storage.files import cache_root, read_json, write_json
+from ..storage.folders import clear_folder
+from ..storage.sums import FileSum
 from .kernel import WORDS, Kernel, bind
 
 NAME = "cpu"
 PACKAGE = Path(__file__).parent.parent
+SUMS = "sums.json"  # in a kernel's folder: the sums of its files
 BATCH_ROWS = 128  # patches that one thread reads and processes at a time: a few MB
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 # The inner functions of a kernel are never called from Python or C. Without these entry points they
@@ -55,7 +59,7 @@ def cache_folder() -> Path:
 
 def compiled_before(kernels: Sequence[Kernel]) -> bool:
     """Whether these kernels are in the cache. If not, their first use takes about a minute."""
-    return all(any(_folder(kernel).rglob("*.nbc")) for kernel in kernels)
+    return all(map(_is_sound, kernels))
 
 
 def compile_ahead(kernels: Sequence[Kernel]) -> None:
@@ -85,6 +89,28 @@ def _folder(kernel: Kernel) -> Path:
     return cache_folder() / kernel.name
 
 
+def _sums(kernel: Kernel) -> dict[str, str]:
+    """The sum of each file that Numba cached for a kernel, of its content and of the kernel's name."""
+    folder = _folder(kernel)
+    files = [file for file in sorted(folder.rglob("*.nb[ci]")) if file.is_file()]
+    return {
+        file.relative_to(folder).as_posix(): str(FileSum.of(kernel.name.encode() + file.read_bytes()))
+        for file in files
+    }
+
+
+def _is_sound(kernel: Kernel) -> bool:
+    """Whether a kernel is in the cache, and every file as it was written.
+
+    Numba would take a damaged file, or one of another kernel, and fail or end the process.
+    """
+    try:
+        known = read_json(_folder(kernel) / SUMS, "checksums of a kernel")
+    except InputError:
+        return False
+    return bool(known) and known == _sums(kernel)
+
+
 def _scratch(kernel: Kernel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     ints, floats = np.empty(kernel.ints, np.int32), np.empty(kernel.floats, np.float64)
     return ints, floats, np.empty(kernel.work, kernel.work_dtype)
@@ -95,7 +121,8 @@ def _compiled(kernel: Kernel, axes: int) -> Any:
     """The kernel's loop over a batch, loaded from the cache or compiled and cached.
 
     Numba's cache is not safe when several processes write it, so one process compiles while others
-    wait. The cache distinguishes functions only by name and line, so each kernel has its own folder.
+    wait. The cache distinguishes functions only by name and line, so each kernel has its own folder. A
+    folder with a damaged file is emptied.
     """
     folder = _folder(kernel)
     folder.mkdir(parents=True, exist_ok=True)
@@ -106,12 +133,17 @@ def _compiled(kernel: Kernel, axes: int) -> Any:
     out = np.empty((0, *kernel.shape), kernel.dtype)
     signature = tuple(numba.typeof(a) for a in (batch, kernel.table, *_scratch(kernel), out))
     with FileLock(folder / "lock"):
+        if not _is_sound(kernel):
+            clear_folder(folder, "lock")
         before = numba.config.CACHE_DIR
         numba.config.CACHE_DIR = str(folder)
         try:
-            return numba.njit(signature, cache=True, **OPTIONS)(loop)
+            ready = numba.njit(signature, cache=True, **OPTIONS)(loop)
         finally:
             numba.config.CACHE_DIR = before
+        if not _is_sound(kernel):
+            write_json(folder / SUMS, _sums(kernel), folder)
+    return ready
 
 
 def prepare(kernel: Kernel) -> Callable[[Any], Any]:
