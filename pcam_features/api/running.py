@@ -21,7 +21,7 @@ from ..extraction.selection import Families, families_named
 from ..extraction.transformer import device_of
 from ..families.family import FeatureFamily
 from ..families.registry import listed
-from ..learn.base_models import ON_REQUEST, groups_of
+from ..learn.base_models import ON_REQUEST
 from ..learn.fit import versions
 from ..learn.stack import COMBINED
 from ..sources.kaggle import SAMPLE
@@ -505,7 +505,7 @@ class Run:
             extracting.patches,
             extracting.patches_to_measure,
             len(self.train) + changed,
-            len(groups_of(list(extracting.columns))) * (self.options.folds + 1),
+            self.options.folds + 1,
             sum(map(len, self.others)),
             sum(map(len, self.source.splits.values())),
         )

@@ -1,4 +1,4 @@
-"""The base models: boosted trees and a kernel model, each on every group of families and on all.
+"""The base models: a kernel model on every group of families and on all, and boosted trees on all.
 
 Groups follow what a pathologist would tell apart: color, texture, nuclei. Each embedding is a group.
 """
@@ -39,6 +39,9 @@ MODEL_CLASSES: dict[str, type[BaseModel]] = {
     TREES: boosting.BoostedTrees,
     KERNEL: kernel_ridge.NystroemRidge,
 }
+
+
+SHARES = {TREES: 2.0, KERNEL: 1.0}  # of each model in the combination; DECISIONS.md has the figures
 
 
 class Place(NamedTuple):
@@ -99,12 +102,24 @@ def model_name(group: str, kind: str) -> str:
 
 
 def base_models(families: Sequence[str]) -> dict[str, Place]:
-    """The base models for some families, by name."""
+    """The base models for some families, by name.
+
+    Trees are grown on all families only: they choose among columns themselves, and those of a group add
+    less than they cost.
+    """
+    groups = groups_of(families)
+    *_, widest = groups
     return {
         model_name(group, kind): Place(group, kind, parts)
-        for group, parts in groups_of(families).items()
+        for group, parts in groups.items()
         for kind in MODEL_CLASSES
+        if kind != TREES or group == widest
     }
+
+
+def shares_of(families: Sequence[str]) -> list[float]:
+    """The share of each base model for some families, in the order of `base_models`."""
+    return [SHARES[place.kind] for place in base_models(families).values()]
 
 
 def sharing(families: Sequence[str], weights: Mapping[str, float]) -> dict[str, Place]:

@@ -133,7 +133,7 @@ class NystroemRidgeClassifier(LogOddsClassifier):
 
     Parameters
     ----------
-    n_landmarks : int, default=3000
+    n_landmarks : int, default=6000
         Number of training rows to draw as landmarks. With as many landmarks as rows, the model is
         exact kernel ridge regression.
     width : float, default=1/3

@@ -15,7 +15,7 @@ from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
 from ..errors import InputError
-from ..evaluate.intervals import auc, auc_intervals
+from ..evaluate.intervals import auc_intervals
 from ..evaluate.metrics import metrics
 from ..families.registry import ALL, CNN, FAMILIES, listed
 from ..grouping.appearance import looks_in
@@ -30,7 +30,15 @@ from ..store.values import Values, stored
 from ..words import counted
 from . import bundle, kernel_ridge, known_answers, memory, stack
 from .attribution import importance
-from .base_models import ON_REQUEST, by_default, families_needed, sharing, sharing_logits
+from .base_models import (
+    KERNEL,
+    ON_REQUEST,
+    by_default,
+    families_needed,
+    shares_of,
+    sharing,
+    sharing_logits,
+)
 from .context import FitContext
 from .copies import Copies, copies_in, expected_elsewhere, scores_elsewhere, with_copies
 from .known_answers import KnownAnswers
@@ -51,7 +59,7 @@ from .names import IMPORTANCE, KNOWN_ANSWERS, MOMENTS, OUT_OF_FOLD, SEARCH, THUM
 from .protocol import BaseModel
 from .settings import Compute, Settings
 from .steps import kept_steps, open_work
-from .training import at_random, train_models
+from .training import leakage_gap, train_models
 from .training_patches import write_thumbnails
 
 LIBRARIES = ("numpy", "scipy", "xgboost", "scikit-learn", "numba")
@@ -422,14 +430,15 @@ def learn(
     labels, fold = context.labels, context.fold
     models, of_all = train_models(with_copies(context, copies))
     logits = of_all[: len(labels)]
-    random_auc = at_random(context, copies)
+    gap = leakage_gap(context, copies)
     context.progress(len(context.values.families))
     # Matrices of a few columns: BLAS's threads mostly wait for each other, longer the busier the cores.
     with threadpool_limits(1, user_api="blas"):
-        combined = stack.fit_stack(tuple(models), logits, labels, fold)
-        before, after = stack.out_of_fold(logits, labels, fold)
-        together = stack.pooled(combined, logits, labels, fold)
-        candidates = stack.candidate_aucs(logits, labels, fold)
+        shares = shares_of(context.values.families)
+        combined = stack.fit_stack(tuple(models), logits, labels, fold, shares)
+        before, after = stack.out_of_fold(logits, labels, fold, shares)
+        together = stack.pooled(combined, logits, labels, fold, shares)
+        candidates = stack.candidate_aucs(logits, labels, fold, shares)
     probabilities = np.column_stack([expit(logits), together])
     names = (*models, stack.COMBINED)
     scores = auc_intervals(labels, probabilities.T, context.folds.group, out_of_fold=True)
@@ -449,7 +458,7 @@ def learn(
         calibration=CalibrationRecord(
             probability_scores(labels, before), probability_scores(labels, after)
         ),
-        leakage=Leakage.of(names[-2], auc(labels, logits[:, -1]), random_auc),  # the kernel on all
+        leakage=Leakage.of(KERNEL, *gap),
         importance=families,
         known_answers=answers,
         copies=0 if copies is None else copies.values.rows,

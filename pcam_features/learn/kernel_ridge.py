@@ -26,9 +26,7 @@ from .safe_files import parse_array, read_content, write_array
 from .settings import PENALTY, WIDTH
 
 KIND = "kernel"
-LANDMARKS = 3000  # of so many patches that PER_LANDMARK asks for no more
-PER_LANDMARK = 7  # patches
-MOST_LANDMARKS = 6000
+LANDMARKS = 6000  # of so many patches; of fewer, each patch is one
 CLIP = 4.0  # standard deviations: one extreme column must not make a patch unlike all others
 BLOCK = 4096  # rows at a time
 JITTER = 1e-12  # share of the trace added to the diagonal, because landmarks may be copies or collinear
@@ -97,14 +95,14 @@ def likeness(rows: Any, landmarks: Any, width: float) -> Any:
 
 
 def landmark_count(rows: int) -> int:
-    """The number of landmarks for some training patches: the more patches, the more landmarks.
+    """The number of landmarks for some training patches.
 
     Examples
     --------
-    >>> [landmark_count(rows) for rows in (2_000, 20_000, 30_000, 220_025)]
-    [2000, 3000, 4285, 6000]
+    >>> [landmark_count(rows) for rows in (2_000, 20_000, 220_025)]
+    [2000, 6000, 6000]
     """
-    return min(rows, max(LANDMARKS, min(rows // PER_LANDMARK, MOST_LANDMARKS)))
+    return min(rows, LANDMARKS)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from .copies import ShiftScore
 from .known_answers import KnownAnswers
 from .names import KEY, VERSION
 from .settings import Settings
-from .stack import BEST, COMBINED, EQUAL, STACK, Stack
+from .stack import BEST, COMBINED, FIXED, STACK, Stack
 
 PLAN_VERSION = 1
 SHOWN = 5  # families in a message
@@ -436,7 +436,7 @@ class ModelManifest(FitPlan, FitOutcome):
             settings=Settings.from_fields(known.child("settings")),
             stack=combined,
             known_answers=KnownAnswers.from_fields(known.child("known_answers"), asked),
-            candidates={name: candidates.share(name) for name in (EQUAL, BEST, STACK)},
+            candidates={name: candidates.share(name) for name in (FIXED, BEST, STACK)},
             out_of_fold_auc={name: estimate_from(scores.child(name)) for name in scores},
             calibration=CalibrationRecord.from_fields(known.child("calibration")),
             leakage=Leakage.from_fields(known.child("leakage")),

@@ -1,8 +1,8 @@
-"""Combining the base models: several of them in equal shares, and a calibration of the result.
+"""Combining the base models: all of them in fixed shares, and a calibration of the result.
 
 No model is chosen because its out-of-fold AUC is the highest. The folds come from the laboratories of
 the training set, and what wins there may be what remembers their stain: on patches of other
-laboratories, the best single model and the stack lose more than equal shares (DECISIONS.md has the
+laboratories, the best single model and the stack lose more than fixed shares (DECISIONS.md has the
 figures). Both are still computed, so that their out-of-fold AUCs stand beside.
 
 A model's share is of its standardized log-odds, because log-odds of trees and of kernel models differ
@@ -11,7 +11,7 @@ in scale.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,9 +24,10 @@ from ..storage.fields import Fields
 from ..words import quoted
 
 COMBINED = "combined"  # the name of all models together
-EQUAL, BEST, STACK = "equal", "best", "stack"  # the ways to combine; only the first is used
+FIXED, BEST, STACK = "fixed", "best", "stack"  # the ways to combine; only the first is used
 LEAST_SPREAD = 0.05  # of the largest deviation among models: below it, a model has learned nothing
 Weights = tuple[np.ndarray, float]  # one a model, and an intercept
+Shares = Sequence[float] | None  # one a model; None: equal
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Stack:
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of a model's manifest."""
         return {
-            "choice": EQUAL,
+            "choice": FIXED,
             "weights": dict(zip(self.models, self.weights, strict=True)),
             "intercept": self.intercept,
             "calibration": {"low": self.low, "high": self.high, "shift": self.shift},
@@ -78,7 +79,7 @@ class Stack:
     @classmethod
     def from_fields(cls, known: Fields, models: tuple[str, ...]) -> Stack:
         """Raises ValueError if it is not a combination of these models."""
-        if known.text("choice") != EQUAL:
+        if known.text("choice") != FIXED:
             raise ValueError(f"there is no combination called {quoted(known.text('choice'))}")
         each, curve = known.child("weights"), known.child("calibration")
         return cls(
@@ -118,12 +119,12 @@ def best(logits: np.ndarray, labels: np.ndarray) -> Weights:
     return weights, 0.0
 
 
-def equal_shares(logits: np.ndarray, fold: np.ndarray) -> Weights:
-    """Equal shares of the standardized log-odds of some models.
+def fixed_shares(logits: np.ndarray, fold: np.ndarray, shares: Shares = None) -> Weights:
+    """Fixed shares of the standardized log-odds of some models.
 
     Deviations are those within folds: what a model says of a whole fold only tells which patches it was
     not trained on. A model that hardly varies has learned nothing and has no share. The result has the
-    mean of the others' means and deviations, so that it is again like log-odds.
+    mean of the others' means and deviations, by their shares, so that it is again like log-odds.
 
     Parameters
     ----------
@@ -131,28 +132,38 @@ def equal_shares(logits: np.ndarray, fold: np.ndarray) -> Weights:
         Log-odds, (rows, models).
     fold
         The fold of each row, (rows,).
+    shares
+        The share of each model, (models,). None: equal shares.
     """
+    share = np.ones(logits.shape[1]) if shares is None else np.asarray(shares, np.float64)
     rows = [fold == k for k in np.unique(fold)]
     variance = sum(own.mean() * logits[own].var(axis=0) for own in rows)
     spread = np.sqrt(np.asarray(variance))
     sharing = spread > LEAST_SPREAD * spread.max()
     if not sharing.any():  # all say the same of every patch
-        return np.full(len(spread), 1 / len(spread)), 0.0
+        return share / share.sum(), 0.0
     mean = logits.mean(axis=0)
     weights = np.zeros(len(spread))
-    weights[sharing] = spread[sharing].mean() / spread[sharing] / sharing.sum()
-    return weights, float(mean[sharing].mean() - weights @ mean)
+    taken = share[sharing] / share[sharing].sum()
+    weights[sharing] = (taken @ spread[sharing]) * taken / spread[sharing]
+    return weights, float(taken @ mean[sharing] - weights @ mean)
 
 
 Candidate = Callable[[np.ndarray, np.ndarray, np.ndarray], Weights]
 
 
-# The ways to combine models: all in equal shares, the best one, a stack.
-CANDIDATES: dict[str, Candidate] = {
-    EQUAL: lambda logits, labels, fold: equal_shares(logits, fold),
-    BEST: lambda logits, labels, fold: best(logits, labels),
-    STACK: lambda logits, labels, fold: logistic(logits, labels),
-}
+def in_fixed_shares(shares: Shares) -> Candidate:
+    """The combination of models in fixed shares, as a candidate."""
+    return lambda logits, labels, fold: fixed_shares(logits, fold, shares)
+
+
+def candidates(shares: Shares) -> dict[str, Candidate]:
+    """The ways to combine models: all in fixed shares, the best one, a stack."""
+    return {
+        FIXED: in_fixed_shares(shares),
+        BEST: lambda logits, labels, fold: best(logits, labels),
+        STACK: lambda logits, labels, fold: logistic(logits, labels),
+    }
 
 
 def across(
@@ -213,6 +224,7 @@ def fit_stack(
     logits: np.ndarray,
     labels: np.ndarray,
     fold: np.ndarray,
+    shares: Shares = None,
 ) -> Stack:
     """Combine base models, and fit the calibration.
 
@@ -226,23 +238,27 @@ def fit_stack(
         0 or 1, (rows,).
     fold
         The fold of each row, (rows,).
+    shares
+        The share of each model, (models,). None: equal shares.
     """
-    weights, intercept = equal_shares(logits, fold)
-    together = across(CANDIDATES[EQUAL], logits, labels, fold)
+    weights, intercept = fixed_shares(logits, fold, shares)
+    together = across(in_fixed_shares(shares), logits, labels, fold)
     calibration = calibrate(together, labels) if needs_calibration(together, labels, fold) else PLAIN
     return Stack(models, tuple(map(float, weights)), intercept, *calibration)
 
 
-def candidate_aucs(logits: np.ndarray, labels: np.ndarray, fold: np.ndarray) -> dict[str, float]:
+def candidate_aucs(
+    logits: np.ndarray, labels: np.ndarray, fold: np.ndarray, shares: Shares = None
+) -> dict[str, float]:
     """The out-of-fold AUC of each way to combine models; see `fit_stack`."""
     return {
         name: auc(labels, across(candidate, logits, labels, fold))
-        for name, candidate in CANDIDATES.items()
+        for name, candidate in candidates(shares).items()
     }
 
 
 def out_of_fold(
-    logits: np.ndarray, labels: np.ndarray, fold: np.ndarray
+    logits: np.ndarray, labels: np.ndarray, fold: np.ndarray, shares: Shares = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Out-of-fold probabilities (rows,) of the combination, without and with calibration.
 
@@ -257,17 +273,19 @@ def out_of_fold(
     models = tuple(str(k) for k in range(logits.shape[1]))
     for k in np.unique(fold):
         rest, own = fold != k, fold == k
-        stack = fit_stack(models, logits[rest], labels[rest], fold[rest])
+        stack = fit_stack(models, logits[rest], labels[rest], fold[rest], shares)
         before[own] = expit(stack.together(logits[own]))
         after[own] = stack.probability(logits[own])
     return before, after
 
 
-def pooled(stack: Stack, logits: np.ndarray, labels: np.ndarray, fold: np.ndarray) -> np.ndarray:
+def pooled(
+    stack: Stack, logits: np.ndarray, labels: np.ndarray, fold: np.ndarray, shares: Shares = None
+) -> np.ndarray:
     """Out-of-fold probabilities (rows,) in one order for all folds.
 
-    The shares of each fold come from the other folds. The calibration is that of the model, `stack`,
+    The weights of each fold come from the other folds. The calibration is that of the model, `stack`,
     for all folds, so it changes no order and no AUC. Its three numbers are fitted to all folds: use
     `out_of_fold` to score probabilities.
     """
-    return stack.calibrated(across(CANDIDATES[EQUAL], logits, labels, fold))
+    return stack.calibrated(across(in_fixed_shares(shares), logits, labels, fold))

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .base_models import MODEL_CLASSES, groups_of, model_name
+from .base_models import MODEL_CLASSES, TREES, base_models
 from .context import FitContext
 from .copies import Copies
-from .leakage import random_split_auc
+from .leakage import kernel_auc, random_split_auc
 from .protocol import BaseModel
 
 
@@ -30,27 +30,30 @@ def train_models(context: FitContext) -> tuple[dict[str, BaseModel], np.ndarray]
     """
     models: dict[str, BaseModel] = {}
     scores: list[np.ndarray] = []
-    for group, families in groups_of(context.values.families).items():
-        for kind, model_class in MODEL_CLASSES.items():
-            models[model_name(group, kind)], own = model_class.fit(context, group, families)
-            scores.append(own)
+    for name, place in base_models(context.values.families).items():
+        models[name], own = MODEL_CLASSES[place.kind].fit(context, place.group, place.families)
+        scores.append(own)
     return models, np.stack(scores, axis=1)
 
 
 def steps(families: Sequence[str], folds: int, trials: int) -> int:
     """The number of steps that a fit reports.
 
-    A model counts as many steps as it has families, and so does a trial of a search, which trains a
-    model of all families.
+    A kernel model counts as many steps as it has families, and so do the trees of each fold, those of
+    all patches, and a trial of a search, which trains a model of all families.
     """
-    trained = sum(len(parts) for parts in groups_of(families).values()) * (folds + 2)
+    trained = sum(
+        len(place.families) * (folds + 1 if place.kind == TREES else 1)
+        for place in base_models(families).values()
+    )
     return trained + len(families) * (1 + len(MODEL_CLASSES) * trials)  # one for the leakage gap
 
 
-def at_random(context: FitContext, copies: Copies | None) -> float:
-    """The kernel model's AUC with folds dealt at random; copies stay with their patches."""
+def leakage_gap(context: FitContext, copies: Copies | None) -> tuple[float, float]:
+    """The AUC of a kernel model in the folds of a fit, and in folds dealt at random."""
 
     def make() -> np.ndarray:
-        return np.array([random_split_auc(context, copies)])
+        return np.array([kernel_auc(context, copies), random_split_auc(context, copies)])
 
-    return float(context.work.array("at_random", make, (1,), "<f8")[0])
+    across_slides, dealt = context.work.array("leakage", make, (2,), "<f8")
+    return float(across_slides), float(dealt)

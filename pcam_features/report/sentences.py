@@ -5,13 +5,13 @@ from __future__ import annotations
 from ..constants import TOO_GOOD
 from ..evaluate.intervals import Estimate
 from ..learn.manifest import ModelManifest, SearchRecord
-from ..learn.stack import BEST, COMBINED, EQUAL, STACK
+from ..learn.stack import BEST, COMBINED, FIXED, STACK
 from ..words import counted, form
 
 SHOWN_COLUMNS = 10
 CHANCE = 0.5  # the AUC of a model that has learned nothing
 CHOICES = {
-    EQUAL: "equal shares",
+    FIXED: "fixed shares",
     BEST: "best single model (chosen within each fold)",
     STACK: "stack",
 }
@@ -56,8 +56,8 @@ def findings(manifest: ModelManifest) -> list[str]:
         *elsewhere(manifest),
         calibrating(manifest),
         *searched(manifest.search),
-        f"leakage gap of {leak.model}: AUC {leak.auc:.4f} in these folds, {leak.auc_at_random:.4f} in "
-        f"random folds ({leak.gap:+.4f})",
+        f"leakage gap of a {leak.model} model: AUC {leak.auc:.4f} in these folds, "
+        f"{leak.auc_at_random:.4f} in random folds ({leak.gap:+.4f})",
     ]
 
 
@@ -118,9 +118,9 @@ def combination(manifest: ModelManifest) -> list[str]:
     used = ", ".join(name for name, weight in weights_of(manifest).items() if weight)
     aucs = ", ".join(f"{CHOICES[name]} {auc:.4f}" for name, auc in manifest.candidates.items())
     return [
-        f"the combined model takes equal shares of the log-odds of {used}; a model's weight is its "
-        "share divided by the spread of its log-odds",
-        f"cross-validated AUC: {aucs}; equal shares are used whatever these say, because they lose "
+        f"the combined model takes fixed shares of the log-odds of {used}: two of trees, one of each "
+        "kernel model; a model's weight is its share divided by the spread of its log-odds",
+        f"cross-validated AUC: {aucs}; fixed shares are used whatever these say, because they lose "
         "least in other laboratories. Report the AUC of combined",
     ]
 

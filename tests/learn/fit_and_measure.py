@@ -29,7 +29,7 @@ def peak_bytes() -> int:
 
 
 def main(store: str, model: str, *limit: str) -> None:
-    kernel_ridge.LANDMARKS = kernel_ridge.MOST_LANDMARKS = LANDMARKS
+    kernel_ridge.LANDMARKS = LANDMARKS
     learning.FitContext = partial(FitContext, settings=Settings(rounds=ROUNDS))  # type: ignore[misc]
     plans: list[memory.MemoryPlan] = []
     plan = memory.plan
