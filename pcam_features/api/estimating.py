@@ -92,7 +92,7 @@ class Amount:
     learned
         Number of patches that the model learns from, with changed copies.
     trainings
-        How often base models are trained: for each group of families, in each fold and on all patches.
+        How often trees are grown: in each fold and on all patches.
     predicted
         Number of patches that it predicts.
     checked

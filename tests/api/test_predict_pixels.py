@@ -78,8 +78,8 @@ class NeverAsked:
 @pytest.mark.parametrize(
     ("names", "families"),
     [
-        (["color_trees"], ["color"]),
-        (["texture_kernel", "texture_trees"], ["glcm", "lbp"]),
+        (["color_kernel"], ["color"]),
+        (["texture_kernel"], ["glcm", "lbp"]),
         (["color_kernel", "all_trees"], list(FITTED)),
     ],
 )

@@ -28,11 +28,11 @@ def damaged(manifest: dict[str, object], change: str) -> dict[str, object]:
     if change == "climbing family":
         changed["families"]["../../etc"] = changed["families"]["color"]
     if change == "checksum":
-        changed["files"]["color/trees.ubj"] = (
-            f"{'0' * 64} {FileSum.parse(changed['files']['color/trees.ubj']).size}"
+        changed["files"]["all/trees.ubj"] = (
+            f"{'0' * 64} {FileSum.parse(changed['files']['all/trees.ubj']).size}"
         )
     if change == "weight":
-        changed["stack"]["weights"]["texture_trees"] = float("inf")
+        changed["stack"]["weights"]["texture_kernel"] = float("inf")
     if change == "no stack":
         del changed["stack"]
     if change == "columns":
@@ -59,10 +59,10 @@ def test_mechanics_hostile_boosters_are_refused(
     content: bytes | None, model_folder: Path, tmp_path: Path
 ) -> None:
     hostile = Path(shutil.copytree(model_folder, tmp_path / "model"))
-    booster = boosting.booster_path(hostile, "color")
+    booster = boosting.booster_path(hostile, "all")
     content = booster.read_bytes()[:2000] if content is None else content
     booster.write_bytes(content)
-    with pytest.raises(InputError, match=r"damaged \(color/trees\.ubj: it has [\d,]+ bytes instead of"):
+    with pytest.raises(InputError, match=r"damaged \(all/trees\.ubj: it has [\d,]+ bytes instead of"):
         bundle.read(hostile)
     sign(hostile)  # as whoever made it would
     with pytest.raises(InputError, match="not an XGBoost model"):
@@ -185,7 +185,7 @@ def test_mechanics_a_bundle_with_such_trees_is_refused(
     change: str, model_folder: Path, tmp_path: Path
 ) -> None:
     hostile = Path(shutil.copytree(model_folder, tmp_path / "model"))
-    file = boosting.booster_path(hostile, "color")
+    file = boosting.booster_path(hostile, "all")
     model = json.loads(xgboost.Booster(model_file=bytearray(file.read_bytes())).save_raw("json"))
     TREES[change](model["learner"]["gradient_booster"]["model"]["trees"][0])
     changed = xgboost.Booster(model_file=bytearray(json.dumps(model).encode()))

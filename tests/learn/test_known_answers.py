@@ -55,7 +55,7 @@ def test_regression_trees_whose_base_score_is_read_otherwise_are_refused(copy: P
         bundle.read(copy)
     message = str(refused.value)
     assert "does not answer as when it was fitted" in message
-    assert f"color_trees differs by up to {moved:.3g} in log-odds" in message
+    assert f"all_trees differs by up to {moved:.3g} in log-odds" in message
     assert message.count(". ") == 0
 
 
@@ -81,7 +81,7 @@ def test_oracle_answers_are_those_of_xgboost_and_of_the_stack(
     color = store.features("train", "color")[rows]
     booster = xgboost.Booster(model_file=str(boosting.booster_path(model_folder, "color")))
     expected = booster.predict(xgboost.DMatrix(color), output_margin=True)
-    np.testing.assert_allclose(answers.margins["color_trees"], expected, atol=1e-6)
+    np.testing.assert_allclose(answers.margins["all_trees"], expected, atol=1e-6)
     logits = np.stack([answers.margins[name] for name in manifest.stack.models], axis=1)
     np.testing.assert_allclose(answers.probabilities, manifest.stack.probability(logits))
 
@@ -116,11 +116,11 @@ def test_mechanics_the_message_names_the_libraries_that_differ(tmp_path: Path) -
 HOSTILE: dict[str, Callable[[dict[str, Any]], object]] = {
     "none": lambda known: known["probabilities"].clear(),
     "fewer": lambda known: known["probabilities"].pop(),
-    "a model less": lambda known: known["margins"].pop("color_trees"),
+    "a model less": lambda known: known["margins"].pop("all_trees"),
     "a model more": lambda known: known["margins"].update({"../x": [0.0] * ROWS}),
     "many": lambda known: known.update(probabilities=[0.5] * 10**5),
-    "not a number": lambda known: known["margins"].update(color_trees=[None] * ROWS),
-    "not a list": lambda known: known["margins"].update(color_trees=3),
+    "not a number": lambda known: known["margins"].update(all_trees=[None] * ROWS),
+    "not a list": lambda known: known["margins"].update(all_trees=3),
 }
 
 

@@ -159,7 +159,7 @@ def test_mechanics_damaged_steps_are_made_anew(
     for file in (unfinished(model) / "color").iterdir():
         file.write_bytes(file.read_bytes()[:200])
     assert pcam(*command(store_folder, model)).code == 0
-    for name in ("out_of_fold.parquet", "color/trees.ubj", "color/landmarks.npy"):
+    for name in ("out_of_fold.parquet", "all/trees.ubj", "color/landmarks.npy"):
         assert (model / name).read_bytes() == (model_folder / name).read_bytes(), name
 
 

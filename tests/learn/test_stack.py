@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 
 from pcam_features.learn import stack
-from pcam_features.learn.base_models import groups_of
+from pcam_features.learn.base_models import base_models, groups_of, shares_of
 
 ROWS = 600
 
@@ -101,7 +101,7 @@ def test_invariant_pooling_across_folds_loses_no_auc_to_calibration() -> None:
     assert roc_auc_score(labels, after) < roc_auc_score(labels, before) - 0.01
     assert roc_auc_score(labels, pooled) == pytest.approx(roc_auc_score(labels, before), abs=1e-12)
     assert roc_auc_score(labels, pooled) == pytest.approx(by_mean, abs=2e-3)
-    assert stack.candidate_aucs(logits, labels, fold)[stack.EQUAL] == pytest.approx(
+    assert stack.candidate_aucs(logits, labels, fold)[stack.FIXED] == pytest.approx(
         roc_auc_score(labels, pooled), abs=1e-12
     )
 
@@ -111,14 +111,14 @@ def test_oracle_pooled_probabilities_are_the_models_own_calibration_of_each_fold
     found = stack.fit_stack(("a", "b"), logits, labels, fold)
     pooled = stack.pooled(found, logits, labels, fold)
     for k in range(5):
-        weights, intercept = stack.equal_shares(logits[fold != k], fold[fold != k])
+        weights, intercept = stack.fixed_shares(logits[fold != k], fold[fold != k])
         p = expit(logits[fold == k] @ weights + intercept)
         expected = expit(found.low * np.log(p) - found.high * np.log1p(-p) + found.shift)
         np.testing.assert_allclose(pooled[fold == k], expected, rtol=1e-9)
     assert log_loss(labels, pooled) < log_loss(labels, expit(logits.mean(axis=1)))
 
 
-def test_oracle_equal_shares_are_the_mean_of_scores_standardized_within_folds() -> None:
+def test_oracle_shares_are_the_mean_of_scores_standardized_within_folds() -> None:
     logits, labels, fold = data()
     given = logits * [1, 5, 1] + fold[:, None] * [0, 9, 0]  # the level of a fold is no signal
     found = stack.fit_stack(("a", "b", "c"), given, labels, fold)
@@ -130,14 +130,33 @@ def test_oracle_equal_shares_are_the_mean_of_scores_standardized_within_folds() 
     assert together.mean() == pytest.approx(given.mean())
 
 
-def test_oracle_the_auc_of_equal_shares_is_scikit_learns() -> None:
+def test_oracle_the_auc_of_fixed_shares_is_scikit_learns() -> None:
     logits, labels, fold = data()
     aucs = stack.candidate_aucs(logits, labels, fold)
     by_fold = np.empty(ROWS)
     for k in range(5):
-        weights, intercept = stack.equal_shares(logits[fold != k], fold[fold != k])
+        weights, intercept = stack.fixed_shares(logits[fold != k], fold[fold != k])
         by_fold[fold == k] = logits[fold == k] @ weights + intercept
-    assert aucs[stack.EQUAL] == pytest.approx(roc_auc_score(labels, by_fold))
+    assert aucs[stack.FIXED] == pytest.approx(roc_auc_score(labels, by_fold))
+
+
+def test_oracle_a_share_of_two_is_the_model_counted_twice() -> None:
+    logits, labels, fold = data()
+    given, twice = logits * [1, 5, 1], logits[:, [0, 0, 1, 2]] * [1, 1, 5, 1]
+    found = stack.fit_stack(("a", "b", "c"), given, labels, fold, [2, 1, 1])
+    expected = stack.fit_stack(("a", "a2", "b", "c"), twice, labels, fold)
+    np.testing.assert_allclose(found.together(given), expected.together(twice), atol=1e-9)
+    assert stack.candidate_aucs(given, labels, fold, [2, 1, 1])[stack.FIXED] == pytest.approx(
+        stack.candidate_aucs(twice, labels, fold)[stack.FIXED], abs=1e-12
+    )
+    found_by_fold = stack.out_of_fold(given, labels, fold, [2, 1, 1])
+    for mine, other in zip(found_by_fold, stack.out_of_fold(twice, labels, fold), strict=True):
+        np.testing.assert_allclose(mine, other, atol=1e-9)
+    np.testing.assert_allclose(
+        stack.pooled(found, given, labels, fold, [2, 1, 1]),
+        stack.pooled(expected, twice, labels, fold),
+        atol=1e-9,
+    )
 
 
 def test_invariant_identical_models_combine_to_themselves() -> None:
@@ -156,7 +175,7 @@ def test_invariant_a_model_that_is_perfect_out_of_fold_and_noise_elsewhere_is_no
     logits = np.column_stack([honest, perfect])
     found = stack.fit_stack(tuple("abcde"), logits, labels, fold)
     aucs = stack.candidate_aucs(logits, labels, fold)
-    assert aucs[stack.BEST] == 1 > aucs[stack.EQUAL]
+    assert aucs[stack.BEST] == 1 > aucs[stack.FIXED]
     elsewhere = np.column_stack([honest, rng.normal(0, 8, ROWS)])
     without = roc_auc_score(labels, honest.mean(axis=1))
     assert roc_auc_score(labels, elsewhere[:, 4]) < 0.6
@@ -181,3 +200,11 @@ def test_mechanics_groups_that_share_depend_on_embeddings() -> None:
     assert list(groups_of(["color"])) == ["color"]
     assert list(groups_of([*hand_made, network])) == [network, "all"]
     assert list(groups_of([network])) == [network]
+
+
+def test_mechanics_trees_take_all_columns_and_have_two_shares() -> None:
+    models = ["color_kernel", "texture_kernel", "nuclei_kernel", "all_trees", "all_kernel"]
+    assert list(base_models(["color", "glcm", "nuclei"])) == models
+    assert shares_of(["color", "glcm", "nuclei"]) == [1, 1, 1, 2, 1]
+    assert list(base_models(["color"])) == ["color_trees", "color_kernel"]
+    assert list(base_models(["glcm", "net"])) == ["net_kernel", "all_trees", "all_kernel"]
