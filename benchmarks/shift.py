@@ -79,7 +79,7 @@ def summary(by_view: dict[str, float]) -> dict[str, float]:
         for strength in STRENGTHS
     }
     means = {f"mean {strength}": float(np.mean(scores)) for strength, scores in of.items() if scores}
-    return means | {"worst moderate": min(of["moderate"])}
+    return means | ({"worst moderate": min(of["moderate"])} if of["moderate"] else {})
 
 
 def score(path: Path, store: Store) -> dict[str, Any]:
