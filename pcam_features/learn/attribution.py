@@ -111,7 +111,7 @@ def importance(
     )
     families = {
         family: Importance(
-            gain=float(gained[own].sum()),
+            gain=min(float(gained[own].sum()), 1.0),  # all shares add up to one but for rounding
             contribution=float(np.abs(moved[:, own].sum(axis=1)).mean()),
         )
         for family, own in values.places().items()

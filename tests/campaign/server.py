@@ -109,7 +109,8 @@ def load() -> None:
     if os.environ.get("PCAM_CAMPAIGN_NETWORKS"):
         import_module("pcam_features.networks.fit")
         import_module("torch").set_num_threads(1)
-    cpu.prepare(FAMILIES["color"].kernel)
+    for name in ("color", "lbp"):
+        cpu.prepare(FAMILIES[name].kernel)
 
 
 def child(job: Job, out: int, err: int, report: int) -> None:
@@ -138,7 +139,7 @@ def child(job: Job, out: int, err: int, report: int) -> None:
     os._exit(code)
 
 
-def run(job: Job, seconds: float = 120) -> dict[str, Any]:
+def run(job: Job, seconds: float = 900) -> dict[str, Any]:
     """Run a job in a child; returns its exit code, output and calls."""
     with (
         tempfile.TemporaryFile() as out,

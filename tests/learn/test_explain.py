@@ -121,6 +121,17 @@ def test_invariant_all_shares_add_up_to_what_the_models_say_together(
     np.testing.assert_allclose(moved.sum(axis=1) + start, together[rows], atol=1e-4)
 
 
+def test_regression_shares_of_gain_are_at_most_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounding made some a little more, and the model was refused as damaged."""
+    shares = np.array([0.5, 0.5 + 2**-52])
+    assert shares.sum() > 1
+    monkeypatch.setattr(attribution, "gains", lambda *parts: shares)
+    monkeypatch.setattr(attribution, "contributions", lambda *parts: (np.ones((3, 2)), 0.0))
+    values = of_arrays({"color": np.zeros((3, 2), np.float32)})
+    _, families = attribution.importance({}, None, values, {"color": ["a", "b"]})
+    assert families["color"].gain == 1
+
+
 def test_invariant_importance_of_columns_and_families(model_folder: Path) -> None:
     table = pd.read_parquet(model_folder / "importance.parquet")
     manifest = json.loads((model_folder / "manifest.json").read_text())
