@@ -1,0 +1,1 @@
+"""Seeded faults on every command that writes."""
