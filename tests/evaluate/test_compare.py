@@ -16,6 +16,7 @@ from sklearn.metrics import roc_auc_score
 from pcam_features.errors import InputError
 from pcam_features.evaluate.intervals import delong
 from pcam_features.evaluate.predictions import write_predictions
+from pcam_features.learn.bundle import read
 from pcam_features.learn.predict import seen_among
 from pcam_features.storage.costs import Cost
 from pcam_features.store.store import open_store
@@ -338,8 +339,9 @@ def test_mechanics_patches_a_model_was_fitted_on_are_counted(
     model_folder: Path, store_folder: Path
 ) -> None:
     store = open_store(store_folder)
+    model = read(model_folder)
     ids = [store.patches(split)["id"] for split in ("train", "test")]
-    assert [seen_among(model_folder, own) for own in ids] == [240, 0]
+    assert [seen_among(model, model_folder, own) for own in ids] == [240, 0]
 
 
 def test_mechanics_submission_is_the_samples(
