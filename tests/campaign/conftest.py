@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from campaign.harness import SECONDS, SEED, TOTALS, Command, Place, Server
 
 SMALL = ("--families", "color", "--threads", 1)

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from campaign.harness import SEED, TOTALS, Ended, Place, Server, state, trials
 
+from campaign.harness import SEED, TOTALS, Ended, Place, Server, state, trials
 from pcam_features.storage.sums import MANIFEST
 
 SMALL = ("--families", "color", "--threads", 1)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from campaign.harness import TOTALS, Command, Place, state, trials
 from campaign.test_kills import prepare, result_in, without, words_of
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 
 import pytest
+
 from campaign.harness import (
     KILLED,
     LONG,
