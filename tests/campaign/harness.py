@@ -20,8 +20,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 SECONDS = float(os.environ.get("PCAM_CAMPAIGN_SECONDS", "60"))
-LONG = 600  # seconds of a campaign that has time for networks
+LONG = 600  # seconds of a campaign that has time for whole runs and networks
 NETWORKS = SECONDS >= LONG and find_spec("torch") is not None and find_spec("safetensors") is not None
 SEED = int(os.environ.get("PCAM_CAMPAIGN_SEED", "0"))
 KILLED = 137
@@ -120,6 +122,18 @@ class Totals:
 
 
 TOTALS = Totals()
+
+
+def skip_slow(kind: str, name: str) -> None:
+    """Skip the trials of a command that takes longer than the campaign allows."""
+    why = None
+    if name in ("run", "deep fit") and SECONDS < LONG:
+        why = f"it needs a campaign of {LONG} s or more (make campaign)"
+    elif name == "deep fit" and not NETWORKS:
+        why = "it needs the extra deep"
+    if why is not None:
+        TOTALS.skipped[kind] = why
+        pytest.skip(why)
 
 
 def trials(kind: str, share: float, least: int) -> Iterator[random.Random]:

@@ -11,11 +11,10 @@ import pytest
 
 from campaign.harness import (
     KILLED,
-    LONG,
-    NETWORKS,
     TOTALS,
     Command,
     Place,
+    skip_slow,
     state,
     trials,
     without_leftovers,
@@ -121,9 +120,7 @@ def test_invariant_the_old_or_the_new_is_whole_after_a_kill(
     name: str, place: Place, commands: dict[str, Command], request: pytest.FixtureRequest
 ) -> None:
     kind = f"kills and errors: {name}"
-    if name == "deep fit" and not NETWORKS:
-        TOTALS.skipped[kind] = f"it needs PyTorch, and a campaign of {LONG} s or more"
-        pytest.skip(TOTALS.skipped[kind])
+    skip_slow(kind, name)
     if name == "predict":
         request.getfixturevalue("models")
     prepare(place, commands[name])

@@ -15,6 +15,7 @@ from campaign.harness import (
     Command,
     Place,
     Server,
+    skip_slow,
     state,
     trials,
 )
@@ -110,11 +111,12 @@ def tried(place: Place, command: Command, numbers: random.Random) -> tuple[str, 
 def test_invariant_nothing_is_written_through_a_link(
     name: str, place: Place, commands: dict[str, Command]
 ) -> None:
+    kind = f"links: {name}"
+    skip_slow(kind, name)
     command = writer(name, commands)
     whole = command.new if name == "unpack" else command.old
     place.make(f"{name}-begun", lambda: begin(place, command))
     place.make(f"{name}-whole", lambda: finish(place, command, whole))
-    kind = f"links: {name}"
     for numbers in trials(kind, SHARE.get(name, 0.04), least=LEAST.get(name, 3)):
         TOTALS.record(kind, *tried(place, command, numbers))
     TOTALS.check(kind)
