@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError
-from ..sources.class_labels import class_labels
+from ..sources.class_labels import class_labels, meaning
 from ..sources.columns import LABELS, find
 from ..sources.reading import EVERYTHING
 from ..storage import costs
@@ -59,13 +59,13 @@ def read_truth(given: Given) -> Truth:
             f"{truth.name} has no column {LABEL}; it has: {', '.join(truth.cells.columns)}."
         )
     texts = [str(cell) for cell in truth.cells[column]]
-    row_name, first = ("line", 2) if truth.text else ("row", 0)
-    known = class_labels(texts, EVERYTHING, truth.name, row_name=row_name, first=first)
-    if None in known.labels:
-        row = known.labels.index(None)
+    told = meaning(list(dict.fromkeys(text.strip() for text in texts)))
+    wrong = next((row for row, text in enumerate(texts) if told.get(text.strip()) is None), None)
+    if wrong is not None:
         raise InputError(
-            f"{truth.at(row)}: the label of {truth.ids[row]} is {texts[row]!r}, not 0 or 1."
+            f"{truth.at(wrong)}: the label of {truth.ids[wrong]} is {texts[wrong][:100]!r}, not 0 or 1."
         )
+    known = class_labels(texts, EVERYTHING, truth.name)
     if len(set(known.labels)) < 2:
         raise InputError(f"{truth.name} has only one class; an AUC needs patches of both.")
     labels = np.array(known.labels, np.int8)

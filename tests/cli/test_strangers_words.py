@@ -59,7 +59,7 @@ def test_mechanics_names_stay_in_their_cell_of_markdown() -> None:
 @pytest.mark.parametrize("what", ["device", "pipe"])
 @pytest.mark.parametrize(
     "name",
-    ["manifest.json", "cost.json", "out_of_fold.parquet", "folds.parquet", "color/trees.ubj"],
+    ["manifest.json", "cost.json", "out_of_fold.parquet", "folds.parquet", "all/trees.ubj"],
 )
 def test_mechanics_what_is_no_file_in_a_model_is_not_read(
     name: str, what: str, pcam: Run, model_folder: Path, store_folder: Path, tmp_path: Path

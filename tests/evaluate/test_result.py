@@ -208,11 +208,11 @@ def test_mechanics_bad_truth_and_slides_in_memory_are_told(folder: Path) -> None
     truth = pd.read_csv("truth.csv").set_index("id")["label"]
     models = {"good": pd.read_csv("good.csv")}
     for given, words in (
-        (changed(truth, np.nan), "truth, row 3: the label of p003 is nan, not 0 or 1"),
-        (changed(truth, 0.5), "truth, row 3: the label of p003 is 0.5, not 0 or 1"),
+        (changed(truth, np.nan), "truth, row 3: the label of p003 is 'nan', not 0 or 1"),
+        (changed(truth, 0.5), "truth, row 3: the label of p003 is '0.5', not 0 or 1"),
         (truth * 0, "has only one class"),
         (truth.to_numpy(), "truth is an array and has no ids"),
-        (truth.rename("class").to_frame(), "truth has no column label; it has: class"),
+        (truth.rename("shade").to_frame(), "truth has no column label; it has: shade, id"),
     ):
         with pytest.raises(InputError, match=words):
             gather(given, models)
@@ -283,5 +283,6 @@ def test_mechanics_four_patches_are_compared_with_a_caution() -> None:
         "b": pd.Series([0.1, 0.9, 0.5, 0.2], ids),
     }
     result = run(gather(truth, models), OPTIONS)
-    assert "Only 4 groups were resampled" in result.verdict
+    assert "cannot be tested, because only 2 patches are positive and a test needs 4" in result.verdict
+    assert "Only 2 patches are positive: intervals from so few are rough" in result.verdict
     assert result._repr_html_()

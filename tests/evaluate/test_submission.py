@@ -35,7 +35,11 @@ def test_mechanics_ids_of_a_sample_may_be_file_names(form: str, tmp_path: Path) 
     ]
 
 
-@pytest.mark.parametrize("names", [("a", "b.tif"), ("d.tif", "a.tif"), ("a.tif", "x/a.tif")])
+def test_mechanics_ids_and_file_names_may_be_mixed(tmp_path: Path) -> None:
+    assert written(tmp_path, "a", "b.tif") == {"a": 0.125, "b.tif": 0.25}
+
+
+@pytest.mark.parametrize("names", [("d.tif", "a.tif"), ("a.tif", "x/a.tif")])
 def test_mechanics_ids_that_are_not_clear_are_refused(names: tuple[str, ...], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="that the features lack"):
         written(tmp_path, *names)

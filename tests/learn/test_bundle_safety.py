@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xgboost
+from conftest import FITTED
 from signed import manifest_of, seal, sign
 
 from pcam_features.errors import InputError
@@ -69,6 +70,9 @@ def test_mechanics_hostile_boosters_are_refused(
         bundle.read(hostile)
 
 
+COLUMNS = sum(len(FAMILIES[name].columns) for name in FITTED)  # of the trees of all families
+
+
 def loop(tree: dict[str, Any]) -> None:
     """The root's first child has the root as its own."""
     child = tree["left_children"][0]
@@ -91,13 +95,13 @@ TREES: dict[str, Callable[[dict[str, Any]], None]] = {
     "child before all": lambda tree: tree["right_children"].__setitem__(0, -7),
     "half a leaf": lambda tree: tree["right_children"].__setitem__(0, -1),
     "far column": lambda tree: tree["split_indices"].__setitem__(0, 1 << 28),
-    "next column": lambda tree: tree["split_indices"].__setitem__(0, len(FAMILIES["color"].columns)),
+    "next column": lambda tree: tree["split_indices"].__setitem__(0, COLUMNS),
 }
 
 
 @pytest.mark.parametrize("change", TREES)
 def test_mechanics_trees_that_lead_astray_are_refused(change: str, model_folder: Path) -> None:
-    file = boosting.booster_path(model_folder, "color")
+    file = boosting.booster_path(model_folder, "all")
     booster = xgboost.Booster(model_file=bytearray(file.read_bytes()))
     model = json.loads(booster.save_raw("json"))
     boosting.check_trees(model, booster.num_features())
@@ -128,7 +132,7 @@ HOSTILE: dict[str, Callable[[bytes], bytes]] = {
 def test_mechanics_files_that_xgboost_would_follow_anywhere_are_refused(
     change: str, model_folder: Path
 ) -> None:
-    content = boosting.booster_path(model_folder, "color").read_bytes()
+    content = boosting.booster_path(model_folder, "all").read_bytes()
     ubjson.check(content)
     hostile = HOSTILE[change](content)
     assert hostile != content
@@ -172,7 +176,7 @@ def test_mechanics_numbers_that_are_none_are_refused(
 
 @pytest.mark.parametrize("key", ["num_class", "num_target"])
 def test_mechanics_boosters_of_many_outputs_are_refused(key: str, model_folder: Path) -> None:
-    file = boosting.booster_path(model_folder, "color")
+    file = boosting.booster_path(model_folder, "all")
     booster = xgboost.Booster(model_file=bytearray(file.read_bytes()))
     model = json.loads(booster.save_raw("json"))
     model["learner"]["learner_model_param"][key] = "1000000"

@@ -41,7 +41,7 @@ def signed(model: Path, file: Path, content: bytes) -> None:
 
 def test_regression_trees_whose_base_score_is_read_otherwise_are_refused(copy: Path) -> None:
     """XGBoost 3.0 reads the base score of trees written by 3.1 and later as one half."""
-    file = boosting.booster_path(copy, "color")
+    file = boosting.booster_path(copy, "all")
     booster = xgboost.Booster(model_file=bytearray(file.read_bytes()))
     model = json.loads(booster.save_raw("json"))
     given = model["learner"]["learner_model_param"]
@@ -78,9 +78,9 @@ def test_oracle_answers_are_those_of_xgboost_and_of_the_stack(
     manifest = bundle.read(model_folder).manifest
     answers, store = manifest.known_answers, open_store(store_folder)
     rows = np.linspace(0, manifest.source.rows - 1, ROWS).astype(int)
-    color = store.features("train", "color")[rows]
-    booster = xgboost.Booster(model_file=str(boosting.booster_path(model_folder, "color")))
-    expected = booster.predict(xgboost.DMatrix(color), output_margin=True)
+    features = np.concatenate([store.features("train", f)[rows] for f in manifest.families], axis=1)
+    booster = xgboost.Booster(model_file=str(boosting.booster_path(model_folder, "all")))
+    expected = booster.predict(xgboost.DMatrix(features), output_margin=True)
     np.testing.assert_allclose(answers.margins["all_trees"], expected, atol=1e-6)
     logits = np.stack([answers.margins[name] for name in manifest.stack.models], axis=1)
     np.testing.assert_allclose(answers.probabilities, manifest.stack.probability(logits))
