@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from pcam_features.sources.source import Source, Split
-from pcam_features.store.layout import part_count, part_span
-from pcam_features.store.manifest import mark_complete, plan
+from pcam_features.store.layout import PATCHES, part_count, part_span
+from pcam_features.store.manifest import marked_complete, plan, write_manifest
 from pcam_features.store.parts import write_features, write_patches
 
 SLIDES = 200
@@ -68,9 +68,12 @@ def make(folder: Path, rows: int, columns: int) -> None:
     manifest = plan(folder, source, [split], [family], "cpu")
     for part in range(part_count(rows)):
         own = slice(*part_span(part, rows))
-        write_patches(folder, split, part)
-        write_features(folder, split, family, part, values(part, labels[own], slides[own], columns))
-    mark_complete(folder, manifest, "train", [NAME])
+        known = write_patches(folder, None, split, part)
+        manifest = manifest.with_sum("train", PATCHES, part, known)
+        features = values(part, labels[own], slides[own], columns)
+        known = write_features(folder, split, family, part, features)
+        manifest = manifest.with_sum("train", NAME, part, known)
+    write_manifest(folder, marked_complete(manifest, "train", [NAME]))
 
 
 def fit(words: list[str]) -> None:

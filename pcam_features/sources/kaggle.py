@@ -16,6 +16,7 @@ import pandas as pd
 from ..constants import Kind
 from ..errors import InputError
 from ..storage.tables import check_ids, parse_table, read_table
+from ..words import counted
 from . import tree
 from .archive import Archive
 from .class_labels import meaning, not_read
@@ -239,6 +240,11 @@ def _train(files: Files, path: Path, reading: Reading) -> Part:
         where = f"{path / TRAIN} (not in {LABELS})"
         unread.append(not_read(tree.NO_LABEL, without_label, where, reading))
     ids = [i for i in labels if i in images and labels[i] is not None]
+    if not ids and not bad:
+        raise InputError(
+            f"{path / LABELS} has a label for none of the {counted(len(images), 'image')} in "
+            f"{path / TRAIN}; copy the table of these images there."
+        )
     values = np.array([labels[i] for i in ids], np.int8)
     split = _split(TRAIN, ids, values, files, images)
     return Part(split, [*bad, *listing.problems], unread, notes)

@@ -17,6 +17,7 @@ from signed import seal, sign
 
 from pcam_features.cli import console
 from pcam_features.families.registry import FAMILIES
+from pcam_features.store.store import open_store
 
 Run = Callable[..., Result]
 
@@ -91,9 +92,6 @@ def labels_without_row(table: pd.DataFrame) -> pd.DataFrame:
         (labels_without_column, "no column label"),
         (labels_with_duplicate, "more than once"),
         (labels_of_two, "'2', not 0 or 1"),
-        (labels_without_value, "no label in"),
-        (labels_without_file, "no file"),
-        (labels_without_row, "no label"),
     ],
 )
 def test_mechanics_labels(
@@ -103,6 +101,31 @@ def test_mechanics_labels(
     change(table).to_csv(source / "train_labels.csv", index=False)
     refused(pcam("extract", source, tmp_path / "f"), words, "train_labels.csv")
     assert not (tmp_path / "f").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "lost"),
+    [
+        (labels_without_value, "NOT READ: 1 × no label", 1),
+        (labels_without_file, "NOT READ: 1 × missing file", 0),
+        (labels_without_row, "NOT READ: 1 × no label", 1),
+    ],
+)
+def test_mechanics_what_has_no_label_or_no_file_is_counted_and_left_out(
+    change: Callable[[pd.DataFrame], pd.DataFrame],
+    words: str,
+    lost: int,
+    pcam: Run,
+    source: Path,
+    tmp_path: Path,
+) -> None:
+    table = pd.read_csv(source / "train_labels.csv")
+    change(table).to_csv(source / "train_labels.csv", index=False)
+    result = pcam("extract", source, tmp_path / "f", "--families", "lbp")
+    assert result.code == 0, result.err
+    assert words in result.err
+    left = open_store(tmp_path / "f").patches("train")["id"]
+    assert sorted(left) == sorted(table["id"][lost:])
 
 
 def test_mechanics_labels_missing(pcam: Run, source: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pcam_features.errors import InputError
-from pcam_features.learn import memory
+from pcam_features.learn import kernel_ridge, memory
 from pcam_features.learn.memory import FitSize, MemoryPlan
 
 ROOT = Path(__file__).parents[2]
@@ -106,7 +106,9 @@ def test_invariant_estimates_grow_with_everything_that_takes_memory() -> None:
         MemoryPlan(FitSize(folds=folds, **few), keep=False, bins=False, process=0).total
         for folds in (5, 10)
     ]
-    assert totals[1] - totals[0] == 5 * 3000**2 * 8  # a matrix of likenesses for each fold
+    assert (
+        totals[1] - totals[0] == 5 * kernel_ridge.LANDMARKS**2 * 8
+    )  # a matrix of likenesses for each fold
 
 
 def test_oracle_memory_of_the_machine_and_of_this_process() -> None:
