@@ -57,12 +57,12 @@ def test_mechanics_a_killed_fit_goes_on_and_ends_in_the_same_model(
     model = tmp_path / "model"
     written: dict[Path, int] = {}
     for _ in range(3):
-        kill_after(3, store_folder, model)
+        kill_after(2, store_folder, model)
         assert not model.exists()
         kept = {f: f.stat().st_mtime_ns for f in (unfinished(model) / STEPS).glob("*.npy")}
         assert all(kept[file] == when for file, when in written.items()), "a finished step was redone"
         written = kept
-    assert len(written) >= 9
+    assert len(written) >= 6
     refused = pcam("predict", unfinished(model), store_folder, tmp_path / "p.csv")
     assert refused.code == 2
     assert pcam(*command(store_folder, model)).code == 0
@@ -153,7 +153,7 @@ def test_mechanics_damaged_steps_are_made_anew(
     model_folder: Path, store_folder: Path, pcam: Run, tmp_path: Path
 ) -> None:
     model = tmp_path / "model"
-    kill_after(8, store_folder, model)
+    kill_after(5, store_folder, model)
     for k, file in enumerate(sorted((unfinished(model) / STEPS).glob("*.npy"))):
         file.write_bytes(b"" if k % 2 else file.read_bytes()[:90])
     for file in (unfinished(model) / "color").iterdir():
