@@ -27,6 +27,14 @@ from pcam_features.store.parts import write_features, write_patches
 
 SLIDES = 200
 NAME = "generated_96px"
+ENCODER = {
+    "network": "generated",
+    "weights_sha256": "0" * 64,
+    "precision": "float32",
+    "runtime": "none",
+    "size": 96,
+    "views": 1,
+}
 
 
 class Generated:
@@ -36,7 +44,7 @@ class Generated:
         self.columns = tuple(f"{NAME}__mean__patch_{k:04d}" for k in range(columns))
 
     def describe(self) -> dict[str, Any]:
-        return {"version": 1, "columns": list(self.columns), "encoder": {"network": "generated"}}
+        return {"version": 1, "columns": list(self.columns), "encoder": ENCODER}
 
     def computed_on(self, device: str) -> str:
         return device

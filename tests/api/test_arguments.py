@@ -103,7 +103,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         r'name is empty; give it one, as \{"name": predictions\}',
     ),
     "probability": (lambda: pcam.compare(TRUTH, {"a": SCORES + 1}), r"row 0: 1\.1 for p0 is not a"),
-    "label": (lambda: pcam.compare(TRUTH * 2, {"a": SCORES}), "the label of p1 is 2, not 0 or 1"),
+    "label": (lambda: pcam.compare(TRUTH * 2, {"a": SCORES}), "the label of p1 is '2', not 0 or 1"),
     "by": (lambda: compared(by="table.csv"), "by= takes a mapping"),
     "by array": (lambda: compared(by={"site": np.arange(20)}), "by= table is given as ndarray"),
     "pairs": (lambda: compared(pairs="a:b"), "pairs= takes a list of pairs"),

@@ -36,16 +36,21 @@ def command(store: Path, model: Path, *words: str) -> list[str]:
     return ["fit", str(store), str(model), *options]
 
 
+def finished_steps(model: Path) -> list[Path]:
+    """The arrays of an unfinished fit that are complete: their sum is beside them."""
+    folder = unfinished(model) / STEPS
+    return [file for file in folder.glob("*.npy") if (folder / f"{STEPS}-{file.name}.sum").exists()]
+
+
 def kill_after(steps: int, store: Path, model: Path, *words: str) -> None:
     """Start a fit and kill it once it has kept some steps more than there were."""
-    kept = unfinished(model) / STEPS
-    before = len(list(kept.glob("*.npy")))
+    before = len(finished_steps(model))
     process = subprocess.Popen(
         [sys.executable, "-m", "pcam_features", *command(store, model, *words)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    while len(list(kept.glob("*.npy"))) < before + steps and process.poll() is None:
+    while len(finished_steps(model)) < before + steps and process.poll() is None:
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "it ended before it could be killed: nothing was tested"
@@ -56,13 +61,13 @@ def test_mechanics_a_killed_fit_goes_on_and_ends_in_the_same_model(
 ) -> None:
     model = tmp_path / "model"
     written: dict[Path, int] = {}
-    for _ in range(3):
-        kill_after(2, store_folder, model)
+    for steps in (2, 2, 1):
+        kill_after(steps, store_folder, model)
         assert not model.exists()
-        kept = {f: f.stat().st_mtime_ns for f in (unfinished(model) / STEPS).glob("*.npy")}
+        kept = {file: file.stat().st_mtime_ns for file in finished_steps(model)}
         assert all(kept[file] == when for file, when in written.items()), "a finished step was redone"
         written = kept
-    assert len(written) >= 6
+    assert len(written) >= 5
     refused = pcam("predict", unfinished(model), store_folder, tmp_path / "p.csv")
     assert refused.code == 2
     assert pcam(*command(store_folder, model)).code == 0
