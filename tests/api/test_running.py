@@ -22,6 +22,7 @@ from pcam_features.api import estimating, running
 from pcam_features.api.progress import Reporter
 from pcam_features.api.stages import Stages, staged
 from pcam_features.convert.synthesize import synthesize
+from pcam_features.geometry import THUMBNAIL_SIDE
 
 Run = Callable[..., Result]
 HOW: dict[str, Any] = {"families": "lbp", "folds": 3, "threads": 1, "progress": None}
@@ -185,7 +186,7 @@ def test_mechanics_a_dry_run_writes_nothing(patches: Path, pcam: Run, tmp_path: 
     plan = printed["plan"]
     assert plan["patches"] == {"train": 120, "test": 30}
     assert list(plan["seconds"]) == list(running.STAGES)
-    assert plan["disk_bytes"] == 150 * plan["columns"]["lbp"] * 4
+    assert plan["disk_bytes"] == 150 * (plan["columns"]["lbp"] + THUMBNAIL_SIDE**2) * 4
     assert "estimated time: " in result.err
 
 

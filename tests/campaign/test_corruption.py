@@ -144,11 +144,11 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def scene(server: Server, inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Scene:
+def scene(server: Server, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Scene:
     folder = tmp_path_factory.mktemp("corruption")
     place = Place(folder / "place", folder / "kept", server)
     # Another store with the same ids: the pixels of each patch are those of the next.
-    source, turned = inputs / "one", folder / "turned"
+    source, turned = models / "one", folder / "turned"
     shutil.copytree(source, turned)
     for split in ("train", "test"):
         files = sorted((source / split).iterdir())
@@ -156,7 +156,7 @@ def scene(server: Server, inputs: Path, tmp_path_factory: pytest.TempPathFactory
             shutil.copyfile(other, turned / split / file.name)
     server.make("extract", turned, folder / "other", *SMALL, "--copies", 0)
     server.make("fit", folder / "other", folder / "other_model", *SMALL, "--folds", 3)
-    place.make("whole", lambda: fill(place, inputs))
+    place.make("whole", lambda: fill(place, models))
     patch = next(iter(sorted((source / "test").iterdir()))).stem
     questions = {
         name: Question(

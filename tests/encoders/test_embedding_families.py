@@ -140,9 +140,8 @@ def test_mechanics_fit_predict_and_submit(
     pcam: Run, store: Path, model: Path, synthetic_folder: Path, tmp_path: Path
 ) -> None:
     manifest = json.loads((model / "manifest.json").read_text())
-    assert list(manifest["stack"]["weights"]) == [
-        f"{g}_{k}" for g in (SMALL, FOUR, "all") for k in ("trees", "kernel")
-    ]
+    models = [f"{SMALL}_kernel", f"{FOUR}_kernel", "all_trees", "all_kernel"]
+    assert list(manifest["stack"]["weights"]) == models
     assert pcam("predict", model, store, tmp_path / "p.csv").code == 0
     sample = synthetic_folder / "sample_submission.csv"
     assert pcam("submit", model, store, tmp_path / "s.csv", "--sample", sample).code == 0
@@ -212,9 +211,9 @@ def test_mechanics_hostile_names_are_refused(
         manifest = json.loads((copy / "manifest.json").read_text())
         manifest["families"][name] = manifest["families"][SMALL]
         seal(copy, manifest)
-    with pytest.raises(InputError, match="unknown family"):
+    with pytest.raises(InputError, match=r"unknown family|families has an entry"):
         open_store(tmp_path / "store")
-    with pytest.raises(InputError, match="does not know"):
+    with pytest.raises(InputError, match=r"does not know|families has an entry"):
         bundle.read(tmp_path / "model")
 
 
@@ -226,5 +225,5 @@ def test_mechanics_an_embedding_without_its_encoder_is_refused(
     manifest = json.loads((copy / "manifest.json").read_text())
     manifest["families"][SMALL]["encoder"] = encoder
     seal(copy, manifest)
-    with pytest.raises(InputError, match="unknown family"):
+    with pytest.raises(InputError, match=r"unknown family|families has an entry"):
         open_store(copy)
