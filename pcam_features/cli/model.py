@@ -108,8 +108,8 @@ def fit(
 ) -> None:
     """Train base models out of fold across slides, then combine, calibrate and score them.
 
-    Each group of families gets one XGBoost model and one kernel ridge model. If the command is stopped,
-    run it again to continue.
+    Each group of families gets a kernel ridge model, and all families together an XGBoost model. If the
+    command is stopped, run it again to continue.
     """
     from ..api.fitting import fit as run
     from ..api.progress import Reporter

@@ -44,10 +44,10 @@ NOT_FEATURES = ("id", "label", "slide")  # columns of a store's table that would
 
 
 class PatchClassifier(LogOddsClassifier):
-    """The model of `pcam fit`: boosted trees and kernel models per group of families, combined.
+    """The model of `pcam fit`: boosted trees of all families and a kernel model per group, combined.
 
     Base models are trained out of fold across slides, or across pseudo-slides where slides are unknown.
-    Their standardized log-odds are combined in equal shares, and the combination is calibrated.
+    Their standardized log-odds are combined in fixed shares, and the combination is calibrated.
 
     Parameters
     ----------
