@@ -96,6 +96,19 @@ def picture(pixels: Any) -> None:
 
 
 @contextmanager
+def on_ctrl_c(stop: Callable[[int, Any], None]) -> Iterator[None]:
+    """Let Ctrl-C call a function during the block, if this is the main thread: no other can set it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
 def stops_at_once(message: str) -> Iterator[None]:
     """Make Ctrl-C print a message and end the process at once.
 
@@ -109,14 +122,8 @@ def stops_at_once(message: str) -> Iterator[None]:
         say(f"\n{message}")
         os._exit(128 + number)
 
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread can set signal handlers
-        return
-    before = signal.signal(signal.SIGINT, stop)
-    try:
+    with on_ctrl_c(stop):
         yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

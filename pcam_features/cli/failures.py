@@ -11,7 +11,6 @@ import os
 import re
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -137,7 +136,7 @@ def handled() -> Iterator[None]:
         stopped = True
         raise KeyboardInterrupt
 
-    with signal_of_stop(stop):
+    with console.on_ctrl_c(stop):
         try:
             yield
         except SystemExit as end:
@@ -156,19 +155,6 @@ def handled() -> Iterator[None]:
         told(console.say, STOPPED_SENTENCE)
     close_streams()
     sys.exit(code)
-
-
-@contextmanager
-def signal_of_stop(stop: Callable[[int, object], None]) -> Iterator[None]:
-    """Let Ctrl-C call a function during the block, if this is the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def told(say: Callable[[str], None], sentence: str) -> None:

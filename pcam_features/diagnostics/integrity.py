@@ -19,7 +19,7 @@ from ..networks.manifest import NetworkManifest
 from ..storage import costs
 from ..storage.files import read_json
 from ..storage.folders import begins_with
-from ..storage.sums import MANIFEST, FileSum, check_file, check_seal
+from ..storage.sums import MANIFEST, FileSum, check_seal, check_sum
 from ..store.layout import PATCHES, part_path
 from ..store.manifest import KEY as STORE_KEY
 from ..store.manifest import VERSION as STORE_VERSION
@@ -156,7 +156,7 @@ def verify_file(path: Path, one: tuple[str, FileSum]) -> Damage | None:
     """What is wrong with a file that a manifest lists; None if it has its sum."""
     name, known = one
     try:
-        check_file(path / name, known)
+        check_sum(path / name, known)
     except ValueError as error:
         return Damage(name, str(error))
     except OSError as error:

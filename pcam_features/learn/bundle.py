@@ -33,7 +33,7 @@ from ..storage import folders
 from ..storage.files import read_json
 from ..storage.links import check_read
 from ..storage.resumable import unfinished
-from ..storage.sums import FileSum, check_file, read_verified, write_bytes, write_sealed
+from ..storage.sums import FileSum, check_sum, read_verified, write_bytes, write_sealed
 from ..store.values import Values
 from . import known_answers
 from .base_models import (
@@ -201,7 +201,7 @@ def write_manifest(folder: Path, manifest: ModelManifest, sums: Mapping[str, Fil
     """
     for name, known in sums.items():
         try:
-            check_file(folder / name, known)
+            check_sum(folder / name, known)
         except ValueError as error:
             raise PcamError(
                 f"{folder / name} was damaged during the fit ({error}); run the same fit again, which "

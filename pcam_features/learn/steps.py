@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import InputError, PcamError
 from ..storage.files import write_text
 from ..storage.resumable import STEPS, in_the_making, unfinished
-from ..storage.sums import FileSum, check_file
+from ..storage.sums import FileSum, check_sum
 from .names import KEY, MANIFEST, WHAT
 from .safe_files import kept_array, write_array
 
@@ -60,7 +60,7 @@ class Work:
         """Whether files of a step are there and have their sums."""
         try:
             for file in files:
-                check_file(file, self._noted(file))
+                check_sum(file, self._noted(file))
         except (OSError, ValueError):
             return False
         return True

@@ -19,7 +19,7 @@ from ..errors import InputError
 from ..storage.files import read_json
 from ..storage.links import check_read
 from ..storage.resumable import unfinished
-from ..storage.sums import check_file
+from ..storage.sums import check_sum
 from .architectures import Recipe, recipe
 from .manifest import NetworkManifest
 
@@ -72,7 +72,7 @@ def check_listed(path: Path, manifest: NetworkManifest, name: str) -> None:
     try:
         if name not in manifest.files:
             raise ValueError("the manifest does not list it")
-        check_file(path / name, manifest.files[name])
+        check_sum(path / name, manifest.files[name])
     except ValueError as error:
         raise InputError(f"network {path} is damaged ({name}: {error}); train it again.") from None
 

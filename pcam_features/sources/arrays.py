@@ -8,7 +8,6 @@ folder. Nothing is unpickled.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import math
 from collections.abc import Iterator, Sequence
@@ -20,7 +19,7 @@ from numpy.lib import format as npy
 
 from ..constants import LARGEST_ROWS, Kind
 from ..errors import InputError
-from ..storage.files import cache_root, whole_file
+from ..storage.files import unpacking_folder, whole_file
 from ..storage.tables import check_ids
 from . import columns, image_folder
 from .archive import Archive
@@ -34,7 +33,7 @@ from .reading import Reading
 from .slides import known
 from .source import UNPACK, Part, Source, Split, digest, numbered, source_of, train_first
 from .tree import is_litter
-from .vocabulary import role_of, split_in, split_name, words_of
+from .vocabulary import role_of, split_in, split_name, split_of_file, words_of
 
 NPY, NPZ = ".npy", ".npz"
 PROTOCOL = (
@@ -184,10 +183,7 @@ class SplitArrays:
 
 def split_named(array: Array, root: Path) -> str:
     """The split that an array is of, by its name, its file's or its folder's."""
-    by_name = split_in(array.name) or split_in(array.path.stem)
-    folder = array.path.parent
-    by_folder = split_in(folder.name) or split_name(folder.name) if folder != root else None
-    return by_name or by_folder or TRAIN
+    return split_in(array.name) or split_of_file(array.path, root) or TRAIN
 
 
 def are_images(array: Array) -> bool:
@@ -304,7 +300,7 @@ def pixel_file(array: Array, unpacking: Unpacking) -> tuple[Positions, int]:
             f"{array.where} unpacks to more than {MOST_TIMES} times its size; save it again."
         )
     key = f"{array.path.absolute()}\0{array.member}\0{info.CRC}\0{info.file_size}"
-    folder = cache_root() / "unpacked" / hashlib.sha256(key.encode(errors="replace")).hexdigest()[:16]
+    folder = unpacking_folder(key)
     target = folder / f"array{NPY}"
     if not (target.is_file() and target.stat().st_size == info.file_size):
         try:

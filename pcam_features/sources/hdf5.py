@@ -10,7 +10,6 @@ Files and datasets of other names are found by `hdf5_files`.
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 import math
 import os
@@ -28,7 +27,7 @@ import numpy as np
 
 from ..constants import Kind
 from ..errors import InputError
-from ..storage.files import cache_root, whole_file
+from ..storage.files import unpacking_folder, whole_file
 from ..storage.tables import check_ids, read_table
 from ..words import counted
 from . import hdf5_files, hdf5_layout
@@ -101,11 +100,7 @@ def place_for(target: Path) -> Path:
     """Where a file is unpacked: beside itself, or in the cache folder if that cannot be written to."""
     if os.access(target.parent, os.W_OK):
         return target
-    absolute = str(target.absolute())
-    folder = (
-        cache_root() / "unpacked" / hashlib.sha256(absolute.encode(errors="replace")).hexdigest()[:16]
-    )
-    return folder / target.name
+    return unpacking_folder(str(target.absolute())) / target.name
 
 
 def unpacked(path: Path, unpacking: Unpacking) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 
 def words(text: str) -> frozenset[str]:
@@ -169,6 +170,19 @@ def split_in(name: str) -> str | None:
     """
     found = {SAME.get(SPLITS[word], SPLITS[word]) for word in words_of(name) if word in SPLITS}
     return found.pop() if len(found) == 1 else None
+
+
+def split_of_file(file: Path, root: Path) -> str | None:
+    """The split that a file is of, by its name or by that of its folder, unless that is `root`.
+
+    Examples
+    --------
+    >>> [split_of_file(Path("d") / name, Path("d")) for name in ("x_val.npy", "test/0.npy", "x.npy")]
+    ['valid', 'test', None]
+    """
+    folder = file.parent
+    by_folder = split_in(folder.name) or split_name(folder.name) if folder != root else None
+    return split_in(file.stem) or by_folder
 
 
 def label_values(values: Iterable[str]) -> dict[str, int]:

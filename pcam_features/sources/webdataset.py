@@ -25,7 +25,7 @@ from .positions import Positions
 from .reading import EVERYTHING, Reading
 from .slides import UNKNOWN, column_of
 from .source import Part, Source, Split, digest, source_of, train_first
-from .vocabulary import split_in, split_name
+from .vocabulary import split_name, split_of_file
 
 SUFFIX = ".tar"
 PROTOCOL = (
@@ -121,9 +121,7 @@ def samples_of(shards: Sequence[Path]) -> tuple[list[Sample], list[str]]:
 
 def split_named(shard: Path, root: Path) -> str:
     """The split that a shard is of, by its name or its folder's."""
-    folder = shard.parent
-    by_folder = split_in(folder.name) or split_name(folder.name) if folder != root else None
-    return split_in(shard.stem) or by_folder or TRAIN
+    return split_of_file(shard, root) or TRAIN
 
 
 class Shards:

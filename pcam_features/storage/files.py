@@ -28,6 +28,21 @@ def cache_root() -> Path:
     return Path(chosen) if chosen else user_cache_path("pcam-features", appauthor=False)
 
 
+def unpacking_folder(key: str) -> Path:
+    """The folder of the cache for what cannot be unpacked beside itself; `key` says what it is."""
+    return cache_root() / "unpacked" / sha256(key.encode(errors="replace"))[:16]
+
+
+def temporary_of(path: Path) -> Path:
+    """The name of a file or folder while this process fills it."""
+    return path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
+
+
+def temporaries_of(path: Path) -> re.Pattern[str]:
+    """What the names of `temporary_of` match, whichever process gave them."""
+    return re.compile(rf"{re.escape(path.name)}\.\d+{re.escape(TEMPORARY)}")
+
+
 def flush(path: Path) -> None:
     """Flush a file to the disk, so that it survives a power failure."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -63,7 +78,7 @@ def whole_file(path: Path, root: Path | None = None) -> Iterator[Path]:
     if root is None:
         path = path.resolve()
         _sweep_beside(path)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
+    temporary = temporary_of(path)
     with telling_full(path.parent), _held(temporary):
         try:
             yield temporary
@@ -99,7 +114,7 @@ def _lock(descriptor: int) -> bool:
 
 def _sweep_beside(path: Path) -> None:
     """Remove temporary files of `path` that killed processes left."""
-    named = re.compile(rf"{re.escape(path.name)}\.\d+{re.escape(TEMPORARY)}")
+    named = temporaries_of(path)
     try:
         names = os.listdir(path.parent)
     except OSError:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from ..errors import InputError, PcamError
 from .disks import telling_full
-from .files import LOCK, TEMPORARY, read_json
+from .files import LOCK, TEMPORARY, read_json, temporaries_of, temporary_of
 from .links import within
 
 REPLACED = ".part-replaced"  # suffix of a folder that was replaced and not removed yet
@@ -87,7 +87,7 @@ def whole_folder(path: Path, *, overwrite: bool, what: str, mark: str, key: str)
     check = partial(check_free, path, overwrite=overwrite, what=what, mark=mark, key=key)
     check()
     sweep_beside(path)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
+    temporary = temporary_of(path)
     try:
         temporary.mkdir(parents=True)
         with one_process(temporary, f"writing {path}"):
@@ -154,7 +154,7 @@ def recover(path: Path, mark: str, key: str) -> None:
 
 def sweep_beside(path: Path) -> None:
     """Remove temporary folders that killed processes left beside `path`."""
-    named = re.compile(rf"{re.escape(path.name)}\.\d+{re.escape(TEMPORARY)}")
+    named = temporaries_of(path)
     for entry in path.parent.iterdir() if path.parent.is_dir() else ():
         if not named.fullmatch(entry.name) or entry.is_symlink() or not entry.is_dir():
             continue
@@ -198,7 +198,7 @@ def copy_folder(folder: Path, new: Path) -> None:
         except OSError:  # another disk, or a disk without hard links
             shutil.copy2(source, target)
 
-    temporary = new.with_name(f"{new.name}.{os.getpid()}{TEMPORARY}")
+    temporary = temporary_of(new)
     shutil.copytree(folder, temporary, copy_function=copy, ignore=shutil.ignore_patterns(LOCK))
     os.replace(temporary, new)
 

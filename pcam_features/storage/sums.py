@@ -79,7 +79,7 @@ def check_size(file: Path, known: FileSum) -> None:
         raise ValueError(f"it has {state.st_size:,} bytes instead of {known.size:,}")
 
 
-def check_file(file: Path, known: FileSum) -> None:
+def check_sum(file: Path, known: FileSum) -> None:
     """Raise ValueError, with the reason, unless a file has its sum; little of it is in memory."""
     check_size(file, known)
     if FileSum.of_file(file) != known:

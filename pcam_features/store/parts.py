@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from ..errors import InputError, PcamError
 from ..sources.source import Split
-from ..storage.sums import FileSum, check_file, check_size, read_verified, signature, write_bytes
+from ..storage.sums import FileSum, check_size, check_sum, read_verified, signature, write_bytes
 from ..words import counted
 from .layout import PART_ROWS, PATCH_SCHEMA, PATCHES, part_count, part_path, part_span
 from .manifest import ADVICE, Stored, StoreManifest, write_manifest
@@ -44,7 +44,7 @@ class Verifier:
         if self._verified.get(file) == (known, now):
             return True
         try:
-            check_file(file, known)
+            check_sum(file, known)
         except (OSError, ValueError):
             return False
         self._verified[file] = (known, now)

@@ -18,8 +18,8 @@ from pcam_features.storage import costs
 from pcam_features.storage.fields import Fields
 from pcam_features.storage.sums import (
     FileSum,
-    check_file,
     check_seal,
+    check_sum,
     files_from,
     read_listed,
     read_verified,
@@ -59,9 +59,9 @@ def test_mechanics_a_file_without_its_sum_is_not_read(
     file = tmp_path / "file"
     known = write_bytes(file, b"patch")
     assert read_verified(file, known) == b"patch"
-    check_file(file, known)
+    check_sum(file, known)
     change(file)
-    for read in (read_verified, check_file):
+    for read in (read_verified, check_sum):
         with pytest.raises(ValueError, match=f"^{reason}$"):
             read(file, known)
 
