@@ -126,7 +126,7 @@ class RunRecord:
     @classmethod
     def read(cls, folder: Path) -> RunRecord:
         """Read the file. Raises InputError if it is damaged or of another version."""
-        content = read_json(folder / RECORD, "run record")
+        content = read_json(folder / RECORD, "run record", "choose another folder")
         try:
             known = Fields(content)
             known.whole(KEY, least=VERSION, most=VERSION)

@@ -251,7 +251,9 @@ def read_manifest(path: Path) -> ModelManifest:
         hint = f"run the fit of {begun} again" if begun.exists() else "make one with pcam fit"
         raise InputError(f"{path} is not a model (no {MANIFEST}); {hint}.")
     check_read(path)
-    return ModelManifest.from_dict(read_json(path / MANIFEST, "model manifest"), path)
+    return ModelManifest.from_dict(
+        read_json(path / MANIFEST, "model manifest", "fit the model anew"), path
+    )
 
 
 def read_file(path: Path, manifest: ModelManifest, name: str) -> bytes:

@@ -99,7 +99,8 @@ def read(path: Path) -> Trained:
         )
         raise InputError(f"{path} is not a trained network (no {MANIFEST}); {hint}.")
     check_read(path)
-    manifest = NetworkManifest.from_dict(read_json(path / MANIFEST, "network manifest"), path)
+    content = read_json(path / MANIFEST, "network manifest", "train the network again")
+    manifest = NetworkManifest.from_dict(content, path)
     file = path / WEIGHTS
     check_listed(path, manifest, WEIGHTS)
     tensors = read_tensors(file)

@@ -150,10 +150,12 @@ def write_json(path: Path, content: Any, root: Path | None = None) -> None:
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n", root)
 
 
-def read_json(path: Path, what: str) -> dict[str, Any]:
+def read_json(path: Path, what: str, advice: str = "") -> dict[str, Any]:
     """Read a JSON object; see `json_text.parse`.
 
-    `what` names the file in errors. Raises InputError if it is invalid."""
+    `what` names the file in errors, and `advice` is what to do if it cannot be read. Raises InputError
+    if it is invalid."""
+    end = f"; {advice}." if advice else "."
     try:
         if path.exists() and not path.is_file():
             raise InputError(f"{what} {path} is not a regular file; replace it.")
@@ -161,11 +163,11 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
             size = min(os.fstat(file.fileno()).st_size, json_text.LARGEST)
             content = json_text.parse(file.read(size + 1))
     except OSError as error:
-        raise InputError(f"{what} {path} cannot be read: {error.strerror or error}.") from None
+        raise InputError(f"{what} {path} cannot be read: {error.strerror or error}{end}") from None
     except ValueError as error:
-        raise InputError(f"{what} {path} cannot be read: {error}.") from None
+        raise InputError(f"{what} {path} cannot be read: {error}{end}") from None
     if not isinstance(content, dict):
-        raise InputError(f"{what} {path} is not a JSON object.")
+        raise InputError(f"{what} {path} is not a JSON object{end}")
     return content
 
 

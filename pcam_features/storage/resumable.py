@@ -66,7 +66,8 @@ def in_the_making(
     folder.mkdir(parents=True, exist_ok=True)
     with one_process(folder, f"making {path}") as check_lock:
         check_written(folder)
-        known = read_json(folder / PLAN, "plan") if (folder / PLAN).exists() else plan
+        anew = f"remove {folder} to start again"
+        known = read_json(folder / PLAN, "plan", anew) if (folder / PLAN).exists() else plan
         if known != plan and not overwrite:
             raise InputError(
                 f"{folder} is an unfinished {what} that differs in {differences(known, plan)}; use the "

@@ -602,4 +602,5 @@ def read_manifest(path: Path) -> StoreManifest:
     InputError
         If it is damaged, not a store's, or of another version.
     """
-    return StoreManifest.from_dict(read_json(path / MANIFEST, "feature store manifest"), path)
+    advice = "extract again with --overwrite"
+    return StoreManifest.from_dict(read_json(path / MANIFEST, "feature store manifest", advice), path)
