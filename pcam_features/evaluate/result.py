@@ -109,19 +109,24 @@ class PairDifference:
         return self.resampled.value
 
     def to_dict(self) -> dict[str, Any]:
-        """The difference as JSON has it."""
-        tested = {} if self.not_inferior is None else {"not_inferior": self.not_inferior}
+        """The difference as JSON has it.
+
+        There a difference that cannot be tested has `tested` false and p-values of 1, which no threshold
+        takes as evidence; a program that compares them with 0.05 need not know of missing ones.
+        """
+        within = {} if self.not_inferior is None else {"not_inferior": self.not_inferior}
         return {
             "a": self.a,
             "b": self.b,
             "difference": self.difference,
             "resampled": self.resampled.as_dict(),
-            "p_value": self.p_value,
+            "tested": self.p_value is not None,
+            "p_value": 1.0 if self.p_value is None else self.p_value,
             "delong": self.delong.as_dict(),
             "delong_p_value": self.delong_p_value,
-            "p_holm": self.p_holm,
+            "p_holm": 1.0 if self.p_holm is None else self.p_holm,
             "finding": self.finding,
-        } | tested
+        } | within
 
 
 Matrix = tuple[tuple[float | None, ...], ...]
