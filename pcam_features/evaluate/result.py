@@ -111,7 +111,7 @@ class PairDifference:
     def to_dict(self) -> dict[str, Any]:
         """The difference as JSON has it.
 
-        There a difference that cannot be tested has `tested` false and p-values of 1, which no threshold
+        A difference that cannot be tested has `tested` false and p-values of 1, which no threshold
         takes as evidence; a program that compares them with 0.05 need not know of missing ones.
         """
         within = {} if self.not_inferior is None else {"not_inferior": self.not_inferior}
