@@ -17,6 +17,7 @@ FLOORS = (
     ("sklearn",),
     ("api",),
     ("diagnostics",),
+    ("slides",),
     ("extraction",),
     ("encoders",),
     ("report",),

@@ -12,7 +12,7 @@ from ..constants import Device, Timed
 from ..errors import PcamError
 from ..sources.reading import EVERYTHING, Reading
 from ..words import counted, form
-from . import console, data, failures, model, network, running, show
+from . import console, data, failures, model, network, running, show, slide
 from .options import (
     CopiesOption,
     DeviceOption,
@@ -201,7 +201,7 @@ def extract(
 
 
 app.add_typer(network.app)
-for function, example in (running.COMMANDS | data.COMMANDS | model.COMMANDS).items():
+for function, example in (running.COMMANDS | data.COMMANDS | model.COMMANDS | slide.COMMANDS).items():
     app.command(epilog=f"Example: {example}")(function)
 
 

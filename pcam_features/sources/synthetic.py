@@ -71,9 +71,12 @@ def noise_fields(seed: int) -> dict[str, np.ndarray]:
     }
 
 
-def window(fields: dict[str, np.ndarray], name: str, rng: np.random.Generator) -> np.ndarray:
+def window(
+    fields: dict[str, np.ndarray], name: str, rng: np.random.Generator, side: int = PATCH_SIZE
+) -> np.ndarray:
+    """A square of a noise field, at most `FIELD` pixels wide."""
     y, x = rng.integers(0, FIELD, 2)
-    return fields[name][y : y + PATCH_SIZE, x : x + PATCH_SIZE]
+    return fields[name][y : y + side, x : x + side]
 
 
 def make_slide(name: str, rng: np.random.Generator) -> Slide:
@@ -102,20 +105,22 @@ def ellipse(
     cv2.ellipse(image, at, axes, turn, 0, 360, color, cv2.FILLED, cv2.LINE_AA, SUBPIXEL)
 
 
-def empty() -> np.ndarray:
-    return np.zeros((PATCH_SIZE, PATCH_SIZE), np.uint8)
+def empty(side: int = PATCH_SIZE) -> np.ndarray:
+    return np.zeros((side, side), np.uint8)
 
 
-def scatter(rng: np.random.Generator, spacing: float, mask: np.ndarray | None) -> np.ndarray:
+def scatter(
+    rng: np.random.Generator, spacing: float, mask: np.ndarray | None, side: int = PATCH_SIZE
+) -> np.ndarray:
     """Points about `spacing` apart (a jittered hexagonal grid), inside `mask` if it is given."""
-    rows = np.arange(-spacing, PATCH_SIZE + spacing, spacing * 0.87)
-    columns = np.arange(-spacing, PATCH_SIZE + spacing, spacing, dtype=float)
+    rows = np.arange(-spacing, side + spacing, spacing * 0.87)
+    columns = np.arange(-spacing, side + spacing, spacing, dtype=float)
     x, y = np.meshgrid(columns, rows)
     x[1::2] += spacing / 2
     points = np.stack([x.ravel(), y.ravel()], axis=1)
     points += rng.uniform(0, spacing, 2) + rng.normal(0, spacing * 0.17, points.shape)
     if mask is not None:
-        inside = np.clip(points.astype(int), 0, PATCH_SIZE - 1)
+        inside = np.clip(points.astype(int), 0, side - 1)
         points = points[mask[inside[:, 1], inside[:, 0]]]
     return points[rng.permutation(len(points))]
 
@@ -123,7 +128,7 @@ def scatter(rng: np.random.Generator, spacing: float, mask: np.ndarray | None) -
 def draw_lymphocytes(
     rng: np.random.Generator, image: np.ndarray, density: float, mask: np.ndarray | None
 ) -> None:
-    points = scatter(rng, 7.6 / np.sqrt(density), mask)
+    points = scatter(rng, 7.6 / np.sqrt(density), mask, len(image))
     radius = rng.normal(3.3, 0.35, len(points)).clip(2.3, 4.5)
     stretch = rng.uniform(0.82, 1.0, len(points))
     turn, level = rng.uniform(0, 180, len(points)), rng.normal(112, 14, len(points)).clip(60, 170)
@@ -141,7 +146,7 @@ def draw_large_nuclei(
     level: float,
 ) -> None:
     """Vesicular nuclei: a dark membrane around pale chromatin, and in some a nucleolus."""
-    for x, y in scatter(rng, size * 2.35, mask):
+    for x, y in scatter(rng, size * 2.35, mask, len(image)):
         a = size * np.exp(rng.normal(0, uneven))
         b = a * rng.uniform(0.62, 1.0)
         turn, rim = rng.uniform(0, 180), level * np.exp(rng.normal(0, 0.1 + uneven / 2))
@@ -154,15 +159,17 @@ def draw_large_nuclei(
 
 
 def draw_spindles(rng: np.random.Generator, image: np.ndarray, mask: np.ndarray, turn: float) -> None:
-    for x, y in scatter(rng, 15.0, mask):
+    for x, y in scatter(rng, 15.0, mask, len(image)):
         a, b = rng.uniform(4.5, 8), rng.uniform(1.1, 1.9)
         ellipse(image, x, y, a, b, turn + rng.normal(0, 14), rng.uniform(70, 120))
 
 
-def draw_fat(rng: np.random.Generator) -> np.ndarray:
+def draw_fat(
+    rng: np.random.Generator, side: int = PATCH_SIZE, mask: np.ndarray | None = None
+) -> np.ndarray:
     """Round holes with thin walls; returns their mask."""
-    holes = empty()
-    for x, y in scatter(rng, rng.uniform(30, 52), None):
+    holes = empty(side)
+    for x, y in scatter(rng, rng.uniform(30, 52), mask, side):
         radius = rng.uniform(13, 25)
         ellipse(holes, x, y, radius, radius * rng.uniform(0.8, 1), rng.uniform(0, 180), 255)
     return holes
@@ -232,8 +239,18 @@ def draw_nest(rng: np.random.Generator, image: np.ndarray, mask: np.ndarray) -> 
 
     Returns whether a tumor nucleus reaches the center.
     """
-    grade = rng.random()  # 0 resembles a follicle, 1 is clearly tumor
-    nuclei = empty()
+    nuclei = draw_tumor(rng, image, mask, grade=rng.random())
+    return bool(nuclei[slice(*CENTER), slice(*CENTER)].any())
+
+
+def draw_tumor(
+    rng: np.random.Generator, image: np.ndarray, mask: np.ndarray, grade: float
+) -> np.ndarray:
+    """Draw tumor in place of what is in the mask; returns its nuclei.
+
+    A grade of 0 resembles a follicle, 1 is clearly tumor.
+    """
+    nuclei = empty(len(image))
     draw_large_nuclei(
         rng,
         nuclei,
@@ -246,7 +263,7 @@ def draw_nest(rng: np.random.Generator, image: np.ndarray, mask: np.ndarray) -> 
     image[mask] = 0
     np.copyto(image, nuclei, where=nuclei > 0)
     draw_lymphocytes(rng, image, 0.08, mask)
-    return bool(nuclei[slice(*CENTER), slice(*CENTER)].any())
+    return nuclei
 
 
 def stain(
@@ -256,18 +273,23 @@ def stain(
     holes: np.ndarray,
     slide: Slide,
     fields: dict[str, np.ndarray],
+    jitter: float = 0.06,
 ) -> np.ndarray:
-    """Colors from concentrations, with the stains, optics and camera of the slide."""
-    chromatin = 1 + 0.16 * window(fields, "fine", rng)
+    """Colors from concentrations, with the stains, optics and camera of the slide.
+
+    The strength of each stain varies from call to call by a relative deviation of `jitter`.
+    """
+    side = len(image)
+    chromatin = 1 + 0.16 * window(fields, "fine", rng, side)
     hematoxylin = image * chromatin / 100 + 0.08
-    meshwork = 1 + 0.3 * window(fields, "medium", rng) + 0.22 * window(fields, "fine", rng)
+    meshwork = 1 + 0.3 * window(fields, "medium", rng, side) + 0.22 * window(fields, "fine", rng, side)
     eosin = np.where(image > 40, eosin * 0.6, eosin * meshwork)
     amount = np.stack([hematoxylin, eosin], axis=-1).astype(np.float32)
     amount *= np.where(holes > 127, 0.03, 1.0)[..., None].astype(np.float32)
     blurred = cv2.GaussianBlur(amount, (0, 0), slide.blur)
-    density = (blurred * slide.strength * np.exp(rng.normal(0, 0.06, 2))) @ slide.stains
+    density = (blurred * slide.strength * np.exp(rng.normal(0, jitter, 2))) @ slide.stains
     light = slide.white * np.power(10.0, -np.clip(density, 0, None))
-    grain = np.stack([window(fields, "grain", rng) for _ in range(3)], axis=-1)
+    grain = np.stack([window(fields, "grain", rng, side) for _ in range(3)], axis=-1)
     return np.asarray(np.clip(np.rint(light + slide.noise * grain), 0, 255), np.uint8)
 
 

@@ -1,0 +1,1 @@
+"""Whole slides: reading them, finding tissue, and mapping what a model predicts."""
