@@ -60,7 +60,7 @@ def pytorch(batch: np.ndarray, size: int) -> Callable[[], Any] | None:
     import make_golden
     import torch
 
-    from pcam_features.encoders.efficientnet_lite import weight_file
+    from pcam_features.networks.lite_weights import weight_file
 
     weights = torch.load(weight_file("efficientnet_lite0"), weights_only=True)
     pixels = torch.from_numpy(batch).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -98,6 +98,9 @@ class Network(StrEnum):
     cnn_three = "cnn_three"
     cnn_four = "cnn_four"
     residual = "residual"
+    efficientnet_lite0 = "efficientnet_lite0"
+    efficientnet_lite1 = "efficientnet_lite1"
+    efficientnet_lite2 = "efficientnet_lite2"
 
 
 TIMM = "timm:"

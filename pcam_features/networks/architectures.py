@@ -1,4 +1,4 @@
-"""The reference networks: four small CNNs of a Kaggle mini-project, a compact ResNet, timm models.
+"""The reference networks: small CNNs, a compact ResNet, fine-tuned EfficientNet-Lite, timm models.
 
 All take patches, float32 (N, 3, 96, 96) in [0, 1], and return two outputs: normal and tumor.
 
@@ -6,13 +6,15 @@ All take patches, float32 (N, 3, 96, 96) in [0, 1], and return two outputs: norm
 weights: 3×3 'same' convolutions with ReLU, global max pooling, Adam at 1e-4. (The notebook resized its
 training images to 96×3 pixels by mistake; here they see the whole patch.) `residual` is a ResNet (K. He
 et al., CVPR 2016) with 0.7 million weights. It pools over the patch and over its center, and averages
-its prediction over the eight flips and rotations.
+its prediction over the eight flips and rotations. `efficientnet_lite0` to `efficientnet_lite2` start
+from ImageNet's weights; see `efficientnet_lite`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,28 +23,52 @@ from torch import nn
 from ..constants import TIMM, Network
 from ..errors import InputError
 from ..geometry import CENTER, PATCH_SIZE
+from .efficientnet_lite import Body, load_published
+from .lite_weights import HEAD_WIDTH, MEAN, PUBLISHED, STD
 from .timm_models import network, pixels
 
 DROPOUT = 0.3
 WIDTHS = (32, 64, 128)  # channels of the three stages of `residual`
 OUTPUTS = 2
+HEAD_PREFIX = "head."  # the names of a fine-tuned network's own weights start with this
 
 
 @dataclass(frozen=True)
 class Recipe:
     """A network and its training settings.
 
-    `decay` is the weight decay of kernels, not of biases and normalization: an L2 term of the loss with
-    Adam, and decoupled with AdamW.
+    Parameters
+    ----------
+    build
+        Creates the network.
+    optimizer, rate
+        The optimizer and its learning rate.
+    decay
+        The weight decay of kernels, not of biases and normalization: an L2 term of the loss with Adam,
+        and decoupled with AdamW.
+    views
+        Number of flips and rotations that a prediction averages.
+    mean, deviation
+        What pixels in [0, 1] are normalized with.
+    body_rate
+        The learning rate of all weights but the head's, as a share of `rate`. The names of the head's
+        weights start with HEAD_PREFIX.
+    smoothing
+        Label smoothing: the share of a label that is spread over both classes.
+    averaging
+        Decay of the exponential moving average of the weights, which predicts; 0 is none.
     """
 
     build: Callable[[], nn.Module]
     optimizer: type[torch.optim.Optimizer]
     rate: float
     decay: float = 0.0
-    views: int = 1  # number of flips and rotations that a prediction averages
+    views: int = 1
     mean: Sequence[float] = (0.0, 0.0, 0.0)
     deviation: Sequence[float] = (1.0, 1.0, 1.0)
+    body_rate: float = 1.0
+    smoothing: float = 0.0
+    averaging: float = 0.0
 
 
 class MaxOverMap(nn.Module):
@@ -175,6 +201,23 @@ def cnn_four() -> nn.Module:
     )
 
 
+class FineTuned(nn.Module):
+    """EfficientNet-Lite with a new head on the mean of its last maps and on their center."""
+
+    def __init__(self, name: str, *, pretrained: bool) -> None:
+        super().__init__()
+        self.body = Body(name)
+        if pretrained:
+            load_published(self.body, name)
+        self.head = nn.Sequential(
+            MeanAndCenter(), nn.Dropout(DROPOUT), nn.Linear(2 * HEAD_WIDTH, OUTPUTS)
+        )
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.head(self.body(pixels))
+        return found
+
+
 L2 = 1e-4  # factor of the squared weights in the loss, as in Keras; the gradient has twice this factor
 RECIPES = {
     Network.cnn_one: Recipe(cnn_one, torch.optim.Adam, 1e-4),
@@ -190,6 +233,20 @@ RECIPES = {
         mean=(0.5, 0.5, 0.5),
         deviation=(0.25, 0.25, 0.25),
     ),
+} | {
+    Network(name): Recipe(
+        partial(FineTuned, name, pretrained=False),
+        torch.optim.AdamW,
+        2e-3,
+        decay=0.05,
+        views=8,
+        mean=MEAN,
+        deviation=STD,
+        body_rate=0.25,
+        smoothing=0.05,
+        averaging=0.995,
+    )
+    for name in PUBLISHED
 }
 
 
@@ -201,7 +258,7 @@ def recipe(name: str, *, pretrained: bool) -> Recipe:
     name
         One of `constants.Network`, or `timm:NAME[:WEIGHTS]`.
     pretrained
-        Whether a timm model starts from pretrained weights rather than random ones.
+        Whether a network that starts from pretrained weights has these rather than random ones.
 
     Raises
     ------
@@ -217,7 +274,10 @@ def recipe(name: str, *, pretrained: bool) -> Recipe:
         return of_timm(name.removeprefix(TIMM), pretrained=pretrained)
     if name not in RECIPES:
         raise InputError(f"there is no network {name}; choose from: {', '.join(RECIPES)}, {TIMM}NAME.")
-    return RECIPES[Network(name)]
+    known = RECIPES[Network(name)]
+    if pretrained and name in PUBLISHED:
+        return replace(known, build=partial(FineTuned, name, pretrained=True))
+    return known
 
 
 def of_timm(name: str, *, pretrained: bool) -> Recipe:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -39,7 +38,8 @@ from .manifest import (
     TrainingPlan,
 )
 from .predict import probabilities
-from .training import CHECKPOINT, Trainer, train
+from .training import CHECKPOINT, Trainer, TrainingData, train
+from .watch import Watch
 
 LIBRARIES = ("numpy", "torch")
 LOOKED_AT_ROWS = 256  # patches that a thread processes at a time
@@ -135,8 +135,7 @@ def fit(
     how: TrainingOptions,
     *,
     overwrite: bool = False,
-    progress: Callable[[int], None] = lambda done: None,
-    say: Callable[[str], None] = lambda message: None,
+    watch: Watch | None = None,
 ) -> NetworkManifest:
     """Train a network on all folds but one, on which the best epoch is chosen.
 
@@ -150,10 +149,8 @@ def fit(
         The options of the training.
     overwrite
         Whether to replace an existing network.
-    progress
-        Called with the number of steps done since the last call.
-    say
-        Called with a message after each epoch.
+    watch
+        Shows the progress; None shows none.
 
     Returns
     -------
@@ -181,7 +178,8 @@ def fit(
         (folder / STEPS).mkdir(exist_ok=True)
         trainer = Trainer(model, known, how)
         checkpoint = folder / STEPS / CHECKPOINT
-        state, rate = train(trainer, task.split, labels, learned, held, checkpoint, progress, say)
+        data = TrainingData(task.split, labels, learned, held)
+        state, rate = train(trainer, data, checkpoint, watch or Watch())
         scores = probabilities(model, known, task.split, held, how.device, known.views)
         outcome = TrainingOutcome(
             positive=int(labels.sum()),
@@ -218,6 +216,9 @@ def plan_of(task: TrainingTask, known: Recipe, how: TrainingOptions) -> Training
         optimizer=known.optimizer.__name__,
         decay=known.decay,
         views=known.views,
+        body_rate=known.body_rate,
+        smoothing=known.smoothing,
+        averaging=known.averaging,
         versions={"python": platform.python_version()} | {n: version(n) for n in LIBRARIES},
     )
 

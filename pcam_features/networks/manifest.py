@@ -19,7 +19,9 @@ from ..storage.sums import FileSum, check_seal, files_from
 from ..store.manifest import Fingerprint, SourceRecord
 from ..words import one_line
 
-VERSION, PLAN_VERSION = 2, 1  # version 1 had sums of some of its files only
+# Version 1 had sums of some of its files only; version 2 had no AUC of training patches, and did not
+# record how a network is fine-tuned.
+VERSION, PLAN_VERSION = 3, 2
 KEY = "network_version"
 NAME = re.compile(rf"({TIMM})?[A-Za-z0-9_.\-]{{1,100}}")  # no path: weights are in the folder
 
@@ -70,15 +72,26 @@ class TrainingOptions:
 
 @dataclass(frozen=True)
 class Epoch:
-    """An epoch of training: the mean training loss, and the AUC on the held-out fold after it."""
+    """An epoch of training.
+
+    Parameters
+    ----------
+    loss
+        The mean loss of its training patches.
+    auc
+        The AUC on the held-out fold after it.
+    training_auc
+        The AUC of its training patches, augmented, each scored in the step that it was trained on.
+    """
 
     loss: float
     auc: float
+    training_auc: float
 
     @classmethod
     def from_fields(cls, known: Fields) -> Epoch:
         """Raises ValueError if a field is missing or wrong."""
-        return cls(known.number("loss", least=0), known.share("auc"))
+        return cls(known.number("loss", least=0), known.share("auc"), known.share("training_auc"))
 
 
 @dataclass(frozen=True)
@@ -177,6 +190,8 @@ class TrainingPlan:
         The optimizer and its weight decay.
     views
         How many flips and rotations a prediction is averaged over.
+    body_rate, smoothing, averaging
+        See `architectures.Recipe`.
     """
 
     pcam_version: str = __version__
@@ -188,6 +203,9 @@ class TrainingPlan:
     optimizer: str
     decay: float
     views: int
+    body_rate: float
+    smoothing: float
+    averaging: float
     versions: dict[str, str]
 
     def to_dict(self) -> dict[str, Any]:
@@ -206,6 +224,9 @@ class TrainingPlan:
             "optimizer": self.optimizer,
             "decay": self.decay,
             "views": self.views,
+            "body_rate": self.body_rate,
+            "smoothing": self.smoothing,
+            "averaging": self.averaging,
             "versions": self.versions,
         }
 
@@ -287,6 +308,9 @@ class NetworkManifest(TrainingPlan, TrainingOutcome):
             optimizer=known.text("optimizer"),
             decay=known.number("decay", least=0),
             views=known.whole("views", least=1, most=8),
+            body_rate=known.share("body_rate"),
+            smoothing=known.share("smoothing"),
+            averaging=known.share("averaging"),
             versions={library: versions.text(library) for library in versions},
             positive=known.whole("positive"),
             curve=curve,

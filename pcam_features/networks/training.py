@@ -1,5 +1,6 @@
 """Trains a network: augmentation by flips, rotations and stain jitter, a cosine schedule, mixed
-precision on CUDA, early stopping on the held-out fold, and checkpoints.
+precision on CUDA, early stopping on the held-out fold, and checkpoints. A network that is fine-tuned
+has a lower rate below its head, label smoothing, and predicts with a moving average of its weights.
 
 All random numbers are determined by the seed and the number of the step. A run that was interrupted
 and continued therefore ends with the same weights.
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from math import cos, isfinite, pi
 from pathlib import Path
@@ -20,82 +22,156 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from ..errors import InputError, PcamError
 from ..evaluate.intervals import auc
 from ..sources.source import Split
 from ..storage.fields import Fields
 from ..storage.files import whole_file
-from .architectures import Recipe
+from ..words import counted, duration, form
+from .architectures import HEAD_PREFIX, Recipe
 from .augment import at_random
 from .bundle import read_tensors
 from .feed import batches, normalized, to_light
 from .manifest import Epoch, TrainingOptions
-from .predict import probabilities
+from .predict import ROWS, probabilities
+from .watch import Pace, Watch
 
 CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINT_SECONDS = 120
 WARM_UP = 0.05  # share of the steps in which the learning rate rises from zero
 STEP_STREAM, EPOCH_STREAM = 1, 2  # separate streams of random numbers
+TRIAL_STEPS = (
+    3  # of a copy of the network, to measure how long an epoch takes; the first is not counted
+)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Patches with their labels, 0 or 1, and the rows to train on and to score each epoch on."""
+
+    split: Split
+    labels: np.ndarray
+    learned: np.ndarray
+    held: np.ndarray
+
+    def steps(self, batch: int) -> int:
+        """The number of steps of an epoch."""
+        return -(-len(self.learned) // batch)
 
 
 @dataclass
 class State:
-    """The progress of training: steps done, the summed loss of the current epoch, the finished epochs,
-    the state of the gradient scaler, and the weights of the best epoch."""
+    """The progress of training.
+
+    Parameters
+    ----------
+    step
+        How many steps are done.
+    loss
+        The summed loss of the patches of the current epoch.
+    curve
+        The finished epochs.
+    scaler
+        The state of the gradient scaler.
+    best
+        The weights of the best epoch.
+    scores, labels
+        The predictions of the current epoch's steps, with the labels.
+    """
 
     step: int = 0
     loss: float = 0.0
     curve: list[Epoch] = field(default_factory=list)
     scaler: dict[str, Any] = field(default_factory=dict)
     best: dict[str, torch.Tensor] = field(default_factory=dict)
+    scores: list[np.ndarray] = field(default_factory=list)
+    labels: list[np.ndarray] = field(default_factory=list)
 
     def best_epoch(self) -> int:
         """The index of the epoch with the highest AUC, or -1 before the first epoch has ended."""
         aucs = [epoch.auc for epoch in self.curve]
         return int(np.argmax(aucs)) if aucs else -1
 
+    def add(self, loss: float, scores: np.ndarray, labels: np.ndarray) -> None:
+        """Record a step: its mean loss, and its predictions (n,) and labels (n,)."""
+        self.step += 1
+        self.loss += loss * len(labels)
+        self.scores.append(scores)
+        self.labels.append(labels.astype(np.int8))
+
+    def patches(self) -> int:
+        """The number of patches of the current epoch that are done."""
+        return sum(len(part) for part in self.labels)
+
+    def training_auc(self) -> float | None:
+        """The AUC of the current epoch's patches so far; None while they have one class."""
+        if not self.labels or np.unique(labels := np.concatenate(self.labels)).size < 2:
+            return None
+        return auc(labels, np.concatenate(self.scores))
+
 
 class Trainer:
-    """A network with its optimizer."""
+    """A network with its optimizer and, if its recipe has one, the moving average of its weights."""
 
     def __init__(self, network: nn.Module, recipe: Recipe, how: TrainingOptions) -> None:
         self.network, self.recipe, self.how = network, recipe, how
-        kernels = [one for one in network.parameters() if one.dim() > 1]
-        others = [one for one in network.parameters() if one.dim() <= 1]
-        groups = [
-            {"params": kernels, "weight_decay": recipe.decay},
-            {"params": others, "weight_decay": 0.0},
-        ]
-        self.optimizer = recipe.optimizer(groups, lr=how.rate or recipe.rate)
+        self.optimizer = recipe.optimizer(groups(network, recipe), lr=self.rate)
+        self.average = (
+            AveragedModel(network, avg_fn=averaging(recipe.averaging), use_buffers=True)
+            if recipe.averaging
+            else None
+        )
         half = how.device == "cuda" and not torch.cuda.is_bf16_supported()
         self.dtype = torch.float16 if half else torch.bfloat16
         self.scaler = torch.amp.GradScaler(how.device, enabled=half)
 
-    def step(self, pixels: np.ndarray, labels: np.ndarray, number: int, total: int) -> float:
-        """Train on one batch; returns its mean loss."""
+    @property
+    def rate(self) -> float:
+        """The highest learning rate."""
+        return self.how.rate or self.recipe.rate
+
+    @property
+    def predictor(self) -> nn.Module:
+        """The network that predicts: the average, or the network itself."""
+        return self.network if self.average is None else self.average.module
+
+    def step(
+        self, pixels: np.ndarray, labels: np.ndarray, number: int, total: int
+    ) -> tuple[float, np.ndarray]:
+        """Train on one batch; returns its mean loss, and the probabilities before the step (n,)."""
         self.network.train()
         how = self.how
         torch.manual_seed(int(np.random.SeedSequence([how.seed, number]).generate_state(1)[0]))
         rng = np.random.default_rng([how.seed, STEP_STREAM, number])
         for group in self.optimizer.param_groups:
-            group["lr"] = (how.rate or self.recipe.rate) * schedule(number, total)
+            group["lr"] = self.rate * group["share"] * schedule(number, total)
         light = at_random(to_light(pixels, how.device), rng)
         truth = torch.from_numpy(labels.astype(np.int64)).to(how.device)
         with torch.autocast(how.device, dtype=self.dtype, enabled=how.device == "cuda"):
-            loss = nn.functional.cross_entropy(self.network(normalized(light, self.recipe)), truth)
+            found = self.network(normalized(light, self.recipe))
+            loss = nn.functional.cross_entropy(found, truth, label_smoothing=self.recipe.smoothing)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        return float(loss.item())
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+        scores = torch.softmax(found.detach().float(), dim=1)[:, 1]
+        return float(loss.item()), scores.cpu().numpy()
 
     def save(self, file: Path, state: State) -> None:
         """Write a checkpoint, a file in a folder of the unfinished network."""
         tensors = {f"network.{name}": one for name, one in self.network.state_dict().items()}
         tensors |= {f"best.{name}": one for name, one in state.best.items()}
+        if self.average is not None:
+            averaged = self.average.module.state_dict()
+            tensors |= {f"average.{name}": one for name, one in averaged.items()}
         for number, held in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{name}": one for name, one in held.items()}
+        tensors["epoch.scores"] = torch.from_numpy(joined(state.scores, np.float32))
+        tensors["epoch.labels"] = torch.from_numpy(joined(state.labels, np.int8))
         content = {
             "step": state.step,
             "loss": state.loss,
@@ -106,17 +182,20 @@ class Trainer:
             whole = {name: one.detach().contiguous() for name, one in tensors.items()}
             save_file(whole, temporary, metadata={"state": json.dumps(content)})
 
-    def load(self, file: Path, per_epoch: int) -> State:
-        """Continue from a checkpoint. Raises InputError if it is damaged."""
+    def load(self, file: Path, patches: int) -> State:
+        """Continue from a checkpoint of a training with `patches` an epoch.
+
+        Raises InputError if it is damaged.
+        """
         try:
-            return self._load(file, per_epoch)
+            return self._load(file, patches)
         except (InputError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200].rstrip(".")
             raise InputError(
                 f"{file} is damaged ({reason}); remove {file.parent.parent} to start again."
             ) from None
 
-    def _load(self, file: Path, per_epoch: int) -> State:
+    def _load(self, file: Path, patches: int) -> State:
         with safe_open(file, "pt") as opened:
             known = Fields(json.loads(opened.metadata()["state"]))
         curve = [Epoch.from_fields(epoch) for epoch in known.items("curve")]
@@ -129,11 +208,21 @@ class Trainer:
             return {name: one.to(self.how.device) for name, one in found.items()}
 
         self.network.load_state_dict(under("network."))
+        if self.average is not None:
+            self.average.module.load_state_dict(under("average."))
+            self.average.n_averaged.fill_(state.step)
         state.best = under("best.")
-        check_state(state, per_epoch, self.how, set(self.network.state_dict()))
-        fresh = self.optimizer.state_dict()
+        state.scores = [tensors["epoch.scores"].numpy()]
+        state.labels = [tensors["epoch.labels"].numpy()]
+        check_state(state, patches, self.how, set(self.network.state_dict()))
+        self._load_optimizer(under("optimizer."))
+        self.scaler.load_state_dict(state.scaler)
+        return state
+
+    def _load_optimizer(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Continue from the optimizer's tensors. Raises ValueError if they are not this network's."""
         held: dict[int, dict[str, torch.Tensor]] = {}
-        for name, one in under("optimizer.").items():
+        for name, one in tensors.items():
             number, _, key = name.partition(".")
             held.setdefault(int(number), {})[key] = one.cpu() if key == "step" else one
         shapes = [one.shape for group in self.optimizer.param_groups for one in group["params"]]
@@ -144,19 +233,59 @@ class Trainer:
             for k, s in enumerate(shapes)
         ):
             raise ValueError("its optimizer state belongs to another network")
+        fresh = self.optimizer.state_dict()
         self.optimizer.load_state_dict({"state": held, "param_groups": fresh["param_groups"]})
-        self.scaler.load_state_dict(state.scaler)
-        return state
 
 
-def check_state(state: State, per_epoch: int, how: TrainingOptions, names: set[str]) -> None:
-    """Raise ValueError if a state is inconsistent."""
-    epochs = len(state.curve)
+def groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """The parameters by their weight decay and by the share of the learning rate that they have."""
+    found: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, one in network.named_parameters():
+        decay = recipe.decay if one.dim() > 1 else 0.0
+        share = 1.0 if name.startswith(HEAD_PREFIX) else recipe.body_rate
+        found.setdefault((decay, share), []).append(one)
+    return [
+        {"params": own, "weight_decay": decay, "share": share} for (decay, share), own in found.items()
+    ]
+
+
+def averaging(decay: float) -> Callable[[torch.Tensor, torch.Tensor, Any], torch.Tensor]:
+    """The next value of a moving average; the first steps count more, as they have little before them.
+
+    Examples
+    --------
+    >>> step = averaging(0.99)
+    >>> [round(float(step(torch.tensor(0.0), torch.tensor(1.0), n)), 2) for n in (1, 8, 10_000)]
+    [0.82, 0.5, 0.01]
+    """
+
+    def following(average: torch.Tensor, now: torch.Tensor, done: Any) -> torch.Tensor:
+        if not average.is_floating_point():
+            return now
+        return average.lerp(now, 1 - min(decay, float((1 + done) / (10 + done))))
+
+    return following
+
+
+def joined(parts: list[np.ndarray], dtype: type) -> np.ndarray:
+    """Arrays (n,) one after the other; empty if there are none."""
+    return np.concatenate([np.empty(0, dtype), *parts]).astype(dtype)
+
+
+def check_state(state: State, patches: int, how: TrainingOptions, names: set[str]) -> None:
+    """Raise ValueError if a state is inconsistent, in a training with `patches` an epoch."""
+    epochs, per_epoch = len(state.curve), -(-patches // how.batch)
     steps = epochs * per_epoch <= state.step < (epochs + 1) * per_epoch
     if not steps or epochs > how.epochs:
         raise ValueError("its learning curve and its number of steps do not match")
     if set(state.best) != (names if epochs else set()):
         raise ValueError("the weights of its best epoch are incomplete")
+    done = sum(
+        len(part) for part in np.array_split(np.arange(patches), per_epoch)[: state.step % per_epoch]
+    )
+    (scores,), (labels,) = state.scores, state.labels
+    if scores.shape != (done,) or labels.shape != (done,) or not np.isin(labels, (0, 1)).all():
+        raise ValueError("the predictions of its unfinished epoch are incomplete")
 
 
 def schedule(step: int, total: int) -> float:
@@ -181,32 +310,19 @@ def rows_of_steps(
         yield from steps[first - epoch * per_epoch :] if epoch == first // per_epoch else steps
 
 
-def train(
-    trainer: Trainer,
-    split: Split,
-    labels: np.ndarray,
-    learned: np.ndarray,
-    held: np.ndarray,
-    checkpoint: Path,
-    progress: Callable[[int], None] = lambda done: None,
-    say: Callable[[str], None] = lambda message: None,
-) -> tuple[State, float]:
+def train(trainer: Trainer, data: TrainingData, checkpoint: Path, watch: Watch) -> tuple[State, float]:
     """Train a network, and leave it with the weights of the best epoch.
 
     Parameters
     ----------
     trainer
         The network and its optimizer.
-    split, labels
-        The patches, and 0 or 1 for each.
-    learned, held
-        The rows to train on, and the rows to score each epoch on.
+    data
+        The patches.
     checkpoint
         The file to continue from, and to save to.
-    progress
-        Called with the number of steps done since the last call.
-    say
-        Called with a message after each epoch.
+    watch
+        Shows the progress.
 
     Returns
     -------
@@ -220,43 +336,76 @@ def train(
     PcamError
         If the loss or a prediction is not finite.
     """
-    how, network = trainer.how, trainer.network
-    per_epoch = -(-len(learned) // how.batch)
-    total = per_epoch * how.epochs
-    state = trainer.load(checkpoint, per_epoch) if checkpoint.is_file() else State()
-    progress(state.step)
-    patches, seconds, saved = 0, 0.0, time.monotonic()
-    todo = rows_of_steps(learned, how, state.step, per_epoch)
-    order = rows_of_steps(learned, how, state.step, per_epoch)
-    if is_over(state, how):
-        todo = order = iter(())
-    for rows, pixels in zip(order, batches(split, todo), strict=True):
+    how, per_epoch = trainer.how, data.steps(trainer.how.batch)
+    state = trainer.load(checkpoint, len(data.learned)) if checkpoint.is_file() else State()
+    pace, over = Pace(), is_over(state, how)
+    if not over:
+        watch.say(expectation(trainer, data, len(state.curve)))
+    watch.begin(state.step, per_epoch, how.epochs)
+    if not over:
+        go_on(state, trainer, data, checkpoint, watch, pace)
+    watch.end(per_epoch * how.epochs - state.step)
+    trainer.network.load_state_dict(state.best)
+    return state, pace.per_second()
+
+
+def go_on(
+    state: State,
+    trainer: Trainer,
+    data: TrainingData,
+    checkpoint: Path,
+    watch: Watch,
+    pace: Pace,
+) -> None:
+    """Train from a state to the end; see `train`. The state and the pace are changed."""
+    how, per_epoch = trainer.how, data.steps(trainer.how.batch)
+    total, saved = per_epoch * how.epochs, time.monotonic()
+    todo, order = (rows_of_steps(data.learned, how, state.step, per_epoch) for _ in range(2))
+    for rows, pixels in zip(order, batches(data.split, todo), strict=True):
         began = time.monotonic()
-        loss = trainer.step(pixels, labels[rows], state.step, total)
+        labels = data.labels[rows]
+        loss, scores = trainer.step(pixels, labels, state.step, total)
         if not isfinite(loss):
             raise PcamError(f"the loss became {loss} at step {state.step:,}; use a lower --rate.")
-        patches, seconds = patches + len(rows), seconds + time.monotonic() - began
-        state.step += 1
-        state.loss += loss * len(rows)
-        progress(1)
-        over = False
-        if state.step % per_epoch == 0:
-            score_epoch(state, trainer, split, labels, held, len(learned))
-            last = state.curve[-1]
-            say(
-                f"epoch {len(state.curve)} of {how.epochs}: training loss {last.loss:.4f}, "
-                f"held-out AUC {last.auc:.4f}"
-            )
-            over = is_over(state, how)
-        if over or state.step % per_epoch == 0 or time.monotonic() - saved > CHECKPOINT_SECONDS:
+        pace.add(len(rows), time.monotonic() - began)
+        state.add(loss, scores, labels)
+        watch.step(state.step, loss, trainer.rate * schedule(state.step - 1, total))
+        ended = state.step % per_epoch == 0
+        if ended:
+            end_epoch(state, trainer, data)
+            watch.epoch(len(state.curve), state.curve[-1], pace)
+        elif watch.is_due():
+            watch.within(state.patches() / len(data.learned), state.training_auc(), pace)
+        if ended or time.monotonic() - saved > CHECKPOINT_SECONDS:
             trainer.save(checkpoint, state)
             saved = time.monotonic()
-        if over:
-            if state.step < total:
-                progress(total - state.step)
+        if ended and is_over(state, how):
             break
-    network.load_state_dict(state.best)
-    return state, patches / seconds if seconds else 0.0
+
+
+def expectation(trainer: Trainer, data: TrainingData, done: int) -> str:
+    """A sentence on how long an epoch takes here, after `done` epochs, measured with a copy."""
+    how, per_epoch = trainer.how, data.steps(trainer.how.batch)
+    copy = Trainer(deepcopy(trainer.network), trainer.recipe, how)
+    size = min(how.batch, len(data.learned))
+    todo = np.resize(data.learned, (TRIAL_STEPS, size))
+    began = 0.0
+    for number, pixels in enumerate(batches(data.split, todo)):
+        copy.step(pixels, data.labels[todo[number]], number, TRIAL_STEPS)
+        began = began or time.monotonic()
+    step = (time.monotonic() - began) / (TRIAL_STEPS - 1)
+    some = data.held[:ROWS]
+    began = time.monotonic()
+    probabilities(copy.network, copy.recipe, data.split, some, how.device, views=1)
+    patch = (time.monotonic() - began) / len(some)
+    epoch = per_epoch * step + len(data.held) * patch
+    left = how.epochs - done
+    return (
+        f"an epoch takes about {duration(epoch)} here ({counted(per_epoch, 'step')} of "
+        f"{counted(size, 'patch')}, then {counted(len(data.held), 'held-out patch')}; measured on "
+        f"{counted(TRIAL_STEPS - 1, 'step')}); {left:,} {form(left, 'epoch', 'epochs')} "
+        f"{form(left, 'takes', 'take')} at most {duration(left * epoch)}"
+    )
 
 
 def is_over(state: State, how: TrainingOptions) -> bool:
@@ -265,15 +414,17 @@ def is_over(state: State, how: TrainingOptions) -> bool:
     return epochs >= how.epochs or epochs - 1 - state.best_epoch() >= how.patience
 
 
-def score_epoch(
-    state: State, trainer: Trainer, split: Split, labels: np.ndarray, held: np.ndarray, count: int
-) -> None:
+def end_epoch(state: State, trainer: Trainer, data: TrainingData) -> None:
     """Add the epoch that has just ended to the curve; keep its weights if it is the best so far."""
-    network, how = trainer.network, trainer.how
-    scores = probabilities(network, trainer.recipe, split, held, how.device, views=1)
+    network, how, held = trainer.predictor, trainer.how, data.held
+    scores = probabilities(network, trainer.recipe, data.split, held, how.device, views=1)
     if not np.isfinite(scores).all():
         raise PcamError("the network's predictions became non-finite; use a lower --rate.")
-    state.curve.append(Epoch(state.loss / count, auc(labels[held], scores)))
-    state.loss = 0.0
+    training_auc = state.training_auc()
+    if training_auc is None:
+        raise PcamError("the training patches have only one class; hold out another --fold.")
+    held_out_auc = auc(data.labels[held], scores)
+    state.curve.append(Epoch(state.loss / len(data.learned), held_out_auc, training_auc))
+    state.loss, state.scores, state.labels = 0.0, [], []
     if state.best_epoch() == len(state.curve) - 1:
         state.best = {name: one.detach().clone() for name, one in network.state_dict().items()}

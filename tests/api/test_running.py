@@ -18,6 +18,7 @@ from conftest import Result
 from PIL import Image
 
 import pcam_features
+from pcam_features import words
 from pcam_features.api import estimating, running
 from pcam_features.api.progress import Reporter
 from pcam_features.api.stages import Stages, staged
@@ -271,7 +272,7 @@ def test_invariant_estimates_grow_with_patches_and_shrink_with_threads() -> None
 
     assert (seconds(1_000_000, 2) > seconds(500_000, 2)).all()
     np.testing.assert_allclose(seconds(1_000_000, 1), 2 * seconds(1_000_000, 2), rtol=0.01)
-    assert running.duration(3600 * 2) == "2 h"
+    assert words.duration(3600 * 2) == "2 h"
 
 
 @pytest.mark.parametrize(

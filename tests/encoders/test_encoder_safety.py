@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 from conftest import Result
 
-from pcam_features.encoders import cache, weights
-from pcam_features.encoders import efficientnet_lite as lite
+from pcam_features.encoders import cache
 from pcam_features.errors import InputError
+from pcam_features.networks import lite_weights as lite
+from pcam_features.networks import torch_file
 
 Run = Callable[..., Result]
 
@@ -34,7 +35,7 @@ class Call:
 
 def legacy(tensors: bytes, keys: bytes = b"\x80\x02]q\x00.", rest: bytes = b"") -> bytes:
     """A weight file as PyTorch wrote them, around the pickle of its tensors."""
-    head = [pickle.dumps(part, 2) for part in (weights.MAGIC, weights.PROTOCOL, {})]
+    head = [pickle.dumps(part, 2) for part in (torch_file.MAGIC, torch_file.PROTOCOL, {})]
     return b"".join([*head, tensors, keys, rest])
 
 
@@ -61,9 +62,9 @@ FLOATS = struct.pack("<q4f", 4, 1, 2, 3, 4)
 
 def test_oracle_a_file_written_by_hand(tmp_path: Path) -> None:
     (tmp_path / "w.pth").write_bytes(legacy(tensor(1, (3,), (1,)), KEYS, FLOATS))
-    np.testing.assert_array_equal(weights.read(tmp_path / "w.pth")["w"], np.array([2, 3, 4], "f4"))
+    np.testing.assert_array_equal(torch_file.read(tmp_path / "w.pth")["w"], np.array([2, 3, 4], "f4"))
     (tmp_path / "w.pth").write_bytes(legacy(tensor(0, (2, 2), (1, 2)), KEYS, FLOATS))
-    np.testing.assert_array_equal(weights.read(tmp_path / "w.pth")["w"], [[1, 3], [2, 4]])
+    np.testing.assert_array_equal(torch_file.read(tmp_path / "w.pth")["w"], [[1, 3], [2, 4]])
 
 
 def hostile(victim: Path) -> dict[str, bytes]:
@@ -103,7 +104,7 @@ def test_mechanics_hostile_weights_are_refused(name: str, tmp_path: Path) -> Non
     path, victim = tmp_path / "weights.pth", tmp_path / "victim"
     path.write_bytes(hostile(victim)[name])
     with pytest.raises(InputError, match=r"weight file .*weights\.pth cannot be used: .*\.$"):
-        weights.read(path)
+        torch_file.read(path)
     assert not victim.exists()
 
 

@@ -372,6 +372,8 @@ def test_mechanics_hostile_networks_are_refused(
         ({"best_epoch": 3}, whole, "best_epoch is out of range"),
         ({"held_out_auc": "x"}, whole, "held_out_auc is not a number"),
         ({"views": 0}, whole, "views is out of range"),
+        ({"averaging": 2}, whole, "averaging is out of range"),
+        ({"body_rate": None}, whole, "body_rate is not a number"),
         ({"network": "cnn_nine"}, whole, "there is no network"),
         ({"network": "cnn_two"}, whole, "do not fit this network"),
         ({"network_version": 99}, whole, "another version"),
