@@ -3,7 +3,8 @@
 # make lint      run ruff and mypy
 # make campaign  try faults for two hours: kills, full disks, links, damaged files (SECONDS=, SEED=)
 # make bench     measure the speed of the families beside common libraries
-# make docs      regenerate docs/features.md and docs/kernels.md
+# make docs      regenerate docs/commands.md, docs/features.md and docs/kernels.md
+# make site      build the documentation site in site/
 # make clean     remove everything that these targets created
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ SEED ?= 0
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test campaign lint bench docs clean
+.PHONY: demo test campaign lint bench docs site clean
 
 .venv/made: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pcam needs Python 3.11 or newer; choose one with make PYTHON=python3.12")'
@@ -44,8 +45,12 @@ bench: .venv/made-dev
 	$(BIN)/pcam bench
 
 docs: .venv/made-dev
+	$(BIN)/python -m typer pcam_features.cli.main utils docs --name pcam --title Commands --output docs/commands.md
 	$(BIN)/pcam features --markdown > docs/features.md
 	$(BIN)/python -m pcam_features.diagnostics.kernel_usage > docs/kernels.md
 
+site: .venv/made-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 clean:
-	rm -rf .venv demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv demo build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
