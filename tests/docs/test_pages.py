@@ -1,4 +1,4 @@
-"""What README and tutorials show is run, block by block, and the site is built without a warning."""
+"""What the tutorials show is run, block by block, and the site is built without a warning."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 # Pages whose every block is run, or says why not. SMALL stands for Kaggle's folder.
-PAGES = ("README.md", "CONTRIBUTING.md", "docs/start.md", "docs/kaggle.md", "docs/own-data.md")
+PAGES = ("CONTRIBUTING.md", "docs/start.md", "docs/kaggle.md", "docs/own-data.md")
 SMALL = ("synth", "data/kaggle", "--patches", 160, "--slides", 8)
 
 

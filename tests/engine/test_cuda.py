@@ -36,13 +36,19 @@ def some(synthetic_batch: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def simulated(some: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
+    # The simulator is ordinary Python, so each patch has a process of its own.
     folder = tmp_path_factory.mktemp("simulator")
-    np.save(folder / "in.npy", some)
-    script = Path(__file__).with_name("simulate.py")
-    command = [sys.executable, script, folder / "in.npy", folder / "out.npz"]
-    subprocess.run(command, check=True, timeout=600)
-    with np.load(folder / "out.npz") as found:
-        return dict(found)
+    running = []
+    for k, patch in enumerate(some):
+        np.save(folder / f"{k}.npy", patch[None])
+        words = [Path(__file__).with_name("simulate.py"), folder / f"{k}.npy", folder / f"{k}.npz"]
+        running.append(subprocess.Popen([sys.executable, *words]))
+    assert [process.wait(timeout=600) for process in running] == [0] * len(some)
+    found = []
+    for k in range(len(some)):
+        with np.load(folder / f"{k}.npz") as one:
+            found.append(dict(one))
+    return {name: np.concatenate([one[name] for one in found]) for name in found[0]}
 
 
 def test_parity_planes(simulated: dict[str, np.ndarray], some: np.ndarray) -> None:
