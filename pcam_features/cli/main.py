@@ -9,7 +9,7 @@ import typer
 
 from .. import __version__
 from ..constants import Device, Timed
-from ..errors import PcamError
+from ..errors import InputError, PcamError
 from ..sources.reading import EVERYTHING, Reading
 from ..words import counted, form
 from . import console, data, failures, model, network, running, show, slide
@@ -290,18 +290,26 @@ def doctor(
         ),
     ] = None,
     device: DeviceOption = Device.auto,
+    report: Annotated[
+        Path | None, typer.Option(help="Markdown file for the result, to paste into an issue.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Check the installation, or verify all files of a feature store, a model or a network.
 
-    The installation is checked by comparing the features of every family with an independent
-    reference.
+    The installation is checked by comparing the features of every family, embeddings and models with
+    an independent reference: on CUDA with the CPU, otherwise with other libraries.
     """
-    from ..diagnostics.doctor import Check, Verdict, checks
+    from ..diagnostics.doctor import Check, Verdict, as_markdown, checks
+    from ..storage.files import check_file, write_text
 
     if path is not None:
+        if report is not None:
+            raise InputError("--report is for checks of the installation; leave it out, or use --json.")
         verify(path, json)
         return
+    if report is not None:
+        check_file(report)
     seen: list[Check] = []
     for check in checks(device):
         seen.append(check)
@@ -309,6 +317,9 @@ def doctor(
             console.data(f"{check.verdict}  {check.name}: {check.detail}")
     if json:
         console.as_json([vars(check) for check in seen])
+    if report is not None:
+        write_text(report, as_markdown(seen))
+        console.say(f"report: {report}")
     failed = [check.name for check in seen if check.verdict == Verdict.FAIL]
     if failed:
         raise PcamError(

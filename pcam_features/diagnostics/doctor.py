@@ -1,6 +1,7 @@
-"""Checks an installation: compares the features of each family with an independent reference.
+"""Checks an installation: compares families, embeddings and models with an independent reference.
 
-On CUDA the reference is the CPU. On the CPU it is the library route in `reference`.
+On CUDA the reference is the CPU. On the CPU it is the library route in `reference`, another runtime
+for embeddings, and see `models`.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ from ..engine.devices import Target, choose
 from ..errors import InputError
 from ..families import planes
 from ..families.registry import CNN, FAMILIES, measurer
+from ..learn.settings import Compute
 from ..sources.synthetic import open_source
-from ..words import counted
+from ..words import counted, one_line
+from . import models
 
 VERSIONS = ("numpy", "numba", "xgboost")
 PATCHES, TIMED_PATCHES, REPEATS = 8, 512, 3
@@ -130,18 +133,65 @@ def check_cpu(name: str, batch: np.ndarray) -> Check:
     return judge(name, columns, actual[:, shared], expected, tolerance, f"those of {reference.LIBRARY}")
 
 
-def check_embeddings(batch: np.ndarray) -> Check:
-    """Compare the default encoder in the default runtime with the other runtime."""
+def check_embeddings(batch: np.ndarray, on_card: bool = False) -> Check:
+    """Compare the default encoder in the default runtime with another: on the card, or ONNX Runtime."""
     from ..encoders.registry import open_encoder
 
-    first, other = open_encoder(), "onnxruntime"
-    if importlib.util.find_spec(other) is None:
-        fix = f"not checked: {other} is not installed; run pip install 'pcam-features[{other}]'"
+    first, package, other = open_encoder(), "onnxruntime", "cuda" if on_card else "onnxruntime"
+    if importlib.util.find_spec(package) is None:
+        fix = f"not checked: {package} is not installed; run pip install 'pcam-features[{package}]'"
         return Check(CNN, Verdict.WARN, fix)
-    actual, expected = (
-        encoder.measurer(batch.shape[1:3], 1)(batch) for encoder in (first, open_encoder(runtime=other))
+    measures = [
+        encoder.measurer(batch.shape[1:3], 1) for encoder in (first, open_encoder(runtime=other))
+    ]
+    actual, expected = (measure(batch) for measure in measures)
+    check = judge(CNN, first.columns, actual, expected, BETWEEN_RUNTIMES, f"those of {other}")
+    if not on_card:
+        return check
+    many = np.concatenate([batch] * (TIMED_PATCHES // len(batch)))
+    cpu_ms, card_ms = (milliseconds(lambda rows, _, m=m: m(rows), many, CNN) for m in measures)
+    timing = f"{card_ms:.3f} ms per patch, one CPU core {cpu_ms:.3f} ms"
+    return Check(CNN, check.verdict, f"{check.detail}; {timing}")
+
+
+def check_models(device: str) -> Iterator[Check]:
+    """Train a kernel model and trees on made-up features, and compare them with a reference."""
+    compute = Compute(device, 0, 0)
+    trials: tuple[tuple[str, Callable[[], models.Trial], float, str], ...] = (
+        ("kernel model", models.kernel_against_library, models.SAME, "log-odds of scikit-learn's"),
+        ("trees", lambda: models.trees_against_shap(0), models.SAME, "the sum of SHAP values"),
     )
-    return judge(CNN, first.columns, actual, expected, BETWEEN_RUNTIMES, f"those of {other}")
+    if device != "cpu":
+        trials = (
+            ("kernel model", lambda: models.kernel_on(compute), models.SAME, "log-odds of the CPU's"),
+            ("trees", lambda: models.trees_on(compute), models.RANKS, "the AUC of the CPU's"),
+        )
+    for name, run, allowed, reference in trials:
+        try:
+            trial = run()
+        except Exception as error:
+            # Whatever a driver or a library of the card raises is a finding, not the doctor's failure.
+            yield Check(
+                name, Verdict.FAIL, f"{type(error).__name__}: {one_line(str(error))}; report it"
+            )
+            continue
+        passed = trial.apart <= allowed
+        far = f"{trial.apart:.1g} from {reference}, {allowed:g} allowed"
+        timing = f"{trial.seconds:.2f} s"
+        if trial.reference_seconds is not None:
+            timing += f", on the CPU {trial.reference_seconds:.2f} s"
+        yield Check(name, Verdict.PASS if passed else Verdict.FAIL, f"{far}; trained in {timing}")
+
+
+def as_markdown(seen: Sequence[Check]) -> str:
+    """The checks as a table in Markdown, to paste into an issue."""
+    machine = (
+        f"{platform.platform()}, {platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+    )
+    rows = [f"| {one.verdict} | {one.name} | {one.detail.replace('|', '/')} |" for one in seen]
+    return "\n".join(
+        [f"`pcam doctor` on {machine}", "", "| | check | detail |", "| --- | --- | --- |", *rows, ""]
+    )
 
 
 def check_cache() -> Check:
@@ -189,6 +239,7 @@ def checks(device: Device) -> Iterator[Check]:
     for name in FAMILIES:
         yield check_cpu(name, batch) if target is cpu else check_card(name, target, batch)
     try:
-        yield check_embeddings(batch)
+        yield check_embeddings(batch, on_card=target is not cpu)
     except InputError as error:  # for example damaged weights or a missing runtime
         yield Check(CNN, Verdict.FAIL, str(error))
+    yield from check_models("cpu" if target is cpu else "cuda")

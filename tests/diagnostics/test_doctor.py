@@ -9,17 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pcam_features.diagnostics import doctor
+from pcam_features.diagnostics import doctor, models
 from pcam_features.engine import cpu
 from pcam_features.engine.devices import cuda_problem
 from pcam_features.families.registry import FAMILIES
+from pcam_features.learn.settings import Compute
 
 
-def test_mechanics_every_family_passes_here(pcam: Any) -> None:
-    result = pcam("doctor", "--device", "cpu", "--json")
+def test_mechanics_every_family_and_model_passes_here(pcam: Any, tmp_path: Path) -> None:
+    result = pcam("doctor", "--device", "cpu", "--json", "--report", tmp_path / "doctor.md")
     found = {check["name"]: check["verdict"] for check in json.loads(result.out)}
     assert result.code == 0
-    names = [*FAMILIES, "cnn"]
+    names = [*FAMILIES, "cnn", "kernel model", "trees"]
+    rows = (tmp_path / "doctor.md").read_text().splitlines()[4:]
+    assert [row.split("|")[2].strip() for row in rows] == list(found)
     assert {name: found[name] for name in names} == dict.fromkeys(names, "PASS")
 
 
@@ -83,3 +86,31 @@ def test_regression_where_nothing_is_allowed_equal_numbers_agree_and_others_do_n
     assert doctor.worst(zeros, zeros, exact) == 0
     assert doctor.worst(np.array([0, 1e-12, 0]), zeros, exact) == np.inf
     assert doctor.worst(np.array([0.0, 2 + 1e-7]), np.array([0.0, 2.0]), exact) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("name", ["kernel model", "trees"])
+def test_mechanics_models_that_differ_are_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a card that multiplies or splits wrongly; the CPU stands in its place."""
+    monkeypatch.setattr(models, "kernel_on", lambda compute: models.Trial(0.5, 1.0, 1.0))
+    monkeypatch.setattr(models, "trees_on", lambda compute: models.Trial(float("nan"), 1.0, 1.0))
+    found = {check.name: check for check in doctor.check_models("cuda")}
+    assert found[name].verdict == doctor.Verdict.FAIL
+
+
+def test_mechanics_a_library_that_fails_on_the_card_is_a_finding(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(compute: Any) -> Any:
+        raise RuntimeError("no kernel image is available")
+
+    monkeypatch.setattr(models, "trees_on", fails)
+    monkeypatch.setattr(models, "kernel_on", lambda compute: models.Trial(0.0, 1.0, 1.0))
+    kernel, trees = doctor.check_models("cuda")
+    assert (kernel.verdict, trees.verdict) == (doctor.Verdict.PASS, doctor.Verdict.FAIL)
+    assert "RuntimeError: no kernel image is available" in trees.detail
+
+
+def test_parity_a_device_that_is_the_cpu_has_the_models_of_the_cpu() -> None:
+    compute = Compute("cpu", 1, 0)
+    assert models.kernel_on(compute).apart == 0
+    assert models.trees_on(compute).apart == 0
