@@ -101,6 +101,7 @@ class Network(StrEnum):
     efficientnet_lite0 = "efficientnet_lite0"
     efficientnet_lite1 = "efficientnet_lite1"
     efficientnet_lite2 = "efficientnet_lite2"
+    p4m_densenet = "p4m_densenet"
 
 
 TIMM = "timm:"

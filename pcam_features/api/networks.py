@@ -252,7 +252,7 @@ def fit_network(
         The network's folder, made whole or not at all.
     arch
         "cnn_one", "cnn_two", "cnn_three", "cnn_four", "residual", "efficientnet_lite0" (or lite1,
-        lite2) or "timm:NAME[:WEIGHTS]".
+        lite2), "p4m_densenet" or "timm:NAME[:WEIGHTS]".
     split
         The split to learn from.
     folds

@@ -1,4 +1,4 @@
-"""The reference networks: small CNNs, a compact ResNet, fine-tuned EfficientNet-Lite, timm models.
+"""The reference networks: small CNNs, a compact ResNet, EfficientNet-Lite, a p4m DenseNet, timm models.
 
 All take patches, float32 (N, 3, 96, 96) in [0, 1], and return two outputs: normal and tumor.
 
@@ -7,7 +7,8 @@ weights: 3×3 'same' convolutions with ReLU, global max pooling, Adam at 1e-4. (
 training images to 96×3 pixels by mistake; here they see the whole patch.) `residual` is a ResNet (K. He
 et al., CVPR 2016) with 0.7 million weights. It pools over the patch and over its center, and averages
 its prediction over the eight flips and rotations. `efficientnet_lite0` to `efficientnet_lite2` start
-from ImageNet's weights; see `efficientnet_lite`.
+from ImageNet's weights; see `efficientnet_lite`. `p4m_densenet` is the data set's own baseline; see
+`p4m`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from ..errors import InputError
 from ..geometry import CENTER, PATCH_SIZE
 from .efficientnet_lite import Body, load_published
 from .lite_weights import HEAD_WIDTH, MEAN, PUBLISHED, STD
+from .p4m import CHANNELS, p4m_densenet
 from .timm_models import network, pixels
 
 DROPOUT = 0.3
@@ -201,6 +203,11 @@ def cnn_four() -> nn.Module:
     )
 
 
+def p4m() -> nn.Module:
+    """The p4m DenseNet with a head on the mean of its invariant maps and on their center."""
+    return p4m_densenet(MeanAndCenter(), nn.Linear(2 * CHANNELS, OUTPUTS))
+
+
 class FineTuned(nn.Module):
     """EfficientNet-Lite with a new head on the mean of its last maps and on their center."""
 
@@ -230,6 +237,13 @@ RECIPES = {
         2e-3,
         decay=0.05,
         views=8,
+        mean=(0.5, 0.5, 0.5),
+        deviation=(0.25, 0.25, 0.25),
+    ),
+    Network.p4m_densenet: Recipe(
+        p4m,
+        torch.optim.Adam,
+        1e-3,
         mean=(0.5, 0.5, 0.5),
         deviation=(0.25, 0.25, 0.25),
     ),
