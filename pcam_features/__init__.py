@@ -21,6 +21,7 @@ __version__ = "0.1.0"
 # Where each public name is; it is loaded when it is asked for, since what it needs is heavy. Type
 # checkers and editors read __init__.pyi.
 PLACES = {
+    "Blend": ".api.blending",
     "Comparison": ".api.comparing",
     "EncoderOptions": ".encoders.options",
     "Explanation": ".api.explaining",
@@ -32,6 +33,7 @@ PLACES = {
     "Source": ".sources.source",
     "SourceCheck": ".api.preparing",
     "Store": ".store.store",
+    "blend": ".api.blending",
     "check_source": ".api.preparing",
     "compare": ".api.comparing",
     "convert_source": ".api.preparing",
@@ -49,6 +51,7 @@ PLACES = {
 }
 
 __all__ = [
+    "Blend",
     "Comparison",
     "EncoderOptions",
     "Explanation",
@@ -61,6 +64,7 @@ __all__ = [
     "SourceCheck",
     "Store",
     "__version__",
+    "blend",
     "check_source",
     "compare",
     "convert_source",

@@ -1,3 +1,5 @@
+from .api.blending import Blend as Blend
+from .api.blending import blend as blend
 from .api.comparing import Comparison as Comparison
 from .api.comparing import compare as compare
 from .api.data import extract as extract

@@ -53,6 +53,13 @@ class Adapt(StrEnum):
     slide = "slide"
 
 
+class Shares(StrEnum):
+    """How the shares of models in a combination with other models' predictions are chosen."""
+
+    equal = "equal"
+    fitted = "fitted"
+
+
 class Fitting(StrEnum):
     """How patches of other sizes are brought to 96×96 pixels."""
 

@@ -5,12 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-FLAGS = ("keep_packed", "overwrite", "verify", "published", "strict", "labeled_only", "skip_unreadable")
+FLAGS = (
+    "keep_packed",
+    "overwrite",
+    "verify",
+    "published",
+    "strict",
+    "labeled_only",
+    "skip_unreadable",
+    "vouch",
+)
 VALUES = ("auto", "cpu", "cuda", "cnn", "none", "f32", "bf16", "openvino", "onnxruntime")
 FITTINGS = ("resize", "crop", "tile")
 ADAPTATIONS = ("split", "slide")
 OPTION = re.compile(rf"--([a-z][a-z-]*)(?: ({'|'.join((*VALUES, *FITTINGS, *ADAPTATIONS))})\b)?")
-COMMAND = re.compile(r"\bpcam (extract|fit|compare)\b")
+COMMAND = re.compile(r"\bpcam (extract|fit|compare|blend)\b")
+RENAMED = {"with": "outside"}  # options that are called otherwise in Python, where the word is taken
 
 
 class PcamError(Exception):
@@ -50,10 +60,10 @@ def in_python(sentence: str, names: Mapping[str, str] | None = None) -> str:
 
     def argument(match: re.Match[str]) -> str:
         option, value = match[1].replace("-", "_"), match[2]
-        name = (names or {}).get(option, option)
+        name = (RENAMED | dict(names or {})).get(option, option)
         if name in FLAGS:
             return f"{name}=True" + ("" if value is None else f" {value}")
         return f"{name}=" + ("" if value is None else repr(value))
 
-    named = sentence.replace("pcam deep fit", "pcam.fit_network")
+    named = sentence.replace("pcam deep fit", "pcam.fit_network").replace("--no-copies", "copies=False")
     return COMMAND.sub(r"pcam.\1", OPTION.sub(argument, named))

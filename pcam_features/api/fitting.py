@@ -5,17 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import joblib
+import numpy as np
+import pandas as pd
 
-from ..constants import FOLDS, Device
+from ..constants import FOLDS, Device, Shares
 from ..engine.devices import choose
 from ..errors import InputError
+from ..evaluate.outside import Patches, check_unseen, read_outside
+from ..evaluate.predictions import Models, names_of, parse_models
 from ..extraction.transformer import device_of
-from ..grouping.folds import Folds, read_folds
+from ..grouping.folds import TABLE, Folds, known_labels, read_fold_table, read_folds
 from ..learn import bundle as bundles
 from ..learn import fit as learning
+from ..learn.base_models import base_models
+from ..learn.blend import CLASSICAL, Outside
+from ..learn.names import MANIFEST as BUNDLE_MANIFEST
 from ..learn.settings import Compute
+from ..learn.stack import COMBINED
 from ..learn.steps import kept_steps
 from ..learn.training import steps
 from ..sources.slides import parse, read_slides
@@ -26,7 +35,7 @@ from ..words import counted, form
 from .arguments import check_families, check_log, check_numbers, check_path, check_progress
 from .data import Log, opened_store, unheard
 from .messages import for_python
-from .model import Model
+from .model import Model, open_model
 from .progress import Progress, shown
 
 
@@ -47,6 +56,9 @@ def fit(
     seed: int = 0,
     overwrite: bool = False,
     copies: bool = True,
+    outside: Models | None = None,
+    shares: Shares | str = "equal",
+    vouch: bool = False,
     progress: Progress = "bar",
     log: Log = unheard,
 ) -> Model:
@@ -87,6 +99,17 @@ def fit(
     copies
         Whether to learn from the changed copies of patches that `extract(..., copies=N)` made as well,
         if the store has them. They also tell what a change of laboratory costs.
+    outside
+        Out-of-fold predictions of other models for these patches, to combine with: a mapping from name
+        to a CSV, a DataFrame with `id` or a Series by id; or a list of "NAME=FILE". `combined` is then
+        the combination of the base models together, `classical`, and these, and predicting needs their
+        predictions too. A table needs a column `fold`, or a file for each fold; the folder of another
+        model that was fitted on these patches stands for its out-of-fold predictions.
+    shares
+        The shares of `classical` and of each outside model: "equal", or "fitted" across folds.
+    vouch
+        State that outside predictions without folds are out of fold: each is of a model that had seen
+        neither the patch nor its slide.
     progress
         See `features`; the units are steps of the fit.
     log
@@ -130,19 +153,23 @@ def fit(
         log(learning.sentence_on_left_out(opened, split, names, unused))
     target, why = choose(device_of(device))
     log(why)
+    given = None if folds_from is None else read_folds(Path(folds_from), opened.patches(split))
+    count = int(folds or FOLDS) if given is None else given.count
     options = learning.FitOptions(
         Compute(target.NAME, int(threads) or joblib.cpu_count(), int(seed)),
         trials=int(trials),
         overwrite=overwrite,
         copies=copies,
     )
-    given = None if folds_from is None else read_folds(Path(folds_from), opened.patches(split))
-    count = int(folds or FOLDS) if given is None else given.count
     limit = None if max_memory is None else int(float(max_memory) * 2**30)
     memory = learning.plan_memory(opened, split, used, count, options, limit)
     log(memory.sentence())
     dealt = deal(opened, split, count, int(seed), groups) if given is None else given
     log(f"folds: {dealt.count}, {dealt.protocol}")
+    others = None
+    if outside is not None:
+        others = outside_of(opened, split, outside, shares_named(shares), log)
+        check_unseen(others.predictions, dealt.group, vouched=vouch)
     if kept := kept_steps(folder):
         log(
             f"continuing {unfinished(folder)}: {counted(kept, 'step')} of an earlier run "
@@ -157,10 +184,56 @@ def fit(
             split=split,
             families=used,
             folds=dealt,
-            options=replace(options, memory=memory),
+            options=replace(options, memory=memory, outside=others),
             progress=advance,
         )
     return Model(folder, bundle)
+
+
+def outside_of(store: Store, split: str, given: Models, shares: Shares, log: Log) -> Outside:
+    """The predictions of other models for the patches of a split, and how shares are chosen."""
+    patches = store.patches(split)
+    labels = known_labels(patches).astype(np.int8)
+    known = Patches(patches["id"].tolist(), labels, f"split {split!r} of {store.path}")
+    taken = (*base_models(store.families(split)), CLASSICAL, COMBINED, "id")
+    read = read_outside(with_models_read(given), known, taken)
+    if not read:
+        raise InputError("no outside models are given; give the predictions of one or more.")
+    for note in dict.fromkeys(note for one in read for note in one.notes):
+        log(note)
+    return Outside(tuple(read), shares)
+
+
+def with_models_read(models: Models) -> Models:
+    """Predictions of other models, with tables in place of the folders of models that pcam fitted."""
+    parsed = parse_models(models)
+    names = names_of(parsed)
+    folders = [len(one.files) == 1 and (one.files[0] / BUNDLE_MANIFEST).is_file() for one in parsed]
+    if not any(folders) or len(set(names)) < len(names):
+        return models
+    read: dict[str, Any] = {}  # a table, or a list of them
+    for name, one, is_folder in zip(names, parsed, folders, strict=True):
+        read[name] = out_of_fold_table(open_model(one.files[0])) if is_folder else list(one.given)
+    return read
+
+
+def out_of_fold_table(model: Model) -> pd.DataFrame:
+    """The out-of-fold predictions of a model: id, label (the probability) and fold."""
+    manifest = model.bundle.manifest
+    content = bundles.read_file(model.path, manifest, TABLE)
+    folds = read_fold_table(model.path / TABLE, content, rows=manifest.source.rows).set_index("id")
+    found = model.out_of_fold[COMBINED]
+    return pd.DataFrame(
+        {"id": found.index, "label": found.to_numpy(), "fold": folds["fold"][found.index].to_numpy()}
+    )
+
+
+def shares_named(name: Shares | str) -> Shares:
+    """The way to choose shares of this name. Raises InputError if there is none."""
+    try:
+        return Shares(name)
+    except ValueError:
+        raise InputError(f"there are no shares {name!r}; there are: {', '.join(Shares)}.") from None
 
 
 def deal(store: Store, split: str, folds: int, seed: int, groups: str | Path | None) -> Folds:

@@ -17,10 +17,12 @@ import pyarrow as pa
 
 from ..constants import Adapt, Device
 from ..errors import InputError
+from ..evaluate.predictions import Models
 from ..extraction.images import Images, images_of
 from ..extraction.thumbnails import Thumbnails
 from ..learn import bundle as bundles
 from ..learn.adapt import Adaptation
+from ..learn.blend import CLASSICAL
 from ..learn.bundle import Bundle
 from ..learn.explain_patch import PatchPlace, explain_values
 from ..learn.explain_patch import explain as explain_stored
@@ -31,6 +33,7 @@ from ..learn.predict import (
     fitted_on,
     other_fit,
     out_of_fold,
+    outside_log_odds,
     predict,
     predict_values,
     seen_among,
@@ -38,7 +41,7 @@ from ..learn.predict import (
 from ..learn.stack import COMBINED
 from ..learn.training_patches import training_copies
 from ..report.card import card
-from ..report.sentences import findings, not_above_chance
+from ..report.sentences import findings, not_above_chance, weights_of
 from ..sources.source import Source, Split
 from ..storage import costs, parquet
 from ..store.layout import MANIFEST as STORE_MANIFEST
@@ -59,6 +62,7 @@ from .features import Choice, is_source_path, patches_in, table_of
 from .messages import for_python, warn
 from .predicting import (
     NOT_ADAPTED,
+    NOT_BLENDED,
     Computing,
     SplitPredictions,
     ThumbnailTap,
@@ -110,9 +114,13 @@ class Model:
 
     @property
     def scores(self) -> pd.DataFrame:
-        """The AUC of each base model and of `combined`, out of fold, with its interval over groups."""
+        """The AUC of each base model and of `combined`, out of fold, with its interval over groups.
+
+        With outside predictions there are also rows for each of their models and for `classical`, the
+        base models together; `weight` is then the weight of these parts in `combined`.
+        """
         aucs = self.bundle.manifest.out_of_fold_auc
-        weights = dict(zip(self.bundle.stack.models, self.bundle.stack.weights, strict=True))
+        weights = weights_of(self.bundle.manifest)
         rows = [
             {"auc": auc.value, "low": auc.low, "high": auc.high, "weight": weights.get(name)}
             for name, auc in aucs.items()
@@ -136,7 +144,8 @@ class Model:
     def out_of_fold(self) -> pd.DataFrame:
         """The predictions for the patches of the fit, each by models that have not learned from it.
 
-        A column of probabilities for each base model, and `combined`; indexed by id.
+        A column of probabilities for each base model, and `combined`; indexed by id. With outside
+        predictions also `classical`, the base models together, and a column for each outside model.
         """
         return self._table(OUT_OF_FOLD, self.bundle.manifest.source.rows).set_index("id")
 
@@ -159,6 +168,7 @@ class Model:
         fit: str | None = None,
         mpp: float | None = None,
         adapt: Adapt | str = "none",
+        outside: Models | None = None,
         encoder: str | None = None,
         device: Device | str = "auto",
         threads: int = 0,
@@ -182,6 +192,10 @@ class Model:
         adapt
             Whether columns are brought to the training patches' moments first; see `predict_split`.
             "slide" needs a source or a store with slides.
+        outside
+            For a model that was fitted with predictions of other models: theirs for these patches, as a
+            mapping from name to a Series by id, an array in the order of `data`, or a CSV; or a list of
+            "NAME=FILE".
         encoder
             For a model that takes embeddings of an ONNX file or a timm network: the encoder.
         device, threads, progress
@@ -198,7 +212,7 @@ class Model:
             For data that are not patches, or without the model's features.
         """
         choice = self._choice(split, fit, mpp)
-        how = Computing(choice, encoder, device, threads, progress, adapt_named(adapt))
+        how = Computing(choice, encoder, device, threads, progress, adapt_named(adapt), outside)
         tumor = self._probabilities(data, how).to_numpy()
         return np.column_stack([1 - tumor, tumor])
 
@@ -211,6 +225,7 @@ class Model:
         fit: str | None = None,
         mpp: float | None = None,
         adapt: Adapt | str = "none",
+        outside: Models | None = None,
         encoder: str | None = None,
         device: Device | str = "auto",
         threads: int = 0,
@@ -220,7 +235,7 @@ class Model:
 
         Parameters
         ----------
-        data, split, fit, mpp, adapt, encoder, device, threads, progress
+        data, split, fit, mpp, adapt, outside, encoder, device, threads, progress
             See `predict_proba`.
 
         Returns
@@ -235,7 +250,7 @@ class Model:
             As `predict_proba`.
         """
         choice = self._choice(split, fit, mpp)
-        how = Computing(choice, encoder, device, threads, progress, adapt_named(adapt))
+        how = Computing(choice, encoder, device, threads, progress, adapt_named(adapt), outside)
         return self._probabilities(data, how)
 
     @for_python
@@ -245,6 +260,7 @@ class Model:
         split: str = "test",
         *,
         adapt: Adapt | str = "none",
+        outside: Models | None = None,
         slides: str | Path | None = None,
         fit: str | None = None,
         mpp: float | None = None,
@@ -271,6 +287,9 @@ class Model:
             deviation of the training patches, for a laboratory or scanner that the model has not seen;
             "none" does not. Each prediction then depends on the other patches, and features of a source
             are kept in a temporary folder during the call.
+        outside
+            For a model that was fitted with predictions of other models: theirs for this split; see
+            `predict_proba`.
         slides, fit, mpp
             For the path of a source; see `open_source`. Default of `fit` and `mpp`: as the patches that
             the model was fitted on.
@@ -302,7 +321,7 @@ class Model:
         check_progress(progress)
         check_text(split=split, encoder=encoder)
         choice = self._choice(split, fit, mpp)
-        how = Computing(choice, encoder, device, threads, progress, adapt_named(adapt))
+        how = Computing(choice, encoder, device, threads, progress, adapt_named(adapt), outside)
         if isinstance(data, str | Path):
             check_path("data", data, "a feature store, a source or the path of one of them")
         if isinstance(data, Store) or is_store(data):
@@ -359,14 +378,14 @@ class Model:
         self._log_doubts(ids, store.manifest.source.fit, log)
         copies = self._copies(store.thumbnails(split), log)
         threads, began = how.threads or joblib.cpu_count(), time.monotonic()
-        _, tumor, done = predict(self.bundle, store, split, threads, how.adapt)
+        _, tumor, done = predict(self.bundle, store, split, threads, how.adapt, how.outside)
         seconds = time.monotonic() - began
         read = families_read(self.bundle, how.adapt)
         measuring = costs.measuring_seconds(store.path, read)
         each = None if measuring is None else measuring + seconds / len(ids)
         if done is not None:
             log(f"adaptation: {done.sentence()}")
-        paid = cost(self.path, each, costs.cpu_name(threads), done)
+        paid = cost(self.path, each, costs.cpu_name(threads), done, self.bundle.outside)
         return SplitPredictions(ids, tumor, False, paid, done, copies)
 
     def _predict_source(self, source: Source, how: Computing, log: Log) -> SplitPredictions:
@@ -376,21 +395,24 @@ class Model:
             return self._out_of_fold(part.ids, how, log)
         self._log_doubts(part.ids, source.fit.to_dict() if source.fit else None, log)
         names = names_to_adapt_to(part, how)
+        others = outside_log_odds(self.bundle, how.outside, part.ids, f"split {part.name!r}")
         tap = ThumbnailTap()
-        tumor, done, seconds = self._predict_images([part], names, how, tap)
+        tumor, done, seconds = self._predict_images([part], names, how, others, tap)
         if done is not None:
             log(f"adaptation: {done.sentence()}")
         copies = self._copies(tap.thumbnails(), log)
-        paid = cost(self.path, seconds / len(part), how.where, done)
+        paid = cost(self.path, seconds / len(part), how.where, done, self.bundle.outside)
         return SplitPredictions(part.ids, tumor, False, paid, done, copies)
 
     def _out_of_fold(self, ids: list[str], how: Computing, log: Log) -> SplitPredictions:
         """The out-of-fold predictions of the patches that the model was fitted on."""
         if how.adapt != Adapt.none:
             raise InputError(NOT_ADAPTED)
+        if how.outside:
+            raise InputError(NOT_BLENDED)
         log("the model was fitted on these patches: these are its out-of-fold predictions")
         device = costs.cpu_name(how.threads or joblib.cpu_count())
-        paid = cost(self.path, None, device)
+        paid = cost(self.path, None, device, None, self.bundle.outside)
         return SplitPredictions(ids, out_of_fold(self.bundle, self.path, ids), True, paid)
 
     def _log_doubts(self, ids: Sequence[str], fit: dict[str, Any] | None, log: Log) -> None:
@@ -414,11 +436,13 @@ class Model:
         parts: Sequence[Images],
         names: Sequence[Any],
         how: Computing,
+        outside: np.ndarray | None,
         tap: ThumbnailTap | None = None,
     ) -> tuple[np.ndarray, Adaptation | None, float]:
         """Predict images part by part: probabilities, what was adapted, and seconds.
 
-        `names` are those of `names_to_adapt_to`; `tap` keeps the thumbnails of the images.
+        `names` are those of `names_to_adapt_to`, `outside` is from `outside_log_odds`, and `tap` keeps
+        the thumbnails of the images.
         """
         families = families_of(self.bundle, families_read(self.bundle, how.adapt), how.encoder)
         if tap is not None:
@@ -430,7 +454,7 @@ class Model:
                 return np.zeros(0), None, 0.0
             threads = how.threads or joblib.cpu_count()
             features = values if tap is None else tap.features(values)
-            tumor, done = predict_values(self.bundle, features, names, how.adapt, threads)
+            tumor, done = predict_values(self.bundle, features, names, how.adapt, threads, outside)
             return tumor, done, time.monotonic() - began
 
     @for_python
@@ -485,12 +509,14 @@ class Model:
                     f"with store=, patch= is the id of a patch, not {type(patch).__name__}; leave out "
                     "store= to explain an image."
                 )
+            self._log_outside(log)
             record = explain_stored(self.bundle, self.path, opened, str(patch), split)
             return Explanation(record, picture_of(opened, record, source, log))
         if isinstance(patch, str) and not is_file(patch):
             raise InputError(
                 f"there is no image file {patch!r}; to explain a stored patch by its id, give store=."
             )
+        self._log_outside(log)
         choice = self._choice(None, fit, mpp)
         images = images_of(patch, choice.fit, choice.mpp)
         if len(images) != 1:
@@ -500,6 +526,14 @@ class Model:
         place = PatchPlace("image", "not in a store", 0)
         record = explain_values(self.bundle, self._values(table), place)
         return Explanation(record, images.read(0, 1)[0])
+
+    def _log_outside(self, log: Log) -> None:
+        """Say that an explanation is of the classical part alone, if there are others."""
+        if outside := self.bundle.outside:
+            log(
+                f"this explains the probability by the base models together ({CLASSICAL}); the model's "
+                f"predictions also depend on {', '.join(outside)}"
+            )
 
     @for_python
     def was_fitted_on(self, store: Store | str | Path, split: str) -> bool:
@@ -526,7 +560,7 @@ class Model:
             split = only_split(data.splits, how.choice.split)
             if how.adapt != Adapt.none and fitted_on(self.bundle, data, split):
                 raise InputError(NOT_ADAPTED)
-            ids, tumor, done = predict(self.bundle, data, split, threads, how.adapt)
+            ids, tumor, done = predict(self.bundle, data, split, threads, how.adapt, how.outside)
             warn_of_adaptation(done)
             self._warn(ids, data.manifest.source.fit)
             return pd.Series(tumor, index=pd.Index(ids, name="id"), name="probability")
@@ -541,7 +575,10 @@ class Model:
         if len(data):
             names = names or ["all"] * len(data)
             values = self._values(data)
-            tumor, done = predict_values(self.bundle, values, names, how.adapt, threads)
+            others = outside_log_odds(
+                self.bundle, how.outside, list(data.get("id", data.index)), "the table"
+            )
+            tumor, done = predict_values(self.bundle, values, names, how.adapt, threads, others)
             warn_of_adaptation(done)
         return pd.Series(tumor, index=data.index, name="probability")
 
@@ -549,10 +586,11 @@ class Model:
         """The probabilities of images, by id or position."""
         choice = replace(how.choice, fit=None, mpp=None) if isinstance(images, Source) else how.choice
         found = patches_in(images, choice)
-        tumor, done, _ = self._predict_images([patches for patches, _ in found], names, how)
-        warn_of_adaptation(done)
         indexes = [index for _, index in found]
         index = indexes[0].append(indexes[1:])
+        others = outside_log_odds(self.bundle, how.outside, list(index), "the data")
+        tumor, done, _ = self._predict_images([patches for patches, _ in found], names, how, others)
+        warn_of_adaptation(done)
         return pd.Series(tumor, index=index, name="probability")
 
     def _warn_of(self, data: Any, split: str | None) -> None:

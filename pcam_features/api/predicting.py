@@ -18,7 +18,7 @@ from ..constants import ENCODERS, Adapt, Device
 from ..encoders.runtimes import RUNTIMES
 from ..engine.devices import choose
 from ..errors import InputError
-from ..evaluate.predictions import write_predictions
+from ..evaluate.predictions import Models, write_predictions
 from ..evaluate.submission import submit
 from ..extraction.images import Images
 from ..extraction.streaming import streamed
@@ -145,6 +145,7 @@ class Computing:
     threads: int
     progress: Progress
     adapt: Adapt = Adapt.none
+    outside: Models | None = None
 
     @property
     def where(self) -> str:
@@ -262,6 +263,12 @@ def names_to_adapt_to(data: Any, how: Computing) -> list[Any]:
     if not any(name_of(slide) for slide in slides):
         raise InputError("--adapt slide needs slides, and none is known; use --adapt split.")
     return slides
+
+
+NOT_BLENDED = (
+    "the model was fitted on these patches with the outside predictions of then, and their out-of-fold "
+    "predictions hold them already; leave out --with."
+)
 
 
 def only_split(splits: Sequence[str], split: str | None) -> str:

@@ -1,4 +1,4 @@
-"""Commands that create and use models: fit, predict, submit, compare, explain, model."""
+"""Commands that create and use models: fit, predict, submit, compare, blend, explain, model."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from ..constants import (
     RESAMPLES,
     SPECIFICITY,
     Device,
+    Shares,
 )
 from ..errors import InputError
 from ..words import counted, form
@@ -33,7 +34,9 @@ from .options import (
     OverwriteOption,
     Prediction,
     SeedOption,
+    SharesOption,
     ThreadsOption,
+    VouchOption,
     complete_family,
     predicts_patches,
 )
@@ -104,6 +107,18 @@ def fit(
             help="Whether to learn from the changed copies that extract made, if any.",
         ),
     ] = True,
+    outside: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with",
+            metavar="NAME=FILE[,FILE…]",
+            help="Out-of-fold predictions of another model, to combine with: a CSV of id, label (a "
+            "probability) and fold; or a CSV for each fold; or the folder of another model that fit "
+            "wrote. predict and submit then need --with too. Repeatable.",
+        ),
+    ] = None,
+    shares: SharesOption = Shares.equal,
+    vouch: VouchOption = False,
     json: JsonOption = False,
 ) -> None:
     """Train base models out of fold across slides, then combine, calibrate and score them.
@@ -130,6 +145,9 @@ def fit(
             seed=seed,
             overwrite=overwrite,
             copies=copies,
+            outside=outside or None,
+            shares=shares,
+            vouch=vouch,
             progress=Reporter(console.progress),
             log=console.say,
         )
@@ -148,6 +166,7 @@ def predictions(model: Path, patches: str, asked: Prediction) -> SplitPrediction
     bars = Reporter(console.progress)
     how: dict[str, Any] = {
         "adapt": asked.adapt,
+        "outside": asked.outside or None,
         "encoder": asked.encoder,
         "device": asked.device,
         "threads": asked.threads,
@@ -369,6 +388,88 @@ def compare(
         show.comparison(result, published=published)
 
 
+def blend(
+    predictions: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[NAME=]FILE[,FILE…]",
+            help="Out-of-fold predictions of each model: a CSV of id, label (a probability) and fold; "
+            "or a CSV for each fold; or the folder of a model that fit wrote. Several files of "
+            "the same patches are seeds.",
+        ),
+    ],
+    truth: Annotated[
+        Path, typer.Option(help="CSV with columns id and label (0 or 1, or words such as tumor).")
+    ],
+    slides: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE[:COLUMN]",
+            help="CSV that names the slide of each patch: columns id and slide, wsi or COLUMN. "
+            "Default: the slides in the feature store.",
+        ),
+    ] = None,
+    features: Annotated[
+        Path | None,
+        typer.Option(help="Feature store of these patches. It supplies slides or pseudo-slides."),
+    ] = None,
+    test: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]FILE[,FILE…]",
+            help="Predictions of other patches by each model, to blend into --out: with the same "
+            "names, or in the same order. Repeatable.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV to write: the blended predictions of --test or, without it, the blended "
+            "out-of-fold predictions."
+        ),
+    ] = None,
+    shares: SharesOption = Shares.equal,
+    vouch: VouchOption = False,
+    folds: Annotated[
+        int, typer.Option(min=LEAST_FOLDS, max=MOST_FOLDS, help="Number of folds to score across.")
+    ] = FOLDS,
+    folds_from: FoldsFromOption = None,
+    seed: SeedOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Combine predictions of several models, and report what each adds: AUC with and without it.
+
+    Each model has a share of the standardized log-odds. Intervals are across slides.
+    """
+    if test and out is None:
+        raise InputError("the predictions of --test are blended into a file; add --out FILE.")
+    from ..api.blending import blend as run
+    from ..evaluate.predictions import check_outputs
+
+    if out is not None:
+        check_outputs(out)
+    result = run(
+        truth,
+        predictions,
+        slides=slides,
+        features=features,
+        folds=folds,
+        folds_from=folds_from,
+        shares=shares,
+        vouch=vouch,
+        seed=seed,
+        log=console.say,
+    )
+    rows = None if out is None else result.write(out, test or None)
+    if json:
+        console.as_json(result.to_dict())
+    else:
+        show.blend(result)
+    if out is not None and rows is not None:
+        kind = "prediction" if test else "out-of-fold prediction"
+        console.say(f"{out}: {counted(rows, kind)}")
+
+
 def explain(
     model: ModelArgument,
     features: FeaturesArgument,
@@ -426,6 +527,7 @@ COMMANDS: dict[Callable[..., None], str] = {
     predict: "pcam predict model features valid.csv --split valid",
     submit: "pcam submit model features submission.csv --sample sample_submission.csv",
     compare: "pcam compare truth.csv classical.csv network.csv --slides slides.csv --report out.html",
+    blend: "pcam blend classical=model network=network.csv --truth truth.csv --slides slides.csv",
     explain: "pcam explain model features --id 00001b2b5609af42ab0ab276dd4cd41c3e7745b5 --out why.html",
     model: "pcam model model",
 }

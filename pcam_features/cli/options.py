@@ -20,6 +20,7 @@ from ..constants import (
     Fitting,
     Kind,
     OneImageFitting,
+    Shares,
 )
 from ..sources.reading import Reading, reading_of
 
@@ -124,6 +125,22 @@ FamiliesOption = Annotated[
         help="Families to compute, comma-separated. all: every handcrafted family. cnn: embeddings. "
         "Default: all.",
         autocompletion=complete_family,
+    ),
+]
+SharesOption = Annotated[
+    Shares,
+    typer.Option(
+        help="Shares of models in a combination with outside predictions. equal: the same for each. "
+        "fitted: by logistic regression across folds; the most optimistic predictions then have the "
+        "most."
+    ),
+]
+VouchOption = Annotated[
+    bool,
+    typer.Option(
+        "--vouch",
+        help="State that predictions without a column fold are out of fold: each is of a model that "
+        "had seen neither the patch nor its slide.",
     ),
 ]
 SeedOption = Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Random seed.")]
@@ -240,6 +257,7 @@ class Prediction:
 
     split: str
     adapt: Adapt
+    outside: list[str] | None
     slides: str | None
     kind: Kind | None
     reading: Reading
@@ -253,6 +271,19 @@ class Prediction:
 PREDICTION: Options = {
     "split": (Annotated[str, typer.Option(help="Split to predict.")], "test"),
     "adapt": (AdaptOption, Adapt.none),
+    "outside": (
+        Annotated[
+            list[str] | None,
+            typer.Option(
+                "--with",
+                metavar="NAME=FILE[,FILE…]",
+                help="For a model fitted with predictions of another model: the same model's "
+                "predictions of these patches; several files are seeds, or folds, and averaged. "
+                "Repeatable.",
+            ),
+        ],
+        None,
+    ),
     "slides": (SlidesOption, None),
     "kind": (KindOption, None),
     **READING,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from ..words import counted
 from . import console
 
 if TYPE_CHECKING:
+    from ..api.blending import Blend
     from ..check.result import CheckResult
     from ..convert.convert import ConversionPlan
     from ..diagnostics.bench_families import FamilyBenchmark
@@ -97,6 +99,8 @@ PUBLIC = (
     "elsewhere_auc",
     "leaky_columns",
     "stack",
+    "outside",
+    "blend",
     "calibration",
     "leakage",
     "importance",
@@ -138,6 +142,34 @@ def score_table(manifest: ModelManifest) -> None:
 
     columns = ("model", "out-of-fold AUC", f"{LEVEL:.0%} interval", "weight")
     console.table(columns, score_rows(manifest))
+
+
+def blend(result: Blend) -> None:
+    """Print the scores of a blend and of its parts, what each part adds, and notes."""
+    from ..evaluate.spread import LEVEL
+
+    scores = [
+        (
+            str(name),
+            f"{row['auc']:.4f}",
+            f"[{row['low']:.4f}, {row['high']:.4f}]",
+            "" if isnan(row["share"]) else f"{row['share']:.2f}",
+        )
+        for name, row in result.scores.to_dict("index").items()
+    ]
+    console.table(("model", "out-of-fold AUC", f"{LEVEL:.0%} interval", "share"), scores)
+    gains = [
+        (
+            f"{part} added to {row['others']}",
+            f"{row['difference']:+.4f}",
+            f"[{row['low']:+.4f}, {row['high']:+.4f}]",
+            "" if isnan(row["p_holm"]) else f"{row['p_holm']:.2g}",
+        )
+        for part, row in result.gains.to_dict("index").items()
+    ]
+    console.table(("gain", "AUC", f"{LEVEL:.0%} interval", "p (Holm)"), gains)
+    for sentence in result.findings:
+        console.say(sentence)
 
 
 def learning_curve(manifest: NetworkManifest) -> None:

@@ -13,6 +13,7 @@ from ..execution.executor import Threads
 from ..learn.manifest import ModelManifest
 from ..learn.names import KEY as MODEL_KEY
 from ..learn.names import VERSION as MODEL_VERSION
+from ..learn.names import VERSION_OUTSIDE
 from ..networks.manifest import KEY as NETWORK_KEY
 from ..networks.manifest import VERSION as NETWORK_VERSION
 from ..networks.manifest import NetworkManifest
@@ -36,7 +37,11 @@ OF_MANIFEST = {  # if the manifest itself is damaged
     MODEL_KEY: REMEDIES[MODEL_KEY],
     NETWORK_KEY: REMEDIES[NETWORK_KEY],
 }
-VERSIONS = {STORE_KEY: STORE_VERSION, MODEL_KEY: MODEL_VERSION, NETWORK_KEY: NETWORK_VERSION}
+VERSIONS = {
+    STORE_KEY: (STORE_VERSION,),
+    MODEL_KEY: (MODEL_VERSION, VERSION_OUTSIDE),
+    NETWORK_KEY: (NETWORK_VERSION,),
+}
 Listed = dict[str, FileSum]  # by the file's name in the folder
 
 
@@ -120,7 +125,7 @@ def verify(
     key = next((key for key in KINDS if key in content), None)
     if key is None:
         raise InputError(f"{path} is no feature store, model or network; give the folder of one.")
-    if content[key] == VERSIONS[key]:
+    if content[key] in VERSIONS[key]:
         try:
             check_seal(content)
         except ValueError as error:

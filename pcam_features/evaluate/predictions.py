@@ -208,10 +208,13 @@ def read_predictions(given: Given, truth: Truth, name: str) -> Rows:
     return Rows(np.stack(rows), [*chosen.notes, *notes])
 
 
-def order_of(table: IdTable, ids: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+def order_of(
+    table: IdTable, ids: Sequence[str], whose: str = "the truth"
+) -> tuple[np.ndarray, list[str]]:
     """The row of each of `ids`, (n,), and a sentence if ids are matched by their stems.
 
-    Raises InputError unless the table has these ids and no others.
+    `whose` says in messages what has these ids. Raises InputError unless the table has these ids and no
+    others.
     """
     position = {patch: row for row, patch in enumerate(table.ids)}
     if position.keys() == set(ids):
@@ -222,9 +225,9 @@ def order_of(table: IdTable, ids: Sequence[str]) -> tuple[np.ndarray, list[str]]
     missing = [patch for patch in ids if patch not in position]
     extra = sorted(position.keys() - set(ids), key=lambda patch: position[patch])
     raise InputError(
-        f"{table.name} do not match the truth: {len(missing)} of its ids are missing"
-        f"{f', the first {missing[0]},' if missing else ''} and {len(extra)} are not in it"
-        f"{f', the first {extra[0]!r}' if extra else ''}; the truth has ids such as {examples(ids)}, "
+        f"{table.name} do not match {whose}: {len(missing):,} of its ids are missing"
+        f"{f', the first {missing[0]},' if missing else ''} and {len(extra):,} are not in it"
+        f"{f', the first {extra[0]!r}' if extra else ''}; {whose} has ids such as {examples(ids)}, "
         f"the predictions {examples(table.ids)}."
     )
 

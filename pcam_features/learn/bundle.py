@@ -98,6 +98,29 @@ class Bundle:
         """
         return sharing_logits(self.models, self.stack.weight_of, self.families, values, threads)
 
+    @property
+    def outside(self) -> tuple[str, ...]:
+        """The outside models whose predictions this model takes as well."""
+        record = self.manifest.outside
+        return () if record is None else tuple(record.models)
+
+    def probability(self, logits: np.ndarray, outside: np.ndarray | None) -> np.ndarray:
+        """The probability of tumor, float64 (rows,).
+
+        Parameters
+        ----------
+        logits
+            Of `logits`.
+        outside
+            The log-odds by each model of `outside`, (rows, models); None if there are none.
+        """
+        blend = self.manifest.blend
+        if blend is None:
+            return self.stack.probability(logits)
+        if outside is None:
+            raise ValueError(f"there are no predictions of {', '.join(self.outside)}")
+        return blend.stack.probability(np.column_stack([self.stack.together(logits), outside]))
+
     def check_answers(self, path: Path) -> None:
         """Ask the model of `path` what it knows the answers to.
 

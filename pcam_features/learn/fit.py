@@ -14,6 +14,7 @@ import pandas as pd
 from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
+from ..constants import Shares
 from ..errors import InputError
 from ..evaluate.intervals import auc_intervals
 from ..evaluate.metrics import metrics
@@ -28,7 +29,7 @@ from ..store.names import check_original, copies_of
 from ..store.store import Store
 from ..store.values import Values, stored
 from ..words import counted
-from . import bundle, kernel_ridge, known_answers, memory, stack
+from . import blend, bundle, kernel_ridge, known_answers, memory, stack
 from .attribution import importance
 from .base_models import (
     KERNEL,
@@ -81,6 +82,8 @@ class FitOptions:
         Whether a model that exists is replaced.
     copies
         Whether changed copies of the patches are learned from, if the store has them.
+    outside
+        Predictions of other models to combine with; None without any.
     """
 
     compute: Compute
@@ -88,6 +91,7 @@ class FitOptions:
     memory: MemoryPlan | None = None
     overwrite: bool = False
     copies: bool = True
+    outside: blend.Outside | None = None
 
 
 @dataclass(frozen=True)
@@ -238,6 +242,7 @@ def plan_of(
         device=compute.device,
         threads=compute.threads,
         versions=versions(*(["optuna"] if options.trials else [])),
+        outside=None if options.outside is None else options.outside.record(),
     )
 
 
@@ -352,7 +357,7 @@ def fit(
         context = FitContext(work, values, labels, folds, compute, progress=progress)
         settings, searched = searched_settings(context, options.trials)
         columns = {name: record.columns for name, record in plan.families.items()}
-        learned = learn(replace(context, settings=settings), columns, copies)
+        learned = learn(replace(context, settings=settings), columns, copies, options.outside)
         outcome = replace(learned.outcome, search=searched)
         tables = {
             FOLD_TABLE: patches.assign(label=labels, group=folds.group, fold=folds.fold),
@@ -414,7 +419,10 @@ def cost(
 
 
 def learn(
-    context: FitContext, columns: Mapping[str, Sequence[str]], copies: Copies | None = None
+    context: FitContext,
+    columns: Mapping[str, Sequence[str]],
+    copies: Copies | None = None,
+    outside: blend.Outside | None = None,
 ) -> Learned:
     """Train base models, combine them, and score the combination out of fold.
 
@@ -426,6 +434,8 @@ def learn(
         The names of each family's columns.
     copies
         Changed copies of the patches, to learn from and to score as well.
+    outside
+        Predictions of other models, to combine with those of the base models together.
     """
     labels, fold = context.labels, context.fold
     models, of_all = train_models(with_copies(context, copies))
@@ -467,7 +477,37 @@ def learn(
         leaky_columns=leaky_columns(context.values, labels, fold, columns),
     )
     predicted = dict(zip(names, probabilities.T, strict=True))
-    return Learned(models, outcome, predicted, table, asked)
+    learned = Learned(models, outcome, predicted, table, asked)
+    if outside is None:
+        return learned
+    classical = stack.across(stack.in_fixed_shares(shares), logits, labels, fold)
+    return with_outside(learned, context, outside.parts(classical, fold), outside.shares)
+
+
+def with_outside(learned: Learned, context: FitContext, parts: blend.Parts, shares: Shares) -> Learned:
+    """What was learned, combined with outside predictions.
+
+    `stack.COMBINED` is then the combination of all, and `blend.CLASSICAL` what it was before.
+    """
+    labels, fold = context.labels, context.fold
+    with threadpool_limits(1, user_api="blas"):
+        blended = blend.blend(parts, labels, fold, context.folds.group, shares, stack.COMBINED)
+        before, after = blend.nested(parts, labels, fold, shares)
+    models = {name: learned.outcome.out_of_fold_auc[name] for name in learned.models}
+    probabilities = {name: learned.predicted[name] for name in learned.models}
+    probabilities[blend.CLASSICAL] = learned.predicted[stack.COMBINED]
+    for name, column in zip(parts.names[1:], parts.log_odds.T[1:], strict=True):
+        probabilities[name] = expit(column)
+    outcome = replace(
+        learned.outcome,
+        blend=blended.blend,
+        out_of_fold_auc=models | blended.scores,
+        calibration=CalibrationRecord(
+            probability_scores(labels, before), probability_scores(labels, after)
+        ),
+    )
+    predicted = probabilities | {stack.COMBINED: blended.probabilities}
+    return replace(learned, outcome=outcome, predicted=predicted)
 
 
 def questions_and_answers(

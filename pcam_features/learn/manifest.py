@@ -20,9 +20,10 @@ from ..store.manifest import FamilyRecord, Fingerprint, SourceRecord
 from ..store.names import may_be_stored
 from ..words import one_line, quoted
 from .base_models import MODEL_CLASSES, base_models, sharing
+from .blend import CLASSICAL, Blend, OutsideRecord
 from .copies import ShiftScore
 from .known_answers import KnownAnswers
-from .names import KEY, VERSION
+from .names import KEY, VERSION, VERSION_OUTSIDE
 from .settings import Settings
 from .stack import BEST, COMBINED, FIXED, STACK, Stack
 
@@ -257,6 +258,8 @@ class FitPlan:
         A digest of the features' files.
     seed, trials, device, threads
         How the fit is computed, and the number of trials of a search.
+    outside
+        The predictions of other models that are combined with this one; None without any.
     """
 
     pcam_version: str = __version__
@@ -269,6 +272,7 @@ class FitPlan:
     device: str
     threads: int
     versions: dict[str, str]
+    outside: OutsideRecord | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of the plan's file."""
@@ -276,6 +280,7 @@ class FitPlan:
 
     def decisions(self) -> dict[str, Any]:
         """The JSON object of these fields in a model's manifest."""
+        outside = {} if self.outside is None else {"outside": self.outside.to_dict()}
         return {
             "pcam_version": self.pcam_version,
             "source": self.source.to_dict(),
@@ -287,7 +292,7 @@ class FitPlan:
             "device": self.device,
             "threads": self.threads,
             "versions": self.versions,
-        }
+        } | outside
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -300,6 +305,8 @@ class FitOutcome:
         The settings of the base models.
     stack
         How the base models are combined and calibrated.
+    blend
+        How the base models together are combined with outside predictions; None without any.
     candidates
         The out-of-fold AUC of each way to combine them.
     out_of_fold_auc
@@ -337,6 +344,7 @@ class FitOutcome:
     elsewhere: dict[str, ShiftScore] = field(default_factory=dict)
     elsewhere_auc: Estimate | None = None
     leaky_columns: dict[str, float] = field(default_factory=dict)
+    blend: Blend | None = None
 
     def results(self) -> dict[str, Any]:
         """The JSON object of these fields in a model's manifest."""
@@ -359,6 +367,8 @@ class FitOutcome:
             plain["elsewhere_auc"] = asdict(self.elsewhere_auc)
         if self.leaky_columns:
             plain["leaky_columns"] = self.leaky_columns
+        if self.blend is not None:
+            plain["blend"] = self.blend.to_dict()
         return plain
 
 
@@ -391,7 +401,7 @@ class ModelManifest(FitPlan, FitOutcome):
         """
         if KEY not in content:
             raise InputError(f"{path} is not a model; put MODEL and FEATURES in the right order.")
-        if content[KEY] != VERSION:
+        if content[KEY] != (VERSION_OUTSIDE if "outside" in content else VERSION):
             raise InputError(
                 f"model {path} was written by another version of pcam, whose models are combined in "
                 "another way or have other parts or sums; fit it anew."
@@ -412,7 +422,11 @@ class ModelManifest(FitPlan, FitOutcome):
         }
         models = tuple(base_models(list(families)))
         scores, importance = known.child("out_of_fold_auc"), known.child("importance")
-        check_names(scores, (*models, COMBINED))
+        outside = OutsideRecord.from_fields(known.child("outside")) if "outside" in known else None
+        parts = () if outside is None else (CLASSICAL, *outside.models)
+        if set(parts) & {*models, COMBINED, "id"}:
+            raise ValueError("outside.models has the name of a base model")
+        check_names(scores, (*models, *parts, COMBINED))
         check_names(importance, families)
         candidates = known.child("candidates")
         versions = known.child("versions")
@@ -448,13 +462,16 @@ class ModelManifest(FitPlan, FitOutcome):
                 estimate_from(known.child("elsewhere_auc")) if "elsewhere_auc" in known else None
             ),
             leaky_columns=known.numbers("leaky_columns") if "leaky_columns" in known else {},
+            outside=outside,
+            blend=None if outside is None else Blend.from_fields(known.child("blend"), parts),
             files=files_from(known),
         )
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object that `from_dict` reads."""
         files = {name: str(known) for name, known in self.files.items()}
-        return {KEY: VERSION} | self.decisions() | self.results() | {"files": files}
+        version = VERSION if self.outside is None else VERSION_OUTSIDE
+        return {KEY: version} | self.decisions() | self.results() | {"files": files}
 
 
 def check_families(families: Mapping[str, Fields], path: Path) -> None:

@@ -9,6 +9,9 @@ KEY = "bundle_version"
 # embeddings, 3 chose the combination by its out-of-fold AUC, 2 had no calibration, 1 a booster for each
 # family.
 VERSION = 6
+# Of models that take outside predictions as well. Older versions of pcam would predict without them, so
+# they have to refuse these models; all others stay readable both ways.
+VERSION_OUTSIDE = 7
 KNOWN_ANSWERS = "known_answers.npy"
 SEARCH = "search.sqlite"  # only in models whose settings were searched
 THUMBNAILS = "thumbnails.npy"  # only if the store has those of the training patches

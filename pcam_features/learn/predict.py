@@ -13,6 +13,8 @@ import pyarrow as pa
 
 from ..constants import ENCODERS, Adapt
 from ..errors import InputError
+from ..evaluate.outside import Patches, read_outside
+from ..evaluate.predictions import Models
 from ..grouping.folds import TABLE, read_fold_table
 from ..sources.fitting import Fit
 from ..storage import costs, parquet
@@ -151,7 +153,11 @@ def families_read(bundle: Bundle, how: Adapt) -> list[str]:
 
 
 def cost(
-    path: Path, seconds: float | None, device: str, adaptation: Adaptation | None = None
+    path: Path,
+    seconds: float | None,
+    device: str,
+    adaptation: Adaptation | None = None,
+    outside: Sequence[str] = (),
 ) -> costs.Cost:
     """The cost of a model and of its predictions.
 
@@ -165,18 +171,27 @@ def cost(
         What it was computed on.
     adaptation
         How the predictions were adapted.
+    outside
+        The outside models whose predictions the model takes; what they cost is not known here.
     """
+    others = f"those of {', '.join(outside)}, part of the prediction" if outside else None
     return replace(
         costs.read(path / costs.FILE),
         predict_patches_per_second=None if seconds is None else round(1 / seconds, 2),
         predict_memory_mib=costs.peak_memory_mib(),
         predict_device=device,
         adaptation=None if adaptation is None else adaptation.sentence(),
+        left_out=others if others is None or len(others) <= costs.LONGEST else "those of other models",
     )
 
 
 def predict_values(
-    bundle: Bundle, values: Values, names: Sequence[object], how: Adapt, threads: int
+    bundle: Bundle,
+    values: Values,
+    names: Sequence[object],
+    how: Adapt,
+    threads: int,
+    outside: np.ndarray | None = None,
 ) -> tuple[np.ndarray, Adaptation | None]:
     """Probabilities of tumor, float64 (rows,), and what was adapted.
 
@@ -192,20 +207,74 @@ def predict_values(
         Whether and to what the features are adapted.
     threads
         Number of threads.
+    outside
+        The log-odds by each of the model's outside models, (rows, models), from `outside_log_odds`.
     """
-    plain = bundle.stack.probability(bundle.logits(values, threads))
+    logits = bundle.logits(values, threads)
     if how == Adapt.none:
-        return plain, None
+        return bundle.probability(logits, outside), None
+    plain = bundle.stack.probability(logits)
     data = bundle.manifest.source
     training = Moments(*bundle.training_moments(), data.positive / data.rows)
     moved, done = adapt(values, codes_of(names), training, plain, how)
-    if not done.patches:
-        return plain, done
-    return bundle.stack.probability(bundle.logits(moved, threads)), done
+    if done.patches:
+        logits = bundle.logits(moved, threads)
+    return bundle.probability(logits, outside), done
+
+
+def outside_log_odds(
+    bundle: Bundle, given: Models | None, ids: Sequence[object], whose: str
+) -> np.ndarray | None:
+    """The log-odds by each of a model's outside models, float64 (rows, models).
+
+    Parameters
+    ----------
+    bundle
+        The model.
+    given
+        Predictions of its outside models, as `evaluate.outside.read_outside` takes them.
+    ids
+        The ids of the patches.
+    whose
+        What has these ids, in messages.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        None if the model has no outside models.
+
+    Raises
+    ------
+    InputError
+        If predictions are missing, are not asked for, or are of other patches.
+    """
+    wanted = bundle.outside
+    if not wanted and not given:
+        return None
+    if not wanted:
+        raise InputError("the model was fitted without outside predictions; leave out --with.")
+    files = " ".join(f"--with {name}=FILE" for name in wanted)
+    if not given:
+        raise InputError(
+            f"the model was fitted with predictions of {', '.join(wanted)} and needs them for these "
+            f"patches too; add {files}."
+        )
+    found = {one.name: one for one in read_outside(given, Patches(list(map(str, ids)), None, whose))}
+    if set(found) != set(wanted):
+        raise InputError(
+            f"the model was fitted with predictions of {', '.join(wanted)}, and those of "
+            f"{', '.join(found)} were given; give {files}."
+        )
+    return np.column_stack([found[name].log_odds for name in wanted])
 
 
 def predict(
-    bundle: Bundle, store: Store, split: str, threads: int, how: Adapt = Adapt.none
+    bundle: Bundle,
+    store: Store,
+    split: str,
+    threads: int,
+    how: Adapt = Adapt.none,
+    outside: Models | None = None,
 ) -> tuple[list[str], np.ndarray, Adaptation | None]:
     """Predict the probability of tumor for each patch of a split.
 
@@ -219,6 +288,8 @@ def predict(
         Number of threads.
     how
         Whether and to what the features are adapted; see `adapt`.
+    outside
+        Predictions of the model's outside models; see `outside_log_odds`.
 
     Returns
     -------
@@ -230,8 +301,8 @@ def predict(
     Raises
     ------
     InputError
-        If the features are not the model's, or not complete, or `how` needs slides and all are
-        unknown.
+        If the features are not the model's, or not complete, `how` needs slides and all are
+        unknown, or outside predictions are missing.
     """
     families = families_read(bundle, how)
     check_features(bundle, store, families)
@@ -246,5 +317,7 @@ def predict(
             "extract with --slides, or use --adapt split."
         )
     names = slides if how == Adapt.slide else [split] * len(slides)
-    probabilities, done = predict_values(bundle, values, names, how, threads)
-    return patches["id"].tolist(), probabilities, done
+    ids = patches["id"].tolist()
+    others = outside_log_odds(bundle, outside, ids, f"split {split!r} of {store.path}")
+    probabilities, done = predict_values(bundle, values, names, how, threads, others)
+    return ids, probabilities, done

@@ -69,8 +69,11 @@ class Stack:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of a model's manifest."""
+        return {"choice": FIXED} | self.numbers()
+
+    def numbers(self) -> dict[str, Any]:
+        """The JSON object without the name of the choice."""
         return {
-            "choice": FIXED,
             "weights": dict(zip(self.models, self.weights, strict=True)),
             "intercept": self.intercept,
             "calibration": {"low": self.low, "high": self.high, "shift": self.shift},
@@ -81,6 +84,11 @@ class Stack:
         """Raises ValueError if it is not a combination of these models."""
         if known.text("choice") != FIXED:
             raise ValueError(f"there is no combination called {quoted(known.text('choice'))}")
+        return cls.from_numbers(known, models)
+
+    @classmethod
+    def from_numbers(cls, known: Fields, models: tuple[str, ...]) -> Stack:
+        """Read what `numbers` gave. Raises ValueError if a number is missing or wrong."""
         each, curve = known.child("weights"), known.child("calibration")
         return cls(
             models,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ..constants import TOO_GOOD
+from ..constants import TOO_GOOD, Shares
 from ..evaluate.intervals import Estimate
+from ..learn.blend import CLASSICAL, Blend
 from ..learn.manifest import ModelManifest, SearchRecord
 from ..learn.stack import BEST, COMBINED, FIXED, STACK
 from ..words import counted, form
@@ -15,6 +16,9 @@ CHOICES = {
     BEST: "best single model (chosen within each fold)",
     STACK: "stack",
 }
+
+
+SHARES = {Shares.equal.value: "equal shares", Shares.fitted.value: "fitted shares"}
 
 
 CHANGES = {
@@ -29,8 +33,13 @@ CHANGES = {
 
 
 def weights_of(manifest: ModelManifest) -> dict[str, float]:
-    """The weight of each base model."""
-    return dict(zip(manifest.stack.models, manifest.stack.weights, strict=True))
+    """The weight of each base model and, with outside predictions, of each part of the combination."""
+    stacks = [manifest.stack, *([] if manifest.blend is None else [manifest.blend.stack])]
+    return {
+        name: weight
+        for stack in stacks
+        for name, weight in zip(stack.models, stack.weights, strict=True)
+    }
 
 
 def score_rows(manifest: ModelManifest) -> list[tuple[str, str, str, str]]:
@@ -46,13 +55,15 @@ def findings(manifest: ModelManifest) -> list[str]:
     """Sentences on the result of a fit.
 
     First warnings if the combined model is not above chance, or if something tells the label, then how
-    models are combined, what to expect elsewhere, calibration, the search, and the leakage gap.
+    models are combined and what outside predictions add, what to expect elsewhere, calibration, the
+    search, and the leakage gap.
     """
     leak = manifest.leakage
     return [
         *not_above_chance(manifest.out_of_fold_auc[COMBINED]),
         *leaking(manifest),
         *combination(manifest),
+        *outside(manifest),
         *elsewhere(manifest),
         calibrating(manifest),
         *searched(manifest.search),
@@ -115,13 +126,46 @@ def is_above_chance(manifest: ModelManifest) -> bool:
 
 def combination(manifest: ModelManifest) -> list[str]:
     """How the base models are combined."""
-    used = ", ".join(name for name, weight in weights_of(manifest).items() if weight)
+    used = ", ".join(name for name, weight in manifest.stack.weight_of.items() if weight)
+    whole = "combined" if manifest.outside is None else CLASSICAL
     aucs = ", ".join(f"{CHOICES[name]} {auc:.4f}" for name, auc in manifest.candidates.items())
     return [
-        f"the combined model takes fixed shares of the log-odds of {used}: two of trees, one of each "
+        f"the {whole} model takes fixed shares of the log-odds of {used}: two of trees, one of each "
         "kernel model; a model's weight is its share divided by the spread of its log-odds",
         f"cross-validated AUC: {aucs}; fixed shares are used whatever these say, because they lose "
         "least in other laboratories. Report the AUC of combined",
+    ]
+
+
+def outside(manifest: ModelManifest) -> list[str]:
+    """How outside predictions are combined with the base models, and what each part adds."""
+    record, blend = manifest.outside, manifest.blend
+    if record is None or blend is None:
+        return []
+    models = ", ".join(f"{name} ({model.sentence()})" for name, model in record.models.items())
+    return [f"outside predictions: {models}", *blended(blend, COMBINED)]
+
+
+def blended(blend: Blend, whole: str) -> list[str]:
+    """How parts are combined, and what each part adds, in sentences.
+
+    Parameters
+    ----------
+    blend
+        The combination.
+    whole
+        Its name.
+    """
+    shares = ", ".join(f"{part} {share:.2f}" for part, share in blend.shares.items())
+    aucs = ", ".join(f"{SHARES[name]} {auc:.4f}" for name, auc in blend.candidates.items())
+    return [
+        f"{whole} takes {SHARES[blend.how]} of the standardized log-odds: {shares}; cross-validated "
+        f"AUC: {aucs}",
+        *(
+            f"{gain.part} adds {gain.difference.value:+.4f} {span(gain.difference, '+')} to the AUC of "
+            f"{' + '.join(gain.others)}: {gain.finding(whole)}"
+            for gain in blend.gains
+        ),
     ]
 
 
@@ -129,6 +173,7 @@ def elsewhere(manifest: ModelManifest) -> list[str]:
     """The AUC to expect of another laboratory's patches, from changed copies."""
     if not manifest.copies:
         return []
+    whose = "" if manifest.outside is None else f" of {CLASSICAL}, without outside predictions"
     learned = f"the base models learned from {manifest.copies:,} changed copies of patches as well"
     scores, expected = manifest.elsewhere, manifest.elsewhere_auc
     if expected is None or not scores:
@@ -139,7 +184,7 @@ def elsewhere(manifest: ModelManifest) -> list[str]:
     lost = sum(score.loss for score in scores.values()) / len(scores)
     worst = max(scores, key=lambda shift: scores[shift].loss)
     return [
-        f"{learned}. AUC to expect after a change of laboratory: {expected.value:.3f} "
+        f"{learned}. AUC to expect after a change of laboratory{whose}: {expected.value:.3f} "
         f"[{expected.low:.3f}, {expected.high:.3f}]. Copies are scored by models that saw neither "
         f"their patches nor their laboratories; they lose {lost:.3f} on average, and most by "
         f"{CHANGES.get(worst, 'another change')}: {scores[worst].loss:.3f}. The interval covers the "
@@ -156,7 +201,8 @@ def calibrating(manifest: ModelManifest) -> str:
         f"log loss {before.log_loss:.4f} → {after.log_loss:.4f}, "
         f"calibration error {before.ece:.4f} → {after.ece:.4f}"
     )
-    unused = "" if manifest.stack.is_calibrated else "; calibration does not help and is left out"
+    stack = manifest.stack if manifest.blend is None else manifest.blend.stack
+    unused = "" if stack.is_calibrated else "; calibration does not help and is left out"
     return f"cross-validated calibration, before → after, lower is better: {changes}{unused}"
 
 
