@@ -19,7 +19,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pcam needs Python 3.11 or newer; choose one with make PYTHON=python3.12")'
 	@echo "Setting up .venv; this takes a minute or two, once" >&2
 	$(PYTHON) -m venv .venv
-	$(INSTALL) --editable .
+	$(INSTALL) --editable '.[all]'
 	@touch $@
 
 .venv/made-dev: .venv/made

@@ -33,7 +33,7 @@ FLOORS = (
     ("sources",),
     ("storage",),
     ("execution",),
-    ("geometry", "constants", "words"),
+    ("geometry", "constants", "words", "extras"),
     ("errors", ""),  # the package itself: its version, and names that are loaded when asked for
     ("optimized",),
 )

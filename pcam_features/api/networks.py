@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from html import escape
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import joblib
 import numpy as np
 import pandas as pd
 
+from .. import extras
 from ..constants import BATCH, EPOCHS, FOLDS, PATIENCE, Device, Network
 from ..errors import InputError
 from ..evaluate.predictions import write_predictions
@@ -372,8 +372,7 @@ def as_rate(rate: Any) -> float | None:
 def check_installed(modules: Sequence[str] = ("torch", "safetensors")) -> None:
     """Raise InputError if PyTorch or safetensors is not installed, or cannot be imported."""
     for module in modules:
-        if find_spec(module) is None:
-            raise InputError(f"{module} is not installed; run pip install 'pcam-features[deep]'.")
+        extras.check_installed(module)
         try:
             import_module(module)
         except Exception as error:  # a broken library raises OSError, RuntimeError and others

@@ -23,6 +23,7 @@ from ..constants import Device
 from ..engine import cpu
 from ..engine.devices import Target, choose
 from ..errors import InputError
+from ..extras import EXTRAS, how_to_install
 from ..families import planes
 from ..families.registry import CNN, FAMILIES, measurer
 from ..learn.settings import Compute
@@ -118,7 +119,7 @@ def check_cpu(name: str, batch: np.ndarray) -> Check:
     try:
         reference = importlib.import_module(f".reference.{name}", __package__)
     except ModuleNotFoundError as error:
-        fix = f"not checked: {error.name} is not installed; run pip install 'pcam-features[dev]'"
+        fix = f"not checked: {error.name} is not installed; run {how_to_install('dev')}"
         return Check(name, Verdict.WARN, fix)
     family = FAMILIES[name]
     actual = measurer([family], cpu)(batch, [name])[name]
@@ -139,7 +140,7 @@ def check_embeddings(batch: np.ndarray, on_card: bool = False) -> Check:
 
     first, package, other = open_encoder(), "onnxruntime", "cuda" if on_card else "onnxruntime"
     if importlib.util.find_spec(package) is None:
-        fix = f"not checked: {package} is not installed; run pip install 'pcam-features[{package}]'"
+        fix = f"not checked: {package} is not installed; run {how_to_install(EXTRAS[package])}"
         return Check(CNN, Verdict.WARN, fix)
     measures = [
         encoder.measurer(batch.shape[1:3], 1) for encoder in (first, open_encoder(runtime=other))

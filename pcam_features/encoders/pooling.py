@@ -6,7 +6,10 @@ other models.
 
 from __future__ import annotations
 
-from .graph import Graph
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # it imports onnx, which an extra brings
+    from .graph import Graph
 
 POOLS = {
     "mean": "mean__patch",

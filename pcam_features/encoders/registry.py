@@ -10,8 +10,8 @@ import numpy as np
 from ..constants import ENCODERS, TIMM
 from ..errors import InputError
 from ..execution.executor import Threads
+from ..extras import check_installed
 from ..networks.lite_weights import PUBLISHED
-from . import efficientnet_lite
 from .embedding import VIEWS, Embedding, check_size
 from .options import EncoderOptions, check_choices, names_in
 from .pooling import FIRST, POOLS
@@ -106,7 +106,10 @@ def open_with(options: EncoderOptions) -> Embedding:
         raise InputError(f"{encoder} has one output; leave out --encoder-output.")
     if options.runtime is not None:
         check_choices([options.runtime], list(RUNTIMES), "runtime")
+    check_installed("onnx", "an embedding")
     if encoder in PUBLISHED:
+        from . import efficientnet_lite
+
         return efficientnet_lite.open_encoder(encoder, options)
     if encoder.endswith(ONNX):
         from .onnx_file import open_file

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..engine.devices import cuda_problem
 from ..errors import InputError
+from ..extras import check_installed
 
 CHUNK = 8  # patches per call, whose activations still fit in the cache of a core
 CHUNK_ON_CARD = 256  # patches per call on a GPU
@@ -36,10 +37,7 @@ def _import_openvino() -> Any:
 
     The package is hidden during the import, so that OpenVINO uses its own stub instead.
     """
-    if find_spec("openvino") is None:
-        raise InputError(
-            "OpenVINO is not installed; run pip install openvino, or use --runtime onnxruntime."
-        )
+    check_installed("openvino", "the default runtime")
     hidden = "openvino_telemetry"
     if "openvino" not in sys.modules and hidden not in sys.modules:
         sys.modules[hidden] = None  # type: ignore[assignment]
@@ -105,8 +103,7 @@ def onnxruntime(graph: bytes, *, chunk: int, threads: int, precision: str) -> Ru
     """
     if precision != "f32":
         raise InputError(f"ONNX Runtime computes only in f32, not {precision}; use --runtime openvino.")
-    if find_spec("onnxruntime") is None:
-        raise InputError("ONNX Runtime is not installed; run pip install onnxruntime.")
+    check_installed("onnxruntime", "--runtime onnxruntime")
     import onnxruntime as ort
 
     ort.disable_telemetry_events()

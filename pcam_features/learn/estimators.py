@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from ..constants import FOLDS, LEAST_FOLDS, MOST_FOLDS
 from ..errors import InputError, in_python
@@ -26,6 +26,7 @@ from ..store.values import of_arrays
 from ..words import counted
 from . import kernel_ridge
 from .settings import PENALTY, WIDTH
+from .validation import validate_data
 
 COLOR_COLUMNS = tuple(FAMILIES[FAMILY].columns)
 APPEARANCE_COLUMNS = tuple(COLOR_COLUMNS[k] for k in looked_at(COLOR_COLUMNS))

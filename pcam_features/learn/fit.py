@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import xgboost
 from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
@@ -18,6 +19,7 @@ from ..constants import Shares
 from ..errors import InputError
 from ..evaluate.intervals import auc_intervals
 from ..evaluate.metrics import metrics
+from ..extras import check_installed
 from ..families.registry import ALL, CNN, FAMILIES, listed
 from ..grouping.appearance import looks_in
 from ..grouping.folds import TABLE as FOLD_TABLE
@@ -63,7 +65,7 @@ from .steps import kept_steps, open_work
 from .training import leakage_gap, train_models
 from .training_patches import write_thumbnails
 
-LIBRARIES = ("numpy", "scipy", "xgboost", "scikit-learn", "numba")
+LIBRARIES = ("numpy", "scipy", "scikit-learn", "numba")  # and XGBoost, also as xgboost-cpu
 
 
 @dataclass(frozen=True)
@@ -219,7 +221,8 @@ def deal(
 
 def versions(*others: str) -> dict[str, str]:
     """The versions of Python and of the libraries that decide a fit, and of others."""
-    return {"python": platform.python_version()} | {n: version(n) for n in (*LIBRARIES, *others)}
+    known = {name: version(name) for name in (*LIBRARIES, *others)}
+    return {"python": platform.python_version(), "xgboost": xgboost.__version__} | known
 
 
 def plan_of(
@@ -400,6 +403,7 @@ def searched_settings(context: FitContext, trials: int) -> tuple[Settings, dict[
     """The settings to fit with, after a search of `trials` of each kind if there are any."""
     if not trials:
         return context.settings, {}
+    check_installed("optuna", "--trials")
     from .search import search
 
     return search(context, trials)

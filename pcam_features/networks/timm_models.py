@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..extras import check_installed
 
 SAFE, TORCH = ".safetensors", (".pth", ".pt", ".bin")
 WRAPPERS = ("state_dict", "model_state_dict", "model", "teacher", "student", "net")
@@ -87,8 +87,7 @@ def network(name: str, *, classes: int = 0, pretrained: bool = True) -> Any:
 def imported() -> Any:
     """The module timm. Raises InputError if it is not installed, or cannot be imported."""
     for module in ("torch", "timm"):
-        if find_spec(module) is None:
-            raise InputError(f"{module} is not installed; run pip install 'pcam-features[deep]'.")
+        check_installed(module)
     try:
         import timm
     except Exception as error:  # torchvision of another build raises more than ImportError

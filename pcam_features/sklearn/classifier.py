@@ -11,7 +11,7 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from ..api.arguments import check_families, check_numbers
 from ..constants import FOLDS
@@ -35,6 +35,7 @@ from ..learn.estimators import (
 from ..learn.fit import learn, searched_settings
 from ..learn.settings import ROUNDS, Compute, Settings
 from ..learn.steps import Work
+from ..learn.validation import validate_data
 from ..store.values import of_arrays
 from ..words import counted
 from .tables import appearance_in, are_images, arrays_of, families_of

@@ -524,6 +524,6 @@ def test_mechanics_timm_weights_that_are_none(timm: Any, tmp_path: Path) -> None
 
 
 def test_mechanics_timm_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pcam_features.networks.timm_models.find_spec", lambda module: None)
-    with pytest.raises(InputError, match=r"pcam-features\[deep\]"):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(InputError, match=r"torch is not installed; run .*\[deep\]'"):
         open_encoder("timm:resnet10t")
