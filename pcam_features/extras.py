@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from importlib import import_module, metadata
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlparse
 
 from .errors import InputError
@@ -76,9 +75,3 @@ def check_installed(module: str, purpose: str | None = None) -> None:
     if (module in sys.modules and sys.modules[module] is None) or find_spec(module) is None:
         subject = f"{purpose} needs {module}, which" if purpose else module
         raise InputError(f"{subject} is not installed; run {how_to_install(EXTRAS[module])}.")
-
-
-def needed(module: str, purpose: str) -> Any:
-    """Import a module of an extra. Raises InputError, with the line to type, if it is not installed."""
-    check_installed(module, purpose)
-    return import_module(module)
