@@ -22,6 +22,7 @@ from ..extraction.transformer import device_of
 from ..grouping.folds import Folds, read_folds
 from ..sources.source import Source, Split
 from ..storage import costs
+from ..storage.files import check_file
 from ..words import counted
 from .arguments import check_log, check_numbers, check_path, check_progress, check_text
 from .data import Log, unheard
@@ -162,6 +163,32 @@ class ReferenceNetwork:
         (part,) = opened.only(split)
         return predictions(self.path, part, device_of(device), int(threads), progress, log)
 
+    @for_python
+    def report(self, path: str | Path) -> Path:
+        """Write the learning curves and settings of the training as an HTML file.
+
+        Parameters
+        ----------
+        path
+            The file; it needs no other file.
+
+        Returns
+        -------
+        pathlib.Path
+            The file.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be written, or the costs in the network's folder are damaged.
+        """
+        check_path("path", path, "the path of the page to write")
+        from ..report import network_page
+
+        check_file(Path(path))
+        network_page.write(Path(path), self.manifest, costs.read(self.path / costs.FILE))
+        return Path(path)
+
     def __repr__(self) -> str:
         return (
             f"<pcam network {self.path}: {self.manifest.network}, AUC {self.held_out_auc:.4f} on the "
@@ -236,6 +263,7 @@ def fit_network(
     threads: int = 0,
     seed: int = 0,
     overwrite: bool = False,
+    log_dir: str | Path | None = None,
     progress: Progress = "bar",
     log: Log = unheard,
 ) -> ReferenceNetwork:
@@ -277,6 +305,8 @@ def fit_network(
         Seed of everything random.
     overwrite
         Whether to replace a network at `path`.
+    log_dir
+        Folder for TensorBoard's logs; needs the package tensorboard. Default: no logs.
     progress
         See `features`; the units are steps of the training.
     log
@@ -308,6 +338,8 @@ def fit_network(
     check_path("path", path, "the path of the network to make")
     check_progress(progress)
     check_log(log)
+    if log_dir is not None:
+        check_path("log_dir", log_dir, "the path of a folder for TensorBoard's logs")
     if folds_from is not None:
         check_path("folds_from", folds_from, "the path of a model, or of a table of folds")
         if folds is not None:
@@ -315,8 +347,10 @@ def fit_network(
     check_installed()
     from ..networks import fit as deep
     from ..networks.manifest import TrainingOptions
-    from ..networks.watch import Watch
+    from ..networks.watch import Watch, check_logs
 
+    logs = None if log_dir is None else Path(log_dir)
+    check_logs(logs)
     opened = opened_source("source", source, progress, log, strict=True)
     (part,) = opened.only(split)
     where, why = deep.choose(device_of(device))
@@ -333,7 +367,7 @@ def fit_network(
     )
     task = deep.TrainingTask(opened, part, arch, dealt, held_out=int(fold))
     with shown(progress, f"train {arch}", -(-learned // how.batch) * how.epochs, "steps") as advance:
-        watch = Watch(advance, log)
+        watch = Watch(advance, log, logs)
         manifest = deep.fit(task, Path(path), how, overwrite=overwrite, watch=watch)
     return ReferenceNetwork(Path(path), manifest)
 

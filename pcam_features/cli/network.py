@@ -98,6 +98,13 @@ def fit(
     fit: OneImageFitOption = None,
     mpp: MppOption = None,
     seed: SeedOption = 0,
+    report: Annotated[
+        Path | None, typer.Option(help="HTML report to write: learning curves and settings.")
+    ] = None,
+    log_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder for TensorBoard's logs. Needs the package tensorboard."),
+    ] = None,
     overwrite: OverwriteOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -108,7 +115,10 @@ def fit(
     from ..api.data import open_source
     from ..api.networks import check_installed, fit_network
     from ..api.progress import Reporter
+    from ..storage.files import check_file
 
+    if report is not None:
+        check_file(report)
     check_installed()
     bars = Reporter(console.progress)
     opened = open_source(
@@ -137,9 +147,13 @@ def fit(
         threads=threads,
         seed=seed,
         overwrite=overwrite,
+        log_dir=log_dir,
         progress=bars,
         log=console.say,
     )
+    if report is not None:
+        trained.report(report)
+        console.say(f"report: {report}")
     manifest = trained.manifest
     if json:
         console.as_json({"network_folder": str(network)} | manifest.public())

@@ -175,11 +175,12 @@ def blend(result: Blend) -> None:
 def learning_curve(manifest: NetworkManifest) -> None:
     """Print the learning curve of a network, one row per epoch."""
     console.table(
-        ("epoch", "training loss", "held-out AUC", ""),
+        ("epoch", "training loss", "training AUC", "held-out AUC", ""),
         [
             (
                 str(number),
                 f"{epoch.loss:.4f}",
+                f"{epoch.training_auc:.4f}",
                 f"{epoch.auc:.4f}",
                 "best" if number == manifest.best_epoch else "",
             )

@@ -30,6 +30,19 @@ class Pace:
         return self.patches / self.seconds if self.seconds else 0.0
 
 
+def check_logs(folder: Path | None) -> None:
+    """Raise InputError if TensorBoard's logs cannot be written to this folder; None asks for none."""
+    if folder is None:
+        return
+    if find_spec("tensorboard") is None:
+        raise InputError(
+            "--log-dir needs the package tensorboard, which is not installed; run pip install "
+            "tensorboard, or leave out --log-dir."
+        )
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--log-dir {folder} is a file; choose a folder.")
+
+
 def nothing(_: Any) -> None:
     """Show nothing."""
 
@@ -45,11 +58,6 @@ class Watch:
         Called with sentences: how long an epoch takes, and how far the training is.
     log_dir
         The folder for TensorBoard's logs; None writes none.
-
-    Raises
-    ------
-    InputError
-        If logs are asked for and the package tensorboard is not installed.
     """
 
     def __init__(
@@ -58,11 +66,6 @@ class Watch:
         say: Callable[[str], None] = nothing,
         log_dir: Path | None = None,
     ) -> None:
-        if log_dir is not None and find_spec("tensorboard") is None:
-            raise InputError(
-                "--log-dir needs the package tensorboard, which is not installed; run pip install "
-                "tensorboard, or leave out --log-dir."
-            )
         self.progress, self.say, self.log_dir = progress, say, log_dir
         self.step_number = self.per_epoch = self.epochs = 0
         self.told = time.monotonic()

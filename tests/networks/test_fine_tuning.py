@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import Result
 from embedded import embedded
 
 torch = pytest.importorskip("torch", reason="the extra deep is not installed")
 
+import pcam_features
 from pcam_features.errors import InputError
 from pcam_features.networks import architectures, bundle, lite_weights, training, watch
 from pcam_features.networks import fit as deep
 from pcam_features.networks.feed import normalized, to_light
-from pcam_features.networks.manifest import TrainingOptions
+from pcam_features.networks.manifest import Epoch, TrainingOptions
 from pcam_features.networks.watch import Pace, Watch
 from pcam_features.sources.detect import open_source
 from pcam_features.storage.resumable import STEPS, unfinished
 
+Run = Callable[..., Result]
 LITE0 = "efficientnet_lite0"
 HOW = TrainingOptions(epochs=2, batch=6, patience=5, seed=0, device="cpu", threads=1)
 
@@ -190,6 +194,48 @@ def test_mechanics_an_epoch_under_way_is_said(monkeypatch: pytest.MonkeyPatch) -
         "epoch 2 of 2, 25% done: 12.5 patches/s, training AUC so far 0.8750",
         "epoch 2 of 2, 25% done: 0.0 patches/s",
     ]
+
+
+def test_mechanics_logs_without_tensorboard_end_in_a_sentence(
+    pcam: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "find_spec", lambda package: None)
+    logs = tmp_path / "logs"
+    refused = pcam("deep", "fit", "synthetic:18:6:5", tmp_path / "n", "--log-dir", logs)
+    assert (refused.code, refused.out) == (2, "")
+    assert "--log-dir needs the package tensorboard" in refused.err
+    assert "run pip install tensorboard, or leave out --log-dir" in refused.err
+    assert not logs.exists()
+    monkeypatch.setattr(watch, "find_spec", lambda package: object())
+    logs.write_text("")
+    refused = pcam("deep", "fit", "synthetic:18:6:5", tmp_path / "n", "--log-dir", logs)
+    assert (refused.code, refused.out) == (2, "")
+    assert f"--log-dir {logs} is a file; choose a folder" in refused.err
+    with pytest.raises(pcam_features.InputError, match=r"log_dir= .* is a file"):
+        pcam_features.fit_network("synthetic:18:6:5", tmp_path / "n", log_dir=logs, progress=None)
+    assert not unfinished(tmp_path / "n").exists()
+
+
+def test_mechanics_tensorboard_reads_the_logs(tmp_path: Path) -> None:
+    """An interrupted training logs steps again after its last checkpoint; they are there once."""
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for begun, losses in ((0, (0.9, 0.8, 0.7)), (2, (0.6, 0.5))):
+        seen = Watch(log_dir=tmp_path)
+        seen.begin(begun, 4, 1)
+        for step, loss in enumerate(losses, begun + 1):
+            seen.step(step, loss, 1e-3)
+        if begun:
+            seen.epoch(1, Epoch(0.7, 0.8, 0.75), Pace(100, 8.0))
+        seen.end(0)
+    logs = EventAccumulator(str(tmp_path)).Reload()
+    steps = [(one.step, round(one.value, 4)) for one in logs.Scalars("loss/step")]
+    assert steps == [(1, 0.9), (2, 0.8), (3, 0.6), (4, 0.5)]
+    told = {"auc/held_out": 0.8, "auc/training": 0.75, "loss/epoch": 0.7, "patches_per_second": 12.5}
+    for name, value in told.items():
+        (one,) = logs.Scalars(name)
+        assert (one.step, round(one.value, 4)) == (4, value)
 
 
 def test_mechanics_a_trained_network_opens_without_the_published_weights(
