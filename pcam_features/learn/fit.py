@@ -388,7 +388,8 @@ def fit(
         manifest = bundle.write_manifest(work.folder, ModelManifest.of(plan, outcome), sums)
         seconds = None if kept else time.monotonic() - began
         rows = values.rows + outcome.copies
-        costs.write_sum(work.folder, cost(learned.models, rows, seconds, compute))
+        measuring = costs.measuring_seconds(store.path, families)
+        costs.write_sum(work.folder, cost(learned.models, rows, seconds, compute, measuring))
     return bundle.Bundle(manifest, learned.models, moments)
 
 
@@ -410,12 +411,22 @@ def searched_settings(context: FitContext, trials: int) -> tuple[Settings, dict[
 
 
 def cost(
-    models: Mapping[str, BaseModel], rows: int, seconds: float | None, compute: Compute
+    models: Mapping[str, BaseModel],
+    rows: int,
+    seconds: float | None,
+    compute: Compute,
+    measuring: float | None,
 ) -> costs.Cost:
-    """What a fit to some rows has cost; its speed is unknown if it went on with kept steps."""
+    """What a fit to some rows has cost; its speed is unknown if it went on with kept steps.
+
+    `measuring` is the time in seconds that the features of a patch took, if it is known.
+    """
     on_card = compute.device == "cuda"
     return costs.Cost(
         parameters=sum(model.parameters for model in models.values()),
+        train_seconds=(
+            None if seconds is None or measuring is None else round(seconds + rows * measuring, 1)
+        ),
         train_patches_per_second=None if seconds is None else round(rows / seconds, 2),
         train_memory_mib=costs.peak_memory_mib(),
         train_device="cuda" if on_card else costs.cpu_name(compute.threads),

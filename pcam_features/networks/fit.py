@@ -189,7 +189,7 @@ def fit(
         )
         table = patches.assign(label=labels, group=task.folds.group, fold=task.folds.fold)
         manifest = write(folder, NetworkManifest.of(plan, outcome), trainer, table)
-        costs.write_sum(folder, cost(trainer, rate / len(state.curve)))
+        costs.write_sum(folder, cost(trainer, len(learned), rate / len(state.curve)))
     return manifest
 
 
@@ -290,11 +290,12 @@ def write(
     return manifest
 
 
-def cost(trainer: Trainer, patches_per_second: float) -> costs.Cost:
-    """The cost of a training."""
+def cost(trainer: Trainer, patches: int, patches_per_second: float) -> costs.Cost:
+    """The cost of a training on some patches, which it has learned from so many per second in all."""
     how = trainer.how
     return costs.Cost(
         parameters=weights(trainer.network),
+        train_seconds=round(patches / patches_per_second, 1) if patches_per_second else None,
         train_patches_per_second=round(patches_per_second, 2) or None,
         train_memory_mib=card_memory_mib() if how.device == "cuda" else costs.peak_memory_mib(),
         train_device=device_name(how.device, how.threads),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from math import log10
 from typing import Any
 
 import numpy as np
@@ -159,6 +160,40 @@ def forest(
     ]
     height = 130 + ROW * len(names)
     return {"data": data, "layout": layout(height, x, "", yaxis=named_rows(names), shapes=lines)}
+
+
+def budget_figure(names: Sequence[str], seconds: Sequence[float], aucs: Sequence[Estimate]) -> Figure:
+    """The AUC of each model, with its interval, by the duration of its training in seconds."""
+    data = [
+        {
+            "type": "scatter",
+            "mode": "markers+text",
+            "name": name,
+            "text": [name],
+            "textposition": "top center",
+            "x": [time],
+            "y": [one.value],
+            "marker": {"size": STRONG["size"], "color": color(k), "symbol": STRONG["symbol"]},
+            "error_y": {
+                "type": "data",
+                "symmetric": False,
+                "array": [one.high - one.value],
+                "arrayminus": [one.value - one.low],
+                "color": color(k),
+                "thickness": 1.2,
+                "width": 5,
+            },
+            "hovertemplate": "%{x:,.0f} s, AUC %{y:.4f}<extra></extra>",
+        }
+        for k, (name, time, one) in enumerate(zip(plain(names), seconds, aucs, strict=True))
+    ]
+    # Names above the points need room at both sides.
+    reach = [log10(min(seconds)) - 0.5, log10(max(seconds)) + 0.5]
+    times = {"type": "log", "range": reach}
+    return {
+        "data": data,
+        "layout": layout(420, "training time (seconds)", "AUC", xaxis=times, showlegend=False),
+    }
 
 
 def curve_figure(curves: Sequence[tuple[str, CurveBand]], x: str, y: str) -> Figure:

@@ -14,6 +14,7 @@ from ..evaluate.result import Comparison
 from ..evaluate.subsets import LEAST
 from ..learn.exhibits import Exhibits, Gallery
 from ..learn.manifest import ModelManifest
+from ..storage.costs import TRAIN_SECONDS
 from ..storage.files import write_text
 from ..words import counted
 from . import charts, tables
@@ -53,7 +54,9 @@ def page(result: Comparison, exhibits: Exhibits, *, published: bool) -> str:
     section("curves", "Curves", tabs("Curves", curves))
     cost = tables.costs(result)
     if cost is not None:
-        section("cost", "Cost", table("Cost of each model, where known", cost[0], cost[1]))
+        budget = budget_chart(result)
+        shown = [] if budget is None else [show(budget)]
+        section("cost", "Cost", *shown, table("Cost of each model, where known", cost[0], cost[1]))
     if result.parts:
         section("parts", "Subgroups", *parts(result, show))
     if len(result.models) > 1:
@@ -105,6 +108,31 @@ def models_chart(result: Comparison) -> Chart:
     caption = f"Area under the ROC curve. Intervals: {intervals}."
     columns, rows = tables.models(result)
     return Chart("models", "AUC of each model", caption, figure, columns, rows)
+
+
+def budget_chart(result: Comparison) -> Chart | None:
+    """AUC by training time; None unless it is known for two models."""
+    timed = [model for model in result.models if TRAIN_SECONDS in model.cost]
+    if len(timed) < 2:
+        return None
+    seconds = [float(model.cost[TRAIN_SECONDS]) for model in timed]
+    figure = charts.budget_figure(
+        [model.name for model in timed], seconds, [model.resampled for model in timed]
+    )
+    caption = (
+        "AUC by training time, with the extraction of features, on a logarithmic scale. The best model "
+        "for a budget is the highest that is not to the right of it. Times are comparable only if they "
+        "are of the same machine."
+    )
+    if len(timed) < len(result.models):
+        left_out = [model.name for model in result.models if model not in timed]
+        caption += f" Not shown, because its time is unknown: {', '.join(left_out)}."
+    rows = [
+        (model.name, f"{time:,.0f}", f"{model.auc:.4f}")
+        for model, time in zip(timed, seconds, strict=True)
+    ]
+    columns = ("model", "training time (seconds)", "AUC")
+    return Chart("budget", "AUC by training time", caption, figure, columns, rows)
 
 
 def metrics_table(result: Comparison) -> str:

@@ -27,8 +27,10 @@ OF = "predictions"  # in a file beside predictions: the sum of those that the co
 LARGEST_FILE = 1 << 16  # bytes
 LARGEST_NUMBER, LARGEST_SECONDS = 1e18, 1e12
 LONGEST = 200  # letters of a device's name
+TRAIN_SECONDS = "train_seconds"
 NUMBERS = {
     "parameters": "parameters",
+    TRAIN_SECONDS: "training time (seconds)",
     "train_patches_per_second": "training throughput (patches per second)",
     "train_memory_mib": "training memory (MiB)",
     "predict_patches_per_second": "prediction throughput from pixels (patches per second)",
@@ -52,6 +54,8 @@ class Cost:
     ----------
     parameters
         Number of learned parameters.
+    train_seconds
+        Duration of the whole training, with the extraction of features.
     train_patches_per_second, predict_patches_per_second
         Patches per second in training, and in prediction from pixels.
     train_memory_mib, predict_memory_mib
@@ -65,6 +69,7 @@ class Cost:
     """
 
     parameters: float | None = None
+    train_seconds: float | None = None
     train_patches_per_second: float | None = None
     train_memory_mib: float | None = None
     train_device: str | None = None

@@ -330,6 +330,10 @@ def test_mechanics_predictions_of_a_model_say_what_they_cost(
     cost = json.loads((tmp_path / "p.cost.json").read_text())
     assert cost["predict_patches_per_second"] > 0
     assert cost["train_patches_per_second"] > 0
+    assert (
+        cost["train_seconds"]
+        > len(open_store(store_folder).patches("train")) / (cost["train_patches_per_second"])
+    )  # which leaves out the extraction of features
     assert cost["parameters"] > 1000
     assert pcam("predict", model_folder, store_folder, tmp_path / "t.csv", "--split", "train").code == 0
     assert "predict_patches_per_second" not in json.loads((tmp_path / "t.cost.json").read_text())

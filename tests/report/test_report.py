@@ -43,11 +43,13 @@ def report(tables: Path, store_folder: Path, model_folder: Path) -> Path:
     from pcam_features.evaluate.options import ComparisonOptions
     from pcam_features.learn import exhibits
     from pcam_features.report.comparison_page import write
+    from pcam_features.storage.costs import beside
 
     odd = next(tables.glob("p<*"))
     specs = [str(tables / "good.csv"), f"seeds={tables / 'poor.csv'},{odd}", f"</script><i>={odd}.csv"]
     shutil.copy(odd, f"{odd}.csv")
-    (tables / "good.cost.json").write_text('{"parameters": 10}')
+    (tables / "good.cost.json").write_text('{"parameters": 10, "train_seconds": 20}')
+    beside(Path(f"{odd}.csv")).write_text('{"train_seconds": 3000}')
     data = inputs.gather(tables / "truth.csv", specs, features=store_folder)
     result = run(data, ComparisonOptions(margin=0.01, resamples=200))
     shown = exhibits.gather(data, model=exhibits.open_model(model_folder, data))
@@ -74,7 +76,7 @@ def test_mechanics_every_chart_is_drawn_once_its_tab_is_open(opened: Any) -> Non
         json.loads(opened.execute_script("return document.getElementById('charts').textContent"))
     )
     assert {"models", "differences", "roc", "precision", "reliability", "agreement"} <= charts
-    assert {"families", "ablation"} <= charts
+    assert {"families", "ablation", "budget"} <= charts
     tabs = opened.find_elements("css selector", "[role=tab]")
     assert [tab.text for tab in tabs] == ["ROC", "Precision and recall", "Reliability"]
     for tab in tabs:
@@ -87,6 +89,15 @@ def test_mechanics_every_chart_is_drawn_once_its_tab_is_open(opened: Any) -> Non
         ".map(box => box.dataset.chart)"
     )
     assert set(drawn) == charts
+
+
+def test_mechanics_the_budget_is_drawn_of_models_whose_time_is_known(opened: Any) -> None:
+    caption = opened.find_element("css selector", "[data-chart=budget]").find_element(
+        "xpath", "./ancestor::figure"
+    )
+    assert "Not shown, because its time is unknown: seeds" in caption.text
+    names = opened.find_elements("css selector", "[data-chart=budget] .textpoint")
+    assert [name.text for name in names] == ["good", "</script><i>"]
 
 
 def test_mechanics_tabs_turn_by_arrow_keys_and_points_say_what_they_are(opened: Any) -> None:
