@@ -19,7 +19,7 @@ from ..grouping.folds import make_folds, read_folds
 from ..learn.blend import Blended, Parts
 from ..learn.blend import blend as combined
 from ..report.sentences import blended as sentences_on
-from ..report.sentences import not_above_chance
+from ..report.sentences import not_above_chance, too_good
 from ..storage import costs
 from ..store.store import Store
 from .arguments import check_log, check_numbers, check_path
@@ -93,6 +93,7 @@ class Blend:
         """What came of it, in sentences, as `pcam blend` prints them."""
         return [
             *not_above_chance(self._result.scores[BLEND]),
+            *too_good({name: self._result.scores[name] for name in self.parts}),
             *sentences_on(self._result.blend, BLEND),
             f"intervals are across {self.protocol}",
         ]

@@ -13,6 +13,7 @@ from ..encoders.options import EncoderOptions
 from ..engine.devices import choose
 from ..errors import InputError
 from ..extraction import extract as extraction
+from ..extraction.embedding_tables import for_splits, tables_among
 from ..extraction.extract import ExtractionPlan, forecast, left_to_cpu
 from ..extraction.measuring import kernels_in
 from ..extraction.selection import Families, families_named
@@ -224,7 +225,8 @@ def extract(
         The store's folder.
     families
         Names of families, comma-separated or in a list: "all" is every hand-crafted family and the
-        default; "cnn" is embeddings.
+        default; "cnn" is embeddings. A table of embeddings that was made elsewhere is named by its
+        file, "FILE.parquet" or "FILE.npz", or as "NAME=FILE".
     encoder
         The encoder that "cnn" stands for: its name, or `EncoderOptions`.
     split
@@ -327,9 +329,12 @@ class Extraction:
         overwrite: bool = False,
         log: Log = unheard,
     ) -> None:
-        self.path, self.source, self.families, self.overwrite = path, source, families, overwrite
+        self.path, self.source, self.overwrite = path, source, overwrite
         self.originals = source.only(split)
+        self.families = for_splits(families, self.originals, log)
         wanted = copies_in_place(path, self.originals, overwrite) if copies is None else copies
+        if tables := [table.name for table in tables_among(families)]:
+            wanted = copies_beside_tables(tables, wanted, copies, log)
         changed = changed_copies(self.originals, wanted)
         self.splits = [*self.originals, *changed]
         for made in changed:
@@ -418,6 +423,22 @@ def copies_in_place(path: Path, splits: Sequence[Split], overwrite: bool) -> int
             changed = known.get(copies_of(training[0].name))
             return changed.rows if changed else 0
     return usual_copies(splits)
+
+
+def copies_beside_tables(tables: Sequence[str], wanted: int, asked: int | None, log: Log) -> int:
+    """How many copies are made if families are read from tables, which have no copies: none.
+
+    Raises InputError if copies were asked for.
+    """
+    which = ", ".join(tables)
+    if asked:
+        raise InputError(
+            f"a table has no embeddings of changed copies of patches, and {which} is read from one; "
+            "use --copies 0."
+        )
+    if wanted:
+        log(f"copies: none, because {which} is read from a table, which has none of changed patches")
+    return 0
 
 
 def changed_copies(splits: Sequence[Split], count: int) -> list[Split]:

@@ -144,6 +144,9 @@ def fit(
     check_log(log)
     if folds_from is not None:
         check_path("folds_from", folds_from, "the path of a model, or of a table of folds")
+    how = shares_named(shares)
+    if outside is None and (how != Shares.equal or vouch):
+        raise InputError("--shares and --vouch are for outside predictions; add them --with NAME=FILE.")
     opened = opened_store(store)
     folder = Path(path)
     bundles.check_free(folder, overwrite=overwrite)
@@ -168,7 +171,7 @@ def fit(
     log(f"folds: {dealt.count}, {dealt.protocol}")
     others = None
     if outside is not None:
-        others = outside_of(opened, split, outside, shares_named(shares), log)
+        others = outside_of(opened, split, outside, how, log)
         check_unseen(others.predictions, dealt.group, vouched=vouch)
     if kept := kept_steps(folder):
         log(

@@ -408,7 +408,7 @@ class Model:
         """The out-of-fold predictions of the patches that the model was fitted on."""
         if how.adapt != Adapt.none:
             raise InputError(NOT_ADAPTED)
-        if how.outside:
+        if how.outside is not None:
             raise InputError(NOT_BLENDED)
         log("the model was fitted on these patches: these are its out-of-fold predictions")
         device = costs.cpu_name(how.threads or joblib.cpu_count())

@@ -287,6 +287,11 @@ def families_of(bundle: Bundle, names: Sequence[str], encoder: str | None) -> li
     for name in names:
         known = bundle.manifest.families[name]
         facts = known.encoder
+        if known.table:
+            raise InputError(
+                f"the model takes {name}, embeddings from a table, which cannot be computed here; "
+                f"extract them into a feature store with --families {name}=FILE, and give the store."
+            )
         family: FeatureFamily = FAMILIES[name] if facts is None else encoder_of(name, facts, encoder)
         if FamilyRecord.of(family) != known:
             raise InputError(

@@ -123,7 +123,7 @@ FamiliesOption = Annotated[
     str | None,
     typer.Option(
         help="Families to compute, comma-separated. all: every handcrafted family. cnn: embeddings. "
-        "Default: all.",
+        "[NAME=]FILE.parquet or FILE.npz: a table of ids and embeddings made elsewhere. Default: all.",
         autocompletion=complete_family,
     ),
 ]

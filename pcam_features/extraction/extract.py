@@ -43,6 +43,7 @@ from ..store.parts import (
     write_features,
     write_patches,
 )
+from .embedding_tables import tables_among
 from .measuring import OpenFamilies, open_families, spans
 from .thumbnails import Thumbnails
 
@@ -305,6 +306,8 @@ def _fill(
         finally:
             ledger.save()
         in_parts = {name for part in parts for name in part.whole.families}
+        looked_up = {table.name for table in tables_among(timed)}  # which says nothing of measuring
+        in_parts -= looked_up
         measured = [family.name for family in timed if family.name in in_parts]
         patches = sum(part.rows for part in parts)
         if measured:

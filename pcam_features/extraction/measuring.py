@@ -13,6 +13,8 @@ from ..families import planes
 from ..families.family import FeatureFamily
 from ..families.measuring import Opened
 from ..sources.source import Split
+from .embedding_tables import GROUP as TABLES
+from .embedding_tables import OpenTables
 from .images import Images
 from .tiles import measure_tiles
 
@@ -49,9 +51,16 @@ class OpenFamilies:
 
         If patches are cut into tiles, values are means over the tiles of a patch.
         """
+        tables = self.groups.get(TABLES)
+        looked_up: dict[str, np.ndarray] = {}
+        if isinstance(tables, OpenTables) and isinstance(images, Split):
+            looked_up = tables.of(images.ids[start:stop], names)
+        rest = [name for name in names if name not in looked_up]
+        if not rest:
+            return looked_up
         if isinstance(images, Split) and images.tiles is not None:
-            return measure_tiles(images, (start, stop), self._measure, names, self.rows)
-        return self._measure(images.read(start, stop), names)
+            return looked_up | measure_tiles(images, (start, stop), self._measure, rest, self.rows)
+        return looked_up | self._measure(images.read(start, stop), rest)
 
     def _measure(self, batch: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
         values: dict[str, np.ndarray] = {}

@@ -8,6 +8,7 @@ from ..encoders.options import EncoderOptions
 from ..errors import InputError
 from ..families.family import FeatureFamily
 from ..families.registry import CNN, chosen, listed
+from .embedding_tables import is_table, open_table
 
 Families = str | Sequence[str | FeatureFamily] | None
 DEFAULTS = EncoderOptions()
@@ -20,14 +21,15 @@ def families_named(names: Families, options: EncoderOptions = DEFAULTS) -> list[
     ----------
     names
         Names of families, comma-separated or in a sequence, which may also hold families as objects.
-        "all" or None selects every handcrafted family; "cnn" selects an encoder.
+        "all" or None selects every handcrafted family; "cnn" selects an encoder. A table of embeddings
+        is named by its file, or as "NAME=FILE"; see `embedding_tables`.
     options
         The encoder for "cnn".
 
     Raises
     ------
     InputError
-        If a name or option is unknown, or there are options without "cnn".
+        If a name or option is unknown, there are options without "cnn", or a table cannot be used.
 
     Examples
     --------
@@ -41,7 +43,8 @@ def families_named(names: Families, options: EncoderOptions = DEFAULTS) -> list[
     else:
         words = [name for name in names or () if isinstance(name, str)]
         objects = [name for name in names or () if not isinstance(name, str)]
-    by_hand = [word for word in words if word != CNN]
+    tables = [open_table(word) for word in words if is_table(word)]
+    by_hand = [word for word in words if word != CNN and not is_table(word)]
     given = options.given()
     if given and CNN not in words:
         raise InputError(f"--{given[0]} is for embeddings; add --families {CNN}.")
@@ -52,4 +55,10 @@ def families_named(names: Families, options: EncoderOptions = DEFAULTS) -> list[
         from ..encoders.registry import open_with
 
         families.append(open_with(options))
-    return families + objects
+    whole = [*families, *tables, *objects]
+    if twice := {one.name for one in tables if [f.name for f in whole].count(one.name) > 1}:
+        raise InputError(
+            f"two families are named {', '.join(sorted(twice))}; give a table another name, as "
+            "NAME=FILE."
+        )
+    return whole

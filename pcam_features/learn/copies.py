@@ -88,6 +88,11 @@ def copies_in(store: Store, split: str, families: list[str], *, keep: bool) -> C
     if name not in store.manifest.splits:
         return None
     lacking = [family for family in families if family not in store.families(name)]
+    if tables := [family for family in lacking if store.manifest.families[family].table]:
+        raise InputError(
+            f"the changed copies in {store.path} have no {tables[0]} features, because these come from "
+            "a table; add --no-copies, so that they are not learned from."
+        )
     if lacking:
         raise InputError(
             f"the changed copies in {store.path} have no finished {lacking[0]} features; run pcam "

@@ -482,7 +482,8 @@ def check_families(families: Mapping[str, Fields], path: Path) -> None:
     unknown = [
         name
         for name, known in families.items()
-        if not may_be_stored(name, known.content) or ("encoder" not in known and name not in FAMILIES)
+        if not may_be_stored(name, known.content)
+        or ("encoder" not in known and ("table" in known) == (name in FAMILIES))
     ]
     if unknown or not families:
         names = ", ".join(map(quoted, unknown[:SHOWN])) or "none are named"

@@ -66,6 +66,8 @@ def check_features(bundle: Bundle, store: Store, families: Sequence[str] | None 
 def how_to_extract(name: str, bundle: Bundle) -> str:
     """The options of `pcam extract` that give a family, and the others of its kind."""
     facts = bundle.manifest.families[name].encoder
+    if bundle.manifest.families[name].table:
+        return f"--families {name}=FILE, the table of their embeddings"
     if facts is None:
         by_hand = [n for n, record in bundle.manifest.families.items() if not record.is_embedding]
         return f"--families {','.join(by_hand)}"
@@ -249,12 +251,12 @@ def outside_log_odds(
         If predictions are missing, are not asked for, or are of other patches.
     """
     wanted = bundle.outside
-    if not wanted and not given:
+    if not wanted and given is None:
         return None
     if not wanted:
         raise InputError("the model was fitted without outside predictions; leave out --with.")
     files = " ".join(f"--with {name}=FILE" for name in wanted)
-    if not given:
+    if given is None:
         raise InputError(
             f"the model was fitted with predictions of {', '.join(wanted)} and needs them for these "
             f"patches too; add {files}."
@@ -263,7 +265,7 @@ def outside_log_odds(
     if set(found) != set(wanted):
         raise InputError(
             f"the model was fitted with predictions of {', '.join(wanted)}, and those of "
-            f"{', '.join(found)} were given; give {files}."
+            f"{', '.join(found) or 'none'} were given; give {files}."
         )
     return np.column_stack([found[name].log_odds for name in wanted])
 

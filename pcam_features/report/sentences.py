@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..constants import TOO_GOOD, Shares
 from ..evaluate.intervals import Estimate
 from ..learn.blend import CLASSICAL, Blend
@@ -143,7 +145,29 @@ def outside(manifest: ModelManifest) -> list[str]:
     if record is None or blend is None:
         return []
     models = ", ".join(f"{name} ({model.sentence()})" for name, model in record.models.items())
-    return [f"outside predictions: {models}", *blended(blend, COMBINED)]
+    scores = {name: manifest.out_of_fold_auc[name] for name in record.models}
+    return [*too_good(scores), f"outside predictions: {models}", *blended(blend, COMBINED)]
+
+
+def too_good(scores: Mapping[str, Estimate]) -> list[str]:
+    """A warning for each outside model whose predictions are too good to be out of fold.
+
+    Parameters
+    ----------
+    scores
+        The AUC of each model by name.
+
+    Examples
+    --------
+    >>> too_good({"net": Estimate(0.97, 0.95, 0.98)})
+    []
+    """
+    return [
+        f"warning: an out-of-fold AUC of {auc.value:.4f} of {name} is too good for patches of tissue; "
+        "check whether its models had seen them"
+        for name, auc in scores.items()
+        if auc.value > TOO_GOOD
+    ]
 
 
 def blended(blend: Blend, whole: str) -> list[str]:

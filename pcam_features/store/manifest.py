@@ -116,16 +116,20 @@ class FamilyRecord:
         The names of its columns, in order.
     encoder
         For an embedding, everything that determines its values; None for handcrafted features.
+    table
+        Whether the values were read from a table of embeddings that somebody else made. Which one it
+        was is recorded for each split, where other families have their devices.
     """
 
     version: int
     columns: tuple[str, ...]
     encoder: dict[str, Any] | None = None
+    table: bool = False
 
     @property
     def is_embedding(self) -> bool:
-        """Whether a network computes the family."""
-        return self.encoder is not None
+        """Whether a network computes the family, here or elsewhere."""
+        return self.encoder is not None or self.table
 
     @classmethod
     def of(cls, family: Stored) -> FamilyRecord:
@@ -142,11 +146,15 @@ class FamilyRecord:
             raise ValueError(f"{name} has no columns, or one is listed twice")
         encoder = known.optional("encoder")
         facts = None if encoder is None else facts_from(encoder)
-        return cls(known.whole("version"), columns, facts)
+        if "table" in known and (not known.flag("table") or encoder is not None):
+            raise ValueError(f"{name} is not clearly a table")
+        return cls(known.whole("version"), columns, facts, "table" in known)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of the manifest."""
-        plain = {"version": self.version, "columns": list(self.columns)}
+        plain: dict[str, Any] = {"version": self.version, "columns": list(self.columns)}
+        if self.table:
+            plain["table"] = True
         return plain if self.encoder is None else plain | {"encoder": self.encoder}
 
     def differences(self, other: FamilyRecord) -> str:
@@ -157,7 +165,8 @@ class FamilyRecord:
         return "; ".join(each) or "the names of its columns"
 
     def _facts(self) -> dict[str, Any]:
-        return {"version": self.version, "columns": len(self.columns)} | (self.encoder or {})
+        table = {"table": True} if self.table else {}
+        return {"version": self.version, "columns": len(self.columns)} | table | (self.encoder or {})
 
 
 def facts_from(known: Fields) -> dict[str, Any]:
@@ -501,9 +510,22 @@ def extended(
     for split in splits:
         record = extended_split(path, known.splits.get(split.name), source, split)
         for family in families:
-            record = record.computed_on(family.name, family.computed_on(device))
+            where = family.computed_on(device)
+            if whole.families[family.name].table:
+                check_table(path, split.name, record, family.name, where)
+            record = record.computed_on(family.name, where)
         whole = whole.with_split(split.name, record)
     return whole
+
+
+def check_table(path: Path, split: str, record: SplitRecord, family: str, now: str) -> None:
+    """Raise InputError if a family of a split was read from another table than it is now."""
+    before = record.families.get(family, FamilyState()).devices
+    if before not in ((), (now,)):
+        raise InputError(
+            f"feature store {path} holds {family} of split {split!r} from another table (before: "
+            f"{', '.join(before)}; now: {now}); {ADVICE}"
+        )
 
 
 def check_source(path: Path, known: SourceRecord, now: SourceRecord) -> None:

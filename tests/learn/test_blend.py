@@ -147,6 +147,25 @@ def test_mechanics_shares_cannot_be_fitted_where_nothing_is_above_chance() -> No
     assert set(blend(worse, labels, FOLD, GROUP, Shares.equal, "x").blend.candidates) == {"equal"}
 
 
+def test_mechanics_predictions_too_good_to_be_out_of_fold_are_named() -> None:
+    parts, labels = data()
+    ids = [f"p{k}" for k in range(ROWS)]
+    tables = {
+        name: pd.DataFrame({"id": ids, "label": score, "fold": FOLD})
+        for name, score in {
+            "a": expit(parts.log_odds[:, 0]),
+            "seen": np.where(labels == 1, 0.9, 0.1) + parts.log_odds[:, 1] / 1000,
+        }.items()
+    }
+    slides = dict(zip(ids, map(str, GROUP), strict=True))
+    (warning,) = [
+        line
+        for line in pcam.blend(pd.Series(labels, ids), tables, slides=slides).findings
+        if line.startswith("warning")
+    ]
+    assert warning.startswith("warning: an out-of-fold AUC of 1.0000 of seen is too good")
+
+
 @pytest.fixture(scope="module")
 def store(synthetic_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of one family."""
@@ -178,7 +197,15 @@ def blended(
     folder = tmp_path_factory.mktemp("blended")
     outside[0].sample(frac=1, random_state=0).to_csv(folder / "net_oof.csv", index=False)
     files = [f"net={folder / 'net_oof.csv'}"]
-    pcam.fit(store, folder / "model", families="color", folds=3, outside=files, progress=None)
+    pcam.fit(
+        store,
+        folder / "model",
+        families="color",
+        folds=3,
+        threads=1,  # others wait for each other on busy cores
+        outside=files,
+        progress=None,
+    )
     return folder / "model"
 
 
@@ -285,11 +312,14 @@ def test_mechanics_a_stopped_fit_is_not_continued_with_other_predictions_or_shar
             tmp_path / "model",
             families="color",
             folds=3,
+            threads=1,
             outside={"net": table},
             shares=shares,
             progress=progress,
         )
 
+    with pytest.raises(InputError, match="are for outside predictions"):
+        pcam.fit(store, tmp_path / "model", shares="fitted")
     with pytest.raises(Stopped):
         run(outside[0], "equal", stop)
     other = outside[0].assign(label=outside[0]["label"] ** 2)
