@@ -20,9 +20,14 @@ from .api.preparing import check_source as check_source
 from .api.preparing import convert_source as convert_source
 from .api.running import RunResult as RunResult
 from .api.running import run as run
+from .api.slides import SlideMap as SlideMap
+from .api.slides import cut_slides as cut_slides
+from .api.slides import map_slide as map_slide
+from .api.slides import score_maps as score_maps
 from .encoders.options import EncoderOptions as EncoderOptions
 from .errors import InputError as InputError
 from .errors import PcamError as PcamError
+from .slides.patches import CutPatches as CutPatches
 from .sources.source import Source as Source
 from .store.store import Store as Store
 

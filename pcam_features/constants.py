@@ -20,6 +20,9 @@ MOST_BATCH, MOST_EPOCHS = 4096, 1000  # of a network's training
 LEAST_RATE, MOST_RATE = 1e-7, 10.0
 EPOCHS, PATIENCE, BATCH = 12, 5, 64
 MOST_THREADS = 1024
+LEAST_STRIDE, STRIDE, MOST_STRIDE = 4, 32, 1024  # of a map's patches; with 32, centers touch
+LEAST_THRESHOLD, THRESHOLD, MOST_THRESHOLD = 1e-6, 0.5, 1 - 1e-6  # of a region's probability
+LARGEST_TEST = 0.9  # share of slides in the split for testing
 MOST_TRIALS = 10_000  # of the search for settings
 
 

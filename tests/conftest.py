@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pytest
 from in_browser import CHROMIUM, DRIVER, FLAGS
 
 from pcam_features.sources import synthetic
+
+if TYPE_CHECKING:
+    from pcam_features.slides.synthesize import SyntheticSlide
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -145,6 +148,25 @@ def model_folder(store_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
         options=FitOptions(Compute("cpu", threads=2, seed=0)),
     )
     return folder
+
+
+@pytest.fixture(scope="session")
+def made_slide(tmp_path_factory: pytest.TempPathFactory) -> SyntheticSlide:
+    """A synthetic slide of one block with three nests of tumor."""
+    from pcam_features.slides.synthesize import synthesize_slide
+
+    path = tmp_path_factory.mktemp("slides") / "slide.tif"
+    return synthesize_slide(path, 1000, 900, nests=3, seed=3)
+
+
+@pytest.fixture(scope="session")
+def quick_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of one quick family."""
+    import pcam_features as api
+
+    folder = tmp_path_factory.mktemp("quick")
+    store = api.extract("synthetic:240:12:1", folder / "store", families="color", progress=None)
+    return api.fit(store, folder / "model", folds=3, progress=None).path
 
 
 @pytest.fixture(scope="session")

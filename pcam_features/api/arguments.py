@@ -40,6 +40,7 @@ LIMITS = {
     "margin": Limits(constants.LEAST_MARGIN, constants.MOST_MARGIN, whole=False),
     "max_memory": Limits(constants.LEAST_MEMORY, constants.MOST_MEMORY, whole=False),
     "n_splits": Limits(constants.LEAST_FOLDS, constants.MOST_FOLDS),
+    "most": Limits(1, constants.LARGEST_ROWS),
     "patience": Limits(1, constants.MOST_EPOCHS),
     "random_state": Limits(0, constants.MOST_SEED),
     "rate": Limits(constants.LEAST_RATE, constants.MOST_RATE, whole=False),
@@ -47,10 +48,13 @@ LIMITS = {
     "rounds": Limits(1, constants.MOST_ROUNDS),
     "seed": Limits(0, constants.MOST_SEED),
     "specificity": Limits(0, 1, whole=False),
+    "stride": Limits(constants.LEAST_STRIDE, constants.MOST_STRIDE),
+    "test": Limits(0, constants.LARGEST_TEST, whole=False),
     "threads": Limits(0, constants.MOST_THREADS),
+    "threshold": Limits(constants.LEAST_THRESHOLD, constants.MOST_THRESHOLD, whole=False),
     "trials": Limits(0, constants.MOST_TRIALS),
 }
-OPTIONAL = ("copies", "folds", "margin", "max_memory", "rate")  # which may be None
+OPTIONAL = ("copies", "folds", "margin", "max_memory", "most", "rate")  # which may be None
 
 
 def check_numbers(**given: Any) -> None:

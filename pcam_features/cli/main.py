@@ -201,6 +201,7 @@ def extract(
 
 
 app.add_typer(network.app)
+app.add_typer(slide.app)
 for function, example in (running.COMMANDS | data.COMMANDS | model.COMMANDS | slide.COMMANDS).items():
     app.command(epilog=f"Example: {example}")(function)
 

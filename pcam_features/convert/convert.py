@@ -265,6 +265,7 @@ def convert(
     *,
     overwrite: bool = False,
     progress: Callable[[int], None] = lambda rows: None,
+    beside: Callable[[Path], None] = lambda folder: None,
 ) -> None:
     """Write splits in another layout. The folder is created only when everything is written.
 
@@ -282,6 +283,8 @@ def convert(
         Whether an earlier conversion in `folder` may be replaced.
     progress
         Called with the number of patches that were just encoded.
+    beside
+        Called with the folder before it is complete, to write further files.
 
     Raises
     ------
@@ -315,6 +318,7 @@ def convert(
             else:
                 for file in made.rglob("*.*"):
                     flush(file)
+            beside(made)
             write_json(made / MARK, ConversionRecord(source, splits, to).to_dict())
     except (OSError, RuntimeError) as error:  # HDF5's library raises RuntimeError if the disk is full
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())

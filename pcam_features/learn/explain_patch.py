@@ -258,7 +258,11 @@ def reasons(
     """
     check_features(bundle, store)
     store.check_finished(split, bundle.families)
-    values = stored(store, split, bundle.families, keep=True)
+    return reasons_of(bundle, stored(store, split, bundle.families, keep=True), rows, shown)
+
+
+def reasons_of(bundle: Bundle, values: Values, rows: np.ndarray, shown: int) -> dict[int, Reasons]:
+    """What moved the predictions of some rows of features; see `reasons`."""
     ordered = np.sort(rows)
     moved, _ = contributions(bundle.models, bundle.stack, values, ordered)
     taken = values.take(bundle.families, ordered)

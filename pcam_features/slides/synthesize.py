@@ -143,14 +143,17 @@ def check_numbers(width: int, height: int, nests: int) -> None:
 def geojson(layout: Layout) -> dict[str, Any]:
     """The outlines of the nests in pixels of level 0, as QuPath reads them."""
     features = []
-    for k, nest in enumerate(layout.nests):
+    for k, nest in enumerate(layout.nests, 1):
         ring = np.round(nest.outline * ENLARGED, 1).astype(float).tolist()
         features.append(
             {
                 "type": "Feature",
-                "id": f"nest-{k}",
                 "geometry": {"type": "Polygon", "coordinates": [[*ring, ring[0]]]},
-                "properties": {"objectType": "annotation", "classification": {"name": "Tumor"}},
+                "properties": {
+                    "objectType": "annotation",
+                    "name": f"nest {k}",
+                    "classification": {"name": "Tumor"},
+                },
             }
         )
     return {"type": "FeatureCollection", "features": features}

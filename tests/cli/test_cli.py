@@ -18,7 +18,11 @@ from pcam_features.families.registry import FAMILIES
 
 Run = Callable[..., Result]
 ROOT = Path(__file__).parents[2]
-COMMANDS = sorted(command.callback.__name__ for command in app.registered_commands if command.callback)
+COMMANDS = sorted(
+    command.callback.__name__.replace("_", "-")
+    for command in app.registered_commands
+    if command.callback
+)
 HEAVY = (
     "numpy",
     "pandas",
@@ -28,6 +32,7 @@ HEAVY = (
     "scipy",
     "skimage",
     "cv2",
+    "tifffile",
     "pyarrow",
     "joblib",
     "onnx",
