@@ -134,16 +134,6 @@ def map_slide(
     ------
     InputError
         If the slide cannot be read, shows no tissue, or does not tell its scale; if `out` exists.
-
-    Examples
-    --------
-    >>> import pcam_features as pcam
-    >>> from pcam_features.slides.synthesize import synthesize_slide
-    >>> made = synthesize_slide(Path("slide.tif"), 700, 600, nests=1)
-    >>> store = pcam.extract("synthetic:120:12", "features", families="color")
-    >>> model = pcam.fit(store, "model", folds=3)
-    >>> pcam.map_slide("slide.tif", model, "map").centers.columns.tolist()
-    ['x', 'y', 'row', 'column', 'probability']
     """
     check_path("slide", slide, "the file of a slide")
     check_path("out", out, "the folder to create")

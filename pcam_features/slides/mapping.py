@@ -233,7 +233,7 @@ def check_tissue(slide: Slide, grid: Grid, places: np.ndarray | None, tissue: Ti
         )
     if places is None or not len(places):
         unread = tissue.seen.unreadable
-        beside = f" ({unread:,} of {tissue.seen.blocks:,} blocks could not be read)" if unread else ""
+        beside = f" ({unread:.1%} of the overview could not be read)" if unread else ""
         raise InputError(
             f"no tissue was found in {slide.path} by {tissue.how}{beside}; give a picture of the "
             "tissue with --mask."
@@ -368,7 +368,7 @@ def record_of(slide: Slide, predictor: Predictor, options: MapOptions, data: Map
         pixel=grid.pitch,
         centers=len(data.places),
         unreadable=int((~known).sum()),
-        overview_unreadable=seen.unreadable / seen.blocks,
+        overview_unreadable=seen.unreadable,
         tissue_mm2=float(known.sum() * grid.square_mm),
         above_mm2=float((data.values[known] >= options.threshold).sum() * grid.square_mm),
         score=smoothed_maximum(scores.astype(np.float64)),

@@ -188,7 +188,7 @@ def extent_of(inside: np.ndarray) -> float:
     Examples
     --------
     >>> round(extent_of(np.ones((3, 12), bool)), 2)
-    13.86
+    13.81
     """
     from skimage.measure import regionprops
 

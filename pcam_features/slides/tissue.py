@@ -22,6 +22,7 @@ TISSUE_MPP = 8 * PCAM_MPP  # micrometers per pixel of the overview: a center 32Ã
 LONGEST = 4096  # pixels of an overview; larger slides have a coarser one
 LEAST_CELLS = 16  # pixels of the overview: smaller pieces (0.001 mmÂ²) are dust
 BLOCK = 256  # pixels of the overview that are read at a time
+SMALLEST_BLOCK = 8  # pixels: a block that cannot be read is quartered down to it
 MASK_CACHE = 1 << 20  # bytes
 SIMILAR = 0.03  # relative difference of sides up to which a mask is one of the slide
 
@@ -37,15 +38,12 @@ class Overview:
     mpp
         Micrometers per pixel.
     unreadable
-        Number of blocks of it that could not be read and are white.
-    blocks
-        Number of all blocks.
+        The share of it that could not be read and is white.
     """
 
     pixels: np.ndarray
     mpp: float
-    unreadable: int
-    blocks: int
+    unreadable: float
 
 
 def overview(slide: Slide, mpp: float, threads: int) -> Overview:
@@ -67,17 +65,23 @@ def overview(slide: Slide, mpp: float, threads: int) -> Overview:
     pixels = np.full((height, width, 3), WHITE, np.uint8)
     corners = [(x, y) for y in range(0, height, BLOCK) for x in range(0, width, BLOCK)]
 
-    def read(corner: tuple[int, int]) -> int:
-        x, y = corner
-        part = pixels[y : y + BLOCK, x : x + BLOCK]
-        size = (part.shape[1], part.shape[0])
+    def read(x: int, y: int, side: int) -> int:
+        """Read a block; returns the number of its pixels that cannot be read."""
+        part = pixels[y : y + side, x : x + side]
+        if not part.size:
+            return 0
         try:
+            size = (part.shape[1], part.shape[0])
             part[:] = slide.region(round(x * step), round(y * step), size, mpp)
         except UnreadableError:
-            return 1
+            if side <= SMALLEST_BLOCK:
+                return part.shape[0] * part.shape[1]
+            half = side // 2  # a damaged tile must not take the tissue around it along
+            return sum(read(x + dx, y + dy, half) for dx in (0, half) for dy in (0, half))
         return 0
 
-    return Overview(pixels, mpp, sum(Threads(threads).map(read, corners)), len(corners))
+    lost = sum(Threads(threads).map(lambda corner: read(*corner, BLOCK), corners))
+    return Overview(pixels, mpp, lost / (width * height))
 
 
 def find_tissue(pixels: np.ndarray) -> np.ndarray:
