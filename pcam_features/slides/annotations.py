@@ -144,7 +144,9 @@ def sorted_by_class(
     path: Path, drawn: Sequence[Drawn], ignored: int, tumor: Sequence[str]
 ) -> Annotations:
     """Polygons by what their classes mean. Raises InputError if none of the classes is tumor."""
-    inside, excluded, other = [], [], {}
+    inside: list[Shape] = []
+    excluded: list[Shape] = []
+    other: dict[str, int] = {}
     unnamed = all(one.name is None for one in drawn)
     for one in drawn:
         name = one.name or ""

@@ -310,4 +310,4 @@ def protocol(record: Mapping[str, Any]) -> str:
         ("slide score", f"{record['score']:.4f}, the maximum of means over 3×3 centers"),
         ("pcam", str(record["pcam_version"])),
     ]
-    return table("How the map was made", ("", ""), rows)
+    return table("How the map was made", ("what", "value"), rows)

@@ -8,6 +8,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from scipy import ndimage
 
 from .grid import Grid
 
@@ -187,8 +188,7 @@ def smoothed_maximum(scores: np.ndarray) -> float:
     0.5
     """
     known = np.isfinite(scores)
-    kernel = (SMOOTHED, SMOOTHED)
-    options = {"normalize": False, "borderType": cv2.BORDER_CONSTANT}
-    sums = cv2.boxFilter(np.where(known, scores, 0.0), cv2.CV_64F, kernel, **options)
-    counts = cv2.boxFilter(known.astype(np.float64), cv2.CV_64F, kernel, **options)
-    return float((sums[known] / counts[known]).max())
+    # `uniform_filter` gives means over all neighbors, of which those without a probability are 0.
+    sums = ndimage.uniform_filter(np.where(known, scores, 0.0), SMOOTHED, mode="constant")
+    shares = ndimage.uniform_filter(known.astype(np.float64), SMOOTHED, mode="constant")
+    return float((sums[known] / shares[known]).max())

@@ -333,7 +333,7 @@ def score_maps(
     InputError
         If there is no map, a slide has two, or one has no annotations.
     """
-    outcomes = []
+    outcomes: list[SlideOutcome] = []
     for folder in maps_in(maps):
         scored = read_map(folder)
         if any(one.slide == scored.slide for one in outcomes):

@@ -117,6 +117,7 @@ class TiffSlide:
         self._pages = pages
         self.levels = levels_of([(page.width, page.height) for page in pages])
         self._cache = SegmentCache(cache)
+        self._damaged: dict[tuple[int, int], str] = {}  # why segments cannot be read, once it is known
         self._file = path.open("rb")
         self._lock = threading.Lock()
 
@@ -141,6 +142,8 @@ class TiffSlide:
         kept = self._cache.get((level, k))
         if kept is not None:
             return kept
+        if (level, k) in self._damaged:
+            raise UnreadableError(self._damaged[level, k])
         page = self._pages[level]
         size = page.size_of(k)
         if not page.counts[k]:
@@ -155,10 +158,12 @@ class TiffSlide:
             raise
         except Exception as error:  # decoders raise many kinds of exceptions on damage
             reason = " ".join(str(error).split())
-            raise UnreadableError(
+            sentence = (
                 f"{self._path}: {'tile' if page.tiled else 'strip'} {k} of level {level} cannot be "
                 f"read: {reason}; copy the file again."
-            ) from None
+            )
+            self._damaged[level, k] = sentence
+            raise UnreadableError(sentence) from None
         self._cache.put((level, k), pixels)
         return pixels
 

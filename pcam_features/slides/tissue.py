@@ -75,7 +75,7 @@ def overview(slide: Slide, mpp: float, threads: int) -> Overview:
             part[:] = slide.region(round(x * step), round(y * step), size, mpp)
         except UnreadableError:
             if side <= SMALLEST_BLOCK:
-                return part.shape[0] * part.shape[1]
+                return int(part.shape[0] * part.shape[1])
             half = side // 2  # a damaged tile must not take the tissue around it along
             return sum(read(x + dx, y + dy, half) for dx in (0, half) for dy in (0, half))
         return 0

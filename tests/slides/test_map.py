@@ -62,13 +62,17 @@ def test_oracle_tumor_is_found_where_the_outlines_say(
     for feature in json.loads(made_slide.outlines.read_text())["features"]:
         ring = np.rint(feature["geometry"]["coordinates"][0]).astype(np.int32)
         cv2.fillPoly(drawn, [ring], (1,))
-    centers = made_map.centers
-    tumor = [
-        drawn[y - 32 : y + 32, x - 32 : x + 32].any()
-        for x, y in zip(centers["x"], centers["y"], strict=True)
-    ]
-    assert 5 < sum(tumor) < len(tumor) / 2
-    assert roc_auc_score(tumor, centers["probability"]) > 0.8
+    labels, scores = [], []
+    with open_slide(made_slide.slide) as slide:
+        for x, y, _, _, score in made_map.centers.itertuples(index=False):
+            patch = slide.region(x - 96, y - 96, (96, 96), 0.972)
+            inside = drawn[y - 32 : y + 32, x - 32 : x + 32].mean()
+            # A model of color alone knows no edges of tissue, and few of nests.
+            if (patch.min(axis=2) > 225).mean() < 0.01 and not 0 < inside < 0.5:
+                labels.append(inside > 0)
+                scores.append(score)
+    assert min(sum(labels), len(labels) - sum(labels)) > 15
+    assert roc_auc_score(labels, scores) > 0.9
 
 
 def test_invariant_the_files_of_a_map_agree(

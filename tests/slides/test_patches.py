@@ -33,49 +33,39 @@ def three_slides(made_slide: SyntheticSlide, tmp_path_factory: pytest.TempPathFa
     return folder
 
 
-def inside(shape: Shape, x: float, y: float) -> bool:
-    """Whether a point is in a polygon, by counting the edges to its right."""
-    crossed = 0
+def inside(shape: Shape, points: np.ndarray) -> np.ndarray:
+    """Which points, (n, 2), are in a polygon, by counting the edges to their right."""
+    crossed = np.zeros(len(points), int)
+    x, y = points.T
     for ring in shape.rings:
-        following = np.roll(ring, -1, axis=0)
-        for (x0, y0), (x1, y1) in zip(ring, following, strict=True):
-            if (y0 > y) != (y1 > y) and x < x0 + (y - y0) / (y1 - y0) * (x1 - x0):
-                crossed += 1
+        for (x0, y0), (x1, y1) in zip(ring, np.roll(ring, -1, axis=0), strict=True):
+            if y0 != y1:
+                crossed += ((y0 > y) != (y1 > y)) & (x < x0 + (y - y0) / (y1 - y0) * (x1 - x0))
     return crossed % 2 == 1
+
+
+def circle(x: float, y: float, radius: float) -> np.ndarray:
+    angle = np.linspace(0, 2 * np.pi, 200, endpoint=False)
+    return np.stack([x + radius * np.cos(angle), y + radius * np.sin(angle)], axis=1)
 
 
 def test_oracle_labels_follow_the_rule_of_pcam() -> None:
     rng = np.random.default_rng(0)
-    angle = np.linspace(0, 2 * np.pi, 30, endpoint=False)
-    circles = [
-        np.stack([x + r * np.cos(angle), y + r * np.sin(angle)], axis=1)
-        for x, y, r in zip(*rng.uniform(100, 900, (2, 6)), rng.uniform(20, 120, 6), strict=True)
-    ]
-    hole = np.stack([500 + 300 * np.cos(angle), 500 + 300 * np.sin(angle)], axis=1)
-    wide = np.stack([500 + 360 * np.cos(angle), 500 + 360 * np.sin(angle)], axis=1)
-    shapes = (*(Shape((ring,)) for ring in circles), Shape((wide, hole)))
+    places = zip(*rng.uniform(100, 900, (2, 6)).tolist(), rng.uniform(9, 90, 6), strict=True)
+    shapes = [Shape((circle(*place),)) for place in places]
+    shapes.append(Shape((circle(500, 500, 360), circle(500, 500, 250))))  # with a hole
     grid = Grid.of(1000, 1000, 0.486, 32)
-    places = np.argwhere(np.ones((grid.rows, grid.columns))).astype(np.int32)
-    found = labels_of(Annotations(shapes), grid, places)
-    for label, (row, column) in zip(found.tolist(), places.tolist(), strict=True):
-        x, y = grid.corner(row, column)
-        near = [
-            inside(shape, x + 64 + dx, y + 64 + dy)
-            for shape in shapes
-            for dx in range(1, 64, 3)
-            for dy in range(1, 64, 3)
-        ]
-        if label != any(near):  # pixels that an outline only touches count as tumor
-            apart = min(
-                np.hypot(ring - np.clip(ring, (x + 64, y + 64), (x + 128, y + 128)), 0)
-                .max(axis=1)
-                .min()
-                for shape in shapes
-                for ring in shape.rings
-            )
-            assert label == 1
-            assert apart < 30
-    assert 0.2 < found.mean() < 0.9
+    centers = np.argwhere(np.ones((grid.rows, grid.columns))).astype(np.int32)
+    found = labels_of(Annotations(tuple(shapes)), grid, centers)
+    within = np.stack(np.meshgrid(np.arange(65, 128, 3), np.arange(65, 128, 3)), axis=-1).reshape(-1, 2)
+    outlines = np.concatenate([ring for shape in shapes for ring in shape.rings])
+    for label, (row, column) in zip(found.tolist(), centers.tolist(), strict=True):
+        corner = np.array(grid.corner(row, column))
+        reached = any(inside(shape, corner + within).any() for shape in shapes)
+        apart = np.abs(outlines - np.clip(outlines, corner + 64, corner + 128)).max(axis=1).min()
+        if reached or apart > 4:  # pixels; nearer, an outline may touch a pixel of the center
+            assert label == reached
+    assert 0.2 < found.mean() < 0.8
 
 
 def test_invariant_patches_are_those_of_the_slide_with_its_name(
@@ -116,9 +106,9 @@ def test_invariant_the_draw_depends_on_the_seed_and_is_bounded(
         pcam_api.cut_slides(three_slides, out, three_slides, progress=None, **options)
         return set(pcam_api.open_source(out).ids)
 
-    one, same, other = ids("one", most=12), ids("same", most=12), ids("other", most=12, seed=1)
+    one, same, other = ids("one", most=9), ids("same", most=9), ids("other", most=9, seed=1)
     assert one == same != other
-    assert max(sum(i.startswith(name) for i in one) for name in "abc") == 12
+    assert max(sum(i.startswith(name) for i in one) for name in "abc") == 9
     everything = ids("everything", balanced=False, to="hdf5")
     assert one < everything
 
