@@ -39,7 +39,8 @@ from ..words import counted, form, is_one_line
 ENDINGS = (".parquet", ".npz")
 GROUP = "tables"
 VERSION = 1
-RESERVED = (*FAMILIES, ALL, CNN, PATCHES, THUMBNAIL, "texture")
+# Names of families and of groups of them, and of what else is in the folder of a store or a model.
+RESERVED = (*FAMILIES, ALL, CNN, "texture", PATCHES, THUMBNAIL, "steps", "lock")
 NOT_EMBEDDED = (*LABELS, *SLIDES, *SPLITS, "fold", "group", "dup_group")  # what no embedding is called
 MOST_COLUMNS = 1 << 13
 LARGEST_VALUES = 1 << 33  # bytes of float32 values: Kaggle's 277,483 patches with 7,700 columns
@@ -214,7 +215,7 @@ def family_name(path: Path, given: str) -> str:
     name = given or re.sub("[^a-z0-9]+", "_", path.stem.lower()).strip("_")
     fit = HAND_MADE.fullmatch(name) and not EMBEDDING.fullmatch(name) and len(name) <= LONGEST_NAME
     if not fit or name in RESERVED:
-        why = "is the name of another family" if name in RESERVED else "cannot name a family"
+        why = "is the name of something else" if name in RESERVED else "cannot name a family"
         raise InputError(
             f"{name[:LONGEST_NAME]!r} {why}; give the table {path} a name of small letters, digits and "
             f"_, as NAME={path}."

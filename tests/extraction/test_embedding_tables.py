@@ -127,8 +127,9 @@ def test_mechanics_hostile_files_and_names_are_refused(frame: pd.DataFrame, tmp_
         str(tmp_path / "three.npz"): "one of numbers",
         str(tmp_path / "short.npz"): "give one id for each",
         str(tmp_path / "none.npz"): "does not exist",
-        f"color={good}": "is the name of another family",
-        f"all={good}": "is the name of another family",
+        f"color={good}": "is the name of something else",
+        f"all={good}": "is the name of something else",
+        f"steps={good}": "is the name of something else",
         f"../x={good}": "cannot name a family",
         f"resnet_96px={good}": "cannot name a family",
     }.items():
