@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from math import cos, isfinite, pi
@@ -119,7 +119,7 @@ class Trainer:
         self.network, self.recipe, self.how = network, recipe, how
         self.optimizer = recipe.optimizer(groups(network, recipe), lr=self.rate)
         self.average = (
-            AveragedModel(network, avg_fn=averaging(recipe.averaging), use_buffers=True)
+            AveragedModel(network, multi_avg_fn=averaging(recipe.averaging), use_buffers=True)
             if recipe.averaging
             else None
         )
@@ -249,22 +249,29 @@ def groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     ]
 
 
-def averaging(decay: float) -> Callable[[torch.Tensor, torch.Tensor, Any], torch.Tensor]:
-    """The next value of a moving average; the first steps count more, as they have little before them.
+def averaging(
+    decay: float,
+) -> Callable[[Sequence[torch.Tensor], Sequence[torch.Tensor], Any], None]:
+    """What moves averages toward tensors, after `done` steps. The first steps count more, because there
+    are few before them.
 
     Examples
     --------
-    >>> step = averaging(0.99)
-    >>> [round(float(step(torch.tensor(0.0), torch.tensor(1.0), n)), 2) for n in (1, 8, 10_000)]
-    [0.82, 0.5, 0.01]
+    >>> average = [torch.tensor(0.0), torch.tensor(0.0)]
+    >>> averaging(0.99)(average, [torch.tensor(1.0), torch.tensor(2.0)], 8)
+    >>> [round(float(one), 2) for one in average]
+    [0.5, 1.0]
     """
 
-    def following(average: torch.Tensor, now: torch.Tensor, done: Any) -> torch.Tensor:
-        if not average.is_floating_point():
-            return now
-        return average.lerp(now, 1 - min(decay, float((1 + done) / (10 + done))))
+    def move(averages: Sequence[torch.Tensor], now: Sequence[torch.Tensor], done: Any) -> None:
+        share = 1 - min(decay, float((1 + done) / (10 + done)))
+        for average, one in zip(averages, now, strict=True):
+            if average.is_floating_point():
+                average.lerp_(one, share)
+            else:  # a count of batches
+                average.copy_(one)
 
-    return following
+    return move
 
 
 def joined(parts: list[np.ndarray], dtype: type) -> np.ndarray:

@@ -92,8 +92,8 @@ def auc_chart(network: NetworkManifest) -> Chart:
         "auc-curve",
         "AUC by epoch",
         "Held-out patches are scored after each epoch, in one view. Training patches are scored while "
-        "they are trained on, flipped, rotated and changed in stain. A rising distance between the "
-        "curves shows that the network learns the training patches by heart.",
+        "they are trained on, flipped, rotated and changed in stain. A growing distance between the "
+        "curves shows that the network overfits the training patches.",
         {"data": data, "layout": charts.layout(420, "epoch", "AUC", xaxis=epochs_axis(network))},
         ("epoch", "held-out AUC", "training AUC"),
         [
