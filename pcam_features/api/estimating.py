@@ -12,17 +12,16 @@ from ..families.family import FeatureFamily
 from ..families.registry import FAMILIES
 from ..learn import memory
 
-# Core seconds, rough. They only weigh stages against each other: while a run goes on, the time left
-# follows from the time it has taken. HANDCRAFTED, EMBEDDED and FIT follow from docs/results.md (FIT
-# from an older way to grow trees); FIT_EACH is extrapolated from the first fifth of one fit;
-# CHECK, PREDICT and REPORT are guesses and were not measured.
-CHECK = 1.0e-3  # of a patch
+# Core seconds, rough: while a run goes on, the time left follows from the time it has taken.
+# HANDCRAFTED and EMBEDDED follow from the speeds in docs/results.md, the others from its run at full
+# size.
+CHECK = 1.8e-3  # of a patch
 HANDCRAFTED = 0.9e-6  # of a value of a hand-crafted family
 EMBEDDED = 6.2e-6  # of a value of an embedding
-FIT = 1.0e-5  # of a value that is learned from
+FIT = 2.6e-6  # of a value that is learned from
 FIT_EACH = 4.0  # of a group of families in each fold, however few patches there are
-PREDICT = 1.0e-6  # of a value that is predicted from
-REPORT = 2.0e-3  # of a patch
+PREDICT = 4.0e-7  # of a value that is predicted from
+REPORT = 5.0e-4  # of a patch
 LEAST = 1.0  # seconds of any stage
 
 
@@ -43,8 +42,8 @@ class RunPlan:
     predicted
         The splits to predict.
     seconds
-        The estimated seconds of each stage that is left. The rates behind them are rough, and some are
-        guesses: take them as an order of magnitude at best.
+        The estimated seconds of each stage that is left. The rates behind them are those of one
+        machine, and rough.
     done
         The stages that an earlier run has finished.
     disk_bytes
