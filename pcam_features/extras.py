@@ -14,6 +14,7 @@ from .errors import InputError
 DISTRIBUTION = "pcam-features"
 # The extra that brings each module.
 EXTRAS = {
+    "distributed": "cluster",
     "onnx": "cnn",
     "openvino": "cnn",
     "onnxruntime": "onnxruntime",

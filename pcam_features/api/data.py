@@ -10,12 +10,14 @@ import joblib
 
 from ..constants import TRAIN, Device, Kind
 from ..encoders.options import EncoderOptions
-from ..engine.devices import choose
+from ..engine.devices import Target, choose
 from ..errors import InputError
+from ..execution.cluster import check_cluster, connected, name_of
 from ..extraction import extract as extraction
 from ..extraction.embedding_tables import for_splits, tables_among
 from ..extraction.extract import ExtractionPlan, forecast, left_to_cpu
 from ..extraction.measuring import kernels_in
+from ..extraction.on_cluster import extract_on_cluster
 from ..extraction.selection import Families, families_named
 from ..extraction.shifts import copies as copies_made
 from ..extraction.shifts import usual_count
@@ -208,6 +210,7 @@ def extract(
     threads: int = 0,
     verify: bool = False,
     copies: int | None = None,
+    cluster: Any = None,
     overwrite: bool = False,
     progress: Progress = "bar",
     log: Log = unheard,
@@ -243,6 +246,11 @@ def extract(
         How many training patches are computed a second time, changed as by another laboratory: `fit`
         learns from them, and tells what a change of laboratory costs. Default: a third of the training
         patches, at most 20,000, and none of fewer than 1,050; or as many as a store has already.
+    cluster
+        A Dask cluster that computes (extra `cluster`): a `distributed.Client`, an address such as
+        "tcp://scheduler:8786", a scheduler file, or "local:4" for four processes on this machine. Its
+        workers need the source and the store under the same paths. `threads` is then the number of
+        threads of each unit of work, by default one.
     overwrite
         Whether to remove what the store holds first.
     progress
@@ -258,7 +266,10 @@ def extract(
     Raises
     ------
     InputError
-        For patches that cannot be read, and a store of other patches.
+        For patches that cannot be read, a store of other patches, and a cluster whose workers lack
+        what they need.
+    PcamError
+        If the scheduler or the workers of a cluster are gone; the same call goes on.
 
     Examples
     --------
@@ -289,6 +300,7 @@ def extract(
         device=device_of(device),
         threads=threads,
         copies=copies,
+        cluster=cluster,
         overwrite=overwrite,
         log=log,
     )
@@ -312,7 +324,7 @@ class Extraction:
 
     Parameters
     ----------
-    path, source, families, split, device, threads, copies, overwrite, log
+    path, source, families, split, device, threads, copies, cluster, overwrite, log
         See `extract`.
     """
 
@@ -326,9 +338,12 @@ class Extraction:
         device: Device = Device.auto,
         threads: int = 0,
         copies: int | None = None,
+        cluster: Any = None,
         overwrite: bool = False,
         log: Log = unheard,
     ) -> None:
+        if cluster is not None:
+            check_cluster(cluster)
         self.path, self.source, self.overwrite = path, source, overwrite
         self.originals = source.only(split)
         self.families = for_splits(families, self.originals, log)
@@ -340,13 +355,15 @@ class Extraction:
         for made in changed:
             each = ", one of each" if len(made) < wanted else ""
             log(f"copies: {len(made):,} of training patches, as other laboratories make them{each}")
-        self.threads = threads or joblib.cpu_count()
-        self.log = log
+        self.device, self.cluster, self.log = device, cluster, log
+        self.threads = threads or (joblib.cpu_count() if cluster is None else 1)
         self.verifier = Verifier()
-        self.target, why = choose(device)
-        log(why)
-        for name in left_to_cpu(families, self.target.NAME):
-            log(f"{name} is computed on the CPU; add --runtime cuda to compute it on the GPU")
+        self.target: Target | None = None  # the workers of a cluster choose themselves
+        if cluster is None:
+            self.target, why = choose(device)
+            log(why)
+            for name in left_to_cpu(families, self.target.NAME):
+                log(f"{name} is computed on the CPU; add --runtime cuda to compute it on the GPU")
 
     def verify(self, progress: Progress) -> None:
         """Raises InputError for a patch whose id is not the SHA-1 of its pixels."""
@@ -362,7 +379,7 @@ class Extraction:
             self.source,
             self.splits,
             self.families,
-            self.target.NAME,
+            self.device if self.target is None else self.target.NAME,
             overwrite=self.overwrite,
             verifier=self.verifier,
         )
@@ -375,11 +392,18 @@ class Extraction:
                 f"{counted(plan.damaged, 'file')} of {self.path} "
                 f"{form(plan.damaged, 'is', 'are')} damaged or missing: measuring these patches again"
             )
+        if self.target is None:
+            self._run_on_cluster(plan, progress)
+        else:
+            self._run_here(self.target, plan, progress)
+        return plan
+
+    def _run_here(self, target: Target, plan: ExtractionPlan, progress: Progress) -> None:
         kernels = kernels_in(self.families)
-        compiling = plan.patches_to_measure and not self.target.compiled_before(kernels)
+        compiling = plan.patches_to_measure and not target.compiled_before(kernels)
         if compiling:
             self.log(
-                f"compiling {counted(len(kernels), 'kernel')} for {self.target.NAME}; this takes "
+                f"compiling {counted(len(kernels), 'kernel')} for {target.NAME}; this takes "
                 "about a minute, once"
             )
         with shown(progress, "extract", plan.patches_to_measure, "patches") as advance:
@@ -388,13 +412,32 @@ class Extraction:
                 self.source,
                 self.splits,
                 self.families,
-                self.target,
+                target,
                 self.threads,
                 overwrite=self.overwrite,
                 progress=advance,
                 verifier=self.verifier,
             )
-        return plan
+
+    def _run_on_cluster(self, plan: ExtractionPlan, progress: Progress) -> None:
+        with connected(self.cluster, self.threads) as executor:
+            self.log(
+                f"cluster {name_of(self.cluster)}: {counted(executor.workers, 'unit')} of work at a "
+                "time; where kernels are not compiled yet, that takes about a minute first"
+            )
+            with shown(progress, "extract", plan.patches_to_measure, "patches") as advance:
+                extract_on_cluster(
+                    self.path,
+                    self.source,
+                    self.splits,
+                    self.families,
+                    executor,
+                    device=self.device,
+                    threads=self.threads,
+                    overwrite=self.overwrite,
+                    progress=advance,
+                    verifier=self.verifier,
+                )
 
 
 def to_train_on(splits: Sequence[Split]) -> list[Split]:

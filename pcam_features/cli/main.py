@@ -14,6 +14,7 @@ from ..sources.reading import EVERYTHING, Reading
 from ..words import counted, form
 from . import console, data, failures, model, network, running, show, slide
 from .options import (
+    ClusterOption,
     CopiesOption,
     DeviceOption,
     DryRunOption,
@@ -100,6 +101,7 @@ def extract(
     families: FamiliesOption = None,
     device: DeviceOption = Device.auto,
     threads: ThreadsOption = 0,
+    cluster: ClusterOption = None,
     split: SplitsOption = None,
     slides: SlidesOption = None,
     kind: KindOption = None,
@@ -188,6 +190,7 @@ def extract(
         device=device,
         threads=threads,
         copies=copies,
+        cluster=cluster,
         overwrite=overwrite,
         log=console.say,
     )

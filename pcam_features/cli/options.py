@@ -102,6 +102,16 @@ FoldsFromOption = Annotated[
         "and optionally group."
     ),
 ]
+ClusterOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS|FILE.json|local[:WORKERS]",
+        help="Dask cluster that computes: the scheduler's address, such as tcp://scheduler:8786, its "
+        "scheduler file, or processes on this machine. Needs the extra cluster. Workers need the "
+        "source and the result under the same paths; --threads is then the threads of each unit of "
+        "work, by default one. Default: threads of this process.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 SplitsOption = Annotated[
     str | None,

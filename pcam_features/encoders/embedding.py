@@ -22,7 +22,7 @@ from ..engine.devices import Target
 from ..engine.kernel import Kernel
 from ..errors import InputError
 from ..geometry import PATCH_SIZE
-from .options import EncoderFacts
+from .options import EncoderFacts, EncoderOptions
 from .runtimes import CARD, Run
 
 TURNS = (cv2.ROTATE_90_COUNTERCLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE)
@@ -103,6 +103,9 @@ class Embedding:
     load
         Called with the height and width of patches and the number of threads; returns what embeds
         `chunk` patches.
+    given
+        The options that it was opened with, so that another process can open it too; None if it was not
+        opened by them.
     """
 
     version: int
@@ -110,6 +113,7 @@ class Embedding:
     facts: EncoderFacts
     chunk: int
     load: Callable[[tuple[int, int], int], Run]
+    given: EncoderOptions | None = None
 
     @property
     def name(self) -> str:

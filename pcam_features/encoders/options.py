@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from ..constants import TIMM
 from ..errors import InputError
+
+ONNX = ".onnx"  # ends the name of an encoder that is a file
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,22 @@ class EncoderOptions:
     precision: str | None = None
     runtime: str | None = None
     output: str | None = None
+
+    def absolute(self) -> EncoderOptions:
+        """The same with absolute paths, for a process with another current folder.
+
+        Examples
+        --------
+        >>> EncoderOptions("timm:resnet18").absolute().encoder
+        'timm:resnet18'
+        """
+        known, weights = (self.encoder or ""), ""
+        if known.startswith(TIMM):
+            name, colon, weights = known.removeprefix(TIMM).partition(":")
+            known = f"{TIMM}{name}{colon}"
+        elif known.endswith(ONNX):
+            known, weights = "", known
+        return replace(self, encoder=f"{known}{os.path.abspath(weights)}") if weights else self
 
     def given(self) -> list[str]:
         """The names of the options that are not None."""

@@ -13,13 +13,12 @@ from ..execution.executor import Threads
 from ..extras import check_installed
 from ..networks.lite_weights import PUBLISHED
 from .embedding import VIEWS, Embedding, check_size
-from .options import EncoderOptions, check_choices, names_in
+from .options import ONNX, EncoderOptions, check_choices, names_in
 from .pooling import FIRST, POOLS
 from .runtimes import F32, RUNTIMES
 
 ENCODER = ENCODERS[0]
 PRECISIONS = (F32, "bf16")
-ONNX = ".onnx"
 HEAD_ONLY = EncoderOptions(ENCODER, 96, depths=("head",), pools=("mean",), views=1)
 
 
@@ -92,6 +91,10 @@ def open_with(options: EncoderOptions) -> Embedding:
     >>> len(open_with(HEAD_ONLY).columns)
     1280
     """
+    return replace(_opened(options), given=options)
+
+
+def _opened(options: EncoderOptions) -> Embedding:
     encoder = options.encoder or ENCODER
     if options.views not in (None, *VIEWS):
         raise InputError(f"the number of views must be 1, 4 or 8, not {options.views}.")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -37,6 +37,7 @@ from ..store.manifest import (
 )
 from ..store.parts import (
     Ledger,
+    Record,
     Verifier,
     check_claims,
     is_there,
@@ -133,7 +134,7 @@ def without(
     manifest: StoreManifest,
     parts: Sequence[StorePart],
     families: Sequence[FeatureFamily],
-    device: str,
+    device: str | None,
 ) -> StoreManifest:
     """The manifest of a store before `parts` are measured on `device`: their sums are unknown."""
     by_name = {family.name: family for family in families}
@@ -141,7 +142,7 @@ def without(
         record = manifest.splits[part.whole.split]
         for name in part.whole.families:
             record = record.with_sum(name, part.number, None)
-            record = record.computed_on(name, by_name[name].computed_on(device))
+            record = record.computed_on(name, device and by_name[name].computed_on(device))
         manifest = manifest.with_split(part.whole.split, record)
     return manifest
 
@@ -262,20 +263,103 @@ def extract(
         If another process extracts to the store, or removes files from it.
     """
     check_ours(path)
+    # Families are opened before the folder is created, because it may fail.
+    crew = ThreadCrew(open_families(with_thumbnails(families), target, threads), target.NAME, threads)
+    fill_store(
+        path,
+        source,
+        splits,
+        families,
+        crew,
+        overwrite=overwrite,
+        progress=progress,
+        verifier=verifier,
+    )
+
+
+class Crew(Protocol):
+    """Those who measure the parts of a store: threads of this process, or workers of a cluster."""
+
+    @property
+    def device(self) -> str | None:
+        """The device that kernels run on; None if it is recorded with each part."""
+        ...
+
+    @property
+    def timed(self) -> bool:
+        """Whether the time that it takes says how fast this machine is."""
+        ...
+
+    def check_folder(self, folder: Path) -> None:
+        """Raises InputError if some of the crew cannot write to the folder to fill."""
+        ...
+
+    def prepare(self) -> None:
+        """Compile kernels that are not compiled yet."""
+        ...
+
+    def measure(
+        self,
+        ledger: Ledger,
+        splits: dict[str, Split],
+        parts: Sequence[StorePart],
+        progress: Callable[[int], None],
+    ) -> None:
+        """Measure and write parts. When one fails, the parts before it are still written."""
+        ...
+
+
+@dataclass(frozen=True)
+class ThreadCrew:
+    """Threads of this process, with the families that they measure."""
+
+    opened: OpenFamilies
+    device: str
+    threads: int
+    timed: bool = True
+
+    def check_folder(self, folder: Path) -> None:
+        """Do nothing: this process has created the folder."""
+
+    def prepare(self) -> None:
+        self.opened.prepare()
+
+    def measure(
+        self,
+        ledger: Ledger,
+        splits: dict[str, Split],
+        parts: Sequence[StorePart],
+        progress: Callable[[int], None],
+    ) -> None:
+        measure_parts(ledger, splits, parts, self.opened, self.threads, progress)
+
+
+def fill_store(
+    path: Path,
+    source: Source,
+    splits: Sequence[Split],
+    families: Sequence[FeatureFamily],
+    crew: Crew,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[int], None] = lambda rows: None,
+    verifier: Verifier | None = None,
+) -> None:
+    """Have a crew compute what the store at `path` lacks; see `extract`."""
     stored = with_thumbnails(families)
-    opened = open_families(stored, target, threads)  # before the folder is created, because it may fail
     names = [family.name for family in stored]
-    wanted = extended(path, new_manifest(source), source, splits, stored, target.NAME)
+    wanted = extended(path, new_manifest(source), source, splits, stored, crew.device)
     with store_to_fill(path, wanted, splits, overwrite=overwrite) as (folder, check_lock):
-        manifest = plan(folder, source, splits, stored, target.NAME)
+        manifest = plan(folder, source, splits, stored, crew.device)
+        crew.check_folder(folder)
         sweep(folder)
         parts = missing(folder, manifest, splits, stored, verifier or Verifier())
-        ledger = Ledger(folder, without(manifest, parts, stored, target.NAME))
+        ledger = Ledger(folder, without(manifest, parts, stored, crew.device))
         ledger.save()
         if overwrite:
             progress(sum(map(len, splits)) - sum(part.rows for part in parts))
         with said_if_removed(ledger, check_lock):
-            _fill(ledger, splits, parts, opened, families, threads, progress)
+            _fill(ledger, splits, parts, crew, families, progress)
         ledger.save()  # whatever is there is a store, which the same command can go on with
         check_lock()
         check_claims(folder, ledger.manifest, [split.name for split in splits], names)
@@ -288,29 +372,28 @@ def _fill(
     ledger: Ledger,
     splits: Sequence[Split],
     parts: Sequence[StorePart],
-    opened: OpenFamilies,
-    timed: Sequence[FeatureFamily],
-    threads: int,
+    crew: Crew,
+    asked: Sequence[FeatureFamily],
     progress: Callable[[int], None],
 ) -> None:
     """Measure and write the parts that a store lacks, and the tables of its patches.
 
-    The time is recorded for the families `timed`, which were asked for.
+    The time is recorded for the families that were asked for.
     """
     if parts:
-        opened.prepare()
+        crew.prepare()
         progress(0)  # kernels are compiled, so the remaining time can be estimated from here
         began, by_name = time.monotonic(), {split.name: split for split in splits}
         try:
-            _measure_parts(ledger, by_name, parts, opened, threads, progress)
+            crew.measure(ledger, by_name, parts, progress)
         finally:
             ledger.save()
         in_parts = {name for part in parts for name in part.whole.families}
-        looked_up = {table.name for table in tables_among(timed)}  # which says nothing of measuring
+        looked_up = {table.name for table in tables_among(asked)}  # which says nothing of measuring
         in_parts -= looked_up
-        measured = [family.name for family in timed if family.name in in_parts]
+        measured = [family.name for family in asked if family.name in in_parts]
         patches = sum(part.rows for part in parts)
-        if measured:
+        if measured and crew.timed:
             costs.record_measuring(ledger.path, measured, patches, time.monotonic() - began)
     for split in splits:
         for k in range(part_count(len(split))):
@@ -377,8 +460,8 @@ def is_sound(store: Path) -> bool:
 Measured = tuple[StorePart, dict[str, np.ndarray]]
 
 
-def _measure_parts(
-    ledger: Ledger,
+def measure_parts(
+    record: Record,
     splits: dict[str, Split],
     parts: Sequence[StorePart],
     opened: OpenFamilies,
@@ -410,8 +493,8 @@ def _measure_parts(
         part, values = item
         split = splits[part.whole.split]
         for name, family_values in values.items():
-            known = write_features(ledger.path, split, by_name[name], part.number, family_values)
-            ledger.record(split.name, name, part.number, known)
+            known = write_features(record.path, split, by_name[name], part.number, family_values)
+            record.record(split.name, name, part.number, known)
 
     for _ in Threads(WRITERS).map(write, measured()):
         pass

@@ -175,7 +175,7 @@ class MapRecord:
     def sentence(self) -> str:
         """The result in a sentence, without a period."""
         return (
-            f"slide score {self.score:.3f}; {self.above_mm2:.3f} of {self.tissue_mm2:.3f} mm² of "
+            f"slide score {self.score:.3f}; {self.above_mm2:.2f} of {self.tissue_mm2:.2f} mm² of "
             f"tissue at {self.threshold:g} or above, in {counted(len(self.regions), 'region')}"
         )
 
@@ -327,8 +327,8 @@ class MapData:
     tissue: Tissue
 
     def scores(self) -> np.ndarray:
-        """The map, float64 (rows, columns); NaN where there is no probability."""
-        whole = np.full((self.grid.rows, self.grid.columns), np.nan)
+        """The map, float32 (rows, columns); NaN where there is no probability."""
+        whole = np.full((self.grid.rows, self.grid.columns), np.nan, np.float32)
         whole[self.places[:, 0], self.places[:, 1]] = self.values
         return whole
 
@@ -371,9 +371,9 @@ def record_of(slide: Slide, predictor: Predictor, options: MapOptions, data: Map
         overview_unreadable=seen.unreadable,
         tissue_mm2=float(known.sum() * grid.square_mm),
         above_mm2=float((data.values[known] >= options.threshold).sum() * grid.square_mm),
-        score=smoothed_maximum(scores),
+        score=smoothed_maximum(scores.astype(np.float64)),
         maximum=float(data.values[known].max()),
-        regions=tuple(regions(scores, options.threshold, grid)),
+        regions=tuple(regions(scores.astype(np.float64), options.threshold, grid)),
     )
 
 
@@ -382,7 +382,7 @@ def write_outputs(
 ) -> MapRecord:
     """Write the files of a map; the record, which marks it as whole, comes last."""
     record = record_of(slide, predictor, options, data)
-    scores = data.scores().astype(np.float32)
+    scores = data.scores()
     outputs.write_tiff(folder / "map.tif", scores, data.grid, folder)
     with whole_file(folder / "map.parquet", folder) as temporary:
         data.frame().to_parquet(temporary, index=False)

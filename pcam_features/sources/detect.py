@@ -30,6 +30,7 @@ from .columns import IDS, PATHS, find, shown, tables_in
 from .fitting import check_mpp, how_named
 from .hdf5 import Unpacking
 from .images import SUFFIXES
+from .opening import NO_SLIDES, Opening
 from .reading import EVERYTHING, Reading
 from .slides import BESIDE, read_slides
 from .source import Source, Split
@@ -289,6 +290,7 @@ def open_source(
     'synthetic:40:4:0, read as synthetic; slides: known for 50 of 50 patches'
     """
     how = fitting_of(fit, mpp)
+    opening = Opening(path, kind, slides, reading, fit, mpp)
     kind, there = located(path, kind)
     check_options(reading.without_tables(), kind, path)
     layout_reading = reading.without_tables()
@@ -311,7 +313,24 @@ def open_source(
         source = without_unreadable(source, unpacking)
     elif how is None and strict and kind != Kind.synthetic:
         source.check_size()
-    return with_known_slides(replace(source, reading=reading), path, slides)
+    return with_known_slides(replace(source, reading=reading, opening=opening), path, slides)
+
+
+def reopen(opening: Opening) -> Source:
+    """Open a source as another process has opened it, which has reported its faults.
+
+    Raises InputError if it cannot be opened here.
+    """
+    source, _ = open_source(
+        opening.path,
+        kind=opening.kind,
+        slides=opening.slides,
+        reading=opening.reading,
+        fit=opening.fit,
+        mpp=opening.mpp,
+        strict=False,
+    )
+    return source
 
 
 def without_ids(source: Source, table: str, id_column: str | None) -> Source:
@@ -411,7 +430,7 @@ def with_known_slides(source: Source, path: str, slides: str | None) -> tuple[So
     """The source with its known slides, and a sentence on its layout and slides."""
     if slides is None and source.kind != Kind.synthetic and (Path(path) / BESIDE).is_file():
         slides = str(Path(path) / BESIDE)
-    if slides == "none":
+    if slides == NO_SLIDES:
         slides, source = None, source.without_slides()
     if slides is not None:
         source = source.with_slides(read_slides(slides), slides)

@@ -17,6 +17,7 @@ from ..geometry import PATCH_SIZE
 from ..words import counted
 from . import view
 from .fitting import Fit, Size, SizeError
+from .opening import Opening
 from .reading import EVERYTHING, Reading
 
 if TYPE_CHECKING:
@@ -212,6 +213,9 @@ class Source:
         How the layout was understood, in sentences without a period.
     reading
         The options on what of it is read.
+    opening
+        How it was opened, so that another process can open it too; None for a source that was not
+        opened from a path.
 
     Examples
     --------
@@ -238,6 +242,7 @@ class Source:
     unread: Sequence[Problem] = ()
     notes: Sequence[str] = ()
     reading: Reading = EVERYTHING
+    opening: Opening | None = None
 
     def __len__(self) -> int:
         return sum(len(split) for split in self.splits.values())

@@ -6,8 +6,11 @@ import hashlib
 import json
 import os
 import re
+import socket
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +36,18 @@ def unpacking_folder(key: str) -> Path:
     return cache_root() / "unpacked" / sha256(key.encode(errors="replace"))[:16]
 
 
+@cache
+def _machine_number() -> int:
+    """A number of this machine, from its name."""
+    return zlib.crc32(socket.gethostname().encode())
+
+
 def temporary_of(path: Path) -> Path:
-    """The name of a file or folder while this process fills it."""
-    return path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
+    """The name of a file or folder while this process fills it.
+
+    It has numbers of the machine and of the process, because workers of a cluster write to one disk.
+    """
+    return path.with_name(f"{path.name}.{_machine_number()}{os.getpid():07d}{TEMPORARY}")
 
 
 def temporaries_of(path: Path) -> re.Pattern[str]:

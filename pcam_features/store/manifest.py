@@ -349,10 +349,13 @@ class SplitRecord:
         state = replace(state, complete=complete, parts=with_sum(state.parts, part, known))
         return replace(self, families=self.families | {table: state})
 
-    def computed_on(self, family: str, device: str) -> SplitRecord:
-        """The record with `device` added to a family that is not complete yet."""
+    def computed_on(self, family: str, device: str | None) -> SplitRecord:
+        """The record with `device` added to a family that is not complete yet.
+
+        With None, the device is not known yet, and only the family is added.
+        """
         state = self.families.get(family, FamilyState())
-        if not state.complete and device not in state.devices:
+        if device is not None and not state.complete and device not in state.devices:
             state = replace(state, devices=(*state.devices, device))
         return replace(self, families=self.families | {family: state})
 
@@ -472,7 +475,11 @@ def check_ours(path: Path) -> None:
 
 
 def plan(
-    path: Path, source: Source, splits: Sequence[Split], families: Sequence[Stored], device: str
+    path: Path,
+    source: Source,
+    splits: Sequence[Split],
+    families: Sequence[Stored],
+    device: str | None,
 ) -> StoreManifest:
     """The manifest of the store once `families` of `splits` are added; nothing is written.
 
@@ -485,7 +492,7 @@ def plan(
     families
         The families to add.
     device
-        The device that kernels run on.
+        The device that kernels run on; None if it will be known with each part.
 
     Raises
     ------
@@ -502,7 +509,7 @@ def extended(
     source: Source,
     splits: Sequence[Split],
     families: Sequence[Stored],
-    device: str,
+    device: str | None,
 ) -> StoreManifest:
     """The manifest `known` of a store with families of splits added; see `plan`."""
     check_source(path, known.source, SourceRecord.of(source))
@@ -510,8 +517,8 @@ def extended(
     for split in splits:
         record = extended_split(path, known.splits.get(split.name), source, split)
         for family in families:
-            where = family.computed_on(device)
-            if whole.families[family.name].table:
+            where = device and family.computed_on(device)
+            if whole.families[family.name].table and where:
                 check_table(path, split.name, record, family.name, where)
             record = record.computed_on(family.name, where)
         whole = whole.with_split(split.name, record)

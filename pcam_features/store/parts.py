@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -51,6 +52,19 @@ class Verifier:
         return True
 
 
+class Record(Protocol):
+    """Where the sums of parts that were written are noted."""
+
+    @property
+    def path(self) -> Path:
+        """The store's folder."""
+        ...
+
+    def record(self, split: str, table: str, part: int, known: FileSum) -> None:
+        """Note the sum of a part that is on the disk. Several threads may do so."""
+        ...
+
+
 @dataclass
 class Ledger:
     """The manifest of a store that is being filled. Several threads may record what they wrote.
@@ -77,6 +91,12 @@ class Ledger:
             self.manifest = self.manifest.with_sum(split, table, part, known)
             if time.monotonic() >= self._next:
                 self._save()
+
+    def computed_on(self, split: str, family: str, device: str) -> None:
+        """Note the device that computed a part of a family."""
+        with self._lock:
+            record = self.manifest.splits[split].computed_on(family, device)
+            self.manifest = self.manifest.with_split(split, record)
 
     def save(self) -> None:
         """Write the manifest."""
