@@ -101,7 +101,7 @@ def test_parity_gains_are_the_differences_that_compare_reports() -> None:
     compared = pcam.compare(
         pd.Series(labels, ids),
         {"whole": pd.Series(expit(whole / 9), ids), "rest": pd.Series(expit(without / 9), ids)},
-        slides=dict(zip(ids, map(str, GROUP), strict=True)),
+        slides=dict(zip(ids, [f"{k:02d}" for k in GROUP], strict=True)),  # in the same order
         resamples=100,
         progress=None,
     )
