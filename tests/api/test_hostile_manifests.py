@@ -6,6 +6,7 @@ import copy
 import json
 import random
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from html import unescape
 from pathlib import Path
@@ -37,11 +38,18 @@ Place = tuple[str | int, ...]
 
 
 def places(content: Any, here: Place = ()) -> Iterator[Place]:
-    """Every value of a JSON value, itself included; of a list, one value that the seed chooses."""
+    """Every value of a JSON value, itself included.
+
+    Of a list, one value that the seed chooses; of records with the same entries, such as families, two.
+    """
     yield here
     if isinstance(content, dict):
+        alike: Counter[object] = Counter()
         for name, value in content.items():
-            yield from places(value, (*here, name))
+            shape: object = frozenset(value) if isinstance(value, dict) and value else name
+            alike[shape] += 1
+            if alike[shape] <= 2:
+                yield from places(value, (*here, name))
     elif isinstance(content, list) and content:
         k = random.Random(str(here)).randrange(len(content))
         yield from places(content[k], (*here, k))

@@ -256,7 +256,7 @@ BAD: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "text": ("notes.tif", lambda path: path.write_text("a slide"), "not a TIFF, PNG or JPEG file"),
     "folder": ("folder.svs", lambda path: path.mkdir(), "is a folder"),
     "absent": ("absent.svs", lambda path: None, "does not exist"),
-    "vendor": ("a.mrxs", lambda path: path.write_bytes(b"\xff\xd8"), "pcam-features\\[slides\\]"),
+    "vendor": ("a.mrxs", lambda path: path.write_bytes(b"\xff\xd8"), "pip install .*\\[slides\\]'"),
     "label": ("label.svs", label_only, "label or of the whole glass"),
     "16 bits": ("deep.tif", deep, "not 8-bit RGB"),
 }
