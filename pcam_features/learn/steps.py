@@ -93,13 +93,25 @@ class Work:
             What the array must be to be kept: its shape, of one or two axes, and its type, as in
             "<f4". Its numbers must be finite.
         """
-        file = self.folder / STEPS / f"{name}.npy"
-        kept = kept_array(file, shape, dtype) if self._is_whole([file]) else None
+        kept = self.kept(name, shape, dtype)
         if kept is not None:
             return kept
         array = make().astype(dtype, copy=False)
-        self._note(file, write_array(self.folder, file, array))
+        self.keep(name, array)
         return array
+
+    def kept(self, name: str, shape: tuple[int, ...], dtype: str) -> np.ndarray | None:
+        """The array of a step; None if it is not kept yet, or damaged. See `array`."""
+        file = self._array_file(name)
+        return kept_array(file, shape, dtype) if self._is_whole([file]) else None
+
+    def keep(self, name: str, array: np.ndarray) -> None:
+        """Keep the array of a step."""
+        file = self._array_file(name)
+        self._note(file, write_array(self.folder, file, array))
+
+    def _array_file(self, name: str) -> Path:
+        return self.folder / STEPS / f"{name}.npy"
 
     def model(self, kind: type[Saved], group: str, make: Callable[[], Saved]) -> Saved:
         """Return the base model of a group; `make` is called only if it is not kept yet."""

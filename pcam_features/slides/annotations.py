@@ -105,6 +105,39 @@ class Drawn:
     shape: Shape
 
 
+def annotations_in(
+    folder: Path, stem: str, slide: str, *, tumor: Sequence[str], unannotated: bool
+) -> Annotations:
+    """The annotations of a slide, in a file of its name.
+
+    Parameters
+    ----------
+    folder
+        Where files of annotations are.
+    stem, slide
+        The file's name without its ending, and what the slide is called in messages.
+    tumor
+        See `read_annotations`.
+    unannotated
+        Whether a slide without a file has no tumor. Otherwise it is refused.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or it cannot be read.
+    """
+    for suffix in SUFFIXES:
+        file = folder / f"{stem}{suffix}"
+        if file.is_file():
+            return read_annotations(file, tumor)
+    if unannotated:
+        return Annotations()
+    raise InputError(
+        f"{folder} has no annotations of slide {slide} ({stem}{SUFFIXES[0]} or .xml); add them, or use "
+        "--unannotated if slides without a file have no tumor."
+    )
+
+
 def read_annotations(path: Path, tumor: Sequence[str] = ()) -> Annotations:
     """Read the outlines of a slide.
 

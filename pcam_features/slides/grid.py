@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 
 from ..geometry import CENTER, PATCH_SIZE, THIRD
@@ -69,7 +70,12 @@ class Grid:
 
         The square has the width of a stride. With a stride of 32, it is the patch's center.
         """
-        return (PATCH_SIZE - self.stride) / 2 * self.step
+        return self.border * self.step
+
+    @property
+    def border(self) -> float:
+        """The same as `edge` in pixels at PCam's scale."""
+        return (PATCH_SIZE - self.stride) / 2
 
     @property
     def pitch(self) -> float:
@@ -89,6 +95,8 @@ class Grid:
     def on_tissue(self, tissue: np.ndarray, seen: Overview) -> np.ndarray:
         """The patches whose center has tissue, int32 (patches, 2) of row and column, row by row.
 
+        There are none if the slide is smaller than a patch.
+
         Parameters
         ----------
         tissue
@@ -96,8 +104,7 @@ class Grid:
         seen
             The overview.
         """
-        sums = np.zeros((tissue.shape[0] + 1, tissue.shape[1] + 1), np.int64)
-        sums[1:, 1:] = tissue.cumsum(axis=0).cumsum(axis=1)
+        sums = cv2.integral(tissue.astype(np.uint8))
         top, bottom = self._cells(self.rows, seen, tissue.shape[0])
         left, right = self._cells(self.columns, seen, tissue.shape[1])
         inside = (

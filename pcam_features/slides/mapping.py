@@ -26,9 +26,10 @@ from ..learn.bundle import Bundle
 from ..learn.explain_patch import Reasons, reasons_of
 from ..learn.names import MANIFEST as MODEL_MANIFEST
 from ..learn.predict import predict_values
+from ..learn.steps import Work
 from ..sources.fitting import PCAM_MPP
 from ..storage.files import sha256, whole_file, write_json, write_text
-from ..storage.resumable import PLAN_KEY, STEPS, in_the_making
+from ..storage.resumable import PLAN_KEY, in_the_making
 from ..store.layout import PART_ROWS
 from ..words import counted, one_line
 from . import outputs
@@ -45,6 +46,7 @@ REASONS = 3  # columns
 PICTURE = 1600  # pixels on the longer side of the slide's picture
 HEAD = 1 << 20  # bytes of a slide's file by which it is recognized, beside its size
 UNREADABLE = np.nan
+LEFT_OUT = -1.0  # in a step, whose numbers are finite: could not be read
 
 
 @dataclass(frozen=True)
@@ -212,18 +214,17 @@ def write_map(
     """
     tissue = tissue_of(slide, options.mask, predictor.threads)
     grid = Grid.of(slide.width, slide.height, slide.mpp, options.stride)
-    places = grid.on_tissue(tissue.mask, tissue.seen) if grid.rows and grid.columns else None
+    places = grid.on_tissue(tissue.mask, tissue.seen)
     check_tissue(slide, grid, places, tissue)
-    assert places is not None
     plan = plan_of(slide, predictor, options, places)
     with in_the_making(out, plan, overwrite=overwrite, what=WHAT, mark=MARK, key=KEY) as folder:
-        values = compute(slide, predictor, grid, places, folder / STEPS, display)
+        values = compute(slide, predictor, grid, places, Work(folder), display)
         if not np.isfinite(values).any():
             raise InputError(f"no center of {slide.path} could be read; copy the file again.")
         return write_outputs(folder, slide, predictor, options, MapData(grid, places, values, tissue))
 
 
-def check_tissue(slide: Slide, grid: Grid, places: np.ndarray | None, tissue: Tissue) -> None:
+def check_tissue(slide: Slide, grid: Grid, places: np.ndarray, tissue: Tissue) -> None:
     """Raise InputError if a slide has no center to score."""
     if not grid.rows or not grid.columns:
         side = round(PCAM_MPP / slide.mpp * 96)
@@ -231,7 +232,7 @@ def check_tissue(slide: Slide, grid: Grid, places: np.ndarray | None, tissue: Ti
             f"{slide.path} has {slide.width:,}×{slide.height:,} pixels, and a patch needs "
             f"{side}×{side} at {slide.mpp:g} µm per pixel; check --mpp, or give a larger slide."
         )
-    if places is None or not len(places):
+    if not len(places):
         unread = tissue.seen.unreadable
         beside = f" ({unread:.1%} of the overview could not be read)" if unread else ""
         raise InputError(
@@ -273,23 +274,22 @@ def compute(
     predictor: Predictor,
     grid: Grid,
     places: np.ndarray,
-    steps: Path,
+    work: Work,
     display: Callable[[int], Any],
 ) -> np.ndarray:
     """The probability of each center, float64 (centers,); NaN where it could not be read.
 
-    Parts that are done are read from the folder `steps`, and others are kept there.
+    Parts that are done are taken from the steps of `work`, and others are kept there.
     """
-    steps.mkdir(exist_ok=True)
     values = np.full(len(places), UNREADABLE)
     spans = [slice(start, start + PART_ROWS) for start in range(0, len(places), PART_ROWS)]
     left = []
     for k, span in enumerate(spans):
-        known = read_step(step_file(steps, k), len(places[span]))
+        known = work.kept(step_named(k), (len(places[span]),), "<f8")
         if known is None:
             left.append((k, span))
         else:
-            values[span] = known
+            values[span] = np.where(known == LEFT_OUT, UNREADABLE, known)
     with display(sum(len(places[span]) for _, span in left)) as advance:
         for k, span in left:
             patches = SlidePatches(slide, grid, places[span])
@@ -297,24 +297,13 @@ def compute(
             begun = k == left[0][0]
             told = advance if begun else lambda done: advance(done) if done else None
             values[span] = predictor.probabilities(patches, told)
-            with whole_file(step_file(steps, k), steps) as temporary, temporary.open("wb") as file:
-                np.save(file, values[span], allow_pickle=False)
+            work.keep(step_named(k), np.where(np.isfinite(values[span]), values[span], LEFT_OUT))
     return values
 
 
-def step_file(steps: Path, k: int) -> Path:
-    """The file of a part."""
-    return steps / f"part-{k:05d}.npy"
-
-
-def read_step(file: Path, rows: int) -> np.ndarray | None:
-    """A part that is done, float64 (rows,); None if it is not there or is damaged."""
-    try:
-        found: np.ndarray = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    inside = found.dtype == np.float64 and found.shape == (rows,)
-    return found if inside and not ((found < 0) | (found > 1)).any() else None
+def step_named(k: int) -> str:
+    """The name of the step that computes a part."""
+    return f"part-{k:05d}"
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..extras import how_to_install
 from ..sources.images import to_rgb
 from .pyramid import Level, UnreadableError
 from .resolution import number, of_axes
-
-INSTALL = how_to_install("slides")
 
 
 def openslide_module() -> Any | None:

@@ -63,7 +63,7 @@ def spread(scores: np.ndarray, grid: Grid, seen: Overview) -> np.ndarray:
     """A map brought to an overview's size, float32; NaN where there is no probability."""
     height, width = seen.pixels.shape[:2]
     cell = grid.mpp / seen.mpp  # pixels of the overview
-    edge = (96 - grid.stride) / 2 * PCAM_MPP / seen.mpp
+    edge = grid.border * PCAM_MPP / seen.mpp
     at_x = np.floor((np.arange(width) + 0.5 - edge) / cell).astype(int)
     at_y = np.floor((np.arange(height) + 0.5 - edge) / cell).astype(int)
     inside = ((at_y >= 0) & (at_y < grid.rows))[:, None] & ((at_x >= 0) & (at_x < grid.columns))

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pandas as pd
 
@@ -20,7 +21,7 @@ from ..errors import InputError
 from ..geometry import CENTER, PATCH_SIZE, THIRD
 from ..sources.source import Source, Split
 from ..words import counted
-from .annotations import SUFFIXES, Annotations, read_annotations
+from .annotations import SUFFIXES, Annotations, annotations_in, read_annotations
 from .grid import Grid, SlidePatches
 from .reading import open_slide
 from .tissue import tissue_of
@@ -190,15 +191,8 @@ def annotations_of(slide: Path, folder: Path, options: PatchOptions) -> Annotati
     """
     if folder.is_file():
         return read_annotations(folder, options.tumor)
-    for suffix in SUFFIXES:
-        file = folder / f"{slide.stem}{suffix}"
-        if file.is_file():
-            return read_annotations(file, options.tumor)
-    if options.unannotated:
-        return Annotations()
-    raise InputError(
-        f"{folder} has no annotations of slide {slide.name} ({slide.stem}{SUFFIXES[0]} or .xml); add "
-        "them, or use --unannotated if slides without a file have no tumor."
+    return annotations_in(
+        folder, slide.stem, slide.name, tumor=options.tumor, unannotated=options.unannotated
     )
 
 
@@ -221,8 +215,7 @@ def labels_of(outlines: Annotations, grid: Grid, places: np.ndarray) -> np.ndarr
         top = first * grid.stride + CENTER[0]
         height = (BAND - 1) * grid.stride + THIRD
         drawn = outlines.mask(0, top, (width, height), grid.step)
-        sums = np.zeros((height + 1, width + 1), np.int64)
-        sums[1:, 1:] = drawn.cumsum(axis=0).cumsum(axis=1)
+        sums = cv2.integral(drawn.astype(np.uint8), sdepth=cv2.CV_64F)  # exact, and has no largest sum
         y = (places[own, 0] - first) * grid.stride
         x = places[own, 1] * grid.stride + CENTER[0]
         inside = sums[y + THIRD, x + THIRD] - sums[y, x + THIRD] - sums[y + THIRD, x] + sums[y, x]
@@ -236,9 +229,7 @@ def candidates_of(path: Path, folder: Path, options: PatchOptions, threads: int)
     with open_slide(path, options.mpp) as slide:
         tissue = tissue_of(slide, None, threads)
         grid = Grid.of(slide.width, slide.height, slide.mpp, options.stride)
-        places = np.zeros((0, 2), np.int32)
-        if grid.rows and grid.columns:
-            places = grid.on_tissue(tissue.mask, tissue.seen)
+        places = grid.on_tissue(tissue.mask, tissue.seen)
     return Candidates(path, outlines, grid, places, labels_of(outlines, grid, places))
 
 

@@ -14,12 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from ..extras import how_to_install
 from ..sources.fitting import check_mpp, resized
-from .openslide_file import INSTALL, OpenSlideFile, openslide_module
+from .openslide_file import OpenSlideFile, openslide_module
 from .pyramid import Level, Pixels, UnreadableError
 from .tiff import TiffSlide, UnsupportedError
 from .whole_image import WholeImage
 
+EXTRA = "slides"  # brings OpenSlide
 CACHE_BYTES = 256 << 20  # of decoded tiles
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 IMAGE_STARTS = {b"\x89PNG": "PNG", b"\xff\xd8": "JPEG"}
@@ -193,14 +195,16 @@ def open_pixels(path: Path, cache: int) -> Pixels:
     if path.suffix.lower() in VENDORS and module is None:
         raise InputError(
             f"{path} is {VENDORS[path.suffix.lower()]} slide, which only OpenSlide reads; install it "
-            f"with: {INSTALL}."
+            f"with: {how_to_install(EXTRA)}."
         )
     if start in TIFF_STARTS:
         return open_tiff(path, cache, has_openslide=module is not None)
     formats = tuple(kind for magic, kind in IMAGE_STARTS.items() if start.startswith(magic))
     if not formats:
         advice = (
-            "" if module is not None else f", or install OpenSlide for those of scanners: {INSTALL}"
+            ""
+            if module is not None
+            else f", or install OpenSlide for those of scanners: {how_to_install(EXTRA)}"
         )
         raise InputError(
             f"{path} is not a TIFF, PNG or JPEG file; give a slide in one of these{advice}."
@@ -219,7 +223,7 @@ def open_tiff(path: Path, cache: int, *, has_openslide: bool) -> Pixels:
     except InputError as error:
         remedy = "convert it with: vips tiffsave --tile --pyramid --compression jpeg"
         if not has_openslide:
-            remedy = f"install OpenSlide, which may read it: {INSTALL}"
+            remedy = f"install OpenSlide, which may read it: {how_to_install(EXTRA)}"
         reason = str(error).partition(": ")[2] or str(error)
         raise InputError(f"{unsupported} ({reason.rstrip('.')}); {remedy}.") from None
 

@@ -27,7 +27,7 @@ from ..sources.fitting import PCAM_MPP
 from ..storage.fields import Fields
 from ..storage.files import read_json
 from ..words import counted
-from .annotations import SUFFIXES, Annotations, read_annotations
+from .annotations import Annotations, annotations_in
 
 MASK_MPP = 8 * PCAM_MPP  # micrometers per pixel of the mask of lesions: 7.776, Camelyon's level 5
 APART_UM = 75.0  # outlines that are nearer to each other are one lesion
@@ -338,14 +338,8 @@ def score_maps(
         scored = read_map(folder)
         if any(one.slide == scored.slide for one in outcomes):
             raise InputError(f"{maps} has two maps of slide {scored.slide}; remove one.")
-        files = [annotations / f"{scored.slide}{suffix}" for suffix in SUFFIXES]
-        file = next((one for one in files if one.is_file()), None)
-        if file is None and not unannotated:
-            raise InputError(
-                f"{annotations} has no annotations of slide {scored.slide} ({files[0].name} or .xml); "
-                "add them, or use --unannotated if slides without a file have no tumor."
-            )
-        outlines = Annotations() if file is None else read_annotations(file, tumor)
+        name = scored.slide
+        outlines = annotations_in(annotations, name, name, tumor=tumor, unannotated=unannotated)
         outcomes.append(outcome_of(scored, outlines))
     return scores(outcomes, seed)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,14 @@ from sklearn.metrics import roc_auc_score
 
 import pcam_features as pcam_api
 from pcam_features.errors import InputError
+from pcam_features.learn.steps import Work
 from pcam_features.slides import mapping, reading
 from pcam_features.slides.grid import Grid
 from pcam_features.slides.reading import open_slide
 from pcam_features.slides.regions import regions, rings_of, smoothed_maximum
 from pcam_features.slides.synthesize import SyntheticSlide
 from pcam_features.slides.tissue import find_tissue, overview
+from pcam_features.storage.resumable import STEPS
 
 Run = Callable[..., Result]
 FILES = ("map.json", "map.parquet", "map.tif", "overlay.png", "regions.geojson", "slide.html")
@@ -152,6 +155,36 @@ def test_invariant_a_map_that_was_stopped_is_continued_to_the_same_bytes(
     assert sorted(file.name for file in tmp_path.iterdir()) == ["map", "whole"]
     with pytest.raises(InputError, match="exists already"):
         run(tmp_path / "map")
+
+
+def test_invariant_a_part_whose_numbers_were_changed_is_computed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mapping, "PART_ROWS", 2)
+    right = np.array([0.25, 0.5, np.nan, 0.75, 1.0])
+    calls: list[int] = []
+
+    class Knowing:
+        """Knows the probability of each center by its column."""
+
+        def probabilities(self, patches: Any, progress: Any) -> np.ndarray:
+            calls.append(int(patches.places[0, 1]))
+            return right[patches.places[:, 1]]
+
+    places = np.array([(0, k) for k in range(len(right))], np.int32)
+
+    def computed() -> np.ndarray:
+        calls.clear()
+        given: tuple[Any, ...] = (None, Knowing(), None, places, Work(tmp_path))
+        return mapping.compute(*given, lambda count: nullcontext(lambda done: None))
+
+    np.testing.assert_array_equal(computed(), right)
+    assert calls == [0, 2, 4]
+    np.testing.assert_array_equal(computed(), right)
+    assert calls == []
+    np.save(tmp_path / STEPS / "part-00001.npy", np.array([0.5, 0.75]))
+    np.testing.assert_array_equal(computed(), right)
+    assert calls == [2]
 
 
 def test_mechanics_the_command_prints_json_and_takes_a_mask(
