@@ -31,7 +31,9 @@ from .options import (
     DeviceOption,
     FoldsFromOption,
     JsonOption,
+    ModelArgument,
     OverwriteOption,
+    PatchSlidesOption,
     Prediction,
     SeedOption,
     SharesOption,
@@ -45,7 +47,6 @@ if TYPE_CHECKING:
     from ..api.predicting import SplitPredictions
 
 FOLDS_HELP = f"Number of cross-validation folds, split by slide. Default: {FOLDS}."
-ModelArgument = Annotated[Path, typer.Argument(help="Model folder written by fit.")]
 FeaturesArgument = Annotated[Path, typer.Argument(help="Feature store written by extract.")]
 PatchesArgument = Annotated[
     str,
@@ -257,14 +258,7 @@ def compare(
             "files, or several columns named seed… or by numbers, are several seeds of one model.",
         ),
     ],
-    slides: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE[:COLUMN]",
-            help="CSV that names the slide of each patch: columns id and slide, wsi or COLUMN. "
-            "Default: the slides in the feature store.",
-        ),
-    ] = None,
+    slides: PatchSlidesOption = None,
     features: Annotated[
         Path | None,
         typer.Option(
@@ -401,14 +395,7 @@ def blend(
     truth: Annotated[
         Path, typer.Option(help="CSV with columns id and label (0 or 1, or words such as tumor).")
     ],
-    slides: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE[:COLUMN]",
-            help="CSV that names the slide of each patch: columns id and slide, wsi or COLUMN. "
-            "Default: the slides in the feature store.",
-        ),
-    ] = None,
+    slides: PatchSlidesOption = None,
     features: Annotated[
         Path | None,
         typer.Option(help="Feature store of these patches. It supplies slides or pseudo-slides."),

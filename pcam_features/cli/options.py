@@ -95,6 +95,16 @@ SlidesOption = Annotated[
         "known slides. Default: slides.csv in the source's folder, or the slides in its layout.",
     ),
 ]
+PatchSlidesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--slides",
+        metavar="FILE[:COLUMN]",
+        help="CSV that names the slide of each patch: columns id and slide, wsi or COLUMN. "
+        "Default: the slides in the feature store.",
+    ),
+]
+ModelArgument = Annotated[Path, typer.Argument(help="Model folder written by fit.")]
 FoldsFromOption = Annotated[
     Path | None,
     typer.Option(

@@ -22,7 +22,7 @@ from ..constants import (
 )
 from ..words import counted
 from . import console
-from .options import DeviceOption, JsonOption, OverwriteOption, SeedOption, ThreadsOption
+from .options import DeviceOption, JsonOption, ModelArgument, OverwriteOption, SeedOption, ThreadsOption
 
 StrideOption = Annotated[
     int,
@@ -30,6 +30,18 @@ StrideOption = Annotated[
         min=LEAST_STRIDE,
         max=MOST_STRIDE,
         help="Distance of neighboring patches in pixels of 0.972 µm. With 32, centers touch.",
+    ),
+]
+UnannotatedOption = Annotated[
+    bool,
+    typer.Option(
+        "--unannotated", help="Slides without a file have no tumor. Default: they are refused."
+    ),
+]
+TumorOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CLASSES", help="Classes that are tumor, comma-separated. Default: by their names."
     ),
 ]
 
@@ -48,7 +60,7 @@ def map_command(
             help="Slide: a format of OpenSlide (extra slides), or a TIFF, PNG or JPEG file."
         ),
     ],
-    model: Annotated[Path, typer.Argument(help="Model folder written by fit.")],
+    model: ModelArgument,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to create.")],
     mpp: Annotated[
         float | None,
@@ -143,19 +155,8 @@ def patches(
             min=0.0, max=LARGEST_TEST, help="Share of slides that go to the split test, at random."
         ),
     ] = 0.0,
-    unannotated: Annotated[
-        bool,
-        typer.Option(
-            "--unannotated", help="Slides without a file have no tumor. Default: they are refused."
-        ),
-    ] = False,
-    tumor: Annotated[
-        str | None,
-        typer.Option(
-            metavar="CLASSES",
-            help="Classes that are tumor, comma-separated. Default: by their names.",
-        ),
-    ] = None,
+    unannotated: UnannotatedOption = False,
+    tumor: TumorOption = None,
     threads: ThreadsOption = 0,
     seed: SeedOption = 0,
     overwrite: OverwriteOption = False,
@@ -212,19 +213,8 @@ def score(
         Path,
         typer.Option(help="Folder of outlines of tumor, a file of each slide's name: GeoJSON or XML."),
     ],
-    unannotated: Annotated[
-        bool,
-        typer.Option(
-            "--unannotated", help="Slides without a file have no tumor. Default: they are refused."
-        ),
-    ] = False,
-    tumor: Annotated[
-        str | None,
-        typer.Option(
-            metavar="CLASSES",
-            help="Classes that are tumor, comma-separated. Default: by their names.",
-        ),
-    ] = None,
+    unannotated: UnannotatedOption = False,
+    tumor: TumorOption = None,
     seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:
