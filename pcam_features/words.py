@@ -1,4 +1,4 @@
-"""Words that depend on a number, for messages and reports."""
+"""Words for messages and reports: those that depend on a number, and texts of others on one line."""
 
 from __future__ import annotations
 
@@ -31,6 +31,17 @@ def one_line(text: str) -> str:
     ('data/Größe 1', 'a\\\\nb')
     """
     return STEERING.sub(lambda match: ascii(match[0])[1:-1], text)
+
+
+def message_of(error: BaseException, longest: int | None = None) -> str:
+    """What an error says, on one line and cut to a length; the name of its kind if it says nothing.
+
+    Examples
+    --------
+    >>> message_of(ValueError("not\\n  a number")), message_of(KeyboardInterrupt())
+    ('not a number', 'KeyboardInterrupt')
+    """
+    return " ".join(str(error).split())[:longest] or type(error).__name__
 
 
 def quoted(text: str, longest: int = 100) -> str:

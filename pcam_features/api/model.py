@@ -47,7 +47,7 @@ from ..storage import costs, parquet
 from ..store.layout import MANIFEST as STORE_MANIFEST
 from ..store.store import Store
 from ..store.values import Values, of_arrays
-from ..words import counted
+from ..words import counted, message_of
 from .arguments import (
     check_log,
     check_numbers,
@@ -677,7 +677,7 @@ def read_frame(file: Path, content: bytes, rows: int) -> pd.DataFrame:
     try:
         table: pd.DataFrame = parquet.read(parquet.open_file(content)[0], rows=rows).to_pandas()
     except (OSError, ValueError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())
+        reason = message_of(error)
         raise InputError(f"{file} cannot be read: {reason}; fit the model anew.") from None
     return table
 

@@ -23,7 +23,7 @@ from ..grouping.folds import Folds, read_folds
 from ..sources.source import Source, Split
 from ..storage import costs
 from ..storage.files import check_file
-from ..words import counted
+from ..words import counted, message_of
 from .arguments import check_log, check_numbers, check_path, check_progress, check_text
 from .data import Log, unheard
 from .messages import for_python
@@ -410,7 +410,7 @@ def check_installed(modules: Sequence[str] = ("torch", "safetensors")) -> None:
         try:
             import_module(module)
         except Exception as error:  # a broken library raises OSError, RuntimeError and others
-            reason = " ".join(str(error).split())[:200].rstrip(".")
+            reason = message_of(error, 200).rstrip(".")
             raise InputError(
                 f"{module} cannot be imported: {reason}; reinstall it with pip install "
                 f"--force-reinstall {module}."

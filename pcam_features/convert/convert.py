@@ -22,6 +22,7 @@ from ..execution.executor import Threads
 from ..sources.source import Source, Split
 from ..storage.files import flush, readable, write_json
 from ..storage.folders import check_free, whole_folder
+from ..words import message_of
 from .layouts import BATCH_ROWS, WRITERS, Writer, write_slides
 
 MARK, KEY = "converted.json", "converted_from"
@@ -321,7 +322,7 @@ def convert(
             beside(made)
             write_json(made / MARK, ConversionRecord(source, splits, to).to_dict())
     except (OSError, RuntimeError) as error:  # HDF5's library raises RuntimeError if the disk is full
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        reason = getattr(error, "strerror", None) or message_of(error)
         raise PcamError(
             f"{folder} cannot be written: {reason}; nothing was changed there, so free disk space, or "
             "give another folder."

@@ -23,6 +23,7 @@ from onnx import TensorProto, helper, shape_inference
 from ..errors import InputError
 from ..geometry import PATCH_SIZE
 from ..storage.files import sha256
+from ..words import message_of
 from .embedding import Embedding, check_size, width_of
 from .graph import FEATURES, PIXELS, Graph, pixels_in
 from .onnx_weights import load_beside
@@ -145,7 +146,7 @@ def open_file(name: str, options: EncoderOptions) -> Embedding:
 
 def _reason(error: Exception) -> str:
     """The message of an error on one line, without its final period."""
-    return " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
+    return message_of(error, 300).rstrip(".") or type(error).__name__
 
 
 def _read(path: Path) -> bytes:

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..networks.timm_models import network, pixels, split_name
+from ..words import message_of
 from .embedding import Embedding, check_size, width_of
 from .options import EncoderFacts, EncoderOptions, check_choices
 from .runtimes import CHUNK, F32, Run
@@ -53,7 +54,7 @@ def open_model(name: str, options: EncoderOptions) -> Embedding:
     except InputError:
         raise
     except Exception as error:  # each network rejects a size in its own way
-        reason = " ".join(str(error).split())[:300].rstrip(".")
+        reason = message_of(error, 300).rstrip(".")
         raise InputError(
             f"timm:{name} cannot embed {size}×{size} pixels: {reason}; change --size."
         ) from None

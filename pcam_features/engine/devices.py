@@ -11,6 +11,7 @@ import numpy as np
 
 from ..constants import Device
 from ..errors import InputError
+from ..words import message_of
 from .kernel import Kernel
 
 
@@ -38,7 +39,7 @@ def cuda_problem() -> str | None:
     try:
         import cupy
     except ImportError as error:
-        return f"CuPy cannot be loaded ({' '.join(str(error).split())[:200]})"
+        return f"CuPy cannot be loaded ({message_of(error, 200)})"
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from ..errors import InputError, PcamError
 from ..extras import check_installed
+from ..words import message_of
 
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")
@@ -24,6 +25,7 @@ LOCAL = re.compile(r"local(?::([1-9]\d{0,2}))?")
 ADDRESS = re.compile(r"(tcp|tls)://[^\s/]+:\d+")
 FILE = ".json"  # ends the name of a scheduler file
 FORMS = "tcp://HOST:PORT, tls://HOST:PORT, the scheduler's file (*.json), local or local:WORKERS"
+LONGEST = 200  # characters of what somebody else's error says
 AHEAD = 2  # units handed out for each thread of a worker, so that none waits for the next
 ANSWER = 30.0  # seconds in which a scheduler has to answer
 PATIENCE = 60.0  # seconds without any worker after which a run ends
@@ -245,15 +247,10 @@ def opened_client(cluster: str, threads: int, stack: ExitStack) -> Any:
         client = Client(**where, timeout=ANSWER, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:  # no answer, or a file that is not a scheduler's
         raise PcamError(
-            f"no Dask scheduler answers at {cluster} ({one_line(error)}); start it with dask "
+            f"no Dask scheduler answers at {cluster} ({message_of(error, LONGEST)}); start it with dask "
             "scheduler, or correct --cluster."
         ) from None
     return stack.enter_context(client)
-
-
-def one_line(error: BaseException) -> str:
-    """What an error says, in one line of at most 200 letters."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def name_of(cluster: Any) -> str:

@@ -34,7 +34,7 @@ from ..storage.sums import signature
 from ..storage.tables import check_ids, plain
 from ..store.layout import PATCHES
 from ..store.names import EMBEDDING, HAND_MADE, LONGEST_NAME, THUMBNAIL
-from ..words import counted, form, is_one_line
+from ..words import counted, form, is_one_line, message_of
 
 ENDINGS = (".parquet", ".npz")
 GROUP = "tables"
@@ -298,7 +298,7 @@ def read_parquet(path: Path) -> Content:
         parquet.check_counts(file, [key, *(name for name in names if name not in lists)], rows)
         blocks = list(blocks_of(path, file, key, names))
     except UNREADABLE as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = message_of(error, 300)
         raise InputError(f"{path} cannot be read as Parquet: {reason}; save it again.") from None
     if len({block.shape[1] for _, block in blocks}) != 1:
         raise InputError(f"{path} has no rows, or lists of different lengths; save it again.")

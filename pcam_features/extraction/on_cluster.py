@@ -23,7 +23,7 @@ from ..constants import Device
 from ..encoders.options import EncoderOptions
 from ..engine.devices import Target, choose
 from ..errors import InputError, PcamError
-from ..execution.cluster import Dask, one_line
+from ..execution.cluster import LONGEST, Dask
 from ..families.family import FeatureFamily
 from ..families.registry import FAMILIES
 from ..sources.detect import reopen
@@ -34,6 +34,7 @@ from ..storage.sums import FileSum
 from ..store.manifest import check_ours
 from ..store.names import COPIES
 from ..store.parts import Ledger, Verifier
+from ..words import message_of
 from .extract import StorePart, fill_store, measure_parts
 from .measuring import OpenFamilies, kernels_in, open_families
 from .shifts import copies
@@ -363,7 +364,7 @@ def raise_for(failed: Any, what: str) -> None:
         raise failed
     if isinstance(failed, BaseException):
         raise InputError(
-            f"{what} ({type(failed).__name__}: {one_line(failed)}); install the same pcam there, and "
+            f"{what} ({type(failed).__name__}: {message_of(failed, LONGEST)}); install the same pcam there, and "
             "see the worker's log."
         )
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..sources import kaggle
 from ..sources.images import LARGEST_FILE
-from ..words import counted
+from ..words import counted, message_of
 
 TRAIN, TEST = 220_025, 57_458  # patches
 TABLES = (kaggle.LABELS, kaggle.SAMPLE)
@@ -59,11 +59,7 @@ def flaw_of(path: Path, progress: Callable[[int], None] = lambda count: None) ->
         with _Careful(io.FileIO(path)) as stream, zipfile.ZipFile(stream) as archive:
             return _flaw_of_list(archive.infolist()) or _flaw_of_members(archive, progress)
     except DAMAGES as error:
-        return f"it cannot be read as a zip ({_words(error)})"
-
-
-def _words(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+        return f"it cannot be read as a zip ({message_of(error, 200)})"
 
 
 def _flaw_of_list(members: list[zipfile.ZipInfo]) -> str:
@@ -110,6 +106,6 @@ def _flaw_of_members(archive: zipfile.ZipFile, progress: Callable[[int], None]) 
                 while stream.read(CHUNK):
                     pass  # zipfile compares the CRC-32 at the end
         except DAMAGES as error:
-            return f"its file {member.filename[:200]} is damaged ({_words(error)})"
+            return f"its file {member.filename[:200]} is damaged ({message_of(error, 200)})"
         progress(1)
     return ""

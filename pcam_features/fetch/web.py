@@ -15,6 +15,7 @@ from urllib.parse import urljoin, urlsplit
 
 from .. import __version__
 from ..errors import InputError, PcamError
+from ..words import message_of
 
 TIMEOUT = 60.0  # seconds without a byte
 WINDOW, LEAST = 60.0, 16 << 10  # fewer bytes in that time are too slow
@@ -123,8 +124,8 @@ def reason_of(error: BaseException) -> str:
         return f"no data arrived for {TIMEOUT:.0f} s"
     if isinstance(reason, http.client.IncompleteRead):
         return "the connection was lost"
-    words = getattr(reason, "strerror", None) or " ".join(str(reason).split())
-    return str(words)[:200] or type(reason).__name__
+    words = getattr(reason, "strerror", None) or message_of(reason)
+    return str(words)[:200]
 
 
 def check_url(url: str, option: str) -> str:

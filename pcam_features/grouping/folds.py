@@ -19,7 +19,7 @@ from ..storage import parquet
 from ..storage.files import sha256
 from ..storage.sums import read_listed
 from ..storage.tables import LARGEST_TABLE, check_ids, read_table
-from ..words import counted, form
+from ..words import counted, form, message_of
 from .appearance import Looks
 from .groups import group_codes, make_groups
 
@@ -287,7 +287,5 @@ def read_fold_parquet(path: Path, content: bytes | None, rows: int) -> pd.DataFr
             )
         table = parquet.read(found, wanted, rows=listed)
     except (OSError, TypeError, ValueError, pa.ArrowException) as error:
-        raise InputError(
-            f"the folds in {path} cannot be read: {' '.join(str(error).split())}."
-        ) from None
+        raise InputError(f"the folds in {path} cannot be read: {message_of(error)}.") from None
     return pd.DataFrame({name: table[name].to_pylist() for name in wanted})

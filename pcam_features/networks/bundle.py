@@ -20,6 +20,7 @@ from ..storage.files import read_json
 from ..storage.links import check_read
 from ..storage.resumable import unfinished
 from ..storage.sums import check_sum
+from ..words import message_of
 from .architectures import Recipe, recipe
 from .manifest import NetworkManifest
 
@@ -44,7 +45,7 @@ def read_tensors(file: Path) -> dict[str, torch.Tensor]:
             raise InputError(f"{file} is too large for a network; train the network again.")
         tensors: dict[str, torch.Tensor] = load_file(file)
     except (OSError, SafetensorError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200].rstrip(".")
+        reason = message_of(error, 200).rstrip(".")
         raise InputError(f"{file} cannot be read: {reason}; train the network again.") from None
     if not all(sound(one) for one in tensors.values()):
         raise InputError(f"{file} has complex or non-finite numbers; train the network again.")
@@ -61,7 +62,7 @@ def load(network: nn.Module, tensors: dict[str, torch.Tensor], file: Path) -> No
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200].rstrip(".")
+        reason = message_of(error, 200).rstrip(".")
         raise InputError(
             f"the weights in {file} do not fit this network: {reason}; train it again."
         ) from None

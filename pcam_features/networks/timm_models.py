@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..extras import check_installed
+from ..words import message_of
 
 SAFE, TORCH = ".safetensors", (".pth", ".pt", ".bin")
 WRAPPERS = ("state_dict", "model_state_dict", "model", "teacher", "student", "net")
@@ -57,7 +58,7 @@ def network(name: str, *, classes: int = 0, pretrained: bool = True) -> Any:
             architecture, pretrained=pretrained and state is None, num_classes=classes, **how
         )
     except Exception as error:  # for example unknown names, no connection, or a refusing server
-        reason = " ".join(str(error).split())[:300].rstrip(".")
+        reason = message_of(error, 300).rstrip(".")
         raise InputError(f"timm:{name} cannot be created: {reason}; check its name.") from None
     if state is not None:
         try:
@@ -91,7 +92,7 @@ def imported() -> Any:
     try:
         import timm
     except Exception as error:  # torchvision of another build raises more than ImportError
-        reason = " ".join(str(error).split())[:200].rstrip(".")
+        reason = message_of(error, 200).rstrip(".")
         raise InputError(
             f"timm cannot be imported: {reason}; torch and torchvision have to be of versions and "
             "builds that go together: reinstall both from one index, with pip install "
@@ -141,7 +142,7 @@ def _weights(file: Path) -> dict[str, Any]:
             raise ValueError("it does not hold tensors by name; save model.state_dict()")
         return state
     except Exception as error:
-        reason = " ".join(str(error).split())[:200].rstrip(".")
+        reason = message_of(error, 200).rstrip(".")
         raise InputError(f"weight file {file} cannot be used: {reason}.") from None
 
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..storage.files import sha256
+from ..words import message_of
 
 MAGIC = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001
@@ -135,5 +136,5 @@ def read(path: Path, checksum: str | None = None) -> dict[str, np.ndarray]:
     try:
         return _parse(content)
     except Exception as error:  # a pickle can be wrong in too many ways to list
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = message_of(error)
         raise InputError(f"weight file {path} cannot be used: {reason}.") from None

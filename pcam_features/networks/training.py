@@ -29,7 +29,7 @@ from ..evaluate.intervals import auc
 from ..sources.source import Split
 from ..storage.fields import Fields
 from ..storage.files import whole_file
-from ..words import counted, duration, form
+from ..words import counted, duration, form, message_of
 from .architectures import HEAD_PREFIX, Recipe
 from .augment import at_random
 from .bundle import read_tensors
@@ -190,7 +190,7 @@ class Trainer:
         try:
             return self._load(file, patches)
         except (InputError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200].rstrip(".")
+            reason = message_of(error, 200).rstrip(".")
             raise InputError(
                 f"{file} is damaged ({reason}); remove {file.parent.parent} to start again."
             ) from None

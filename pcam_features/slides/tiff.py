@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..words import message_of
 from .pyramid import WHITE, UnreadableError, levels_of
 from .resolution import PER_UNIT, of_density, of_description
 from .segments import BY_LIBTIFF, JPEG, RGB, YCBCR, decode_by_libtiff, decode_jpeg
@@ -157,7 +158,7 @@ class TiffSlide:
         except MemoryError:
             raise
         except Exception as error:  # decoders raise many kinds of exceptions on damage
-            reason = " ".join(str(error).split())
+            reason = message_of(error)
             sentence = (
                 f"{self._path}: {'tile' if page.tiled else 'strip'} {k} of level {level} cannot be "
                 f"read: {reason}; copy the file again."
@@ -203,7 +204,7 @@ def read_directories(path: Path) -> tuple[list[Page], float | None]:
     except (InputError, MemoryError):
         raise
     except Exception as error:  # tifffile raises many kinds of exceptions on damage
-        reason = " ".join(str(error).split())
+        reason = message_of(error)
         raise InputError(
             f"{path} cannot be read as a TIFF file: {reason[:200]}; it is damaged or cut off, so copy "
             "it again."

@@ -10,6 +10,7 @@ from PIL import Image
 
 from ..errors import InputError
 from ..sources.images import check_mode, to_rgb
+from ..words import message_of
 from .pyramid import levels_of
 from .resolution import of_density
 
@@ -52,7 +53,7 @@ class WholeImage:
         except Image.DecompressionBombError:  # Pillow's own limit is higher, and it looks first
             raise InputError(f"{path} has {TOO_LARGE}.") from None
         except Exception as error:  # decoders raise many kinds of exceptions on damage
-            reason = " ".join(str(error).split())
+            reason = message_of(error)
             raise InputError(
                 f"{path} cannot be read: {reason}; it is damaged or cut off, so copy it again."
             ) from None

@@ -21,6 +21,7 @@ from ..constants import LARGEST_ROWS, Kind
 from ..errors import InputError
 from ..storage.files import unpacking_folder, whole_file
 from ..storage.tables import check_ids
+from ..words import message_of
 from . import columns, image_folder
 from .archive import Archive
 from .class_labels import class_labels, labeled
@@ -97,7 +98,7 @@ def header(data: bytes, path: Path, name: str, archive: Archive | None) -> Array
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, by_column, dtype = read(stream, max_header_size=MOST_HEADER)
     except Exception as error:  # NumPy evaluates the header, and raises many kinds on damage
-        reason = " ".join(str(error).split())[:200]
+        reason = message_of(error, 200)
         raise InputError(f"{where} cannot be read as an array: {reason}; save it again.") from None
     if dtype.hasobject or dtype.names is not None:
         raise InputError(

@@ -24,7 +24,7 @@ from ..constants import LARGEST_ROWS, Kind
 from ..errors import InputError
 from ..storage import parquet
 from ..storage.tables import check_ids
-from ..words import counted
+from ..words import counted, message_of
 from .blocks import Blocks
 from .class_labels import class_labels, labeled
 from .columns import find, label_column
@@ -121,7 +121,7 @@ def read_group(key: Group) -> pa.Array:
         images = images.field(BYTES) if nested else images
         return images.chunk(0) if isinstance(images, pa.ChunkedArray) else images
     except (OSError, KeyError, ValueError, TypeError, MemoryError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())
+        reason = message_of(error)
         raise InputError(
             f"{path}: row group {group} cannot be read: {reason}; download the file again."
         ) from None
@@ -175,7 +175,7 @@ def contents_of(path: Path, reading: Reading) -> Contents:
             )
             return Contents(image, rows, told, column.get(own_id or ""), column.get(slide or ""))
     except (OSError, KeyError, ValueError, TypeError, MemoryError, pa.ArrowException) as error:
-        raise InputError(f"{path} cannot be read as Parquet: {' '.join(str(error).split())}.") from None
+        raise InputError(f"{path} cannot be read as Parquet: {message_of(error)}.") from None
 
 
 def class_names(schema: pa.Schema, label: str) -> list[str]:

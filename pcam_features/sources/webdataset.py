@@ -17,6 +17,7 @@ import numpy as np
 
 from ..constants import LARGEST_ROWS, Kind
 from ..errors import InputError
+from ..words import message_of
 from . import columns, tree
 from .class_labels import class_labels, labeled, not_read
 from .fitting import Size
@@ -87,7 +88,7 @@ def members_of(shard: int, path: Path) -> Iterator[tuple[str, Member]]:
                 if info.isreg() and not info.issparse():
                     yield info.name, Member(shard, info.offset_data, info.size)
     except (tarfile.TarError, OSError, ValueError, EOFError) as error:
-        reason = " ".join(str(error).split())
+        reason = message_of(error)
         raise InputError(
             f"{path} cannot be read as a tar without compression: {reason}; unpack it if it is "
             "compressed, or copy it again."

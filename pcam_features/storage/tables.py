@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..words import counted, form
+from ..words import counted, form, message_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,7 +123,7 @@ def reason_of(error: Exception) -> str:
     >>> reason_of(ValueError("Error tokenizing data. C error: Expected 2 fields in line 3, saw 4"))
     'line 3 has 4 cells, and lines before it 2; quote cells that contain the separator'
     """
-    text = " ".join(str(error).split())
+    text = message_of(error)
     if cells := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", text):
         before, line, here = cells.groups()
         return (

@@ -31,6 +31,7 @@ from ..sources.fitting import Fit
 from ..storage import parquet
 from ..storage.links import check_read
 from ..storage.sums import blake2b, read_verified
+from ..words import message_of
 from .layout import (
     LARGEST_PART,
     MANIFEST,
@@ -303,7 +304,7 @@ class Store:
                 )
             return parquet.read(file, rows=stop - start)
         except (OSError, ValueError, pa.ArrowException) as error:
-            reason = " ".join(str(error).split())
+            reason = message_of(error)
             raise InputError(f"{path} cannot be read: {reason}; run pcam extract again.") from None
 
 
