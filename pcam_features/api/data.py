@@ -17,7 +17,7 @@ from ..extraction import extract as extraction
 from ..extraction.embedding_tables import for_splits, tables_among
 from ..extraction.extract import ExtractionPlan, forecast, left_to_cpu
 from ..extraction.measuring import kernels_in
-from ..extraction.on_cluster import extract_on_cluster
+from ..extraction.on_cluster import ready_crew
 from ..extraction.selection import Families, families_named
 from ..extraction.shifts import copies as copies_made
 from ..extraction.shifts import usual_count
@@ -426,14 +426,19 @@ class Extraction:
                 "time; where kernels are not compiled yet, that takes about a minute first"
             )
             with shown(progress, "extract", plan.patches_to_measure, "patches") as advance:
-                extract_on_cluster(
+                extraction.fill_store(
                     self.path,
                     self.source,
                     self.splits,
                     self.families,
-                    executor,
-                    device=self.device,
-                    threads=self.threads,
+                    ready_crew(
+                        executor,
+                        self.source,
+                        self.splits,
+                        self.families,
+                        device=self.device,
+                        threads=self.threads,
+                    ),
                     overwrite=self.overwrite,
                     progress=advance,
                     verifier=self.verifier,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..storage.fields import Fields
-from .intervals import Estimate, aucs, delong
+from .intervals import Estimate, aucs, delong, for_threshold
 from .paired import difference, holm
 from .resampling import stratify
 from .spread import contributions
@@ -44,13 +44,13 @@ class Gain:
         return pair_finding((whole, others), self.difference, self.p_value, self.p_holm, None)
 
     def to_dict(self) -> dict[str, object]:
-        """The JSON object; see `result.PairDifference.to_dict` on what cannot be tested."""
+        """The JSON object; see `intervals.for_threshold` on what cannot be tested."""
         return {
             "others": list(self.others),
             "difference": self.difference.as_dict(),
             "tested": self.p_value is not None,
-            "p_value": 1.0 if self.p_value is None else self.p_value,
-            "p_holm": 1.0 if self.p_holm is None else self.p_holm,
+            "p_value": for_threshold(self.p_value),
+            "p_holm": for_threshold(self.p_holm),
         }
 
     @classmethod

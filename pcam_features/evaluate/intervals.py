@@ -159,6 +159,19 @@ def two_sided(value: float, spread: Spread) -> float | None:
     return spread.p_value(value)
 
 
+def for_threshold(p_value: float | None) -> float:
+    """A p-value as JSON has it: 1, which no threshold takes as evidence, if there is none.
+
+    So a program that compares it with 0.05 need not know of differences that cannot be tested.
+
+    Examples
+    --------
+    >>> for_threshold(0.03), for_threshold(None)
+    (0.03, 1.0)
+    """
+    return 1.0 if p_value is None else p_value
+
+
 def auc_intervals(
     labels: np.ndarray, scores: np.ndarray, groups: np.ndarray, *, out_of_fold: bool = False
 ) -> list[Estimate]:

@@ -15,6 +15,7 @@ from .intervals import (
     around,
     auc_interval,
     delong,
+    for_threshold,
     normal_interval,
     normal_spread,
     plain_interval,
@@ -89,7 +90,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     Source: S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
     Statistics 6, 1979; as R's `p.adjust`.
     """
-    known = np.array([1.0 if p_value is None else p_value for p_value in p_values])
+    known = np.array([for_threshold(p_value) for p_value in p_values])
     order = np.argsort(known, kind="stable")
     scaled = known[order] * np.arange(len(known), 0, -1)
     adjusted = np.empty(len(known))

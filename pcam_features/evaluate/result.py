@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..constants import TOO_GOOD
-from .intervals import Estimate
+from .intervals import Estimate, for_threshold
 from .metrics import METRICS
 
 if TYPE_CHECKING:
@@ -111,8 +111,7 @@ class PairDifference:
     def to_dict(self) -> dict[str, Any]:
         """The difference as JSON has it.
 
-        A difference that cannot be tested has `tested` false and p-values of 1, which no threshold
-        takes as evidence; a program that compares them with 0.05 need not know of missing ones.
+        A difference that cannot be tested has `tested` false; see `intervals.for_threshold`.
         """
         within = {} if self.not_inferior is None else {"not_inferior": self.not_inferior}
         return {
@@ -121,10 +120,10 @@ class PairDifference:
             "difference": self.difference,
             "resampled": self.resampled.as_dict(),
             "tested": self.p_value is not None,
-            "p_value": 1.0 if self.p_value is None else self.p_value,
+            "p_value": for_threshold(self.p_value),
             "delong": self.delong.as_dict(),
             "delong_p_value": self.delong_p_value,
-            "p_holm": 1.0 if self.p_holm is None else self.p_holm,
+            "p_holm": for_threshold(self.p_holm),
             "finding": self.finding,
         } | within
 

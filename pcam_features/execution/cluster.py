@@ -247,8 +247,8 @@ def opened_client(cluster: str, threads: int, stack: ExitStack) -> Any:
         client = Client(**where, timeout=ANSWER, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:  # no answer, or a file that is not a scheduler's
         raise PcamError(
-            f"no Dask scheduler answers at {cluster} ({message_of(error, LONGEST)}); start it with dask "
-            "scheduler, or correct --cluster."
+            f"no Dask scheduler answers at {cluster} ({message_of(error, LONGEST)}); start it with "
+            "dask scheduler, or correct --cluster."
         ) from None
     return stack.enter_context(client)
 

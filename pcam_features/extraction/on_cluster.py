@@ -31,11 +31,10 @@ from ..sources.opening import Opening
 from ..sources.source import Source, Split, digest
 from ..storage.files import TEMPORARY, cache_root, temporary_of
 from ..storage.sums import FileSum
-from ..store.manifest import check_ours
 from ..store.names import COPIES
-from ..store.parts import Ledger, Verifier
+from ..store.parts import Ledger
 from ..words import message_of
-from .extract import StorePart, fill_store, measure_parts
+from .extract import StorePart, measure_parts
 from .measuring import OpenFamilies, kernels_in, open_families
 from .shifts import copies
 from .thumbnails import Thumbnails
@@ -364,32 +363,28 @@ def raise_for(failed: Any, what: str) -> None:
         raise failed
     if isinstance(failed, BaseException):
         raise InputError(
-            f"{what} ({type(failed).__name__}: {message_of(failed, LONGEST)}); install the same pcam there, and "
-            "see the worker's log."
+            f"{what} ({type(failed).__name__}: {message_of(failed, LONGEST)}); install the same pcam "
+            "there, and see the worker's log."
         )
 
 
-def extract_on_cluster(
-    path: Path,
+def ready_crew(
+    executor: Dask,
     source: Source,
     splits: Sequence[Split],
     families: Sequence[FeatureFamily],
-    executor: Dask,
     *,
     device: Device = Device.auto,
     threads: int = 1,
-    overwrite: bool = False,
-    progress: Callable[[int], None] = lambda rows: None,
-    verifier: Verifier | None = None,
-) -> None:
-    """Have the workers of a cluster compute what the store at `path` lacks; see `extract.extract`.
+) -> ClusterCrew:
+    """The workers of a cluster, ready to compute what a store lacks; see `extract.fill_store`.
 
     Parameters
     ----------
-    path, source, splits, families, overwrite, progress, verifier
-        See `extract.extract`. The store and the source are on a disk that all workers see.
     executor
         The cluster.
+    source, splits, families
+        See `extract.extract`. The source is on a disk that all workers see.
     device
         Where kernels run; `auto` is each worker's own choice.
     threads
@@ -398,21 +393,10 @@ def extract_on_cluster(
     Raises
     ------
     InputError
-        Before anything is written, if a worker has another version, sees other patches or cannot write
-        to the store; and if a patch cannot be read. Finished parts stay.
+        If a worker has another version, or sees other patches.
     PcamError
-        If the scheduler or the workers are gone. Finished parts stay.
+        If the scheduler or the workers are gone.
     """
-    check_ours(path)
     crew = ClusterCrew(executor, job_of(source, splits, families, device, threads))
     crew.get_ready()
-    fill_store(
-        path,
-        source,
-        splits,
-        families,
-        crew,
-        overwrite=overwrite,
-        progress=progress,
-        verifier=verifier,
-    )
+    return crew
