@@ -6,6 +6,7 @@ from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..constants import Device
 from ..words import counted
 from . import console
 
@@ -33,8 +34,10 @@ def extraction(plan: ExtractionPlan, features: Path, dry_run: bool) -> None:
         console.say(f"{name}: {counted(rows, 'patch')} × {counted(columns, 'column')}")
     done = "would be computed" if dry_run else "computed"
     size = readable(plan.bytes_to_write)
+    # Only the workers of a cluster choose for themselves; elsewhere the choice is made by now.
+    where = "the device of each worker" if plan.device == Device.auto else plan.device
     console.say(
-        f"features of {counted(plan.patches_to_measure, 'patch')} {done} on {plan.device} "
+        f"features of {counted(plan.patches_to_measure, 'patch')} {done} on {where} "
         f"({size} before compression); store: {features}"
     )
     if not dry_run:
