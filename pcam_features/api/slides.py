@@ -18,8 +18,9 @@ from ..errors import InputError
 from ..extraction.transformer import device_of, kernels_to_compile
 from ..learn.predict import families_read, other_fit
 from ..slides import scoring
-from ..slides.mapping import MapOptions, MapRecord, Predictor, write_map
+from ..slides.mapping import MapOptions, MapRecord, write_map
 from ..slides.patches import CutPatches, PatchOptions, find_patches, write_patches
+from ..slides.predictor import Predictor
 from ..slides.reading import open_slide
 from ..slides.scoring import SlideScores
 from ..storage.folders import check_free
@@ -180,6 +181,9 @@ def cut_slides(
     test: float = 0.0,
     unannotated: bool = False,
     tumor: str | Sequence[str] | None = None,
+    hard: Model | str | Path | Sequence[Model | str | Path] = (),
+    encoder: str | None = None,
+    device: Device | str = "auto",
     threads: int = 0,
     seed: int = 0,
     overwrite: bool = False,
@@ -215,6 +219,13 @@ def cut_slides(
         Whether slides without a file of annotations have no tumor. Otherwise they are refused.
     tumor
         The names of the classes that are tumor. Default: by their names.
+    hard
+        A model, or several, for a round of hard negatives: half of the normal patches are those that
+        look most like tumor to any of them. Slides of the split `test` are not concerned.
+    encoder
+        For models that take embeddings of an ONNX file or a timm network: the encoder.
+    device
+        Where features for the models are computed: "auto", "cpu" or "cuda".
     threads
         Number of threads; 0 is one for each core.
     seed
@@ -234,7 +245,7 @@ def cut_slides(
     Raises
     ------
     InputError
-        If a slide or its annotations cannot be read.
+        If a slide or its annotations cannot be read, or `hard` has nothing to choose.
 
     Examples
     --------
@@ -255,19 +266,37 @@ def cut_slides(
     check_numbers(threads=threads, stride=stride, seed=seed, most=most, test=test)
     check_scale(mpp)
     check_texts(tumor=tumor)
+    check_text(encoder=encoder)
     check_progress(progress)
     check_log(log)
     check_free(Path(out), overwrite=overwrite, what=WHAT, mark=MARK, key=KEY)
+    given = [hard] if isinstance(hard, Model | str | Path) else list(hard)
+    if given and not balanced and most is None:
+        raise InputError(
+            "a model chooses among normal patches, and --complete takes all of them; leave out --hard "
+            "or --complete, or give --most."
+        )
+    workers = threads or joblib.cpu_count()
+    on = device_of(device)
+    opened = [one if isinstance(one, Model) else open_model(one) for one in given]
+    models = [predictor_of(one, encoder, on, workers) for one in opened]
     options = PatchOptions(
         mpp, stride, balanced, most, test, unannotated, tuple(names_in(tumor) or ()), seed
     )
-    found = find_patches(Path(slides), Path(annotations), options, threads or joblib.cpu_count())
+    found = find_patches(
+        Path(slides),
+        Path(annotations),
+        options,
+        workers,
+        models,
+        lambda total: shown(progress, "hard patches", total, "predictions"),
+    )
     with shown(progress, "slide patches", found.count, "patches") as advance:
         made = write_patches(
             found,
             Path(out),
             layout_named(to),
-            threads or joblib.cpu_count(),
+            workers,
             overwrite=overwrite,
             progress=advance,
         )

@@ -45,6 +45,11 @@ TumorOption = Annotated[
     ),
 ]
 
+EncoderOption = Annotated[
+    str | None,
+    typer.Option(help="If the model takes embeddings of an ONNX file or a timm network: that encoder."),
+]
+
 app = typer.Typer(
     name="slide",
     help="Map a model's predictions over whole slides, and cut patches from slides.",
@@ -82,12 +87,7 @@ def map_command(
             help="Least probability of a region in regions.geojson.",
         ),
     ] = THRESHOLD,
-    encoder: Annotated[
-        str | None,
-        typer.Option(
-            help="If the model takes embeddings of an ONNX file or a timm network: that encoder."
-        ),
-    ] = None,
+    encoder: EncoderOption = None,
     device: DeviceOption = Device.auto,
     threads: ThreadsOption = 0,
     overwrite: OverwriteOption = False,
@@ -157,6 +157,16 @@ def patches(
     ] = 0.0,
     unannotated: UnannotatedOption = False,
     tumor: TumorOption = None,
+    hard: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Take as half of the normal patches those that look most like tumor to this model, "
+            "except in the split test. Repeatable: to any of these models.",
+        ),
+    ] = None,
+    encoder: EncoderOption = None,
+    device: DeviceOption = Device.auto,
     threads: ThreadsOption = 0,
     seed: SeedOption = 0,
     overwrite: OverwriteOption = False,
@@ -181,6 +191,9 @@ def patches(
         test=test,
         unannotated=unannotated,
         tumor=tumor,
+        hard=hard or (),
+        encoder=encoder,
+        device=device,
         threads=threads,
         seed=seed,
         overwrite=overwrite,
@@ -190,13 +203,14 @@ def patches(
     if json:
         console.as_json(made.to_dict())
         return
-    columns = ("slide", "split", "tumor", "normal", "of tumor", "of normal", "outlines")
+    columns = ("slide", "split", "tumor", "normal", "hard", "of tumor", "of normal", "outlines")
     rows = [
         (
             part.slide,
             part.split,
             f"{part.tumor:,}",
             f"{part.normal:,}",
+            f"{part.hard:,}",
             f"{part.tumor_found:,}",
             f"{part.normal_found:,}",
             f"{part.outlines:,}",

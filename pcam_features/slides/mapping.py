@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,9 @@ import numpy as np
 import pandas as pd
 
 from .. import __version__
-from ..constants import STRIDE, THRESHOLD, Adapt, Device
+from ..constants import STRIDE, THRESHOLD
 from ..errors import InputError
-from ..extraction.images import ArrayImages
-from ..extraction.streaming import streamed
-from ..families.family import FeatureFamily
-from ..learn.bundle import Bundle
-from ..learn.explain_patch import Reasons, reasons_of
 from ..learn.names import MANIFEST as MODEL_MANIFEST
-from ..learn.predict import predict_values
 from ..learn.steps import Work
 from ..sources.fitting import PCAM_MPP
 from ..storage.files import sha256, whole_file, write_json, write_text
@@ -35,6 +29,7 @@ from ..words import counted, one_line
 from . import outputs
 from .grid import Grid, SlidePatches
 from .page import MapPage, TopPatch, page
+from .predictor import UNREADABLE, Predictor, begun_once
 from .reading import Slide
 from .regions import Region, regions, smoothed_maximum, to_geojson
 from .tissue import Tissue, overview, tissue_of
@@ -42,10 +37,8 @@ from .tissue import Tissue, overview, tissue_of
 WHAT, MARK, KEY, VERSION = "map", "map.json", "map_version", 1
 PLAN_VERSION = 1
 TOP, APART = 12, 96  # patches of highest probability that are shown, and their least distance in pixels
-REASONS = 3  # columns
 PICTURE = 1600  # pixels on the longer side of the slide's picture
 HEAD = 1 << 20  # bytes of a slide's file by which it is recognized, beside its size
-UNREADABLE = np.nan
 LEFT_OUT = -1.0  # in a step, whose numbers are finite: could not be read
 
 
@@ -66,53 +59,6 @@ class MapOptions:
     stride: int = STRIDE
     threshold: float = THRESHOLD
     mask: Path | None = None
-
-
-@dataclass(frozen=True)
-class Predictor:
-    """What predicts patches.
-
-    Parameters
-    ----------
-    path, bundle
-        The model.
-    needed
-        The families that its predictions depend on.
-    families
-        All of its families, for reasons.
-    threads
-        Number of threads.
-    device
-        Where kernels run.
-    """
-
-    path: Path
-    bundle: Bundle
-    needed: Sequence[FeatureFamily]
-    families: Sequence[FeatureFamily]
-    threads: int
-    device: Device
-
-    def probabilities(self, patches: SlidePatches, progress: Callable[[int], None]) -> np.ndarray:
-        """The probability of tumor of each patch, float64 (patches,); NaN where it is unreadable.
-
-        As `pcam predict` computes it: values are the same to the bit if a call has the patches of one
-        part of that source.
-        """
-        values = streamed(
-            patches, self.needed, threads=self.threads, device=self.device, progress=progress
-        )
-        names = ["all"] * len(patches)
-        tumor, _ = predict_values(self.bundle, values, names, Adapt.none, self.threads)
-        tumor[sorted(patches.unreadable)] = UNREADABLE
-        return tumor
-
-    def reasons(self, pixels: np.ndarray) -> list[Reasons]:
-        """What moved the predictions of some patches, uint8 (patches, 96, 96, 3)."""
-        rows = np.arange(len(pixels))
-        values = streamed(ArrayImages(pixels), self.families, threads=self.threads, device=self.device)
-        found = reasons_of(self.bundle, values, rows, REASONS)
-        return [found[row] for row in rows.tolist()]
 
 
 @dataclass(frozen=True)
@@ -291,12 +237,9 @@ def compute(
         else:
             values[span] = np.where(known == LEFT_OUT, UNREADABLE, known)
     with display(sum(len(places[span]) for _, span in left)) as advance:
+        told = begun_once(advance)
         for k, span in left:
-            patches = SlidePatches(slide, grid, places[span])
-            # A part begins with 0, which a display takes for the start of all work.
-            begun = k == left[0][0]
-            told = advance if begun else lambda done: advance(done) if done else None
-            values[span] = predictor.probabilities(patches, told)
+            values[span] = predictor.probabilities(SlidePatches(slide, grid, places[span]), told)
             work.keep(step_named(k), np.where(np.isfinite(values[span]), values[span], LEFT_OUT))
     return values
 

@@ -7,6 +7,7 @@ layout of `convert`, with the slide of each patch; no slide is in two splits.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,11 @@ from ..convert.convert import convert
 from ..errors import InputError
 from ..geometry import CENTER, PATCH_SIZE, THIRD
 from ..sources.source import Source, Split
-from ..words import counted
+from ..store.layout import PART_ROWS
+from ..words import counted, one_line
 from .annotations import SUFFIXES, Annotations, annotations_in, read_annotations
 from .grid import Grid, SlidePatches
+from .predictor import Predictor, begun_once
 from .reading import open_slide
 from .tissue import tissue_of
 
@@ -33,6 +36,7 @@ PROTOCOL = (
     "Cut from slides by pcam: label 1 if an outline of tumor reaches the center 32×32. No slide is in "
     "two splits."
 )
+HARD_OF = 2  # of so many normal patches, one is a hard one
 HIDDEN = "."
 
 
@@ -81,6 +85,8 @@ class SlidePart:
         Its name, and the split of its patches.
     tumor, normal
         Number of patches taken.
+    hard
+        Number of normal patches that were taken because a model sees tumor in them.
     tumor_found, normal_found
         Number of patches on tissue.
     unreadable
@@ -93,6 +99,7 @@ class SlidePart:
     split: str
     tumor: int
     normal: int
+    hard: int
     tumor_found: int
     normal_found: int
     unreadable: int
@@ -151,13 +158,31 @@ class Candidates:
         """The slide's name."""
         return self.path.stem
 
+    @property
+    def normal(self) -> int:
+        """Number of patches without tumor."""
+        return int((self.labels == 0).sum())
+
 
 @dataclass(frozen=True)
 class Taken:
-    """The patches that are taken of a slide: their positions among its candidates, ascending."""
+    """The patches that are taken of a slide.
+
+    Parameters
+    ----------
+    candidates
+        Those that may be taken.
+    rows
+        The positions of what is taken among the candidates, ascending, int64.
+    hard
+        Which of the rows were taken because a model sees tumor in them, bool.
+    unreadable
+        Number of patches that were drawn and could not be read.
+    """
 
     candidates: Candidates
     rows: np.ndarray
+    hard: np.ndarray
     unreadable: int
 
 
@@ -272,28 +297,73 @@ def shared_out(tumor: int, normal: int, most: int) -> tuple[int, int]:
     return kept, most - kept
 
 
-def take(found: Candidates, wanted: tuple[int, int], options: PatchOptions) -> Taken:
+def hardness_of(
+    found: Candidates,
+    models: Sequence[Predictor],
+    mpp: float | None,
+    progress: Callable[[int], None],
+) -> np.ndarray:
+    """How much each normal patch looks like tumor, float64 (patches,); NaN if unknown.
+
+    It is the highest probability that one of the models gives.
+    """
+    hardness = np.full(len(found.places), np.nan)
+    normal = np.flatnonzero(found.labels == 0)
+    with open_slide(found.path, mpp) as slide:
+        for start in range(0, len(normal), PART_ROWS):
+            rows = normal[start : start + PART_ROWS]
+            for model in models:
+                patches = SlidePatches(slide, found.grid, found.places[rows])
+                hardness[rows] = np.fmax(hardness[rows], model.probabilities(patches, progress))
+    return hardness
+
+
+def hardest_of(rows: np.ndarray, hardness: np.ndarray, count: int) -> np.ndarray:
+    """The rows whose patches look most like tumor, the hardest first.
+
+    Examples
+    --------
+    >>> hardest_of(np.array([1, 3, 4]), np.array([0.9, 0.2, 0.9, 0.8, np.nan]), 2)
+    array([3, 1])
+    """
+    known = rows[np.isfinite(hardness[rows])]
+    return np.asarray(known[np.argsort(-hardness[known], kind="stable")][:count])
+
+
+def take(
+    found: Candidates,
+    wanted: tuple[int, int],
+    options: PatchOptions,
+    hardness: np.ndarray | None = None,
+) -> Taken:
     """Draw patches of a slide at random; one that cannot be read is replaced by another.
 
-    The draw depends on the seed and the slide's name, not on other slides.
+    The draw depends on the seed and the slide's name, not on other slides. With `hardness`, half of the
+    normal patches are the hardest, and the others are the first of those that are drawn without it.
     """
     rng = np.random.default_rng([options.seed, *found.name.encode(errors="replace")])
-    chosen: list[int] = []
+    chosen: dict[int, bool] = {}  # whether it is a hard one
     unreadable = 0
     with open_slide(found.path, options.mpp) as slide:
         patches = SlidePatches(slide, found.grid, found.places)
         for label, count in zip((1, 0), wanted, strict=True):
+            rows = np.flatnonzero(found.labels == label)
+            hard = {}
+            if hardness is not None and label == 0:
+                hard = dict.fromkeys(hardest_of(rows, hardness, count // HARD_OF).tolist(), True)
             kept = 0
-            for row in rng.permutation(np.flatnonzero(found.labels == label)).tolist():
+            for row in hard | dict.fromkeys(rng.permutation(rows).tolist(), False):
                 if kept == count:
                     break
                 patches.read(row, row + 1)
                 if row in patches.unreadable:
                     unreadable += 1
                     continue
-                chosen.append(row)
+                chosen[row] = row in hard
                 kept += 1
-    return Taken(found, np.array(sorted(chosen), np.int64), unreadable)
+    taken = sorted(chosen)
+    hard_ones = np.array([chosen[row] for row in taken], bool)
+    return Taken(found, np.array(taken, np.int64), hard_ones, unreadable)
 
 
 def splits_of(names: Sequence[str], options: PatchOptions) -> dict[str, str]:
@@ -344,7 +414,9 @@ def split_named(name: str, taken: Sequence[Taken], options: PatchOptions) -> Spl
 
 
 def positions(taken: Sequence[Taken], split: dict[str, str]) -> pd.DataFrame:
-    """Where each patch is: id, split, slide, x and y of its left and upper edge in level 0, label."""
+    """Where each patch is: id, split, slide, x and y of its left and upper edge in level 0, label, and
+    whether a model chose it.
+    """
     tables = []
     for one in taken:
         found = one.candidates
@@ -358,20 +430,30 @@ def positions(taken: Sequence[Taken], split: dict[str, str]) -> pd.DataFrame:
                     "x": [x for x, _ in corners],
                     "y": [y for _, y in corners],
                     "label": found.labels[one.rows],
+                    "hard": one.hard.astype(np.int8),
                 }
             )
         )
     return pd.concat(tables, ignore_index=True)
 
 
+def protocol_of(models: Sequence[Predictor]) -> str:
+    """How the patches were cut."""
+    if not models:
+        return PROTOCOL
+    names = ", ".join(one_line(str(model.path)) for model in models)
+    return f"{PROTOCOL} Half of train's normal patches are those that most resemble tumor by {names}."
+
+
 @dataclass(frozen=True)
 class FoundPatches:
-    """The patches that were drawn of all slides, and the split of each slide."""
+    """The patches that were drawn of all slides, the split of each slide, and the models that chose."""
 
     slides: Path
     taken: tuple[Taken, ...]
     split: dict[str, str]
     options: PatchOptions
+    models: tuple[Predictor, ...] = ()
 
     @property
     def count(self) -> int:
@@ -386,10 +468,17 @@ class FoundPatches:
             if (own := [one for one in self.taken if self.split[one.candidates.name] == name])
             and any(len(one.rows) for one in own)
         }
-        return Source("slides", str(self.slides), PROTOCOL, written)
+        return Source("slides", str(self.slides), protocol_of(self.models), written)
 
 
-def find_patches(slides: Path, annotations: Path, options: PatchOptions, threads: int) -> FoundPatches:
+def find_patches(
+    slides: Path,
+    annotations: Path,
+    options: PatchOptions,
+    threads: int,
+    models: Sequence[Predictor] = (),
+    display: Callable[[int], Any] = lambda total: nullcontext(lambda done: None),
+) -> FoundPatches:
     """Find the patches of slides and draw those to take; see `write_patches`.
 
     Parameters
@@ -402,6 +491,11 @@ def find_patches(slides: Path, annotations: Path, options: PatchOptions, threads
         How patches are cut.
     threads
         Number of threads.
+    models
+        The models by which half of the normal patches are chosen, on slides of the split `train`.
+    display
+        Called with the number of patches that models predict; a context manager that yields a function,
+        which is told of patches that are done.
 
     Raises
     ------
@@ -416,11 +510,17 @@ def find_patches(slides: Path, annotations: Path, options: PatchOptions, threads
         )
     found = [candidates_of(path, annotations, options, threads) for path in paths]
     split = splits_of([one.name for one in found], options)
+    judged = [one for one in found if models and split[one.name] == TRAIN]
+    hardness: dict[str, np.ndarray] = {}
+    if judged:
+        with display(sum(one.normal for one in judged) * len(models)) as advance:
+            told = begun_once(advance)
+            hardness = {one.name: hardness_of(one, models, options.mpp, told) for one in judged}
     pairs = zip(found, wanted_of(found, options), strict=True)
-    taken = tuple(take(one, wanted, options) for one, wanted in pairs)
+    taken = tuple(take(one, wanted, options, hardness.get(one.name)) for one, wanted in pairs)
     if not any(len(one.rows) for one in taken):
         raise InputError(f"no tissue was found in {slides}; give slides with tissue.")
-    return FoundPatches(slides, taken, split, options)
+    return FoundPatches(slides, taken, split, options, tuple(models))
 
 
 def write_patches(
@@ -482,6 +582,7 @@ def part_of(taken: Taken, split: dict[str, str]) -> SlidePart:
         split=split[found.name],
         tumor=int((labels == 1).sum()),
         normal=int((labels == 0).sum()),
+        hard=int(taken.hard.sum()),
         tumor_found=int((found.labels == 1).sum()),
         normal_found=int((found.labels == 0).sum()),
         unreadable=taken.unreadable,

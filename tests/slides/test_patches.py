@@ -16,7 +16,7 @@ import pcam_features as pcam_api
 from pcam_features.errors import InputError
 from pcam_features.slides.annotations import Annotations, Shape, read_annotations
 from pcam_features.slides.grid import Grid
-from pcam_features.slides.patches import labels_of
+from pcam_features.slides.patches import hardest_of, labels_of
 from pcam_features.slides.reading import open_slide
 from pcam_features.slides.synthesize import SyntheticSlide, synthesize_slide
 
@@ -111,6 +111,69 @@ def test_invariant_the_draw_depends_on_the_seed_and_is_bounded(
     assert max(sum(i.startswith(name) for i in one) for name in "abc") == 9
     everything = ids("everything", balanced=False, to="hdf5")
     assert one < everything
+
+
+def test_oracle_half_of_the_normal_patches_are_the_hardest_of_a_model(
+    three_slides: Path, quick_model: Path, tmp_path: Path
+) -> None:
+    def cut(name: str, **options: Any) -> tuple[Any, pd.DataFrame]:
+        given = {"test": 0.34, "progress": None} | options
+        made = pcam_api.cut_slides(three_slides, tmp_path / name, three_slides, **given)
+        return made, pd.read_csv(tmp_path / name / "positions.csv").set_index("id")
+
+    _, every = cut("every", balanced=False)
+    _, plain = cut("plain")
+    made, hard = cut("hard", hard=quick_model)
+    assert (
+        str(quick_model) in json.loads((tmp_path / "hard" / "converted.json").read_text())["protocol"]
+    )
+    source = pcam_api.open_source(tmp_path / "every")
+    model = pcam_api.open_model(quick_model)
+    predicted = [model.predict_split(source, split, progress=None) for split in source.splits]
+    ids = [patch for one in predicted for patch in one.ids]
+    probability = pd.Series(np.concatenate([one.probabilities for one in predicted]), ids)
+    assert not plain["hard"].any()
+    for part in made.parts:
+        known, before = every[every["slide"] == part.slide], plain[plain["slide"] == part.slide]
+        now = hard[hard["slide"] == part.slide]
+        assert set(now.index[now["label"] == 1]) == set(before.index[before["label"] == 1])
+        normal = now[now["label"] == 0]
+        assert part.normal == len(normal) == (before["label"] == 0).sum()
+        if part.split == "test":
+            assert part.hard == 0
+            assert set(now.index) == set(before.index)
+            continue
+        assert part.hard == now["hard"].sum() == part.normal // 2 > 0
+        ranked = probability[known.index[known["label"] == 0]].sort_values(ascending=False)
+        chosen = probability[now.index[now["hard"] == 1]]
+        assert sorted(chosen) == sorted(ranked.iloc[: part.hard])
+        assert set(normal.index[normal["hard"] == 0]) <= set(before.index)
+
+
+def test_mechanics_hard_patches_by_several_models_are_chosen_by_the_command(
+    pcam: Run, three_slides: Path, quick_model: Path, tmp_path: Path
+) -> None:
+    words = ("slide", "patches", three_slides, tmp_path / "out", "--annotations", three_slides)
+    models = ("--hard", quick_model, "--hard", quick_model)
+    refused = pcam(*words, *models, "--complete")
+    assert refused.code == 2
+    assert "leave out --hard" in " ".join(refused.err.split())
+    assert pcam(*words, "--hard", tmp_path / "none").code == 2
+    assert not (tmp_path / "out").exists()
+    done = pcam(*words, *models, "--most", 8, "--json")
+    assert done.code == 0, done.err
+    assert [part["hard"] for part in json.loads(done.out)["slides"]] == [2, 2, 4]
+
+
+def test_invariant_of_the_hardest_patches_unknown_ones_are_left_out_and_ties_keep_their_order() -> None:
+    rng = np.random.default_rng(0)
+    hardness = np.round(rng.random(40), 1)
+    hardness[rng.random(40) < 0.3] = np.nan
+    rows = np.sort(rng.choice(40, 30, replace=False))
+    known = [row for row in rows.tolist() if not np.isnan(hardness[row])]
+    ranked = sorted(known, key=lambda row: (-hardness[row], row))
+    for count in (0, 3, 12, 40):
+        assert hardest_of(rows, hardness, count).tolist() == ranked[:count]
 
 
 def test_mechanics_a_slide_without_outlines_is_asked_about(three_slides: Path, tmp_path: Path) -> None:
