@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,12 @@ import numpy as np
 
 from ..errors import InputError
 from ..sources.images import to_rgb
-from .pyramid import Level, UnreadableError
+from .pyramid import Level, UnreadableError, check_room
 from .resolution import number, of_axes
+
+# Makers whose slides are one TIFF file, by OpenSlide's names.
+ONE_FILE = ("aperio", "generic-tiff", "leica", "philips", "trestle", "ventana")
+SIDES = ("width", "height")
 
 
 def openslide_module() -> Any | None:
@@ -53,6 +58,7 @@ class OpenSlideFile:
         steps = self._slide.level_downsamples
         self.levels = tuple(Level(w, h, step) for (w, h), step in zip(sizes, steps, strict=True))
         told = self._slide.properties
+        self._check_room(told)
         self.mpp = of_axes(
             number(told.get(self._module.PROPERTY_NAME_MPP_X)),
             number(told.get(self._module.PROPERTY_NAME_MPP_Y)),
@@ -68,6 +74,24 @@ class OpenSlideFile:
             ) from None
         slide.set_cache(self._cache)
         return slide
+
+    def _check_room(self, told: Any) -> None:
+        """Raise InputError if the file says that it has more tiles than fit in it.
+
+        OpenSlide takes the tiles that it lacks for white ones.
+        """
+        if told.get(self._module.PROPERTY_NAME_VENDOR) not in ONE_FILE:
+            return
+        width, height = (number(told.get(f"openslide.level[0].tile-{side}")) for side in SIDES)
+        if not width or not height:
+            return
+        level = self.levels[0]
+        count = math.ceil(level.width / width) * math.ceil(level.height / height)
+        try:
+            check_room(count, self._path.stat().st_size)
+        except ValueError as error:
+            self.close()
+            raise InputError(f"{self._path} is damaged: {error}; copy it again.") from None
 
     def read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
         """See `Pixels.read`. Where a scan has no pixels, the region is white."""

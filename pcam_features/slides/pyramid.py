@@ -63,6 +63,20 @@ class Pixels(Protocol):
         ...
 
 
+def check_room(count: int, file_size: int) -> None:
+    """Raise ValueError if a file is too small for its tiles: each needs an offset and a length.
+
+    Examples
+    --------
+    >>> check_room(1_000_000, 134)
+    Traceback (most recent call last):
+    ...
+    ValueError: 134 bytes cannot hold 1,000,000 tiles
+    """
+    if count * 2 > file_size:
+        raise ValueError(f"{file_size:,} bytes cannot hold {count:,} tiles")
+
+
 def levels_of(sizes: list[tuple[int, int]]) -> tuple[Level, ...]:
     """Levels by their sizes, (width, height), the finest first."""
     width, height = sizes[0]

@@ -20,7 +20,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..words import message_of
-from .pyramid import WHITE, UnreadableError, levels_of
+from .pyramid import WHITE, UnreadableError, check_room, levels_of
 from .resolution import PER_UNIT, of_density, of_description
 from .segments import BY_LIBTIFF, JPEG, RGB, YCBCR, decode_by_libtiff, decode_jpeg
 
@@ -284,8 +284,7 @@ def level_of(path: Path, page: Any, file_size: int) -> Page:
     if min(segment) < 1:
         raise ValueError("its tiles have no pixels")
     count = -(-width // segment[0]) * -(-height // segment[1])
-    if count * 2 > file_size:  # each segment needs an offset and a length
-        raise ValueError(f"{file_size:,} bytes cannot hold {count:,} tiles")
+    check_room(count, file_size)
     offsets, counts = tuple(page.dataoffsets), tuple(page.databytecounts)
     if len(offsets) != count or len(counts) != count:
         raise ValueError(f"it lists {len(offsets):,} of {count:,} tiles")

@@ -21,7 +21,8 @@ DENSITY = 0.06  # mean optical density of R, G and B; glass has 0.02, pale strom
 TISSUE_MPP = 8 * PCAM_MPP  # micrometers per pixel of the overview: a center 32×32 is 4×4 pixels
 LONGEST = 4096  # pixels of an overview; larger slides have a coarser one
 LEAST_CELLS = 16  # pixels of the overview: smaller pieces (0.001 mm²) are dust
-BLOCK = 256  # pixels of the overview that are read at a time
+BLOCK = 256  # pixels of the overview on a side that are read at a time,
+READ = 2048  # unless they are more than so many of the slide's
 SMALLEST_BLOCK = 8  # pixels: a block that cannot be read is quartered down to it
 MASK_CACHE = 1 << 20  # bytes
 SIMILAR = 0.03  # relative difference of sides up to which a mask is one of the slide
@@ -63,7 +64,10 @@ def overview(slide: Slide, mpp: float, threads: int) -> Overview:
     step = mpp / slide.mpp
     width, height = (max(1, int(side / step + 1e-6)) for side in (slide.width, slide.height))
     pixels = np.full((height, width, 3), WHITE, np.uint8)
-    corners = [(x, y) for y in range(0, height, BLOCK) for x in range(0, width, BLOCK)]
+    whole, scale = BLOCK, step / slide.levels[slide.level_for(mpp)].downsample
+    while whole > SMALLEST_BLOCK and whole * scale > READ:
+        whole //= 2
+    corners = [(x, y) for y in range(0, height, whole) for x in range(0, width, whole)]
 
     def read(x: int, y: int, side: int) -> int:
         """Read a block; returns the number of its pixels that cannot be read."""
@@ -80,7 +84,7 @@ def overview(slide: Slide, mpp: float, threads: int) -> Overview:
             return sum(read(x + dx, y + dy, half) for dx in (0, half) for dy in (0, half))
         return 0
 
-    lost = sum(Threads(threads).map(lambda corner: read(*corner, BLOCK), corners))
+    lost = sum(Threads(threads).map(lambda corner: read(*corner, whole), corners))
     return Overview(pixels, mpp, lost / (width * height))
 
 

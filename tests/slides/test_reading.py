@@ -16,9 +16,11 @@ from PIL import Image
 
 from pcam_features.errors import InputError
 from pcam_features.execution.executor import Threads
-from pcam_features.slides import reading
+from pcam_features.slides import reading, tissue
 from pcam_features.slides.pyramid import UnreadableError
 from pcam_features.slides.reading import open_slide
+from pcam_features.slides.tiff import TiffSlide
+from pcam_features.slides.tissue import overview
 from pcam_features.sources.fitting import resized
 
 SCAN = SHARED / "slides" / "cmu-1-small-region.svs"
@@ -274,6 +276,43 @@ def test_regression_what_is_no_slide_is_one_sentence(tmp_path: Path, case: str) 
     assert sentence.startswith(str(path))
     assert sentence.count("\n") == 0
     assert sentence.endswith(".")
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_regression_what_is_no_slide_is_one_sentence_with_openslide(tmp_path: Path, case: str) -> None:
+    openslide_or_skip()
+    name, make, _ = BAD[case]
+    make(tmp_path / name)
+    with pytest.raises(InputError) as told, open_slide(tmp_path / name, mpp=0.5):
+        pass
+    sentence = str(told.value)
+    assert sentence.startswith(str(tmp_path / name))
+    assert sentence.count("\n") == 0
+
+
+@pytest.mark.usefixtures("without_openslide")
+def test_invariant_an_overview_reads_pieces_of_bounded_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "flat.tif"
+    sizes: list[tuple[int, int]] = []
+    read = TiffSlide.read
+
+    def noting(self: Any, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
+        sizes.append((width, height))
+        return read(self, level, x, y, width, height)
+
+    tifffile.imwrite(path, picture(1700, 1100), tile=(256, 256), photometric="rgb")
+    monkeypatch.setattr(TiffSlide, "read", noting)
+    with open_slide(path, mpp=0.486) as slide:
+        usual = overview(slide, 7.776, threads=1)
+        assert len(sizes) == 1  # 106 × 68 pixels of the overview
+        monkeypatch.setattr(tissue, "READ", 300)
+        sizes.clear()
+        small = overview(slide, 7.776, threads=1)
+    assert len(sizes) > 10
+    assert max(max(size) for size in sizes) <= 300
+    np.testing.assert_array_equal(small.pixels, usual.pixels)
 
 
 def test_mechanics_an_unknown_scale_is_asked_for(tmp_path: Path) -> None:
