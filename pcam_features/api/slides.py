@@ -181,7 +181,7 @@ def cut_slides(
     test: float = 0.0,
     unannotated: bool = False,
     tumor: str | Sequence[str] | None = None,
-    hard: Model | str | Path | Sequence[Model | str | Path] = (),
+    hard: Model | str | Path | Sequence[Model | str | Path] | None = None,
     encoder: str | None = None,
     device: Device | str = "auto",
     threads: int = 0,
@@ -270,16 +270,15 @@ def cut_slides(
     check_progress(progress)
     check_log(log)
     check_free(Path(out), overwrite=overwrite, what=WHAT, mark=MARK, key=KEY)
-    given = [hard] if isinstance(hard, Model | str | Path) else list(hard)
-    if given and not balanced and most is None:
+    judges = judges_of(hard)
+    if judges and not balanced and most is None:
         raise InputError(
             "a model chooses among normal patches, and --complete takes all of them; leave out --hard "
             "or --complete, or give --most."
         )
     workers = threads or joblib.cpu_count()
     on = device_of(device)
-    opened = [one if isinstance(one, Model) else open_model(one) for one in given]
-    models = [predictor_of(one, encoder, on, workers) for one in opened]
+    models = [predictor_of(one, encoder, on, workers) for one in judges]
     options = PatchOptions(
         mpp, stride, balanced, most, test, unannotated, tuple(names_in(tumor) or ()), seed
     )
@@ -358,6 +357,14 @@ def layout_named(name: Layout | str) -> Layout:
         return Layout(name)
     except ValueError:
         raise InputError(f"there is no layout {name!r}; choose from: {', '.join(Layout)}.") from None
+
+
+def judges_of(hard: Model | str | Path | Sequence[Model | str | Path] | None) -> list[Model]:
+    """The models that choose hard patches. Raises InputError if one cannot be opened."""
+    if hard is None:
+        return []
+    given = list(hard) if isinstance(hard, Sequence) and not isinstance(hard, str) else [hard]
+    return [one if isinstance(one, Model) else open_model(one) for one in given]
 
 
 def predictor_of(model: Model, encoder: str | None, device: Device, threads: int) -> Predictor:

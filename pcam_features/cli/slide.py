@@ -191,7 +191,7 @@ def patches(
         test=test,
         unannotated=unannotated,
         tumor=tumor,
-        hard=hard or (),
+        hard=hard,
         encoder=encoder,
         device=device,
         threads=threads,

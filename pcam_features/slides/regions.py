@@ -104,7 +104,7 @@ def rings_of(inside: np.ndarray) -> list[Ring]:
     """The outlines of one region along the edges of its pixels: the outer one first, then holes.
 
     Each edge of a pixel at the border is followed with the region on its right. Where two pixels touch
-    at a corner only, the outline turns so that they stay apart.
+    at a corner only, two rings touch there, because no ring of a valid polygon may touch itself.
 
     Parameters
     ----------
@@ -143,9 +143,9 @@ def followed(ways: dict[tuple[int, int], list[tuple[int, int]]], first: tuple[in
     at, heading = first, (0, 0)
     while True:
         onward = ways[at]
-        # Turning right keeps to the same pixel where two meet at a corner.
-        right = (at[0] - heading[1], at[1] + heading[0])
-        stop = right if right in onward else onward[0]
+        # Where two pixels meet at a corner, turning left goes over to the other one.
+        left = (at[0] + heading[1], at[1] - heading[0])
+        stop = left if left in onward else onward[0]
         onward.remove(stop)
         if not onward:
             del ways[at]

@@ -321,6 +321,29 @@ def test_oracle_outlines_of_a_region_have_its_area_and_its_holes() -> None:
     assert [area(one) for one in found] == [30, -6, -1]
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_invariant_no_ring_of_a_region_touches_itself(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    pieces, corners_met = (
+        cv2.connectedComponents((rng.random((24, 24)) < 0.6).astype(np.uint8), connectivity=4),
+        0,
+    )
+    for k in range(1, pieces[0]):
+        inside = pieces[1] == k
+        found = rings_of(inside)
+        for ring in found:
+            passed = []
+            for (x0, y0), (x1, y1) in zip(ring, [*ring[1:], ring[0]], strict=True):
+                steps = max(abs(x1 - x0), abs(y1 - y0))
+                passed += [
+                    (x0 + (x1 - x0) * n // steps, y0 + (y1 - y0) * n // steps) for n in range(steps)
+                ]
+            assert len(set(passed)) == len(passed)
+        twos = inside[:-1, :-1] & inside[1:, 1:] & ~inside[:-1, 1:] & ~inside[1:, :-1]
+        corners_met += int(twos.sum())
+    assert corners_met > 3
+
+
 def test_oracle_the_score_is_the_maximum_of_means_over_neighbors() -> None:
     rng = np.random.default_rng(2)
     scores = rng.random((9, 8))

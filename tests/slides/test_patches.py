@@ -159,6 +159,8 @@ def test_mechanics_hard_patches_by_several_models_are_chosen_by_the_command(
     assert refused.code == 2
     assert "leave out --hard" in " ".join(refused.err.split())
     assert pcam(*words, "--hard", tmp_path / "none").code == 2
+    with pytest.raises(InputError, match="is 5"):
+        pcam_api.cut_slides(three_slides, tmp_path / "out", three_slides, hard=5, progress=None)  # type: ignore[arg-type]
     assert not (tmp_path / "out").exists()
     done = pcam(*words, *models, "--most", 8, "--json")
     assert done.code == 0, done.err
