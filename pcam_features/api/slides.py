@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from ..constants import STRIDE, THRESHOLD, Adapt, Device, Layout
 from ..convert.convert import KEY, MARK, WHAT
 from ..encoders.options import names_in
 from ..errors import InputError
+from ..execution.cluster import check_cluster, connected
 from ..extraction.transformer import device_of, kernels_to_compile
 from ..learn.predict import families_read, other_fit
 from ..slides import scoring
@@ -38,6 +39,7 @@ from .messages import for_python
 from .model import Model, open_model
 from .predicting import families_of
 from .progress import Advance, Progress, shown
+from .slide_cluster import ready_crew
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ def map_slide(
     encoder: str | None = None,
     device: Device | str = "auto",
     threads: int = 0,
+    cluster: Any = None,
     overwrite: bool = False,
     progress: Progress = "bar",
     log: Log = unheard,
@@ -118,7 +121,10 @@ def map_slide(
     device
         Where features are computed: "auto", "cpu" or "cuda".
     threads
-        Number of threads; 0 is one for each core.
+        Number of threads; 0 is one for each core. With a cluster, those of each unit of work; 0 is one.
+    cluster
+        A Dask cluster that predicts (extra `cluster`): a `distributed.Client`, an address such as
+        "tcp://scheduler:8786", a scheduler's file, or "local:4". The map has the same bytes.
     overwrite
         Whether an earlier map in `out` may be replaced.
     progress
@@ -145,12 +151,20 @@ def map_slide(
     check_text(encoder=encoder)
     check_progress(progress)
     check_log(log)
+    if cluster is not None:
+        check_cluster(cluster)
     options = MapOptions(stride, threshold, None if mask is None else Path(mask))
     opened = model if isinstance(model, Model) else open_model(model)
     predictor = predictor_of(opened, encoder, device_of(device), threads or joblib.cpu_count())
     if scale := other_fit(opened.bundle, None):
         log(f"warning: {scale}")
-    with open_slide(slide, mpp) as read:
+    with open_slide(slide, mpp) as read, ExitStack() as stack:
+        crew = None
+        if cluster is not None:
+            executor = stack.enter_context(connected(cluster, threads or 1))
+            crew = ready_crew(
+                executor, read, opened.path, stride, encoder, Device(device), threads or 1
+            )
         record = write_map(
             read,
             predictor,
@@ -158,6 +172,7 @@ def map_slide(
             options,
             overwrite=overwrite,
             display=display_of_centers(progress, predictor),
+            crew=crew,
         )
     if record.unreadable or record.overview_unreadable:
         log(

@@ -22,7 +22,15 @@ from ..constants import (
 )
 from ..words import counted
 from . import console
-from .options import DeviceOption, JsonOption, ModelArgument, OverwriteOption, SeedOption, ThreadsOption
+from .options import (
+    ClusterOption,
+    DeviceOption,
+    JsonOption,
+    ModelArgument,
+    OverwriteOption,
+    SeedOption,
+    ThreadsOption,
+)
 
 StrideOption = Annotated[
     int,
@@ -90,6 +98,7 @@ def map_command(
     encoder: EncoderOption = None,
     device: DeviceOption = Device.auto,
     threads: ThreadsOption = 0,
+    cluster: ClusterOption = None,
     overwrite: OverwriteOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -111,6 +120,7 @@ def map_command(
         encoder=encoder,
         device=device,
         threads=threads,
+        cluster=cluster,
         overwrite=overwrite,
         progress=Reporter(console.progress),
         log=console.say,

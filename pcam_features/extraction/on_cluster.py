@@ -234,12 +234,17 @@ def _open(job: Job, units: int) -> OpenJob:
     families = [*(family.open() for family in job.families), Thumbnails()]
     target, _ = choose(job.device)
     opened = open_families(families, target, units * job.threads)
+    compile_in_turn(target, families)
+    opened.prepare()
+    return OpenJob(splits, opened, target)
+
+
+def compile_in_turn(target: Target, families: Sequence[FeatureFamily]) -> None:
+    """Compile what is missing, in one process of a machine at a time."""
     folder = cache_root()
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / COMPILING):
         target.compile_ahead(kernels_in(families))
-    opened.prepare()
-    return OpenJob(splits, opened, target)
 
 
 def split_to_see(source: Source, known: SplitToSee) -> Split:

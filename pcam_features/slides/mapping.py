@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -136,6 +137,7 @@ def write_map(
     *,
     overwrite: bool,
     display: Callable[[int], Any],
+    crew: Crew | None = None,
 ) -> MapRecord:
     """Compute the map of a slide and write it, or continue one that was stopped.
 
@@ -152,6 +154,8 @@ def write_map(
     display
         Called with the number of centers that are left to compute; a context manager that yields a
         function, which is told of centers that are done.
+    crew
+        Who predicts the parts; None for this process.
 
     Raises
     ------
@@ -164,7 +168,8 @@ def write_map(
     check_tissue(slide, grid, places, tissue)
     plan = plan_of(slide, predictor, options, places)
     with in_the_making(out, plan, overwrite=overwrite, what=WHAT, mark=MARK, key=KEY) as folder:
-        values = compute(slide, predictor, grid, places, Work(folder), display)
+        parts = crew or PartsHere(slide, predictor, grid)
+        values = compute(parts, places, Work(folder), display)
         if not np.isfinite(values).any():
             raise InputError(f"no center of {slide.path} could be read; copy the file again.")
         return write_outputs(folder, slide, predictor, options, MapData(grid, places, values, tissue))
@@ -191,15 +196,14 @@ def plan_of(
     slide: Slide, predictor: Predictor, options: MapOptions, places: np.ndarray
 ) -> dict[str, Any]:
     """What a map that is continued has to agree in."""
-    with slide.path.open("rb") as file:
-        head = file.read(HEAD)
+    size, head, reader = slide_seen(slide)
     return {
         PLAN_KEY: PLAN_VERSION,
         "slide": one_line(str(slide.path)),
-        "slide_bytes": slide.path.stat().st_size,
-        "slide_head": sha256(head),
+        "slide_bytes": size,
+        "slide_head": head,
         "mpp": slide.mpp,
-        "reader": slide.pixels.reader,
+        "reader": reader,
         "model": one_line(str(predictor.path)),
         "model_sum": model_sum(predictor.path),
         "stride": options.stride,
@@ -210,15 +214,51 @@ def plan_of(
     }
 
 
+def slide_seen(slide: Slide) -> tuple[int, str, str]:
+    """By what a slide is recognized: its bytes, the SHA-256 of the first of them, and its reader."""
+    with slide.path.open("rb") as file:
+        head = file.read(HEAD)
+    return slide.path.stat().st_size, sha256(head), slide.pixels.reader
+
+
 def model_sum(path: Path) -> str:
     """The SHA-256 of a model's manifest, which has the sums of all its files."""
     return sha256((path / MODEL_MANIFEST).read_bytes())
 
 
+class Crew(Protocol):
+    """Who predicts the parts of a map."""
+
+    def predict(
+        self, parts: Sequence[np.ndarray], progress: Callable[[int], None]
+    ) -> Generator[np.ndarray]:
+        """Yield the probabilities of each part, whose rows and columns are given, in their order.
+
+        A number of NaN stands for a center that cannot be read. `progress` is told of centers that are
+        done, and of 0 when the work begins.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class PartsHere:
+    """Predicts parts in this process."""
+
+    slide: Slide
+    predictor: Predictor
+    grid: Grid
+
+    def predict(
+        self, parts: Sequence[np.ndarray], progress: Callable[[int], None]
+    ) -> Generator[np.ndarray]:
+        """See `Crew`."""
+        told = begun_once(progress)
+        for places in parts:
+            yield self.predictor.probabilities(SlidePatches(self.slide, self.grid, places), told)
+
+
 def compute(
-    slide: Slide,
-    predictor: Predictor,
-    grid: Grid,
+    crew: Crew,
     places: np.ndarray,
     work: Work,
     display: Callable[[int], Any],
@@ -237,10 +277,11 @@ def compute(
         else:
             values[span] = np.where(known == LEFT_OUT, UNREADABLE, known)
     with display(sum(len(places[span]) for _, span in left)) as advance:
-        told = begun_once(advance)
-        for k, span in left:
-            values[span] = predictor.probabilities(SlidePatches(slide, grid, places[span]), told)
-            work.keep(step_named(k), np.where(np.isfinite(values[span]), values[span], LEFT_OUT))
+        found = crew.predict([places[span] for _, span in left], advance)
+        with closing(found):
+            for (k, span), part in zip(left, found, strict=True):
+                values[span] = part
+                work.keep(step_named(k), np.where(np.isfinite(part), part, LEFT_OUT))
     return values
 
 

@@ -167,16 +167,18 @@ def test_invariant_a_part_whose_numbers_were_changed_is_computed_again(
     class Knowing:
         """Knows the probability of each center by its column."""
 
-        def probabilities(self, patches: Any, progress: Any) -> np.ndarray:
-            calls.append(int(patches.places[0, 1]))
-            return right[patches.places[:, 1]]
+        def predict(self, parts: Any, progress: Any) -> Any:
+            for part in parts:
+                calls.append(int(part[0, 1]))
+                yield right[part[:, 1]]
 
     places = np.array([(0, k) for k in range(len(right))], np.int32)
 
     def computed() -> np.ndarray:
         calls.clear()
-        given: tuple[Any, ...] = (None, Knowing(), None, places, Work(tmp_path))
-        return mapping.compute(*given, lambda count: nullcontext(lambda done: None))
+        return mapping.compute(
+            Knowing(), places, Work(tmp_path), lambda count: nullcontext(lambda done: None)
+        )
 
     np.testing.assert_array_equal(computed(), right)
     assert calls == [0, 2, 4]
