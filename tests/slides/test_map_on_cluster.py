@@ -60,6 +60,24 @@ def test_invariant_a_map_by_workers_has_the_bytes_of_one_by_this_process(
         assert (tmp_path / "there" / name).read_bytes() == (tmp_path / "here" / name).read_bytes(), name
 
 
+def test_mechanics_workers_take_the_number_of_threads_of_matrix_products(
+    made_slide: SyntheticSlide,
+    quick_model: Path,
+    tmp_path: Path,
+    client: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Rounding depends on it, and Dask starts workers with one."""
+    limits: list[tuple[int, str]] = []
+    monkeypatch.setattr(slide_cluster, "blas_threads", lambda: 3)
+    monkeypatch.setattr(
+        slide_cluster, "threadpool_limits", lambda count, user_api: limits.append((count, user_api))
+    )
+    out = tmp_path / "map"
+    pcam_api.map_slide(made_slide.slide, quick_model, out, cluster=client, stride=64, progress=None)
+    assert set(limits) == {(3, "blas")}
+
+
 def test_regression_a_worker_that_sees_another_slide_or_model_is_named(
     made_slide: SyntheticSlide,
     quick_model: Path,
@@ -93,5 +111,5 @@ def test_mechanics_the_command_starts_workers_of_this_machine(
     here = pcam_api.map_slide(
         made_slide.slide, quick_model, tmp_path / "here", stride=16, progress=None
     )
-    for file in here.path.iterdir():  # Dask's workers begin with one thread for products of matrices
+    for file in here.path.iterdir():
         assert (tmp_path / "map" / file.name).read_bytes() == file.read_bytes(), file.name
