@@ -170,7 +170,7 @@ def quick_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
+def chromium() -> Iterator[Any]:
     if not (CHROMIUM and DRIVER):
         pytest.skip("no chromium and chromedriver on the PATH")
     from selenium import webdriver
@@ -184,3 +184,11 @@ def browser() -> Iterator[Any]:
     driver = webdriver.Chrome(options=options, service=Service(DRIVER))
     yield driver
     driver.quit()
+
+
+@pytest.fixture
+def browser(chromium: Any) -> Any:
+    """The browser, without what it has logged of the pages of other tests."""
+    for kind in ("browser", "performance"):
+        chromium.get_log(kind)
+    return chromium
