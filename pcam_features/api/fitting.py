@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from ..engine.devices import choose
 from ..errors import InputError
 from ..evaluate.outside import Patches, check_unseen, read_outside
 from ..evaluate.predictions import Models, names_of, parse_models
+from ..execution.cluster import check_cluster, connected
 from ..extraction.transformer import device_of
 from ..grouping.folds import TABLE, Folds, known_labels, read_fold_table, read_folds
 from ..learn import bundle as bundles
@@ -34,6 +36,7 @@ from ..store.store import Store
 from ..words import counted, form
 from .arguments import check_families, check_log, check_numbers, check_path, check_progress
 from .data import Log, opened_store, unheard
+from .fit_cluster import ready_crew
 from .messages import for_python
 from .model import Model, open_model
 from .progress import Progress, shown
@@ -59,6 +62,7 @@ def fit(
     outside: Models | None = None,
     shares: Shares | str = "equal",
     vouch: bool = False,
+    cluster: Any = None,
     progress: Progress = "bar",
     log: Log = unheard,
 ) -> Model:
@@ -110,6 +114,9 @@ def fit(
     vouch
         State that outside predictions without folds are out of fold: each is of a model that had seen
         neither the patch nor its slide.
+    cluster
+        A Dask cluster that trains; see `extract`. Its workers need the store and the model under the
+        same paths. `threads` is then the number of threads of each unit of work, by default one.
     progress
         See `features`; the units are steps of the fit.
     log
@@ -147,6 +154,8 @@ def fit(
     how = shares_named(shares)
     if outside is None and (how != Shares.equal or vouch):
         raise InputError("--shares and --vouch are for outside predictions; add them --with NAME=FILE.")
+    if cluster is not None:
+        check_cluster(cluster)
     opened = opened_store(store)
     folder = Path(path)
     bundles.check_free(folder, overwrite=overwrite)
@@ -159,7 +168,7 @@ def fit(
     given = None if folds_from is None else read_folds(Path(folds_from), opened.patches(split))
     count = int(folds or FOLDS) if given is None else given.count
     options = learning.FitOptions(
-        Compute(target.NAME, int(threads) or joblib.cpu_count(), int(seed)),
+        Compute(target.NAME, int(threads) or (joblib.cpu_count() if cluster is None else 1), int(seed)),
         trials=int(trials),
         overwrite=overwrite,
         copies=copies,
@@ -180,7 +189,12 @@ def fit(
         )
     if not copies and (unread := opened.manifest.splits.get(copies_of(split))):
         log(f"copies: the store's {unread.rows:,} changed copies are not used")
-    with shown(progress, "fit", steps(used, dealt.count, trials), "steps") as advance:
+    total = steps(used, dealt.count, trials)
+    with ExitStack() as stack, shown(progress, "fit", total, "steps") as advance:
+        crew = None
+        if cluster is not None:
+            executor = stack.enter_context(connected(cluster, options.compute.threads))
+            crew = ready_crew(executor, opened, split, used, dealt, options, memory)
         bundle = learning.fit(
             opened,
             folder,
@@ -189,6 +203,7 @@ def fit(
             folds=dealt,
             options=replace(options, memory=memory, outside=others),
             progress=advance,
+            crew=crew,
         )
     return Model(folder, bundle)
 

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_limits
 
 from .. import __version__
 from ..constants import Adapt, Device
 from ..engine.devices import choose
 from ..errors import InputError, PcamError
-from ..execution.cluster import Dask
+from ..execution.cluster import Dask, blas_threads
 from ..extraction.on_cluster import PACKAGES, compile_in_turn, raise_for
 from ..learn.predict import families_read
 from ..slides.grid import Grid, SlidePatches
@@ -115,12 +115,6 @@ def predict_part(unit: PartToPredict) -> np.ndarray:
     with open_slide(unit.job.slide, unit.job.mpp) as slide:
         patches = SlidePatches(slide, unit.job.grid, unit.places)
         return predictor.probabilities(patches, lambda done: None)
-
-
-def blas_threads() -> int:
-    """Number of threads of products of matrices in this process."""
-    pools = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
-    return max(pools, default=1)
 
 
 @dataclass(frozen=True)

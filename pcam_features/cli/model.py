@@ -28,6 +28,7 @@ from ..errors import InputError
 from ..words import counted, form
 from . import console, show
 from .options import (
+    ClusterOption,
     DeviceOption,
     FoldsFromOption,
     JsonOption,
@@ -120,6 +121,7 @@ def fit(
     ] = None,
     shares: SharesOption = Shares.equal,
     vouch: VouchOption = False,
+    cluster: ClusterOption = None,
     json: JsonOption = False,
 ) -> None:
     """Train base models out of fold across slides, then combine, calibrate and score them.
@@ -149,6 +151,7 @@ def fit(
             outside=outside or None,
             shares=shares,
             vouch=vouch,
+            cluster=cluster,
             progress=Reporter(console.progress),
             log=console.say,
         )

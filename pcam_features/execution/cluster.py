@@ -14,6 +14,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from threadpoolctl import threadpool_info
+
 from ..errors import InputError, PcamError
 from ..extras import check_installed
 from ..words import message_of
@@ -102,8 +104,8 @@ class Dask:
                     ) from None
         if isinstance(failed, KilledWorker):
             raise PcamError(
-                f"{failed.allowed_failures + 1} workers died while they measured the same patches, the "
-                f"last {failed.last_worker.address}; give workers more memory (a worker's log says why "
+                f"{failed.allowed_failures + 1} workers died of the same unit of work, the last "
+                f"{failed.last_worker.address}; give workers more memory (a worker's log says why "
                 "it died), and run the same command again."
             )
         if failed is not None and not isinstance(failed, CancelledError):
@@ -251,6 +253,12 @@ def opened_client(cluster: str, threads: int, stack: ExitStack) -> Any:
             "dask scheduler, or correct --cluster."
         ) from None
     return stack.enter_context(client)
+
+
+def blas_threads() -> int:
+    """Number of threads of products of matrices in this process."""
+    pools = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+    return max(pools, default=1)
 
 
 def name_of(cluster: Any) -> str:

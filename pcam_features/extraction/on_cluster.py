@@ -324,21 +324,7 @@ class ClusterCrew:
 
     def check_folder(self, folder: Path) -> None:
         """Raises InputError if a worker cannot read or write where the client writes."""
-        content = secrets.token_hex(8)
-        token = folder / f"cluster-{content}{TEMPORARY}"
-        token.write_text(content)
-        try:
-            where = str(folder.absolute())
-            reached = self.executor.on_each(reach_folder, where, token.name, content)
-        finally:
-            token.unlink(missing_ok=True)
-        for worker, failed in reached.items():
-            if isinstance(failed, InputError):
-                raise InputError(
-                    f"worker {worker} cannot write to the feature store at {where} ({failed}); give a "
-                    "folder on a disk that all workers have under the same path."
-                )
-            raise_for(failed, f"worker {worker} cannot write to the feature store at {where}")
+        check_shared(self.executor, folder, "feature store")
 
     def prepare(self) -> None:
         """Do nothing: `get_ready` has compiled what was missing."""
@@ -360,6 +346,25 @@ class ClusterCrew:
                 for name, known in done.sums:
                     ledger.record(split, name, done.part.number, known)
                 progress(done.part.rows)
+
+
+def check_shared(executor: Dask, folder: Path, what: str) -> None:
+    """Raise InputError if a worker cannot read or write in the folder of `what`."""
+    content = secrets.token_hex(8)
+    token = folder / f"cluster-{content}{TEMPORARY}"
+    token.write_text(content)
+    try:
+        where = str(folder.absolute())
+        reached = executor.on_each(reach_folder, where, token.name, content)
+    finally:
+        token.unlink(missing_ok=True)
+    for worker, failed in reached.items():
+        if isinstance(failed, InputError):
+            raise InputError(
+                f"worker {worker} cannot write to the {what} at {where} ({failed}); give a "
+                "folder on a disk that all workers have under the same path."
+            )
+        raise_for(failed, f"worker {worker} cannot write to the {what} at {where}")
 
 
 def raise_for(failed: Any, what: str) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -338,30 +338,57 @@ class BoostedTrees:
     ) -> tuple[BoostedTrees, np.ndarray]:
         """Fit to all rows; returns the model and its out-of-fold log-odds, (rows,)."""
         fold, rounds = context.fold, context.settings.rounds
-
-        @cache
-        def blocks() -> list[Block]:
-            return bin_all(context, families, group)
-
+        growth = Growth(context, group, families, group)
         scores = np.empty((context.values.rows, len(counts(rounds))), np.float32)
         for k in range(int(fold.max()) + 1):
-
-            def out_of_fold(k: int = k) -> np.ndarray:
-                grown = grow_as_set(context, blocks(), fold != k, rounds)
-                return np.asarray(grown.margins[fold == k])
-
-            own = (int((fold == k).sum()), scores.shape[1])
-            scores[fold == k] = context.work.array(f"{group}_{KIND}-fold-{k}", out_of_fold, own, "<f4")
+            scores[fold == k] = growth.scores_of(k)
             context.progress(len(families))
         log_odds, count = across_counts(context.labels, fold, scores, rounds)
         everything = np.ones(context.values.rows, bool)
 
         def on_all() -> BoostedTrees:
-            return cls(grow_as_set(context, blocks(), everything, count).booster)
+            return cls(grow_as_set(context, growth.blocks, everything, count).booster)
 
         model = context.work.model(cls, group, on_all)
         context.progress(len(families))
         return model, log_odds
+
+
+@dataclass
+class Growth:
+    """The growing of the trees of a fit, fold by fold.
+
+    Parameters
+    ----------
+    context, group, families
+        See `protocol.BaseModel.fit`.
+    pages
+        Name of the files for bins on disk.
+    """
+
+    context: FitContext
+    group: str
+    families: Sequence[str]
+    pages: str
+
+    @cached_property
+    def blocks(self) -> list[Block]:
+        """All rows, binned."""
+        return bin_all(self.context, self.families, self.pages)
+
+    def scores_of(self, k: int) -> np.ndarray:
+        """The log-odds of the rows of fold k by trees of the others, for each count of trees.
+
+        float32 (rows of the fold, counts): a step of the fit.
+        """
+        context, fold, rounds = self.context, self.context.fold, self.context.settings.rounds
+
+        def out_of_fold() -> np.ndarray:
+            grown = grow_as_set(context, self.blocks, fold != k, rounds)
+            return np.asarray(grown.margins[fold == k])
+
+        shape = (int((fold == k).sum()), len(counts(rounds)))
+        return context.work.array(f"{self.group}_{KIND}-fold-{k}", out_of_fold, shape, "<f4")
 
 
 def bin_all(context: FitContext, families: Sequence[str], name: str) -> list[Block]:

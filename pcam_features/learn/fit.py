@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -119,6 +120,14 @@ class Learned:
     predicted: dict[str, np.ndarray]
     importance: pd.DataFrame
     questions: np.ndarray
+
+
+class Crew(Protocol):
+    """Who makes steps of a fit beside this process."""
+
+    def make_steps(self, context: FitContext) -> FitContext:
+        """Make and keep steps; returns the context to go on with, which finds them kept."""
+        ...
 
 
 def families_to_use(store: Store, split: str, names: str | None) -> list[str]:
@@ -316,6 +325,7 @@ def fit(
     folds: Folds,
     options: FitOptions,
     progress: Callable[[int], None] = lambda done: None,
+    crew: Crew | None = None,
 ) -> bundle.Bundle:
     """Fit a model on the features of a split.
 
@@ -334,6 +344,8 @@ def fit(
         How the model is fitted.
     progress
         Told how many of `training.steps` have been done since the last call.
+    crew
+        Who makes the steps beside this process; None for nobody.
 
     Returns
     -------
@@ -360,7 +372,10 @@ def fit(
         context = FitContext(work, values, labels, folds, compute, progress=progress)
         settings, searched = searched_settings(context, options.trials)
         columns = {name: record.columns for name, record in plan.families.items()}
-        learned = learn(replace(context, settings=settings), columns, copies, options.outside)
+        context = replace(context, settings=settings)
+        if crew is not None:
+            context = crew.make_steps(context)
+        learned = learn(context, columns, copies, options.outside)
         outcome = replace(learned.outcome, search=searched)
         tables = {
             FOLD_TABLE: patches.assign(label=labels, group=folds.group, fold=folds.fold),
@@ -386,10 +401,14 @@ def fit(
             sums[MOMENTS] = bundle.write_moments(work.folder, *moments)
         check_store(store, split, families, with_copies=copies is not None)
         manifest = bundle.write_manifest(work.folder, ModelManifest.of(plan, outcome), sums)
-        seconds = None if kept else time.monotonic() - began
+        alone = not kept and crew is None  # the time of many machines says nothing about one
+        seconds = time.monotonic() - began if alone else None
         rows = values.rows + outcome.copies
         measuring = costs.measuring_seconds(store.path, families)
-        costs.write_sum(work.folder, cost(learned.models, rows, seconds, compute, measuring))
+        spent = cost(learned.models, rows, seconds, compute, measuring)
+        if crew is not None:  # the memory of this process is not that of the training
+            spent = replace(spent, train_memory_mib=None)
+        costs.write_sum(work.folder, spent)
     return bundle.Bundle(manifest, learned.models, moments)
 
 

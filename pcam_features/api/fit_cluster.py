@@ -1,0 +1,217 @@
+"""Fits on the workers of a cluster. A unit of work is a step of the fit.
+
+A worker opens the store itself, makes the step with the code of one machine, and keeps it in the folder
+of the unfinished model, which all see. The client goes on from the steps that are kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from .. import __version__
+from ..errors import InputError, PcamError
+from ..execution.cluster import Dask, blas_threads
+from ..extraction.on_cluster import PACKAGES, check_shared, raise_for
+from ..grouping.folds import Folds
+from ..learn.base_models import MODEL_CLASSES, TREES, base_models
+from ..learn.boosting import Growth
+from ..learn.context import FitContext
+from ..learn.copies import Copies, with_copies
+from ..learn.fit import FitOptions, features_digest, features_to_fit, learns_from_copies
+from ..learn.memory import MemoryPlan
+from ..learn.settings import Settings
+from ..learn.steps import Work
+from ..learn.training import leakage_gap
+from ..store.store import Store, open_store
+
+LEAKAGE = "leakage"  # the step that measures the leakage gap
+
+
+@dataclass(frozen=True)
+class FitJob:
+    """What the units of a fit have in common.
+
+    Parameters
+    ----------
+    run
+        Tells runs apart, so that a worker opens the store anew for each.
+    version
+        The version of pcam.
+    store, split, families, features
+        The store's path, what is learned from, and the digest of its files.
+    folds
+        The folds of the patches.
+    options, memory
+        How the model is fitted.
+    blas
+        Number of threads of products of matrices, as in the client: rounding depends on it, and Dask
+        starts workers with one.
+    """
+
+    run: str
+    version: str
+    store: str
+    split: str
+    families: tuple[str, ...]
+    features: str
+    folds: Folds
+    options: FitOptions
+    memory: MemoryPlan
+    blas: int
+
+
+@dataclass(frozen=True)
+class StepToMake:
+    """A unit of work: a base model, or its fold, or the leakage gap; and where it is kept."""
+
+    job: FitJob
+    settings: Settings
+    folder: str
+    name: str
+    fold: int | None = None
+
+    @property
+    def weight(self) -> int:
+        """How many of `training.steps` it counts as."""
+        places = base_models(self.job.families)
+        return len(self.job.families if self.name == LEAKAGE else places[self.name].families)
+
+
+@dataclass
+class OpenFit:
+    """A fit on a worker, with its features open; `growths` are the trees, by group."""
+
+    context: FitContext
+    copies: Copies | None
+    growths: dict[str, Growth]
+
+
+_kept = threading.local()  # the latest fit of each thread, because XGBoost's matrices are not shared
+
+
+def open_features(job: FitJob) -> Store:
+    """The store of a job. Raises InputError if this worker sees another."""
+    if job.version != __version__:
+        raise InputError(f"it has pcam {__version__}, and the client has {job.version}")
+    store = open_store(Path(job.store))
+    copies = learns_from_copies(store, job.split, job.options)
+    seen = features_digest(store, job.split, job.families, with_copies=copies)
+    if seen != job.features:
+        raise InputError(f"it sees other features in {job.store}")
+    return store
+
+
+async def get_ready(job: FitJob) -> None:
+    """Open the store of a job on a worker, beside its event loop."""
+    await asyncio.to_thread(open_features, job)
+
+
+def opened(unit: StepToMake) -> OpenFit:
+    """The fit of a unit, open in this thread of the worker."""
+    job = unit.job
+    if getattr(_kept, "run", None) != job.run:
+        store = open_features(job)
+        values, copies = features_to_fit(
+            store, job.split, job.families, job.options, keep=job.memory.keep
+        )
+        labels = store.patches(job.split)["label"].to_numpy(np.int8)
+        compute = replace(job.options.compute, on_disk=not job.memory.bins)
+        work = Work(Path(unit.folder))
+        context = FitContext(work, values, labels, job.folds, compute, unit.settings)
+        _kept.run, _kept.fit = job.run, OpenFit(context, copies, {})
+    fit: OpenFit = _kept.fit
+    return fit
+
+
+def make_step(unit: StepToMake) -> int:
+    """Make a step on a worker and keep it; returns how many of `training.steps` it counts as."""
+    threadpool_limits(unit.job.blas, user_api="blas")  # stays, because units of this job may overlap
+    fit = opened(unit)
+    if unit.name == LEAKAGE:
+        leakage_gap(fit.context, fit.copies)
+        return unit.weight
+    place = base_models(unit.job.families)[unit.name]
+    context = with_copies(fit.context, fit.copies)
+    if unit.fold is None:
+        MODEL_CLASSES[place.kind].fit(context, place.group, place.families)
+        return unit.weight
+    if place.group not in fit.growths:
+        pages = f"{place.group}-{secrets.token_hex(4)}"  # of this thread alone
+        fit.growths[place.group] = Growth(context, place.group, place.families, pages)
+    fit.growths[place.group].scores_of(unit.fold)
+    return unit.weight
+
+
+@dataclass(frozen=True)
+class ClusterCrew:
+    """The workers of a cluster; see `learn.fit.Crew`."""
+
+    executor: Dask
+    job: FitJob
+
+    def make_steps(self, context: FitContext) -> FitContext:
+        """See `learn.fit.Crew`. Trees of all patches follow those of folds, which tell their count."""
+        folder = context.work.folder
+        check_shared(self.executor, folder, "model")
+        base = StepToMake(self.job, context.settings, str(folder.absolute()), LEAKAGE)
+        first, last = [base], []
+        for name, place in base_models(self.job.families).items():
+            whole = replace(base, name=name)
+            if place.kind == TREES:
+                first[:0] = [replace(whole, fold=k) for k in range(self.job.folds.count)]
+                last.append(whole)
+            else:
+                first.append(whole)
+        for units in (first, last):
+            with closing(self.executor.map(make_step, units)) as results:
+                for done in results:
+                    context.progress(done)
+        return replace(context, progress=lambda steps: None)
+
+
+def ready_crew(
+    executor: Dask,
+    store: Store,
+    split: str,
+    families: Sequence[str],
+    folds: Folds,
+    options: FitOptions,
+    memory: MemoryPlan,
+) -> ClusterCrew:
+    """The workers of a cluster, ready to make the steps of a fit.
+
+    Raises InputError if a worker has another version, or sees another store.
+    """
+    copies = learns_from_copies(store, split, options)
+    job = FitJob(
+        run=secrets.token_hex(8),
+        version=__version__,
+        store=str(store.path.absolute()),
+        split=split,
+        families=tuple(families),
+        features=features_digest(store, split, families, with_copies=copies),
+        folds=folds,
+        options=replace(options, outside=None, memory=None),
+        memory=memory,
+        blas=blas_threads(),
+    )
+    executor.check_versions((*PACKAGES, "xgboost", "scipy"))
+    for worker, failed in executor.on_each(get_ready, job).items():
+        who = f"worker {worker} cannot take part"
+        if isinstance(failed, PcamError):
+            reason = str(failed).rstrip(".")
+            raise InputError(
+                f"{who}: {reason}; every worker needs the same pcam, and the store and the model at "
+                "the same paths."
+            )
+        raise_for(failed, who)
+    return ClusterCrew(executor, job)
