@@ -31,7 +31,7 @@ demo: .venv/made
 	$(BIN)/pcam demo
 
 test: .venv/made-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 campaign: .venv/made-dev
 	PCAM_CAMPAIGN_SECONDS=$(SECONDS) PCAM_CAMPAIGN_SEED=$(SEED) $(BIN)/python -m pytest -rs tests/campaign

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pytest
+from campaign.harness import SECONDS, SEED, TOTALS, Totals
 from in_browser import CHROMIUM, DRIVER, FLAGS
 
 from pcam_features.sources import synthetic
@@ -20,6 +22,24 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
 FITTED = ("color", "glcm", "lbp")  # enough families for a model
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand the campaign's totals of a test process to the process that prints them."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["campaign"] = asdict(TOTALS)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    TOTALS.add(Totals(**getattr(node, "workeroutput", {}).get("campaign", {})))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if TOTALS.tried or TOTALS.skipped:
+        terminalreporter.section(f"fault campaign: {SECONDS:g} s, seed {SEED}")
+        for line in TOTALS.lines():
+            terminalreporter.write_line(line)
 
 
 class Result(NamedTuple):

@@ -1,24 +1,16 @@
-"""The server and the inputs of the campaign, and its totals at the end."""
+"""The server and the inputs of the campaign."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from campaign.harness import SECONDS, SEED, TOTALS, Command, Place, Server
+from campaign.harness import Command, Place, Server
 
 SMALL = ("--families", "color", "--threads", 1)
 FEW = ("--folds", 3)
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    if TOTALS.tried or TOTALS.skipped:
-        terminalreporter.section(f"fault campaign: {SECONDS:g} s, seed {SEED}")
-        for line in TOTALS.lines():
-            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

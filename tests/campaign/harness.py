@@ -106,6 +106,14 @@ class Totals:
         if problem is not None:
             self.failures.setdefault(kind, []).append(f"{trial}: {problem}")
 
+    def add(self, others: Totals) -> None:
+        """Take in what another process counted."""
+        for kind, tried in others.tried.items():
+            self.tried[kind] = self.tried.get(kind, 0) + tried
+        for kind, failures in others.failures.items():
+            self.failures.setdefault(kind, []).extend(failures)
+        self.skipped |= others.skipped
+
     def check(self, kind: str) -> None:
         """Fail the test if a trial of this kind failed."""
         failures = self.failures.get(kind, [])
