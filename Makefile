@@ -1,5 +1,6 @@
 # make demo      install pcam in .venv and run the whole workflow on synthetic patches
 # make test      install the test dependencies and run the tests
+# make test-lowest, make test-newest   run the tests with the lowest or the newest versions allowed (TESTS=, VERSION=)
 # make lint      run ruff and mypy
 # make campaign  try faults for two hours: kills, full disks, links, damaged files (SECONDS=, SEED=)
 # make bench     measure the speed of the families beside common libraries
@@ -10,10 +11,12 @@
 PYTHON ?= python3
 SECONDS ?= 7200
 SEED ?= 0
+TESTS ?=
+VERSION ?= 3.11
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test campaign lint bench docs site clean
+.PHONY: demo test test-lowest test-newest campaign lint bench docs site clean
 
 .venv/made: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pcam needs Python 3.11 or newer; choose one with make PYTHON=python3.12")'
@@ -32,6 +35,14 @@ demo: .venv/made
 
 test: .venv/made-dev
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
+
+test-lowest: RESOLUTION := lowest-direct
+test-newest: RESOLUTION := highest
+test-lowest test-newest: .venv/made
+	$(INSTALL) uv
+	$(BIN)/uv venv --quiet --clear --python $(VERSION) .venv/$@
+	$(BIN)/uv pip install --quiet --python .venv/$@ --resolution $(RESOLUTION) --editable '.[dev]'
+	.venv/$@/bin/python -m pytest $(TESTS)
 
 campaign: .venv/made-dev
 	PCAM_CAMPAIGN_SECONDS=$(SECONDS) PCAM_CAMPAIGN_SEED=$(SEED) $(BIN)/python -m pytest -rs tests/campaign
