@@ -20,7 +20,8 @@ def words(text: str) -> frozenset[str]:
 TUMOR, NORMAL, UNLABELED = "tumor", "normal", "unlabeled"  # class folders that pcam writes
 POSITIVE = words(
     "tumor tumour tumors tumours tumoral positive pos malignant malignancy cancer cancerous "
-    "carcinoma metastasis metastases metastatic mets neoplastic true yes "
+    "carcinoma metastasis metastases metastatic mets neoplastic neoplasm tumorous tumourous malign "
+    "true yes "
     "tumeur tumeurs tumore tumori tumores tumoren bösartig maligne maligno maligna malin krebs "
     "cancéreux karzinom carcinome metastase metastasen positif positivo positiv опухоль рак метастаз "
     "метастазы злокачественный злокачественная kanser tümör nowotwór "
@@ -34,12 +35,14 @@ HEALTHY = words(
 )
 # Of a patch, or of tumor, as in tumor_negative
 NEGATIVE = words("negative neg négatif negativo negativ 阴性 陰性")
-NEGATIONS = words("no non not without false free kein keine ohne sans sin senza sem pas нет без 无 無")
+NEGATIONS = words(
+    "no non not without false free absent kein keine ohne sans sin senza sem pas нет без 无 無"
+)
 UNLABELED_NAMES = frozenset((UNLABELED, "unlabelled"))
 FILLERS = words(
     "a b c has have with is of for the class label tissue tissues cell cells patch patches image "
     "images img imgs tile tiles sample samples region area idc lymph node nodes breast colon lung "
-    "prostate skin in h e he"
+    "prostate skin in present h e he"
 )
 SPLITS = {
     "train": "train",
@@ -105,8 +108,9 @@ def class_of(name: str) -> ClassName | None:
     if not all(word in POSITIVE | HEALTHY | NEGATIVE | NEGATIONS or is_negated(word) for word in said):
         return None
     healthy, denied = said & HEALTHY, said & NEGATIONS
-    unclear = (  # such as not_normal, false_negative and normal_tumor
+    unclear = (  # such as not_normal, not_absent, false_negative and normal_tumor
         (denied and said & (HEALTHY | NEGATIVE))
+        or len(denied) > 1
         or ("false" in said and len(said) > 1)
         or (healthy and said & POSITIVE)
     )
@@ -114,9 +118,10 @@ def class_of(name: str) -> ClassName | None:
 
 
 def is_negated(word: str) -> bool:
-    """Whether a word denies tumor in itself, such as `nontumor` and `noncancerous`."""
-    return any(
-        word.startswith(start) and word.removeprefix(start) in POSITIVE for start in ("non", "no")
+    """Whether a word denies tumor in itself, such as `nontumor`, `tumorfree` and `非癌`."""
+    starts = ("non", "no", "非", "无", "無")
+    return any(word.startswith(start) and word.removeprefix(start) in POSITIVE for start in starts) or (
+        word.endswith("free") and word.removesuffix("free") in POSITIVE
     )
 
 

@@ -212,9 +212,18 @@ def test_mechanics_names_of_a_split_and_a_class_are_refused(tmp_path: Path) -> N
 
 
 NAMES = {
-    1: ("Tumor", "b_has_tumor_tissue", "IDC_positive", "1_tumor", "cancerTissue"),
-    0: ("no_tumor", "non-cancer", "nontumor", "tumor_free", "0_normal"),
-    None: ("tumor_001", "not_normal", "false_negative", "tumor_stroma", "normal_tumor"),
+    1: (
+        *("Tumor", "b_has_tumor_tissue", "IDC_positive", "1_tumor", "cancerTissue"),
+        *("tumorous", "tumor_present", "malign", "neoplasm"),
+    ),
+    0: (
+        *("no_tumor", "non-cancer", "nontumor", "tumor_free", "0_normal"),
+        *("nontumorous", "tumorfree", "tumor_absent", "非癌"),
+    ),
+    None: (
+        *("tumor_001", "not_normal", "false_negative", "tumor_stroma", "normal_tumor"),
+        *("present", "tumor_not_absent", "freetumor"),
+    ),
 }
 
 
