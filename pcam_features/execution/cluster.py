@@ -120,9 +120,22 @@ class Dask:
         -------
         dict
             By the worker's address, what the function returned, or the exception that it raised.
+
+        Raises
+        ------
+        PcamError
+            If the scheduler is gone, or a worker died meanwhile.
         """
+        from distributed.comm import CommClosedError
+
         with lost_connections():
             found: dict[str, Any] = self.client.run(work, *arguments, on_error="return")
+        for worker, failed in found.items():
+            if isinstance(failed, CommClosedError):
+                raise PcamError(
+                    f"worker {worker} died while it got ready; see its log, and run the same command "
+                    "again."
+                )
         return found
 
     def check_versions(self, packages: Sequence[str]) -> None:

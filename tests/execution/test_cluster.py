@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Result
 
-from pcam_features.errors import InputError
+from pcam_features.errors import InputError, PcamError
 from pcam_features.execution import cluster
 
 
@@ -30,6 +31,21 @@ def test_mechanics_without_dask_the_extra_is_named(
     assert "--cluster needs distributed, which is not installed; run " in result.err
     assert "[cluster]'" in result.err
     assert not (tmp_path / "f").exists()
+
+
+def test_regression_a_worker_that_dies_while_it_gets_ready_is_said_to_have_died() -> None:
+    pytest.importorskip("distributed", reason="the extra cluster brings Dask")
+    from distributed.comm import CommClosedError
+
+    class Client:
+        def run(self, work: Any, *arguments: Any, on_error: str) -> dict[str, Any]:
+            return {"tcp://a:1": None, "tcp://b:2": CommClosedError("in <TCP> stream is closed")}
+
+    with pytest.raises(
+        PcamError, match=r"^worker tcp://b:2 died while it got ready; see its log"
+    ) as said:
+        cluster.Dask(Client()).on_each(print)
+    assert not isinstance(said.value, InputError)
 
 
 def test_mechanics_a_scheduler_file_has_to_be_there(
