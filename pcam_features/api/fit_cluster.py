@@ -18,9 +18,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from .. import __version__
-from ..errors import InputError, PcamError
+from ..errors import InputError
 from ..execution.cluster import Dask, blas_threads
-from ..extraction.on_cluster import PACKAGES, check_shared, raise_for
+from ..extraction.on_cluster import PACKAGES, check_same_pcam, check_shared, ready_workers
 from ..grouping.folds import Folds
 from ..learn.base_models import MODEL_CLASSES, TREES, base_models
 from ..learn.boosting import Growth
@@ -100,8 +100,7 @@ _kept = threading.local()  # the latest fit of each thread, because XGBoost's ma
 
 def open_features(job: FitJob) -> Store:
     """The store of a job. Raises InputError if this worker sees another."""
-    if job.version != __version__:
-        raise InputError(f"it has pcam {__version__}, and the client has {job.version}")
+    check_same_pcam(job.version)
     store = open_store(Path(job.store))
     copies = learns_from_copies(store, job.split, job.options)
     seen = features_digest(store, job.split, job.families, with_copies=copies)
@@ -162,16 +161,12 @@ class ClusterCrew:
         """See `learn.fit.Crew`. Trees of all patches follow those of folds, which tell their count."""
         folder = context.work.folder
         check_shared(self.executor, folder, "model")
-        base = StepToMake(self.job, context.settings, str(folder.absolute()), LEAKAGE)
-        first, last = [base], []
-        for name, place in base_models(self.job.families).items():
-            whole = replace(base, name=name)
-            if place.kind == TREES:
-                first[:0] = [replace(whole, fold=k) for k in range(self.job.folds.count)]
-                last.append(whole)
-            else:
-                first.append(whole)
-        for units in (first, last):
+        leakage = StepToMake(self.job, context.settings, str(folder.absolute()), LEAKAGE)
+        kinds = {name: place.kind for name, place in base_models(self.job.families).items()}
+        trees = [replace(leakage, name=name) for name, kind in kinds.items() if kind == TREES]
+        others = [replace(leakage, name=name) for name, kind in kinds.items() if kind != TREES]
+        folds = [replace(unit, fold=k) for unit in trees for k in range(self.job.folds.count)]
+        for units in ([*folds, leakage, *others], trees):
             with closing(self.executor.map(make_step, units)) as results:
                 for done in results:
                     context.progress(done)
@@ -204,14 +199,11 @@ def ready_crew(
         memory=memory,
         blas=blas_threads(),
     )
-    executor.check_versions((*PACKAGES, "xgboost", "scipy"))
-    for worker, failed in executor.on_each(get_ready, job).items():
-        who = f"worker {worker} cannot take part"
-        if isinstance(failed, PcamError):
-            reason = str(failed).rstrip(".")
-            raise InputError(
-                f"{who}: {reason}; every worker needs the same pcam, and the store and the model at "
-                "the same paths."
-            )
-        raise_for(failed, who)
+    ready_workers(
+        executor,
+        (*PACKAGES, "xgboost", "scipy"),
+        get_ready,
+        job,
+        "the store and the model at the same paths",
+    )
     return ClusterCrew(executor, job)

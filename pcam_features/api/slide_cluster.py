@@ -20,9 +20,9 @@ from threadpoolctl import threadpool_limits
 from .. import __version__
 from ..constants import Adapt, Device
 from ..engine.devices import choose
-from ..errors import InputError, PcamError
+from ..errors import InputError
 from ..execution.cluster import Dask, blas_threads
-from ..extraction.on_cluster import PACKAGES, compile_in_turn, raise_for
+from ..extraction.on_cluster import PACKAGES, check_same_pcam, compile_in_turn, ready_workers
 from ..learn.predict import families_read
 from ..slides.grid import Grid, SlidePatches
 from ..slides.mapping import model_sum, slide_seen
@@ -89,8 +89,7 @@ def open_job(job: MapJob) -> Predictor:
 
 @lru_cache(KEPT)
 def _open(job: MapJob) -> Predictor:
-    if job.version != __version__:
-        raise InputError(f"it has pcam {__version__}, and the client has {job.version}")
+    check_same_pcam(job.version)
     with open_slide(job.slide, job.mpp) as slide:
         if slide_seen(slide) != job.seen:
             raise InputError(f"it sees another slide {job.slide}, or reads it with another reader")
@@ -162,14 +161,5 @@ def ready_crew(
         threads=threads,
         blas=blas_threads(),
     )
-    executor.check_versions(PACKAGES)
-    for worker, failed in executor.on_each(get_ready, job).items():
-        who = f"worker {worker} cannot take part"
-        if isinstance(failed, PcamError):
-            reason = str(failed).rstrip(".")
-            raise InputError(
-                f"{who}: {reason}; every worker needs the same pcam, and the slide and the model at "
-                "the same paths."
-            )
-        raise_for(failed, who)
+    ready_workers(executor, PACKAGES, get_ready, job, "the slide and the model at the same paths")
     return ClusterCrew(executor, job)

@@ -161,10 +161,9 @@ def map_slide(
     with open_slide(slide, mpp) as read, ExitStack() as stack:
         crew = None
         if cluster is not None:
-            executor = stack.enter_context(connected(cluster, threads or 1))
-            crew = ready_crew(
-                executor, read, opened.path, stride, encoder, Device(device), threads or 1
-            )
+            each = threads or 1
+            executor = stack.enter_context(connected(cluster, each))
+            crew = ready_crew(executor, read, opened.path, stride, encoder, Device(device), each)
         record = write_map(
             read,
             predictor,

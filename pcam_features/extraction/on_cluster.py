@@ -10,7 +10,7 @@ import asyncio
 import json
 import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -227,8 +227,7 @@ def open_job(job: Job, worker: Any) -> OpenJob:
 
 
 def _open(job: Job, units: int) -> OpenJob:
-    if job.version != __version__:
-        raise InputError(f"it has pcam {__version__}, and the client has {job.version}")
+    check_same_pcam(job.version)
     source = reopen(job.opening)
     splits = {known.name: split_to_see(source, known) for known in job.splits}
     families = [*(family.open() for family in job.families), Thumbnails()]
@@ -365,6 +364,33 @@ def check_shared(executor: Dask, folder: Path, what: str) -> None:
                 "folder on a disk that all workers have under the same path."
             )
         raise_for(failed, f"worker {worker} cannot write to the {what} at {where}")
+
+
+def ready_workers(
+    executor: Dask,
+    packages: Sequence[str],
+    get_ready: Callable[[Any], Awaitable[None]],
+    job: Any,
+    same: str,
+) -> None:
+    """Have every worker open a job.
+
+    Raises InputError if a worker has another version of a package, or if `get_ready` raises it there,
+    with the reason; `same` says what all workers need beside the same pcam.
+    """
+    executor.check_versions(packages)
+    for worker, failed in executor.on_each(get_ready, job).items():
+        who = f"worker {worker} cannot take part"
+        if isinstance(failed, PcamError):
+            reason = str(failed).rstrip(".")
+            raise InputError(f"{who}: {reason}; every worker needs the same pcam, and {same}.")
+        raise_for(failed, who)
+
+
+def check_same_pcam(version: str) -> None:
+    """Raise InputError, with the reason, if the client's pcam is another than this worker's."""
+    if version != __version__:
+        raise InputError(f"it has pcam {__version__}, and the client has {version}")
 
 
 def raise_for(failed: Any, what: str) -> None:

@@ -348,22 +348,22 @@ def take(
         patches = SlidePatches(slide, found.grid, found.places)
         for label, count in zip((1, 0), wanted, strict=True):
             rows = np.flatnonzero(found.labels == label)
-            hard = {}
+            hard: list[int] = []
             if hardness is not None and label == 0:
-                hard = dict.fromkeys(hardest_of(rows, hardness, count // HARD_OF).tolist(), True)
-            kept = 0
-            for row in hard | dict.fromkeys(rng.permutation(rows).tolist(), False):
+                hard = hardest_of(rows, hardness, count // HARD_OF).tolist()
+            hard_ones, kept = set(hard), 0
+            for row in dict.fromkeys([*hard, *rng.permutation(rows).tolist()]):
                 if kept == count:
                     break
                 patches.read(row, row + 1)
                 if row in patches.unreadable:
                     unreadable += 1
                     continue
-                chosen[row] = row in hard
+                chosen[row] = row in hard_ones
                 kept += 1
     taken = sorted(chosen)
-    hard_ones = np.array([chosen[row] for row in taken], bool)
-    return Taken(found, np.array(taken, np.int64), hard_ones, unreadable)
+    by_model = np.array([chosen[row] for row in taken], bool)
+    return Taken(found, np.array(taken, np.int64), by_model, unreadable)
 
 
 def splits_of(names: Sequence[str], options: PatchOptions) -> dict[str, str]:

@@ -326,14 +326,12 @@ def test_oracle_outlines_of_a_region_have_its_area_and_its_holes() -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_invariant_no_ring_of_a_region_touches_itself(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    pieces, corners_met = (
-        cv2.connectedComponents((rng.random((24, 24)) < 0.6).astype(np.uint8), connectivity=4),
-        0,
-    )
-    for k in range(1, pieces[0]):
-        inside = pieces[1] == k
-        found = rings_of(inside)
-        for ring in found:
+    filled = (rng.random((24, 24)) < 0.6).astype(np.uint8)
+    count, pieces = cv2.connectedComponents(filled, connectivity=4)
+    corners_met = 0
+    for k in range(1, count):
+        inside = pieces == k
+        for ring in rings_of(inside):
             passed = []
             for (x0, y0), (x1, y1) in zip(ring, [*ring[1:], ring[0]], strict=True):
                 steps = max(abs(x1 - x0), abs(y1 - y0))
