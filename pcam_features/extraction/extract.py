@@ -360,6 +360,7 @@ def fill_store(
             progress(sum(map(len, splits)) - sum(part.rows for part in parts))
         with said_if_removed(ledger, check_lock):
             _fill(ledger, splits, parts, crew, families, progress)
+        sweep(folder)  # of workers of a cluster that were killed, while others did their work
         ledger.save()  # whatever is there is a store, which the same command can go on with
         check_lock()
         check_claims(folder, ledger.manifest, [split.name for split in splits], names)

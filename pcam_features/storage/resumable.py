@@ -82,6 +82,7 @@ def in_the_making(
         yield folder
         check_lock()  # check again, because filling the folder took time
         check()
+        sweep(folder)  # of workers of a cluster that were killed, while others did their work
         replace_folder(folder, path)
         if not folder.exists():  # else something of what was replaced could not be removed
             tidy(path)

@@ -22,6 +22,7 @@ from pcam_features.errors import InputError, PcamError
 from pcam_features.execution.cluster import Dask
 from pcam_features.extraction import on_cluster
 from pcam_features.storage.costs import MEASURED
+from pcam_features.storage.files import TEMPORARY
 from pcam_features.store import layout
 
 pytest.importorskip("distributed", reason="the extra cluster brings Dask")
@@ -216,6 +217,16 @@ def test_invariant_a_killed_worker_changes_no_byte(
     pcam.extract(folder, tmp_path / "store", cluster=client, **wanted)
     assert killed
     assert files_of(tmp_path / "store") == expected
+
+
+def test_regression_what_a_killed_worker_left_of_a_file_is_removed(
+    client: Any, folder: Path, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    half = store / "train" / "color" / f"part-00003.parquet.1.2{TEMPORARY}"
+    wanted = WANTED | {"progress": once(lambda: half.write_bytes(b"PAR1"))}
+    pcam.extract(folder, store, cluster=client, **wanted)
+    assert files_of(store) == expected
 
 
 @dataclass

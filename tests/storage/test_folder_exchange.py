@@ -146,6 +146,14 @@ def test_invariant_what_cannot_be_removed_is_left_to_the_next_run(
     assert [entry.name for entry in tmp_path.iterdir()] == ["thing"]
 
 
+def test_regression_what_a_killed_worker_left_of_a_file_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / "thing"
+    with in_the_making(path, {PLAN_KEY: 1}, overwrite=False, **NAMES) as made:
+        write_text(made / "mark.json", '{"thing_version": 1, "text": "new"}')
+        (made / f"half.npy.1.2{TEMPORARY}").touch()
+    assert not list(path.glob(f"*{TEMPORARY}"))
+
+
 def test_invariant_an_unfinished_folder_of_its_own_is_not_removed(tmp_path: Path) -> None:
     path = tmp_path / "thing"
     finished_but_untidy(path, swapped=False)
