@@ -114,7 +114,10 @@ def base_splits(base: Path) -> dict[str, tuple[Split, ...]]:
 def kept_rows(splits: Sequence[Split], threads: int) -> list[np.ndarray]:
     """The rows of each split that are used: the first of near-duplicates, and no blank patches."""
     measure = look.color_measure()
-    looks = [look.look_at(split, measure, threads) for split in splits]
+    looks = [
+        look.gathered(split, look.look_at_rows(split, measure, range(len(split)), threads))
+        for split in splits
+    ]
     near = duplicates.find(looks).near
     first = np.full(len(near), True)
     grouped = np.flatnonzero(near >= 0)

@@ -73,7 +73,7 @@ def test_regression_a_finding_on_one_patch() -> None:
     pixels = split.read(0, 40)
     pixels[3] = 255
     changed = type(split)(**vars(split) | {"read": lambda start, stop: pixels[start:stop]})
-    result = check(source, [changed], None, 1)
+    result = check(source, [changed])
     (blank,) = [finding for finding in result.findings if finding.what == "blank"]
     assert blank.says.startswith("1 patch of train is blank")
     assert result.verdict.startswith("40 patches checked")

@@ -421,10 +421,7 @@ class Extraction:
 
     def _run_on_cluster(self, plan: ExtractionPlan, progress: Progress) -> None:
         with connected(self.cluster, self.threads) as executor:
-            self.log(
-                f"cluster {name_of(self.cluster)}: {counted(executor.workers, 'unit')} of work at a "
-                "time; where kernels are not compiled yet, that takes about a minute first"
-            )
+            self.log(executor.sentence(name_of(self.cluster)))
             with shown(progress, "extract", plan.patches_to_measure, "patches") as advance:
                 extraction.fill_store(
                     self.path,

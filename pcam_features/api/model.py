@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
 from html import escape
@@ -18,16 +19,19 @@ import pyarrow as pa
 from ..constants import Adapt, Device
 from ..errors import InputError
 from ..evaluate.predictions import Models
+from ..execution.cluster import check_cluster
 from ..extraction.images import Images, images_of
 from ..extraction.thumbnails import Thumbnails
 from ..learn import bundle as bundles
-from ..learn.adapt import Adaptation
 from ..learn.blend import CLASSICAL
 from ..learn.bundle import Bundle
 from ..learn.explain_patch import PatchPlace, explain_values
 from ..learn.explain_patch import explain as explain_stored
 from ..learn.names import IMPORTANCE, OUT_OF_FOLD
 from ..learn.predict import (
+    Predicted,
+    ThisProcess,
+    check_stored,
     cost,
     families_read,
     fitted_on,
@@ -35,7 +39,7 @@ from ..learn.predict import (
     out_of_fold,
     outside_log_odds,
     predict,
-    predict_values,
+    predict_patches,
     seen_among,
 )
 from ..learn.stack import COMBINED
@@ -60,12 +64,12 @@ from .data import Log, open_source, open_store, opened_store, unheard
 from .explaining import Explanation, is_file, picture_of
 from .features import Choice, is_source_path, patches_in, table_of
 from .messages import for_python, warn
+from .predict_cluster import crew_for, source_split, stored_split
 from .predicting import (
     NOT_ADAPTED,
     NOT_BLENDED,
     Computing,
     SplitPredictions,
-    ThumbnailTap,
     adapt_named,
     families_of,
     measured_values,
@@ -267,6 +271,7 @@ class Model:
         encoder: str | None = None,
         device: Device | str = "auto",
         threads: int = 0,
+        cluster: Any = None,
         progress: Progress = "bar",
         log: Log = unheard,
     ) -> SplitPredictions:
@@ -300,8 +305,12 @@ class Model:
             Where the features of a source are computed: "auto", "cpu" or "cuda".
         threads
             Number of threads; 0 is one for each core.
+        cluster
+            A Dask cluster that predicts; see `extract`. Its workers need the model and the store or
+            source under the same paths. `threads` is then the number of threads of each unit of work,
+            by default one. Features of a source that are adapted are computed twice.
         progress
-            See `features`; for a source.
+            See `features`; for a source, or a cluster.
         log
             Called with sentences on what the predictions are; `print` prints them.
 
@@ -314,14 +323,20 @@ class Model:
         ------
         InputError
             For a store that lacks the model's features, or has others; for a source whose patches
-            cannot be read.
+            cannot be read; for a cluster whose workers lack what they need.
+        PcamError
+            If the scheduler or the workers of a cluster are gone.
         """
         check_numbers(threads=threads)
         check_log(log)
+        if cluster is not None:
+            check_cluster(cluster)
         check_progress(progress)
         check_text(split=split, encoder=encoder)
         choice = self._choice(split, fit, mpp)
-        how = Computing(choice, encoder, device, threads, progress, adapt_named(adapt), outside)
+        how = Computing(
+            choice, encoder, device, threads, progress, adapt_named(adapt), outside, cluster
+        )
         if isinstance(data, str | Path):
             check_path("data", data, "a feature store, a source or the path of one of them")
         if isinstance(data, Store) or is_store(data):
@@ -377,16 +392,22 @@ class Model:
             return self._out_of_fold(ids, how, log)
         self._log_doubts(ids, store.manifest.source.fit, log)
         copies = self._copies(store.thumbnails(split), log)
-        threads, began = how.threads or joblib.cpu_count(), time.monotonic()
-        _, tumor, done = predict(self.bundle, store, split, threads, how.adapt, how.outside)
-        seconds = time.monotonic() - began
-        read = families_read(self.bundle, how.adapt)
-        measuring = costs.measuring_seconds(store.path, read)
-        each = None if measuring is None else measuring + seconds / len(ids)
-        if done is not None:
-            log(f"adaptation: {done.sentence()}")
-        paid = cost(self.path, each, costs.cpu_name(threads), done, self.bundle.outside)
-        return SplitPredictions(ids, tumor, False, paid, done, copies)
+        began, crew = time.monotonic(), None
+        threads = how.threads or joblib.cpu_count()
+        with ExitStack() as stack:
+            if how.cluster is not None:
+                check_stored(self.bundle, store, split, how.adapt)
+                given = stored_split(self.bundle, store, split, how)
+                crew = stack.enter_context(crew_for(self.path, given, len(ids), how, log))
+            _, found = predict(self.bundle, store, split, threads, how.adapt, how.outside, crew)
+        each = None
+        if crew is None:
+            seconds = time.monotonic() - began
+            read = families_read(self.bundle, how.adapt)
+            measuring = costs.measuring_seconds(store.path, read)
+            each = None if measuring is None else measuring + seconds / len(ids)
+        where = None if how.cluster is not None else costs.cpu_name(threads)
+        return self._found(ids, found, each, where, copies, log)
 
     def _predict_source(self, source: Source, how: Computing, log: Log) -> SplitPredictions:
         """Predict a split of a source."""
@@ -396,13 +417,31 @@ class Model:
         self._log_doubts(part.ids, source.fit.to_dict() if source.fit else None, log)
         names = names_to_adapt_to(part, how)
         others = outside_log_odds(self.bundle, how.outside, part.ids, f"split {part.name!r}")
-        tap = ThumbnailTap()
-        tumor, done, seconds = self._predict_images([part], names, how, others, tap)
-        if done is not None:
-            log(f"adaptation: {done.sentence()}")
-        copies = self._copies(tap.thumbnails(), log)
-        paid = cost(self.path, seconds / len(part), how.where, done, self.bundle.outside)
-        return SplitPredictions(part.ids, tumor, False, paid, done, copies)
+        if how.cluster is None:
+            found, seconds = self._predict_images([part], names, how, others, thumbnails=True)
+            each = seconds / len(part)
+        else:
+            given = source_split(self.bundle, source, part, how)
+            with crew_for(self.path, given, len(part), how, log) as crew:
+                found = predict_patches(crew, self.bundle, names, how.adapt, others)
+            each = None
+        copies = self._copies(found.thumbnails, log)
+        return self._found(part.ids, found, each, how.where, copies, log)
+
+    def _found(
+        self,
+        ids: list[str],
+        found: Predicted,
+        seconds: float | None,
+        device: str | None,
+        copies: np.ndarray | None,
+        log: Log,
+    ) -> SplitPredictions:
+        """The predictions of a split. `seconds` is the time for a patch."""
+        if found.adaptation is not None:
+            log(f"adaptation: {found.adaptation.sentence()}")
+        paid = cost(self.path, seconds, device, found.adaptation, self.bundle.outside)
+        return SplitPredictions(ids, found.probabilities, False, paid, found.adaptation, copies)
 
     def _out_of_fold(self, ids: list[str], how: Computing, log: Log) -> SplitPredictions:
         """The out-of-fold predictions of the patches that the model was fitted on."""
@@ -437,25 +476,24 @@ class Model:
         names: Sequence[Any],
         how: Computing,
         outside: np.ndarray | None,
-        tap: ThumbnailTap | None = None,
-    ) -> tuple[np.ndarray, Adaptation | None, float]:
-        """Predict images part by part: probabilities, what was adapted, and seconds.
+        *,
+        thumbnails: bool = False,
+    ) -> tuple[Predicted, float]:
+        """Predict images part by part; returns the seconds, too.
 
-        `names` are those of `names_to_adapt_to`, `outside` is from `outside_log_odds`, and `tap` keeps
-        the thumbnails of the images.
+        `names` are those of `names_to_adapt_to`, and `outside` is from `outside_log_odds`.
         """
         families = families_of(self.bundle, families_read(self.bundle, how.adapt), how.encoder)
-        if tap is not None:
+        if thumbnails:
             families.append(Thumbnails())
         names = names or ["all"] * sum(len(part) for part in parts)
         with measured_values(parts, families, how) as values:
             began = time.monotonic()
             if not values.rows:
-                return np.zeros(0), None, 0.0
-            threads = how.threads or joblib.cpu_count()
-            features = values if tap is None else tap.features(values)
-            tumor, done = predict_values(self.bundle, features, names, how.adapt, threads, outside)
-            return tumor, done, time.monotonic() - began
+                return Predicted(np.zeros(0)), 0.0
+            here = ThisProcess(self.bundle, values, how.threads or joblib.cpu_count())
+            found = predict_patches(here, self.bundle, names, how.adapt, outside)
+            return found, time.monotonic() - began
 
     @for_python
     def explain(
@@ -560,10 +598,10 @@ class Model:
             split = only_split(data.splits, how.choice.split)
             if how.adapt != Adapt.none and fitted_on(self.bundle, data, split):
                 raise InputError(NOT_ADAPTED)
-            ids, tumor, done = predict(self.bundle, data, split, threads, how.adapt, how.outside)
-            warn_of_adaptation(done)
+            ids, found = predict(self.bundle, data, split, threads, how.adapt, how.outside)
+            warn_of_adaptation(found.adaptation)
             self._warn(ids, data.manifest.source.fit)
-            return pd.Series(tumor, index=pd.Index(ids, name="id"), name="probability")
+            return pd.Series(found.probabilities, index=pd.Index(ids, name="id"), name="probability")
         if is_source_path(data):
             choice = how.choice
             data = open_source(data, fit=choice.fit, mpp=choice.mpp, progress=how.progress)
@@ -578,8 +616,10 @@ class Model:
             others = outside_log_odds(
                 self.bundle, how.outside, list(data.get("id", data.index)), "the table"
             )
-            tumor, done = predict_values(self.bundle, values, names, how.adapt, threads, others)
-            warn_of_adaptation(done)
+            here = ThisProcess(self.bundle, values, threads)
+            found = predict_patches(here, self.bundle, names, how.adapt, others)
+            warn_of_adaptation(found.adaptation)
+            tumor = found.probabilities
         return pd.Series(tumor, index=data.index, name="probability")
 
     def _of_images(self, images: Any, names: Sequence[Any], how: Computing) -> pd.Series[float]:
@@ -589,9 +629,9 @@ class Model:
         indexes = [index for _, index in found]
         index = indexes[0].append(indexes[1:])
         others = outside_log_odds(self.bundle, how.outside, list(index), "the data")
-        tumor, done, _ = self._predict_images([patches for patches, _ in found], names, how, others)
-        warn_of_adaptation(done)
-        return pd.Series(tumor, index=index, name="probability")
+        made, _ = self._predict_images([patches for patches, _ in found], names, how, others)
+        warn_of_adaptation(made.adaptation)
+        return pd.Series(made.probabilities, index=index, name="probability")
 
     def _warn_of(self, data: Any, split: str | None) -> None:
         """Warn as `_warn` of a source or a split of one, and of a table with ids."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,13 +25,11 @@ from ..extraction.streaming import streamed
 from ..extraction.transformer import device_of, kernels_to_compile
 from ..families.family import FeatureFamily
 from ..families.registry import FAMILIES
-from ..geometry import THUMBNAIL_SIDE
 from ..learn.adapt import Adaptation, name_of
 from ..learn.bundle import Bundle
 from ..sources.source import Source, Split
 from ..storage import costs
 from ..store.manifest import FamilyRecord
-from ..store.names import THUMBNAIL
 from ..store.values import Values, joined
 from ..words import counted
 from .features import Choice
@@ -146,43 +144,16 @@ class Computing:
     progress: Progress
     adapt: Adapt = Adapt.none
     outside: Models | None = None
+    cluster: Any = None
 
     @property
-    def where(self) -> str:
-        """What features are computed on, as a table of costs names it."""
+    def where(self) -> str | None:
+        """What features are computed on, as a table of costs names it; None for a cluster."""
+        if self.cluster is not None:
+            return None
         target, _ = choose(device_of(self.device))
         on_card = target.NAME == "cuda"
         return "cuda" if on_card else costs.cpu_name(self.threads or joblib.cpu_count())
-
-
-@dataclass(frozen=True)
-class ThumbnailTap:
-    """Keeps the thumbnails of patches whose features are measured in the same pass.
-
-    Parameters
-    ----------
-    parts
-        The thumbnails of each part that has been measured.
-    """
-
-    parts: dict[int, np.ndarray] = field(default_factory=dict)
-
-    def features(self, values: Values) -> Values:
-        """The values without thumbnails, which are kept as the others are read."""
-
-        def part(family: str, k: int) -> np.ndarray:
-            block = values.part(family, k)
-            if k not in self.parts:
-                self.parts[k] = values.part(THUMBNAIL, k).astype(np.uint8)
-            return block
-
-        widths = {name: width for name, width in values.widths.items() if name != THUMBNAIL}
-        return replace(values, widths=widths, part=part)
-
-    def thumbnails(self) -> np.ndarray:
-        """What was kept, uint8 (rows, 8, 8), once all parts have been read."""
-        cells = np.concatenate([self.parts[k] for k in sorted(self.parts)])
-        return cells.reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import joblib
 import pandas as pd
 
 from ..check import check as checking
-from ..check.look import kernels
+from ..check.check import Crew, ThreadCrew
+from ..check.look import color_measure, kernels
 from ..check.pictures import gather
 from ..check.result import CheckResult
 from ..constants import Fitting, Layout
@@ -18,9 +20,11 @@ from ..convert import convert as converting
 from ..convert.convert import ConversionPlan
 from ..engine import cpu
 from ..errors import InputError
+from ..execution.cluster import check_cluster, connected, name_of
 from ..sources.source import Source
 from ..storage.files import check_file, whole_file
 from .arguments import check_log, check_numbers, check_path, check_progress, check_text, told
+from .check_cluster import ready_crew
 from .data import Log, open_source, unheard
 from .messages import for_python
 from .progress import Progress, shown
@@ -126,6 +130,7 @@ def check_source(
     against: Source | str | Path | None = None,
     split: str | None = None,
     threads: int = 0,
+    cluster: Any = None,
     progress: Progress = "bar",
     log: Log = unheard,
 ) -> SourceCheck:
@@ -142,6 +147,9 @@ def check_source(
         The splits to check, comma-separated. Default: all.
     threads
         Number of threads; 0 is one for each core.
+    cluster
+        A Dask cluster that measures patches; see `extract`. Its workers need the sources under the same
+        paths. `threads` is then the number of threads of each unit of work, by default one.
     progress
         See `features`; the units are patches.
     log
@@ -155,7 +163,10 @@ def check_source(
     Raises
     ------
     InputError
-        If there is no source, or it cannot be read at all.
+        If there is no source, or it cannot be read at all; for a cluster whose workers lack what they
+        need.
+    PcamError
+        If the scheduler or the workers of a cluster are gone.
 
     Examples
     --------
@@ -168,17 +179,30 @@ def check_source(
     check_text(split=split)
     check_progress(progress)
     check_log(log)
+    if cluster is not None:
+        check_cluster(cluster)
     opened = opened_source("source", source, progress, log, strict=False)
     other = (
         None if against is None else opened_source("against", against, progress, unheard, strict=False)
     )
     splits = opened.only(split)
-    total = sum(map(len, splits)) + sum(map(len, other.splits.values() if other else ()))
-    if not cpu.compiled_before(kernels()):
-        log("compiling the kernels of family color; this takes a few seconds, once")
-    workers = int(threads) or joblib.cpu_count()
-    with shown(progress, "check", total, "patches") as advance:
-        return SourceCheck(checking.check(opened, splits, other, workers, advance))
+    others = [split for split in other.splits.values() if len(split)] if other else []
+    total = sum(map(len, [*splits, *others]))
+    with ExitStack() as stack:
+        crew: Crew
+        if cluster is None:
+            if not cpu.compiled_before(kernels()):
+                log("compiling the kernels of family color; this takes a few seconds, once")
+            advance = stack.enter_context(shown(progress, "check", total, "patches"))
+            crew = ThreadCrew(color_measure(), int(threads) or joblib.cpu_count())
+        else:
+            executor = stack.enter_context(connected(cluster, int(threads) or 1))
+            if isinstance(cluster, str):  # whoever opened a client knows it
+                log(executor.sentence(name_of(cluster)))
+            advance = stack.enter_context(shown(progress, "check", total, "patches"))
+            sources = [(opened, splits), *([(other, others)] if other else [])]
+            crew = ready_crew(executor, sources, int(threads) or 1)
+        return SourceCheck(checking.check(opened, splits, other, crew, advance))
 
 
 def opened_source(

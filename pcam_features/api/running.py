@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from .. import __version__
 from ..constants import FOLDS, TRAIN, Adapt, Device
 from ..encoders.options import EncoderOptions
 from ..errors import InputError
+from ..execution.cluster import Dask, check_cluster, connected
+from ..extraction.on_cluster import opening_of
 from ..extraction.selection import Families, families_named
 from ..extraction.transformer import device_of
 from ..families.family import FeatureFamily
@@ -73,7 +76,7 @@ UNREADABLE = "unreadable"  # the finding of a check without which features canno
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run is done; see `run`."""
+    """How a run is done; see `run`. On a cluster, `units` of work run at a time."""
 
     families: Sequence[FeatureFamily]
     sample: Path | None
@@ -86,6 +89,8 @@ class RunOptions:
     threads: int
     seed: int
     strict: bool
+    cluster: Any = None
+    units: int = 1
 
     def deciding(self) -> dict[str, Any]:
         """The options that decide the results."""
@@ -116,7 +121,7 @@ class RunRecord:
     seconds
         The seconds of each finished stage, in its last attempt.
     processor_seconds
-        The same in seconds of processor time, of all threads of this process.
+        The same in seconds of processor time, of all threads of this process, without workers.
     """
 
     settings: dict[str, Any]
@@ -214,6 +219,7 @@ def run(
     threads: int = 0,
     seed: int = 0,
     strict: bool = False,
+    cluster: Any = None,
     overwrite: bool = False,
     dry_run: bool = False,
     progress: Progress = "bar",
@@ -250,6 +256,10 @@ def run(
     strict
         Whether to stop if the check finds faults. Otherwise it stops only for patches that cannot be
         read.
+    cluster
+        A Dask cluster that does the stages but the reports; see `extract`. Its workers need the source
+        and the folder under the same paths. `threads` is then the number of threads of each unit of
+        work, by default one.
     overwrite
         Whether to replace what a finished run, or a run of other settings, has left in the folder. It
         stays until the new run is complete. Features of the same patches are kept.
@@ -268,8 +278,10 @@ def run(
     Raises
     ------
     InputError
-        For patches that cannot be read or learned from, a folder of another run, and too little free
-        disk space.
+        For patches that cannot be read or learned from, a folder of another run, too little free disk
+        space, and a cluster whose workers lack what they need.
+    PcamError
+        If the scheduler or the workers of a cluster are gone; the same call goes on.
 
     Examples
     --------
@@ -292,6 +304,8 @@ def run(
     )
     check_progress(progress)
     check_log(log)
+    if cluster is not None:
+        check_cluster(cluster)
     chosen = encoder_named(encoder)
     if not isinstance(source, Source):
         check_path("source", source, "a source that open_source opened, or its path")
@@ -307,14 +321,18 @@ def run(
         adapt_named(adapt),
         None if max_memory is None else float(max_memory),
         device_of(device),
-        int(threads) or joblib.cpu_count(),
+        int(threads) or (joblib.cpu_count() if cluster is None else 1),
         int(seed),
         bool(strict),
     )
     work = Run(source, Path(path), options, overwrite=overwrite, log=log)
-    plan = work.plan()
-    log(sentence_on(plan))
-    files = {} if dry_run else work.run(plan, progress)
+    with ExitStack() as stack:
+        if cluster is not None and work.left:
+            opening_of(source)
+            work.use(stack.enter_context(connected(cluster, options.threads)))
+        plan = work.plan()
+        log(sentence_on(plan))
+        files = {} if dry_run else work.run(plan, progress)
     return RunResult(Path(path), plan, files)
 
 
@@ -443,6 +461,16 @@ class Run:
             found.append(stage)
         return found
 
+    @property
+    def left(self) -> list[str]:
+        """The stages that are left."""
+        return [stage for stage in STAGES if stage not in self.done]
+
+    def use(self, executor: Dask) -> None:
+        """Have a cluster do the work."""
+        units = executor.workers
+        self.options = replace(self.options, cluster=executor.client, units=units)
+
     def results(self, stage: str) -> list[Path]:
         """The files and folders that a stage makes."""
         names = {
@@ -477,6 +505,7 @@ class Run:
             device=self.options.device,
             threads=self.options.threads,
             copies=self.options.copies,
+            cluster=self.options.cluster,
             log=log,
         )
 
@@ -503,8 +532,7 @@ class Run:
                 f"{readable(extracting.bytes_to_write)}; free disk space or give a folder on another "
                 "disk."
             )
-        done = self.done
-        seconds = seconds_of(amount, self.options.threads)
+        seconds = seconds_of(amount, self.options.units * self.options.threads)
         return RunPlan(
             source=self.source.path,
             kind=self.source.kind,
@@ -512,8 +540,8 @@ class Run:
             columns=extracting.columns,
             train=self.train.name,
             predicted=tuple(split.name for split in self.others),
-            seconds={stage: seconds[stage] for stage in STAGES if stage not in done},
-            done=tuple(done),
+            seconds={stage: seconds[stage] for stage in self.left},
+            done=tuple(self.done),
             disk_bytes=extracting.bytes_to_write,
             free_bytes=free,
             memory_bytes=memory_of(
@@ -575,7 +603,12 @@ class Run:
 
     def check(self, progress: Progress) -> None:
         """Check every patch. Raises InputError for faults that stop the run."""
-        checked = check_source(self.source, threads=self.options.threads, progress=progress)
+        checked = check_source(
+            self.source,
+            threads=self.options.threads,
+            cluster=self.options.cluster,
+            progress=progress,
+        )
         checked.report(self.place / CHECK_PAGE)
         self.log(f"{checked.verdict}; see {self.place / CHECK_PAGE}")
         faulty = [problem.says for problem in self.source.problems if problem.serious]
@@ -610,6 +643,7 @@ class Run:
                 threads=options.threads,
                 seed=options.seed,
                 copies=bool(options.copies),
+                cluster=options.cluster,
                 progress=progress,
                 log=self.log,
             )
@@ -626,6 +660,7 @@ class Run:
                 split.name,
                 adapt=self.options.adapt,
                 threads=self.options.threads,
+                cluster=self.options.cluster,
                 progress=progress,
                 log=self.log,
             )

@@ -19,13 +19,16 @@ from threadpoolctl import threadpool_limits
 
 from .. import __version__
 from ..constants import Adapt, Device
+from ..encoders.options import EncoderOptions
 from ..engine.devices import choose
 from ..errors import InputError
 from ..execution.cluster import Dask, blas_threads
+from ..extraction.measuring import kernels_in
 from ..extraction.on_cluster import PACKAGES, check_same_pcam, compile_in_turn, ready_workers
+from ..learn.bundle import model_sum
 from ..learn.predict import families_read
 from ..slides.grid import Grid, SlidePatches
-from ..slides.mapping import model_sum, slide_seen
+from ..slides.mapping import slide_seen
 from ..slides.predictor import Predictor
 from ..slides.reading import Slide, open_slide
 from .model import open_model
@@ -98,7 +101,7 @@ def _open(job: MapJob) -> Predictor:
         raise InputError(f"it sees another model {job.model}")
     target, _ = choose(job.device)
     families = families_of(model.bundle, families_read(model.bundle, Adapt.none), job.encoder)
-    compile_in_turn(target, families)
+    compile_in_turn(target, kernels_in(families))
     device = Device(target.NAME)
     return Predictor(model.path, model.bundle, families, families, job.threads, device)
 
@@ -155,7 +158,7 @@ def ready_crew(
         mpp=slide.mpp,
         model=str(model.absolute()),
         model_sum=model_sum(model),
-        encoder=encoder,
+        encoder=EncoderOptions(encoder).absolute().encoder,
         grid=Grid.of(slide.width, slide.height, slide.mpp, stride),
         device=device,
         threads=threads,

@@ -6,7 +6,7 @@ Gray is OpenCV's 0.299 R + 0.587 G + 0.114 B; levels are 0 … 255, proportions 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -179,29 +179,47 @@ def look_at_span(split: Split, measure: Measure, start: int, stop: int) -> SpanL
     return SpanLook(rows, unreadable, see(batch, measure), by_label(batch, labels))
 
 
-def look_at(
-    split: Split, measure: Measure, threads: int, progress: Callable[[int], None] = lambda done: None
+def spans_together(spans: Sequence[SpanLook]) -> SpanLook:
+    """The measurements of the rows of all spans, which follow each other."""
+    unreadable = {row: reason for span in spans for row, reason in span.unreadable.items()}
+    rows = np.concatenate([span.rows for span in spans])
+    measured = [span for span in spans if len(span.rows)]
+    if not measured:
+        return SpanLook(rows, unreadable)
+    by_row, sums = measured[0].by_row, measured[0].sums
+    return SpanLook(
+        rows,
+        unreadable,
+        {name: np.concatenate([span.by_row[name] for span in measured]) for name in by_row},
+        {name: np.sum([span.sums[name] for span in measured], axis=0) for name in sums},
+    )
+
+
+def look_at_rows(split: Split, measure: Measure, rows: range, threads: int) -> Generator[SpanLook]:
+    """Measure some rows in threads of this process, ROWS at a time; yields them in their order."""
+
+    def work(start: int) -> SpanLook:
+        return look_at_span(split, measure, start, min(start + ROWS, rows.stop))
+
+    yield from Threads(threads).map(work, range(rows.start, rows.stop, ROWS))
+
+
+def gathered(
+    split: Split, spans: Iterable[SpanLook], progress: Callable[[int], None] = lambda done: None
 ) -> Look:
-    """Measure every patch of a split.
+    """The look at a split from the measurements of all its spans.
 
     Parameters
     ----------
     split
         The patches.
-    measure
-        Measures colors, from `color_measure`.
-    threads
-        Number of threads.
+    spans
+        Their measurements.
     progress
         Called with the number of patches done.
     """
     look = empty(split)
-    starts = range(0, len(split), ROWS)
-
-    def work(start: int) -> SpanLook:
-        return look_at_span(split, measure, start, min(start + ROWS, len(split)))
-
-    for span in Threads(threads).map(work, starts):
+    for span in spans:
         look.there[span.rows] = True
         look.unreadable |= span.unreadable
         for name, values in span.by_row.items():

@@ -15,6 +15,7 @@ from ..words import counted, form
 from . import console, show
 from .options import (
     CheckFitOption,
+    ClusterOption,
     DryRunOption,
     JsonOption,
     KindOption,
@@ -109,6 +110,7 @@ def check(
     fit: CheckFitOption = None,
     mpp: MppOption = None,
     threads: ThreadsOption = 0,
+    cluster: ClusterOption = None,
     report: Annotated[Path | None, typer.Option(help="HTML report to write.")] = None,
     patches: Annotated[
         Path | None,
@@ -139,7 +141,13 @@ def check(
     if against is not None:
         other = open_source(against, fit=fit, mpp=mpp, strict=False, progress=bars)
     result = check_source(
-        opened, against=other, split=split, threads=threads, progress=bars, log=console.say
+        opened,
+        against=other,
+        split=split,
+        threads=threads,
+        cluster=cluster,
+        progress=bars,
+        log=console.say,
     )
     if patches is not None:
         result.write_patches(patches)

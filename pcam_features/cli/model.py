@@ -174,6 +174,7 @@ def predictions(model: Path, patches: str, asked: Prediction) -> SplitPrediction
         "encoder": asked.encoder,
         "device": asked.device,
         "threads": asked.threads,
+        "cluster": asked.cluster,
         "progress": bars,
         "log": console.say,
     }

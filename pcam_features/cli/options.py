@@ -286,6 +286,7 @@ class Prediction:
     encoder: str | None
     device: Device
     threads: int
+    cluster: str | None
 
 
 PREDICTION: Options = {
@@ -321,6 +322,7 @@ PREDICTION: Options = {
     ),
     "device": (DeviceOption, Device.auto),
     "threads": (ThreadsOption, 0),
+    "cluster": (ClusterOption, None),
 }
 
 

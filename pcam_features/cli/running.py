@@ -22,6 +22,7 @@ from ..sources.reading import EVERYTHING, Reading
 from . import console
 from .options import (
     AdaptOption,
+    ClusterOption,
     CopiesOption,
     DeviceOption,
     DryRunOption,
@@ -92,6 +93,7 @@ def run(
     reading: Reading = EVERYTHING,
     fit: FitOption = None,
     mpp: MppOption = None,
+    cluster: ClusterOption = None,
     strict: Annotated[bool, typer.Option(help="Stop if the check finds faults.")] = False,
     overwrite: Annotated[
         bool,
@@ -139,6 +141,7 @@ def run(
             threads=threads,
             seed=seed,
             strict=strict,
+            cluster=cluster,
             overwrite=overwrite,
             dry_run=dry_run,
             progress=bars,

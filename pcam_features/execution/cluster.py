@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_info
 
 from ..errors import InputError, PcamError
 from ..extras import check_installed
-from ..words import message_of
+from ..words import counted, message_of
 
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")
@@ -32,6 +32,10 @@ AHEAD = 2  # units handed out for each thread of a worker, so that none waits fo
 ANSWER = 30.0  # seconds in which a scheduler has to answer
 PATIENCE = 60.0  # seconds without any worker after which a run ends
 QUIET = 100  # above every level of Python's logging: what goes wrong is told in our sentences
+PAUSED = (
+    "Dask has paused all workers of the cluster, because their memory is nearly full; what is finished "
+    "stays, so start workers with more memory and run the same command again."
+)
 GONE = (
     "the connection to the cluster's scheduler was lost; what is finished stays, so start the "
     "scheduler and the workers again and run the same command."
@@ -59,6 +63,13 @@ class Dask:
         with lost_connections():
             return sum(self.client.nthreads().values())
 
+    def sentence(self, name: str) -> str:
+        """What the cluster of this name can do, for the user."""
+        return (
+            f"cluster {name}: {counted(self.workers, 'unit')} of work at a time; where kernels are not "
+            "compiled yet, that takes about a minute first"
+        )
+
     def map(self, work: Callable[[Unit], Result], units: Iterable[Unit]) -> Generator[Result]:
         """Yield the result of each unit, in the order of the units.
 
@@ -71,7 +82,8 @@ class Dask:
         Exception
             The exception that `work` raises for a unit, when its result is due.
         PcamError
-            If the scheduler is gone, no worker is left, or several workers died of the same unit.
+            If the scheduler is gone, no worker is left or all are paused, or several workers died of
+            the same unit.
         """
         pending: deque[Any] = deque()
         try:
@@ -102,6 +114,8 @@ class Dask:
                         "the cluster has no workers left; what is finished stays, so start workers and "
                         "run the same command again."
                     ) from None
+                if all(self.on_each(is_paused).values()):
+                    raise PcamError(PAUSED) from None
         if isinstance(failed, KilledWorker):
             raise PcamError(
                 f"{failed.allowed_failures + 1} workers died of the same unit of work, the last "
@@ -133,8 +147,8 @@ class Dask:
         for worker, failed in found.items():
             if isinstance(failed, CommClosedError):
                 raise PcamError(
-                    f"worker {worker} died while it got ready; see its log, and run the same command "
-                    "again."
+                    f"worker {worker} died while it got ready; its log says why, such as too little "
+                    "memory; correct that, and run the same command again."
                 )
         return found
 
@@ -155,6 +169,11 @@ class Dask:
                         f"{who} has {package} {version} and this process has {here}; install the same "
                         "versions of pcam, NumPy and Numba everywhere."
                     )
+
+
+async def is_paused(dask_worker: Any) -> bool:
+    """Whether a worker runs nothing and starts nothing; Dask passes the worker."""
+    return dask_worker.status.name == "paused" and not dask_worker.state.executing_count
 
 
 @contextmanager
@@ -233,6 +252,8 @@ def connected(cluster: Any, threads: int = 1) -> Iterator[Dask]:
             with lost_connections():
                 client.wait_for_workers(1, timeout=PATIENCE)
         except TimeoutError:
+            if Dask(client).workers:  # which Dask does not count while they are paused
+                raise PcamError(PAUSED) from None
             raise PcamError(
                 f"cluster {name_of(cluster)} has no workers after {PATIENCE:.0f} seconds; start some, "
                 "such as with dask worker."

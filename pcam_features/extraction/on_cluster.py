@@ -22,6 +22,7 @@ from .. import __version__
 from ..constants import Device
 from ..encoders.options import EncoderOptions
 from ..engine.devices import Target, choose
+from ..engine.kernel import Kernel
 from ..errors import InputError, PcamError
 from ..execution.cluster import LONGEST, Dask
 from ..families.family import FeatureFamily
@@ -165,20 +166,25 @@ def job_of(
     threads: int,
 ) -> Job:
     """The job of an extraction. Raises InputError if another process cannot open what it needs."""
-    if source.opening is None:
-        raise InputError(
-            "this source was made by this program, so workers of a cluster cannot open it; give a "
-            "path, or leave out --cluster."
-        )
     return Job(
         secrets.token_hex(8),
         __version__,
-        source.opening.absolute(),
+        opening_of(source).absolute(),
         tuple(SplitToSee.of(source, split) for split in splits),
         tuple(FamilyToOpen.of(family) for family in families),
         device,
         threads,
     )
+
+
+def opening_of(source: Source) -> Opening:
+    """How a source was opened. Raises InputError if another process cannot open it."""
+    if source.opening is None:
+        raise InputError(
+            "this source was made by this program, so workers of a cluster cannot open it; give a "
+            "path, or leave out --cluster."
+        )
+    return source.opening
 
 
 @dataclass(frozen=True)
@@ -233,17 +239,17 @@ def _open(job: Job, units: int) -> OpenJob:
     families = [*(family.open() for family in job.families), Thumbnails()]
     target, _ = choose(job.device)
     opened = open_families(families, target, units * job.threads)
-    compile_in_turn(target, families)
+    compile_in_turn(target, kernels_in(families))
     opened.prepare()
     return OpenJob(splits, opened, target)
 
 
-def compile_in_turn(target: Target, families: Sequence[FeatureFamily]) -> None:
+def compile_in_turn(target: Target, kernels: Sequence[Kernel]) -> None:
     """Compile what is missing, in one process of a machine at a time."""
     folder = cache_root()
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / COMPILING):
-        target.compile_ahead(kernels_in(families))
+        target.compile_ahead(kernels)
 
 
 def split_to_see(source: Source, known: SplitToSee) -> Split:

@@ -12,7 +12,7 @@ frustratingly easy domain adaptation", AAAI 2016 (which matches correlations as 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -111,32 +111,105 @@ def name_of(name: object) -> str | None:
     return None if missing or name == "" else str(name)
 
 
-def group_moments(
-    values: Values, group: np.ndarray, training: Moments
-) -> tuple[np.ndarray, np.ndarray]:
-    """Each group's mean and deviation, (groups, columns), in units of the training deviations."""
-    groups, columns = int(group.max()) + 1, len(training.mean)
-    sums, squares = np.zeros((groups, columns)), np.zeros((groups, columns))
-    for rows, block in values.blocks(values.families):
-        units = (block.astype(np.float64) - training.mean) / training.scale
-        for code in np.unique(group[rows][group[rows] >= 0]):
-            own = units[group[rows] == code]
-            sums[code] += own.sum(axis=0)
-            squares[code] += np.einsum("ij,ij->j", own, own)
-    size = np.bincount(group[group >= 0], minlength=groups)[:, None]
-    mean = sums / size
-    return mean, np.sqrt(np.maximum(squares / size - mean**2, 0))
+# Of some patches of each group, by its code: the sum and the sum of squares of each column, (columns,).
+GroupSums = dict[int, tuple[np.ndarray, np.ndarray]]
 
 
-def adapt(
-    values: Values, group: np.ndarray, training: Moments, unadapted: np.ndarray, how: Adapt
-) -> tuple[Values, Adaptation]:
-    """Bring the columns of each group to the training moments, where that is sound.
+def sums_of_groups(block: np.ndarray, group: np.ndarray, training: Moments) -> GroupSums:
+    """Sums over the patches of each group, in units of the training deviations.
 
     Parameters
     ----------
-    values
-        The features of the scored patches.
+    block
+        Features, float32 (rows, columns).
+    group
+        The group of each row as `codes_of` gives it, int (rows,).
+    training
+        The moments of the training patches.
+    """
+    units = (block.astype(np.float64) - training.mean) / training.scale
+    sums = {}
+    for code in np.unique(group[group >= 0]).tolist():
+        own = units[group == code]
+        sums[code] = own.sum(axis=0), np.einsum("ij,ij->j", own, own)
+    return sums
+
+
+def group_moments(
+    parts: Iterable[GroupSums], group: np.ndarray, training: Moments
+) -> tuple[np.ndarray, np.ndarray]:
+    """Each group's mean and deviation, (groups, columns), in units of the training deviations.
+
+    `parts` are the sums of all parts of the patches, in their order, because rounding depends on it.
+    """
+    groups, columns = int(group.max()) + 1, len(training.mean)
+    total, squares = np.zeros((groups, columns)), np.zeros((groups, columns))
+    for sums in parts:
+        for code, (own, own_squares) in sums.items():
+            total[code] += own
+            squares[code] += own_squares
+    size = np.bincount(group[group >= 0], minlength=groups)[:, None]
+    mean = total / size
+    return mean, np.sqrt(np.maximum(squares / size - mean**2, 0))
+
+
+@dataclass(frozen=True)
+class Moves:
+    """How the columns of groups are brought to the training moments.
+
+    Parameters
+    ----------
+    group
+        The group of each row as `codes_of` gives it, int (rows,).
+    center, factor
+        For each group that is moved: what is subtracted from its columns, and by what the difference is
+        multiplied, float32 (columns,) each.
+    usual
+        What is then added, float32 (columns,).
+    """
+
+    group: np.ndarray
+    center: dict[int, np.ndarray]
+    factor: dict[int, np.ndarray]
+    usual: np.ndarray
+
+    def of_rows(self, rows: slice) -> Moves:
+        """The moves of some rows alone."""
+        own = self.group[rows]
+        codes = [code for code in np.unique(own).tolist() if code in self.center]
+        center, factor = ({code: by[code] for code in codes} for by in (self.center, self.factor))
+        return Moves(own, center, factor, self.usual)
+
+    def applied(self, values: Values) -> Values:
+        """The adapted features of these rows."""
+        places = values.places()
+
+        def part(family: str, k: int) -> np.ndarray:
+            block, columns = values.part(family, k), places[family]
+            own = self.group[values.spans[k]]
+            moved = block.copy()
+            for code, center in self.center.items():
+                rows = own == code
+                apart = block[rows] - center[columns]
+                moved[rows] = apart * self.factor[code][columns] + self.usual[columns]
+            return moved
+
+        return replace(values, part=part)
+
+
+def adapt(
+    parts: Iterable[GroupSums],
+    group: np.ndarray,
+    training: Moments,
+    unadapted: np.ndarray,
+    how: Adapt,
+) -> tuple[Moves | None, Adaptation]:
+    """Decide which groups' columns are brought to the training moments, where that is sound.
+
+    Parameters
+    ----------
+    parts
+        Of `sums_of_groups`, for all parts of the scored patches in their order.
     group
         The group of each patch as `codes_of` gives it, int (rows,).
     training
@@ -148,18 +221,18 @@ def adapt(
 
     Returns
     -------
-    values
-        The adapted features.
+    moves
+        How features are adapted; None if no patch is.
     adaptation
-        What was adapted.
+        What is adapted.
     """
     unknown, few = int((group == UNKNOWN).sum()), int((group == FEW).sum())
     if group.max(initial=FEW) < 0:
-        return values, Adaptation(how, unknown=unknown, few=few)
+        return None, Adaptation(how, unknown=unknown, few=few)
     grouped = group >= 0
     size = np.bincount(group[grouped])
     share = np.bincount(group[grouped], unadapted[grouped] >= 0.5) / size
-    mean, spread = group_moments(values, group, training)
+    mean, spread = group_moments(parts, group, training)
     narrow = spread < LEAST_SPREAD
     least, most = LEAST_SHARE * training.positive, 1 - LEAST_SHARE * (1 - training.positive)
     one_class = (share < least) | (share > most)
@@ -167,20 +240,13 @@ def adapt(
     sound = ~(one_class | blank)
     factor = (1 / np.where(narrow, 1, spread)).astype(np.float32)
     center = (training.mean + training.scale * mean).astype(np.float32)
-    usual = training.mean.astype(np.float32)
-    places = values.places()
-
-    def part(family: str, k: int) -> np.ndarray:
-        block, columns = values.part(family, k), places[family]
-        own = group[values.spans[k]]
-        moved = block.copy()
-        for code in np.unique(own[own >= 0]):
-            if sound[code]:
-                rows = own == code
-                apart = block[rows] - center[code, columns]
-                moved[rows] = apart * factor[code, columns] + usual[columns]
-        return moved
-
+    moved = np.flatnonzero(sound).tolist()
+    moves = Moves(
+        group,
+        {code: center[code] for code in moved},
+        {code: factor[code] for code in moved},
+        training.mean.astype(np.float32),
+    )
     done = Adaptation(
         how,
         groups=int(sound.sum()),
@@ -190,4 +256,4 @@ def adapt(
         one_class=int(size[one_class].sum()),
         blank=int(size[blank].sum()),
     )
-    return replace(values, part=part), done
+    return moves if moved else None, done

@@ -30,7 +30,7 @@ import pandas as pd
 
 from ..errors import InputError, PcamError
 from ..storage import folders
-from ..storage.files import read_json
+from ..storage.files import read_json, sha256
 from ..storage.links import check_read
 from ..storage.resumable import unfinished
 from ..storage.sums import FileSum, check_sum, read_verified, write_bytes, write_sealed
@@ -167,6 +167,11 @@ def check_free(path: Path, *, overwrite: bool) -> None:
         If `path` is in use, and is not a model or `overwrite` is false.
     """
     folders.check_free(path, overwrite=overwrite, what=WHAT, mark=MANIFEST, key=KEY)
+
+
+def model_sum(path: Path) -> str:
+    """The SHA-256 of a model's manifest, which has the sums of all its files."""
+    return sha256((path / MANIFEST).read_bytes())
 
 
 def model_files(folder: Path, families: Iterable[str]) -> list[Path]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -15,13 +16,14 @@ from ..constants import ENCODERS, Adapt
 from ..errors import InputError
 from ..evaluate.outside import Patches, read_outside
 from ..evaluate.predictions import Models
+from ..geometry import THUMBNAIL_SIDE
 from ..grouping.folds import TABLE, read_fold_table
 from ..sources.fitting import Fit
 from ..storage import costs, parquet
-from ..store.names import check_original
+from ..store.names import THUMBNAIL, check_original
 from ..store.store import Store
 from ..store.values import Values, stored
-from .adapt import Adaptation, Moments, adapt, codes_of
+from .adapt import Adaptation, GroupSums, Moments, Moves, adapt, codes_of, sums_of_groups
 from .bundle import Bundle, read_file
 from .names import OUT_OF_FOLD
 from .stack import COMBINED
@@ -157,7 +159,7 @@ def families_read(bundle: Bundle, how: Adapt) -> list[str]:
 def cost(
     path: Path,
     seconds: float | None,
-    device: str,
+    device: str | None,
     adaptation: Adaptation | None = None,
     outside: Sequence[str] = (),
 ) -> costs.Cost:
@@ -170,7 +172,7 @@ def cost(
     seconds
         How long a patch took from pixels to the probability; None if it is not known.
     device
-        What it was computed on.
+        What it was computed on; None for a cluster, whose memory is not known either.
     adaptation
         How the predictions were adapted.
     outside
@@ -180,22 +182,53 @@ def cost(
     return replace(
         costs.read(path / costs.FILE),
         predict_patches_per_second=None if seconds is None else round(1 / seconds, 2),
-        predict_memory_mib=costs.peak_memory_mib(),
+        predict_memory_mib=None if device is None else costs.peak_memory_mib(),
         predict_device=device,
         adaptation=None if adaptation is None else adaptation.sentence(),
         left_out=others if others is None or len(others) <= costs.LONGEST else "those of other models",
     )
 
 
-def predict_values(
-    bundle: Bundle,
-    values: Values,
-    names: Sequence[object],
-    how: Adapt,
-    threads: int,
-    outside: np.ndarray | None = None,
-) -> tuple[np.ndarray, Adaptation | None]:
-    """Probabilities of tumor, float64 (rows,), and what was adapted.
+@dataclass(frozen=True)
+class PartScores:
+    """What a model says of the patches of a part.
+
+    Parameters
+    ----------
+    logits
+        The log-odds of label 1 by each base model, float64 (rows, models).
+    sums
+        The sums of features of each group; empty if they were not asked for.
+    thumbnails
+        Gray thumbnails, uint8 (rows, 64), if they were measured with the features; otherwise None.
+    """
+
+    logits: np.ndarray
+    sums: GroupSums = field(default_factory=dict)
+    thumbnails: np.ndarray | None = None
+
+
+class Crew(Protocol):
+    """Who evaluates a model on patches, part by part: this process, or workers of a cluster."""
+
+    def scores(
+        self, group: np.ndarray | None = None, moves: Moves | None = None
+    ) -> Generator[PartScores]:
+        """Evaluate the model on each part of the patches, in their order.
+
+        Parameters
+        ----------
+        group
+            The group of each patch, to sum features over. None for no sums.
+        moves
+            How features are adapted first. None for features as they are.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ThisProcess:
+    """Evaluates a model in this process.
 
     Parameters
     ----------
@@ -203,25 +236,128 @@ def predict_values(
         The model.
     values
         Its features: at least those of `families_read`.
-    names
-        The name of each row's slide or split, whichever its features are adapted to.
-    how
-        Whether and to what the features are adapted.
     threads
         Number of threads.
+    """
+
+    bundle: Bundle
+    values: Values
+    threads: int
+
+    def scores(
+        self, group: np.ndarray | None = None, moves: Moves | None = None
+    ) -> Generator[PartScores]:
+        """See `Crew`."""
+        for k, rows in enumerate(self.values.spans):
+            yield scores_of(
+                self.bundle,
+                self.values.only(k),
+                self.threads,
+                None if group is None else group[rows],
+                None if moves is None else moves.of_rows(rows),
+            )
+
+
+def scores_of(
+    bundle: Bundle, values: Values, threads: int, group: np.ndarray | None, moves: Moves | None
+) -> PartScores:
+    """Evaluate a model on one part; see `Crew`. `values`, `group` and `moves` are of this part."""
+    widths = {name: width for name, width in values.widths.items() if name != THUMBNAIL}
+    features = replace(values, widths=widths)
+    logits = bundle.logits(features if moves is None else moves.applied(features), threads)
+    sums: GroupSums = {}
+    if group is not None:
+        sums = sums_of_groups(features.block(features.families, 0), group, moments_of(bundle))
+    thumbnails = None
+    if moves is None and THUMBNAIL in values.widths:
+        thumbnails = values.part(THUMBNAIL, 0).astype(np.uint8)
+    return PartScores(logits, sums, thumbnails)
+
+
+def moments_of(bundle: Bundle) -> Moments:
+    """The moments of a model's training patches. Raises InputError if the model has not kept them."""
+    data = bundle.manifest.source
+    return Moments(*bundle.training_moments(), data.positive / data.rows)
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Predictions of patches.
+
+    Parameters
+    ----------
+    probabilities
+        The probability of tumor of each, float64 (rows,).
+    adaptation
+        What was adapted; None without adaptation.
+    thumbnails
+        Gray thumbnails, uint8 (rows, 8, 8), if they were measured with the features; otherwise None.
+    """
+
+    probabilities: np.ndarray
+    adaptation: Adaptation | None = None
+    thumbnails: np.ndarray | None = None
+
+
+def predict_patches(
+    crew: Crew,
+    bundle: Bundle,
+    names: Sequence[object],
+    how: Adapt,
+    outside: np.ndarray | None = None,
+) -> Predicted:
+    """Predict patches.
+
+    Parameters
+    ----------
+    crew
+        Who evaluates the model on the patches.
+    bundle
+        The model.
+    names
+        The name of each patch's slide or split, whichever its features are adapted to.
+    how
+        Whether and to what the features are adapted.
     outside
         The log-odds by each of the model's outside models, (rows, models), from `outside_log_odds`.
+
+    Raises
+    ------
+    InputError
+        If the features cannot be read, or the model has not kept what adaptation needs.
     """
-    logits = bundle.logits(values, threads)
     if how == Adapt.none:
-        return bundle.probability(logits, outside), None
+        parts = parts_of(crew)
+        found = bundle.probability(logits_of(bundle, parts), outside)
+        return Predicted(found, None, thumbnails_of(parts))
+    training, group = moments_of(bundle), codes_of(names)
+    parts = parts_of(crew, group)
+    logits = logits_of(bundle, parts)
     plain = bundle.stack.probability(logits)
-    data = bundle.manifest.source
-    training = Moments(*bundle.training_moments(), data.positive / data.rows)
-    moved, done = adapt(values, codes_of(names), training, plain, how)
-    if done.patches:
-        logits = bundle.logits(moved, threads)
-    return bundle.probability(logits, outside), done
+    moves, done = adapt((part.sums for part in parts), group, training, plain, how)
+    if moves is not None:
+        logits = logits_of(bundle, parts_of(crew, None, moves))
+    return Predicted(bundle.probability(logits, outside), done, thumbnails_of(parts))
+
+
+def parts_of(
+    crew: Crew, group: np.ndarray | None = None, moves: Moves | None = None
+) -> list[PartScores]:
+    """What a crew says of all parts; see `Crew`."""
+    with closing(crew.scores(group, moves)) as parts:
+        return list(parts)
+
+
+def logits_of(bundle: Bundle, parts: Sequence[PartScores]) -> np.ndarray:
+    """The log-odds of all parts, float64 (rows, models)."""
+    none = np.zeros((0, len(bundle.stack.weight_of)))
+    return np.concatenate([none, *(part.logits for part in parts)])
+
+
+def thumbnails_of(parts: Sequence[PartScores]) -> np.ndarray | None:
+    """The thumbnails of all parts, uint8 (rows, 8, 8); None if they were not measured."""
+    found = [part.thumbnails for part in parts if part.thumbnails is not None]
+    return np.concatenate(found).reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE) if found else None
 
 
 def outside_log_odds(
@@ -277,7 +413,8 @@ def predict(
     threads: int,
     how: Adapt = Adapt.none,
     outside: Models | None = None,
-) -> tuple[list[str], np.ndarray, Adaptation | None]:
+    crew: Crew | None = None,
+) -> tuple[list[str], Predicted]:
     """Predict the probability of tumor for each patch of a split.
 
     Parameters
@@ -292,13 +429,13 @@ def predict(
         Whether and to what the features are adapted; see `adapt`.
     outside
         Predictions of the model's outside models; see `outside_log_odds`.
+    crew
+        Who evaluates the model on this split. Default: this process.
 
     Returns
     -------
-    ids, probabilities
-        In the store's order; float64 (rows,).
-    adaptation
-        What was adapted; None without adaptation.
+    ids, predicted
+        In the store's order.
 
     Raises
     ------
@@ -306,11 +443,7 @@ def predict(
         If the features are not the model's, or not complete, `how` needs slides and all are
         unknown, or outside predictions are missing.
     """
-    families = families_read(bundle, how)
-    check_features(bundle, store, families)
-    check_original(split)
-    store.check_finished(split, families)
-    values = stored(store, split, families, keep=False)
+    check_stored(bundle, store, split, how)
     patches = store.patches(split)
     slides = patches["slide"].tolist()
     if how == Adapt.slide and not any(slides):
@@ -321,5 +454,15 @@ def predict(
     names = slides if how == Adapt.slide else [split] * len(slides)
     ids = patches["id"].tolist()
     others = outside_log_odds(bundle, outside, ids, f"split {split!r} of {store.path}")
-    probabilities, done = predict_values(bundle, values, names, how, threads, others)
-    return ids, probabilities, done
+    if crew is None:
+        values = stored(store, split, families_read(bundle, how), keep=False)
+        crew = ThisProcess(bundle, values, threads)
+    return ids, predict_patches(crew, bundle, names, how, others)
+
+
+def check_stored(bundle: Bundle, store: Store, split: str, how: Adapt) -> None:
+    """Raise InputError if a split of a store lacks the features that a prediction reads."""
+    families = families_read(bundle, how)
+    check_features(bundle, store, families)
+    check_original(split)
+    store.check_finished(split, families)

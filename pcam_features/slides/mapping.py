@@ -20,7 +20,7 @@ import pandas as pd
 from .. import __version__
 from ..constants import STRIDE, THRESHOLD
 from ..errors import InputError
-from ..learn.names import MANIFEST as MODEL_MANIFEST
+from ..learn.bundle import model_sum
 from ..learn.steps import Work
 from ..sources.fitting import PCAM_MPP
 from ..storage.files import sha256, whole_file, write_json, write_text
@@ -219,11 +219,6 @@ def slide_seen(slide: Slide) -> tuple[int, str, str]:
     with slide.path.open("rb") as file:
         head = file.read(HEAD)
     return slide.path.stat().st_size, sha256(head), slide.pixels.reader
-
-
-def model_sum(path: Path) -> str:
-    """The SHA-256 of a model's manifest, which has the sums of all its files."""
-    return sha256((path / MODEL_MANIFEST).read_bytes())
 
 
 class Crew(Protocol):

@@ -14,7 +14,7 @@ from ..extraction.streaming import streamed
 from ..families.family import FeatureFamily
 from ..learn.bundle import Bundle
 from ..learn.explain_patch import Reasons, reasons_of
-from ..learn.predict import predict_values
+from ..learn.predict import ThisProcess, predict_patches
 from .grid import SlidePatches
 
 REASONS = 3  # columns
@@ -79,7 +79,8 @@ class Predictor:
             patches, self.needed, threads=self.threads, device=self.device, progress=progress
         )
         names = ["all"] * len(patches)
-        tumor, _ = predict_values(self.bundle, values, names, Adapt.none, self.threads)
+        here = ThisProcess(self.bundle, values, self.threads)
+        tumor = predict_patches(here, self.bundle, names, Adapt.none).probabilities
         tumor[sorted(patches.unreadable)] = UNREADABLE
         return tumor
 

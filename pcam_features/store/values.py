@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -61,6 +61,12 @@ class Values:
         """The families' columns side by side in part k, float32 (rows, columns)."""
         parts = [self.part(name, k) for name in families]
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+    def only(self, k: int) -> Values:
+        """The rows of part k alone, which stay in memory once they are read."""
+        rows = self.spans[k].stop - self.spans[k].start
+        read = cache(lambda family: self.part(family, k))
+        return replace(self, rows=rows, part=lambda family, only: read(family), spans=(slice(0, rows),))
 
     def take(self, families: Sequence[str], wanted: np.ndarray) -> np.ndarray:
         """The values of some rows, in ascending order, float32 (wanted, columns).

@@ -96,8 +96,8 @@ def test_invariant_models_without_a_share_are_neither_evaluated_nor_read(
     asked = replace(bundle, models=silent)
     kept = {name: store.manifest.families[name] for name in families}
     less = replace(store, manifest=replace(store.manifest, families=kept))
-    _, found, _ = predict(asked, less, "test", 2)
-    np.testing.assert_array_equal(found, expected)
+    _, found = predict(asked, less, "test", 2)
+    np.testing.assert_array_equal(found.probabilities, expected)
 
 
 def test_mechanics_from_pixels_only_needed_families_are_computed(

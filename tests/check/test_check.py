@@ -21,9 +21,9 @@ from scipy import ndimage
 from scipy.special import kolmogorov
 
 from pcam_features.check import duplicates, quality
-from pcam_features.check.check import check
+from pcam_features.check.check import ThreadCrew, check
 from pcam_features.check.drift import BY_CHANCE, between
-from pcam_features.check.look import Look, by_label, color_measure, look_at, see
+from pcam_features.check.look import Look, by_label, color_measure, gathered, look_at_rows, see
 from pcam_features.check.pictures import gather
 from pcam_features.check.result import CheckResult
 from pcam_features.report.check_page import write
@@ -41,13 +41,14 @@ def split_of(pixels: np.ndarray, labels: np.ndarray | None = None, name: str = "
 
 
 def looked(pixels: np.ndarray, labels: np.ndarray | None = None) -> Look:
-    return look_at(split_of(pixels, labels), color_measure(), 2, lambda rows: None)
+    split = split_of(pixels, labels)
+    return gathered(split, look_at_rows(split, color_measure(), range(len(split)), 2))
 
 
 def checked(path: Path | str, against: Path | None = None, **how: Any) -> CheckResult:
     source, _ = open_source(str(path), strict=False, **how)
     other = None if against is None else open_source(str(against))[0]
-    return check(source, source.only(None), other, 2, lambda rows: None)
+    return check(source, source.only(None), other, ThreadCrew(color_measure(), 2))
 
 
 def kinds(found: CheckResult) -> dict[tuple[str, str], int]:

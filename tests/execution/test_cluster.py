@@ -42,10 +42,41 @@ def test_regression_a_worker_that_dies_while_it_gets_ready_is_said_to_have_died(
             return {"tcp://a:1": None, "tcp://b:2": CommClosedError("in <TCP> stream is closed")}
 
     with pytest.raises(
-        PcamError, match=r"^worker tcp://b:2 died while it got ready; see its log"
+        PcamError, match=r"^worker tcp://b:2 died while it got ready; its log says why"
     ) as said:
         cluster.Dask(Client()).on_each(print)
     assert not isinstance(said.value, InputError)
+
+
+def test_mechanics_a_run_whose_workers_are_all_paused_ends() -> None:
+    """Dask pauses a worker whose memory is nearly full, and waits for ever."""
+    pytest.importorskip("distributed", reason="the extra cluster brings Dask")
+
+    class Future:
+        def exception(self, timeout: float) -> None:
+            raise TimeoutError
+
+    class Client:
+        status = "running"
+        paused = ({"tcp://a:1": False}, {"tcp://a:1": True})  # one that is busy is waited for
+        asked = 0
+
+        def nthreads(self) -> dict[str, int]:
+            return {"tcp://a:1": 1}
+
+        def submit(self, *arguments: Any, pure: bool) -> Future:
+            return Future()
+
+        def run(self, work: Any, *arguments: Any, on_error: str) -> dict[str, bool]:
+            self.asked += 1
+            return self.paused[self.asked - 1]
+
+        def cancel(self, futures: Any) -> None: ...
+
+    client = Client()
+    with pytest.raises(PcamError, match="Dask has paused all workers of the cluster"):
+        list(cluster.Dask(client).map(print, [1]))
+    assert client.asked == 2
 
 
 def test_mechanics_a_scheduler_file_has_to_be_there(

@@ -22,6 +22,7 @@ from pcam_features.learn.adapt import (
     Moments,
     adapt,
     codes_of,
+    sums_of_groups,
 )
 from pcam_features.store.values import Values, of_arrays
 
@@ -44,8 +45,10 @@ def adapted(
     families = of_arrays({"a": values[:, :4], "b": values[:, 4:]})
     if chance is None:
         chance = np.where(np.arange(len(values)) % 5 < 2, 0.9, 0.1)  # as many as in training
-    moved, done = adapt(families, codes_of(group.tolist()), moments, chance, Adapt.slide)
-    return as_array(moved), done
+    codes = codes_of(group.tolist())
+    parts = [sums_of_groups(block, codes[rows], moments) for rows, block in families.blocks(["a", "b"])]
+    moves, done = adapt(parts, codes, moments, chance, Adapt.slide)
+    return as_array(families if moves is None else moves.applied(families)), done
 
 
 def test_oracle_adapted_columns_are_those_of_two_standard_scalers() -> None:
