@@ -6,15 +6,13 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from dask_processes import Processes
 
 import pcam_features as pcam
 from pcam_features.convert.synthesize import synthesize
@@ -229,52 +227,17 @@ def test_regression_what_a_killed_worker_left_of_a_file_is_removed(
     assert files_of(store) == expected
 
 
-@dataclass
-class Processes:
-    """A scheduler and a worker, as `dask scheduler` and `dask worker` start them."""
-
-    file: Path
-    preload: str
-
-    def __post_init__(self) -> None:
-        common = ["--scheduler-file", str(self.file)]
-        self.scheduler = self.start("scheduler", *common, "--port", "0", "--no-dashboard")
-        while not self.file.is_file():
-            assert self.scheduler.poll() is None
-            time.sleep(0.1)
-        more = ["--nthreads", "1", "--no-dashboard", "--preload", self.preload]
-        self.worker = self.start("worker", *common, *more)
-
-    def start(self, what: str, *options: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", f"distributed.cli.dask_{what}", *options]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        folder = self.file.parent
-        quiet = subprocess.DEVNULL
-        return subprocess.Popen(command, env=environment, cwd=folder, stdout=quiet, stderr=quiet)
-
-    def end(self) -> None:
-        for process in (self.worker, self.scheduler):
-            process.terminate()
-            process.wait(60)
-
-
 def test_mechanics_a_killed_scheduler_is_one_sentence_and_the_next_run_goes_on(
-    folder: Path, expected: dict[str, bytes], preload: str, tmp_path: Path
+    client: Any, folder: Path, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
     store = tmp_path / "store"
-    first = Processes(tmp_path / "first.json", preload)
-    try:
-        wanted = WANTED | {"progress": once(first.scheduler.kill)}
+    with Processes(tmp_path / "scheduler.json", SMALL_PARTS) as there:
+        there.worker("--no-nanny")
+        wanted = WANTED | {"progress": once(there.scheduler.kill)}
         with pytest.raises(PcamError, match="connection to the cluster's scheduler was lost") as lost:
-            pcam.extract(folder, store, cluster=str(first.file), **wanted)
-    finally:
-        first.end()
+            pcam.extract(folder, store, cluster=str(there.file), **wanted)
     assert lost.value.exit_code == 1
     begun = pcam_manifest(store)["splits"]["train"]["families"]["color"]["parts"]
     assert any(begun)
-    second = Processes(tmp_path / "second.json", preload)
-    try:
-        pcam.extract(folder, store, cluster=str(second.file), **WANTED)
-    finally:
-        second.end()
+    pcam.extract(folder, store, cluster=client, **WANTED)
     assert files_of(store) == expected

@@ -1,0 +1,103 @@
+"""A Dask scheduler and workers in processes of their own, as users start them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+WAIT = 300.0  # seconds for processes to start, on a machine that is busy
+
+
+class Processes:
+    """A scheduler that has written its scheduler file, and workers; all of them end with the block.
+
+    Parameters
+    ----------
+    file
+        The scheduler file.
+    preload
+        Python code that each worker runs first.
+    """
+
+    def __init__(self, file: Path, preload: str = "") -> None:
+        self.file, self.preload = file, preload
+        self.started: list[subprocess.Popen[bytes]] = []
+        self.scheduler = self.start("scheduler", "--port", "0", "--no-dashboard")
+        began = time.monotonic()
+        while not file.is_file():
+            assert self.scheduler.poll() is None
+            assert time.monotonic() - began < WAIT
+            time.sleep(0.1)
+
+    @property
+    def address(self) -> str:
+        """The scheduler's address."""
+        return str(json.loads(self.file.read_text())["address"])
+
+    def start(
+        self,
+        what: str,
+        *options: str,
+        before: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> subprocess.Popen[bytes]:
+        """Start `dask scheduler` or `dask worker`, with words before the command."""
+        command = [*before, sys.executable, "-m", "dask", what, "--scheduler-file", str(self.file)]
+        paths = os.pathsep.join(path for path in sys.path if path)
+        process = subprocess.Popen(
+            [*command, *options],
+            env=os.environ | {"PYTHONPATH": paths} | dict(environment or {}),
+            cwd=self.file.parent,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self.started.append(process)
+        return process
+
+    def worker(
+        self, *options: str, preload: str = "", before: Sequence[str] = ()
+    ) -> subprocess.Popen[bytes]:
+        """Start `dask worker` with one thread."""
+        script = self.file.with_name(f"preload_{len(self.started)}.py")
+        script.write_text(self.preload + preload)
+        common = ("--nthreads", "1", "--no-dashboard", "--preload", str(script))
+        return self.start("worker", *common, *options, before=before)
+
+    def wait_for(self, workers: int) -> None:
+        """Wait until the scheduler has so many workers, no more and no fewer."""
+        from distributed import Client
+
+        began = time.monotonic()
+        with Client(self.address, set_as_default=False, timeout=WAIT) as client:
+            while len(client.nthreads()) != workers:
+                assert time.monotonic() - began < WAIT
+                time.sleep(0.1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for process in reversed(self.started):
+            end(process)
+
+
+def end(process: subprocess.Popen[Any]) -> None:
+    """End a process, whether or not it wants to."""
+    process.terminate()
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
