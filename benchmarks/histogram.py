@@ -19,7 +19,7 @@ import numpy as np
 
 from pcam_features.evaluate.intervals import auc
 from pcam_features.families.registry import FAMILIES
-from pcam_features.learn import boosting, kernel_ridge
+from pcam_features.learn import boosting, kernel_ridge, nystroem
 from pcam_features.learn.settings import Compute
 from pcam_features.store.store import Store, open_store
 from pcam_features.store.values import of_arrays
@@ -42,7 +42,7 @@ def margins(
     blocks = boosting.binned(whole, ["all"], labels, compute)
     trees = boosting.BoostedTrees(boosting.grow(blocks, every, compute).booster)
     one_fold = np.zeros(len(labels), np.int16)
-    kernel = kernel_ridge.train(kernel_ridge.prepare(whole, ["all"], labels, one_fold, seed=0))
+    kernel = kernel_ridge.train(nystroem.prepare(whole, ["all"], labels, one_fold, seed=0))
     scores = {"trees": trees.margin(other, threads), "kernel": kernel.margin(other, threads)}
     return scores | {"both": np.sum([own / own.std() for own in scores.values()], axis=0)}
 

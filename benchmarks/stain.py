@@ -127,7 +127,7 @@ def score(stores: list[Path], threads: int) -> list[dict[str, Any]]:
     from thorough import train
 
     from pcam_features.evaluate.intervals import auc
-    from pcam_features.learn import kernel_ridge
+    from pcam_features.learn import kernel_ridge, nystroem
     from pcam_features.learn.base_models import KERNEL, TREES
     from pcam_features.learn.boosting import BoostedTrees
     from pcam_features.store.store import open_store
@@ -145,7 +145,7 @@ def score(stores: list[Path], threads: int) -> list[dict[str, Any]]:
         scores: dict[str, Any] = {}
         whole = of_arrays({"all": values["train"]})
         one_fold = np.zeros(len(labels), np.int16)
-        kernel = kernel_ridge.train(kernel_ridge.prepare(whole, ["all"], labels, one_fold, seed=0))
+        kernel = kernel_ridge.train(nystroem.prepare(whole, ["all"], labels, one_fold, seed=0))
         trees = BoostedTrees(train(values["train"], labels, threads=threads))
         for name, model in ((TREES, trees), (KERNEL, kernel)):
             scores[name] = model.margin(values["valid"], threads)

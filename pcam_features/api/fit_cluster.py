@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -22,18 +23,20 @@ from ..errors import InputError
 from ..execution.cluster import Dask, blas_threads
 from ..extraction.on_cluster import PACKAGES, check_same_pcam, check_shared, ready_workers
 from ..grouping.folds import Folds
-from ..learn.base_models import MODEL_CLASSES, TREES, base_models
+from ..learn.base_models import KERNEL, MODEL_CLASSES, TREES, base_models
 from ..learn.boosting import Growth
 from ..learn.context import FitContext
 from ..learn.copies import Copies, with_copies
-from ..learn.fit import FitOptions, features_digest, features_to_fit, learns_from_copies
-from ..learn.memory import MemoryPlan
+from ..learn.fit import FitOptions, features_digest, features_to_fit, fit_size, learns_from_copies
+from ..learn.kernel_ridge import KernelSums
+from ..learn.memory import MemoryPlan, plan_of_worker
 from ..learn.settings import Settings
 from ..learn.steps import Work
 from ..learn.training import leakage_gap
 from ..store.store import Store, open_store
 
 LEAKAGE = "leakage"  # the step that measures the leakage gap
+ROOM = 0.9  # of the memory limit of a worker: Dask ends one that takes 0.95 of it
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,10 @@ class FitJob:
         The store's path, what is learned from, and the digest of its files.
     folds
         The folds of the patches.
-    options, memory
+    options
         How the model is fitted.
+    limit
+        Bytes of memory for a worker's process; None for what Dask gives it.
     blas
         Number of threads of products of matrices, as in the client: rounding depends on it, and Dask
         starts workers with one.
@@ -65,13 +70,13 @@ class FitJob:
     features: str
     folds: Folds
     options: FitOptions
-    memory: MemoryPlan
+    limit: int | None
     blas: int
 
 
 @dataclass(frozen=True)
 class StepToMake:
-    """A unit of work: a base model, or its fold, or the leakage gap; and where it is kept."""
+    """A unit of work: a base model, or its trees or sums of a fold, or the leakage gap."""
 
     job: FitJob
     settings: Settings
@@ -88,14 +93,18 @@ class StepToMake:
 
 @dataclass
 class OpenFit:
-    """A fit on a worker, with its features open; `growths` are the trees, by group."""
+    """A fit on a worker, with its features open.
+
+    `by_fold` is what the folds of the latest base model share, such as bins, by the model's name.
+    """
 
     context: FitContext
     copies: Copies | None
-    growths: dict[str, Growth]
+    by_fold: dict[str, Growth | KernelSums]
 
 
 _kept = threading.local()  # the latest fit of each thread, because XGBoost's matrices are not shared
+_plans: dict[str, MemoryPlan] = {}  # what stays in memory, by the run
 
 
 def open_features(job: FitJob) -> Store:
@@ -109,21 +118,39 @@ def open_features(job: FitJob) -> Store:
     return store
 
 
-async def get_ready(job: FitJob) -> None:
-    """Open the store of a job on a worker, beside its event loop."""
-    await asyncio.to_thread(open_features, job)
+def memory_of(job: FitJob, store: Store, worker: Any) -> MemoryPlan:
+    """What stays in the memory of this worker. Raises InputError if it has too little of it."""
+    if job.run not in _plans:
+        given = worker.memory_manager.memory_limit
+        known = [int(ROOM * given)] if given else []
+        limit = min([*known, *([] if job.limit is None else [job.limit])], default=None)
+        size = fit_size(store, job.split, job.families, job.folds.count, job.options)
+        plan = plan_of_worker(size, limit, worker.state.nthreads)
+        _plans.clear()
+        _plans[job.run] = plan
+    return _plans[job.run]
+
+
+async def get_ready(job: FitJob, dask_worker: Any) -> None:
+    """Open the store of a job on a worker, beside its event loop; Dask passes the worker."""
+
+    def open_here() -> None:
+        memory_of(job, open_features(job), dask_worker)
+
+    await asyncio.to_thread(open_here)
 
 
 def opened(unit: StepToMake) -> OpenFit:
     """The fit of a unit, open in this thread of the worker."""
+    from distributed import get_worker
+
     job = unit.job
     if getattr(_kept, "run", None) != job.run:
         store = open_features(job)
-        values, copies = features_to_fit(
-            store, job.split, job.families, job.options, keep=job.memory.keep
-        )
+        memory = memory_of(job, store, get_worker())
+        values, copies = features_to_fit(store, job.split, job.families, job.options, keep=memory.keep)
         labels = store.patches(job.split)["label"].to_numpy(np.int8)
-        compute = replace(job.options.compute, on_disk=not job.memory.bins)
+        compute = replace(job.options.compute, on_disk=not memory.bins)
         work = Work(Path(unit.folder))
         context = FitContext(work, values, labels, job.folds, compute, unit.settings)
         _kept.run, _kept.fit = job.run, OpenFit(context, copies, {})
@@ -140,13 +167,21 @@ def make_step(unit: StepToMake) -> int:
         return unit.weight
     place = base_models(unit.job.families)[unit.name]
     context = with_copies(fit.context, fit.copies)
+    if place.kind == KERNEL:  # sums are steps, which any worker can go on from
+        context = replace(context, compute=replace(context.compute, on_disk=True))
     if unit.fold is None:
+        fit.by_fold.clear()
         MODEL_CLASSES[place.kind].fit(context, place.group, place.families)
         return unit.weight
-    if place.group not in fit.growths:
+    if unit.name not in fit.by_fold:
+        fit.by_fold.clear()
         pages = f"{place.group}-{secrets.token_hex(4)}"  # of this thread alone
-        fit.growths[place.group] = Growth(context, place.group, place.families, pages)
-    fit.growths[place.group].scores_of(unit.fold)
+        fit.by_fold[unit.name] = (
+            Growth(context, place.group, place.families, pages)
+            if place.kind == TREES
+            else KernelSums(context, place.group, place.families)
+        )
+    fit.by_fold[unit.name].of_fold(unit.fold)
     return unit.weight
 
 
@@ -158,15 +193,13 @@ class ClusterCrew:
     job: FitJob
 
     def make_steps(self, context: FitContext) -> FitContext:
-        """See `learn.fit.Crew`. Trees of all patches follow those of folds, which tell their count."""
+        """See `learn.fit.Crew`. The models of all patches follow their folds, which they need."""
         folder = context.work.folder
         check_shared(self.executor, folder, "model")
         leakage = StepToMake(self.job, context.settings, str(folder.absolute()), LEAKAGE)
-        kinds = {name: place.kind for name, place in base_models(self.job.families).items()}
-        trees = [replace(leakage, name=name) for name, kind in kinds.items() if kind == TREES]
-        others = [replace(leakage, name=name) for name, kind in kinds.items() if kind != TREES]
-        folds = [replace(unit, fold=k) for unit in trees for k in range(self.job.folds.count)]
-        for units in ([*folds, leakage, *others], trees):
+        models = [replace(leakage, name=name) for name in base_models(self.job.families)]
+        folds = [replace(unit, fold=k) for unit in models for k in range(self.job.folds.count)]
+        for units in ([*folds, leakage], models):
             with closing(self.executor.map(make_step, units)) as results:
                 for done in results:
                     context.progress(done)
@@ -180,11 +213,12 @@ def ready_crew(
     families: Sequence[str],
     folds: Folds,
     options: FitOptions,
-    memory: MemoryPlan,
+    limit: int | None,
 ) -> ClusterCrew:
     """The workers of a cluster, ready to make the steps of a fit.
 
-    Raises InputError if a worker has another version, or sees another store.
+    `limit` is the bytes of memory for a worker's process; None for what Dask gives it. Raises
+    InputError if a worker has another version, sees another store, or has too little memory.
     """
     copies = learns_from_copies(store, split, options)
     job = FitJob(
@@ -196,7 +230,7 @@ def ready_crew(
         features=features_digest(store, split, families, with_copies=copies),
         folds=folds,
         options=replace(options, outside=None, memory=None),
-        memory=memory,
+        limit=limit,
         blas=blas_threads(),
     )
     ready_workers(

@@ -91,7 +91,8 @@ def fit(
         Number of trials of a search for better settings, for each kind of base model.
     max_memory
         GiB of memory for the whole process. Features and bins that do not fit are read again when they
-        are needed. Default: half of the machine's.
+        are needed. Default: half of the machine's. On a cluster, for the process of each worker;
+        default: nine tenths of the worker's memory limit.
     device
         Where boosted trees are trained: "auto", "cpu" or "cuda".
     threads
@@ -174,7 +175,8 @@ def fit(
         copies=copies,
     )
     limit = None if max_memory is None else int(float(max_memory) * 2**30)
-    memory = learning.plan_memory(opened, split, used, count, options, limit)
+    own_limit = limit if cluster is None else None  # the limit is of the processes that train
+    memory = learning.plan_memory(opened, split, used, count, options, own_limit)
     log(memory.sentence())
     dealt = deal(opened, split, count, int(seed), groups) if given is None else given
     log(f"folds: {dealt.count}, {dealt.protocol}")
@@ -194,7 +196,7 @@ def fit(
         crew = None
         if cluster is not None:
             executor = stack.enter_context(connected(cluster, options.compute.threads))
-            crew = ready_crew(executor, opened, split, used, dealt, options, memory)
+            crew = ready_crew(executor, opened, split, used, dealt, options, limit)
         bundle = learning.fit(
             opened,
             folder,

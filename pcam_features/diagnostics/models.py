@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..evaluate.intervals import auc
-from ..learn import boosting, kernel_ridge
+from ..learn import boosting, kernel_ridge, nystroem
 from ..learn.boosting import BoostedTrees
 from ..learn.kernel_ridge import NystroemRidge
 from ..learn.settings import PENALTY, WIDTH, Compute
@@ -61,7 +61,7 @@ def kernel_model(data: Made, xp: Any) -> tuple[NystroemRidge, float]:
     """A kernel model whose products are computed by `xp`, and the seconds it took."""
     start = time.perf_counter()
     fold = np.arange(ROWS) % 2
-    ready = kernel_ridge.prepare(
+    ready = nystroem.prepare(
         data.values, [FAMILY], data.labels, fold, seed=0, landmarks=LANDMARKS, xp=xp
     )
     return kernel_ridge.train(ready), time.perf_counter() - start
@@ -101,16 +101,16 @@ def kernel_against_library() -> Trial:
     data = made()
     model, seconds = kernel_model(data, np)
     gamma = WIDTH / COLUMNS
-    rows = kernel_ridge.standardize(data.values.block([FAMILY], 0), model.mean, model.scale)
+    rows = nystroem.standardize(data.values.block([FAMILY], 0), model.mean, model.scale)
     landmarks = model.landmarks.astype(np.float64)
     # Penalizing wᵀ L w is ridge regression on features K L^(-1/2).
     root = np.linalg.cholesky(rbf_kernel(landmarks, gamma=gamma) + 1e-9 * np.eye(LANDMARKS))
     ridge = Ridge(alpha=PENALTY).fit(
         np.linalg.solve(root, rbf_kernel(rows, landmarks, gamma=gamma).T).T, data.labels
     )
-    new = kernel_ridge.standardize(data.new, model.mean, model.scale)
+    new = nystroem.standardize(data.new, model.mean, model.scale)
     expected = ridge.predict(np.linalg.solve(root, rbf_kernel(new, landmarks, gamma=gamma).T).T)
-    apart = np.abs(model.margin(data.new) - kernel_ridge.log_odds(expected))
+    apart = np.abs(model.margin(data.new) - nystroem.log_odds(expected))
     return Trial(float(apart.max()), seconds)
 
 

@@ -375,7 +375,7 @@ def check_shared(executor: Dask, folder: Path, what: str) -> None:
 def ready_workers(
     executor: Dask,
     packages: Sequence[str],
-    get_ready: Callable[[Any], Awaitable[None]],
+    get_ready: Callable[..., Awaitable[None]],
     job: Any,
     same: str,
 ) -> None:

@@ -89,11 +89,11 @@ def deal(width: int, seed: int) -> list[np.ndarray]:
 
 
 def gather(
-    values: Values, families: Sequence[str], dealt: Sequence[np.ndarray]
+    values: Values, families: Sequence[str], dealt: Sequence[np.ndarray], room: int
 ) -> Iterator[np.ndarray]:
-    """The values of each block, float32 (rows, its columns), in as few passes as GATHERED allows."""
+    """The values of each block, float32 (rows, its columns), in as few passes as `room` bytes allow."""
     largest = max(len(columns) for columns in dealt)
-    at_once = max(1, GATHERED // (4 * values.rows * largest))
+    at_once = max(1, room // (4 * values.rows * largest))
     for start in range(0, len(dealt), at_once):
         some = dealt[start : start + at_once]
         arrays = [np.empty((values.rows, len(columns)), np.float32) for columns in some]
@@ -128,7 +128,8 @@ def binned(
     dealt = deal(values.width(families), compute.seed)
     how = {"max_bin": PARAMETERS["max_bin"], "nthread": compute.threads}
     blocks = []
-    for k, array in enumerate(gather(values, families, dealt)):
+    room = GATHERED if pages is None else 0  # one block at a time
+    for k, array in enumerate(gather(values, families, dealt, room)):
         if pages is None:
             bins: xgboost.DMatrix = xgboost.QuantileDMatrix(compute.xp.asarray(array), labels, **how)
         else:
@@ -341,7 +342,7 @@ class BoostedTrees:
         growth = Growth(context, group, families, group)
         scores = np.empty((context.values.rows, len(counts(rounds))), np.float32)
         for k in range(int(fold.max()) + 1):
-            scores[fold == k] = growth.scores_of(k)
+            scores[fold == k] = growth.of_fold(k)
             context.progress(len(families))
         log_odds, count = across_counts(context.labels, fold, scores, rounds)
         everything = np.ones(context.values.rows, bool)
@@ -376,7 +377,7 @@ class Growth:
         """All rows, binned."""
         return bin_all(self.context, self.families, self.pages)
 
-    def scores_of(self, k: int) -> np.ndarray:
+    def of_fold(self, k: int) -> np.ndarray:
         """The log-odds of the rows of fold k by trees of the others, for each count of trees.
 
         float32 (rows of the fold, counts): a step of the fit.

@@ -24,7 +24,7 @@ from ..grouping.appearance import FAMILY, Looks, looked_at, looks_of
 from ..grouping.folds import Folds, make_folds
 from ..store.values import of_arrays
 from ..words import counted
-from . import kernel_ridge
+from . import kernel_ridge, nystroem
 from .settings import PENALTY, WIDTH
 from .validation import validate_data
 
@@ -171,7 +171,7 @@ class NystroemRidgeClassifier(LogOddsClassifier):
 
     def __init__(
         self,
-        n_landmarks: int = kernel_ridge.LANDMARKS,
+        n_landmarks: int = nystroem.LANDMARKS,
         width: float = WIDTH,
         penalty: float = PENALTY,
         random_state: Any = 0,
@@ -205,7 +205,7 @@ class NystroemRidgeClassifier(LogOddsClassifier):
         self._check_parameters()
         X, y = validate_data(self, X, y, dtype=np.float32, order="C", ensure_min_samples=2)
         self.classes_, labels = encode_labels(y)
-        prepared = kernel_ridge.prepare(
+        prepared = nystroem.prepare(
             of_arrays({BLOCK: X}),
             [BLOCK],
             labels,

@@ -32,7 +32,7 @@ from ..store.names import check_original, copies_of
 from ..store.store import Store
 from ..store.values import Values, stored
 from ..words import counted
-from . import blend, bundle, kernel_ridge, known_answers, memory, stack
+from . import blend, bundle, known_answers, memory, nystroem, stack
 from .attribution import importance
 from .base_models import (
     KERNEL,
@@ -58,7 +58,7 @@ from .manifest import (
     SearchRecord,
     TrainingData,
 )
-from .memory import MemoryPlan
+from .memory import FitSize, MemoryPlan
 from .names import IMPORTANCE, KNOWN_ANSWERS, MOMENTS, OUT_OF_FOLD, SEARCH, THUMBNAILS
 from .protocol import BaseModel
 from .settings import Compute, Settings
@@ -298,10 +298,17 @@ def plan_memory(
     InputError
         If the fit takes more than `limit` in any case.
     """
+    return memory.plan(fit_size(store, split, families, folds, options), limit)
+
+
+def fit_size(
+    store: Store, split: str, families: Sequence[str], folds: int, options: FitOptions
+) -> FitSize:
+    """What decides how much memory a fit takes; see `plan_memory`."""
     changed = copies_of(split) if learns_from_copies(store, split, options) else None
     rows = store.split(split).rows + (store.split(changed).rows if changed else 0)
     columns = sum(len(store.manifest.families[name].columns) for name in families)
-    return memory.plan(memory.FitSize(rows, columns, folds, options.compute.threads), limit)
+    return FitSize(rows, columns, folds, options.compute.threads)
 
 
 def features_to_fit(
@@ -397,7 +404,7 @@ def fit(
             sums[THUMBNAILS] = write_thumbnails(work.folder, small)
         moments = None
         if copies is not None:
-            moments = kernel_ridge.moments(block for _, block in values.blocks(families))
+            moments = nystroem.moments(block for _, block in values.blocks(families))
             sums[MOMENTS] = bundle.write_moments(work.folder, *moments)
         check_store(store, split, families, with_copies=copies is not None)
         manifest = bundle.write_manifest(work.folder, ModelManifest.of(plan, outcome), sums)

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..evaluate.intervals import auc
-from . import kernel_ridge
+from . import nystroem
 from .context import FitContext
 from .copies import Copies, with_copies
 
@@ -52,7 +52,7 @@ def kernel_auc(context: FitContext, copies: Copies | None = None) -> float:
     compute, settings = context.compute, context.settings
     both = with_copies(context, copies)
     values, families = both.values, both.values.families
-    ready = kernel_ridge.prepare(
+    ready = nystroem.prepare(
         values,
         families,
         both.labels,
@@ -62,7 +62,7 @@ def kernel_auc(context: FitContext, copies: Copies | None = None) -> float:
         landmarks=LANDMARKS,
         xp=compute.xp,
     )
-    scores = kernel_ridge.across(
+    scores = nystroem.across(
         ready, values, families, both.fold, penalty=settings.penalty, xp=compute.xp
     )
     return auc(context.labels, scores[: len(context.labels)])

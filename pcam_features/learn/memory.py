@@ -9,14 +9,15 @@ and a test holds their sum to the peak of whole fits.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import InputError
 from ..storage import costs
 from ..storage.files import readable
 from ..store.layout import PART_ROWS
-from . import boosting, kernel_ridge
+from ..words import counted
+from . import boosting, nystroem
 
 CONTAINER = Path("/sys/fs/cgroup/memory.max")  # memory limit of a container, on Linux
 PAGES = Path("/proc/self/statm")  # on Linux: the second number is the pages in memory
@@ -26,6 +27,7 @@ BIN = 2  # bytes of a value in XGBoost's bins: by row and by column
 PARTS = 6  # parts of the store in memory at once: as Parquet, as an array, side by side, standardized
 PATCH = 2_500  # bytes of a patch in tables: ids, folds, groups, margins of all models
 LOOK = 4_000  # bytes of a patch while pseudo-slides are formed of its colors, before features are read
+ALONE = 500  # bytes of a patch in tables of a process that makes steps and nothing else
 LIBRARIES = 150 << 20  # bytes of libraries that are loaded during a fit
 THREAD = 12 << 20  # bytes of buffers of a thread
 WIDE, NARROW = 8, 4  # bytes of float64 and float32
@@ -62,31 +64,41 @@ class FitSize:
         Number of folds.
     threads
         Number of threads.
+    tables, look
+        Bytes of a patch in tables, and while pseudo-slides are formed.
     """
 
     rows: int
     columns: int
     folds: int
     threads: int
+    tables: int = PATCH
+    look: int = LOOK
 
     @property
     def values(self) -> int:
         """Number of features of all patches."""
         return self.rows * self.columns
 
-    @property
-    def kernel(self) -> int:
-        """Bytes of the kernel model's products, of its landmarks, and of likenesses of a part."""
-        count = kernel_ridge.landmark_count(self.rows)
-        squares = (self.folds + 5) * count * count * WIDE  # of each fold; among landmarks; to solve
-        likenesses = 3 * min(PART_ROWS, self.rows) * count * WIDE
-        return squares + likenesses + count * self.columns * (2 * NARROW + 2 * WIDE)
+    def kernel(self, *, on_disk: bool) -> int:
+        """Bytes of the kernel model's products, of its landmarks, and of likenesses of a part.
 
-    @property
-    def gathered(self) -> int:
-        """Bytes of the columns that are put together at once to be binned."""
+        `on_disk`: whether the products of each fold are on disk.
+        """
+        count = nystroem.landmark_count(self.rows)
+        square = count * count * WIDE
+        held = square if on_disk else (self.folds + 1) * square  # of each fold, and among landmarks
+        likenesses = 2 * min(PART_ROWS, self.rows) * count * WIDE
+        solved = square + square // 4  # the products to solve, and what is made to check them
+        return held + max(likenesses, solved) + count * self.columns * (NARROW + WIDE)
+
+    def gathered(self, *, on_disk: bool) -> int:
+        """Bytes of the columns that are put together at once to be binned.
+
+        `on_disk`: whether bins are on disk.
+        """
         a_block = min(2 * boosting.COLUMNS, self.columns) * self.rows * VALUE
-        return max(min(boosting.GATHERED, VALUE * self.values), a_block)
+        return a_block if on_disk else max(min(boosting.GATHERED, VALUE * self.values), a_block)
 
     @property
     def parts(self) -> int:
@@ -95,7 +107,7 @@ class FitSize:
 
     def fixed(self, process: int) -> int:
         """Bytes that a fit takes in any case, except for its stages."""
-        return process + LIBRARIES + self.threads * THREAD + self.rows * PATCH
+        return process + LIBRARIES + self.threads * THREAD + self.rows * self.tables
 
 
 @dataclass(frozen=True)
@@ -109,7 +121,8 @@ class MemoryPlan:
     keep
         Whether features stay in memory once they are read; otherwise they are read each time.
     bins
-        Whether XGBoost's bins stay in memory; otherwise they are in files.
+        Whether XGBoost's bins and the kernel model's products stay in memory; otherwise they are in
+        files.
     process
         Bytes that the process held before.
     """
@@ -122,11 +135,12 @@ class MemoryPlan:
     @property
     def total(self) -> int:
         """The peak of the whole process, in bytes."""
-        values = self.size.values
-        trees = self.size.gathered + (BIN * values if self.bins else 0)
+        values, on_disk = self.size.values, not self.bins
+        trees = self.size.gathered(on_disk=on_disk) + (BIN * values if self.bins else 0)
         features = self.size.parts + (VALUE * values if self.keep else 0)
-        dealing = LOOK * self.size.rows
-        stages = max(dealing, features + trees, features + self.size.kernel)
+        dealing = self.size.look * self.size.rows
+        kernel = self.size.kernel(on_disk=on_disk)
+        stages = max(dealing, features + trees, features + kernel)
         return self.size.fixed(self.process) + stages
 
     def sentence(self) -> str:
@@ -135,7 +149,7 @@ class MemoryPlan:
         bins = "in memory" if self.bins else "on disk"
         return (
             f"memory: at most {readable(self.total)} for {self.size.rows:,} patches and "
-            f"{self.size.columns:,} columns (features {features}, bins {bins})"
+            f"{self.size.columns:,} columns (features {features}, bins and sums {bins})"
         )
 
 
@@ -161,17 +175,58 @@ def plan(size: FitSize, limit: int | None = None) -> MemoryPlan:
         If the fit takes more than `limit` in any case.
     """
     most = int(SHARE * machine_bytes()) if limit is None else limit
-    process = process_bytes()
-    plans = [
-        MemoryPlan(size, keep, bins, process)
-        for keep, bins in ((True, True), (False, True), (False, False))
-    ]
-    chosen = next((one for one in plans if one.total <= most), plans[-1])
+    chosen = first_that_fits(size, most)
     if limit is not None and chosen.total > limit:
         least = -(-chosen.total * 10 // 2**30) / 10
         raise InputError(
             f"a fit of {size.rows:,} patches and {size.columns:,} columns takes at least "
             f"{readable(chosen.total)}, more than --max-memory {limit / 2**30:g}; give {least:g} or "
             "more, or fewer --families."
+        )
+    return chosen
+
+
+def first_that_fits(size: FitSize, most: int) -> MemoryPlan:
+    """The first plan of at most so many bytes; the one that takes least if none is."""
+    process = process_bytes()
+    plans = [
+        MemoryPlan(size, keep, bins, process)
+        for keep, bins in ((True, True), (False, True), (False, False))
+    ]
+    return next((one for one in plans if one.total <= most), plans[-1])
+
+
+def plan_of_worker(size: FitSize, limit: int | None, units: int) -> MemoryPlan:
+    """Decide what stays in memory of one of several units that a worker makes at the same time.
+
+    Parameters
+    ----------
+    size
+        The size of the fit.
+    limit
+        Bytes of memory of the worker's process; None: SHARE of the machine's.
+    units
+        The number of units at the same time.
+
+    Returns
+    -------
+    MemoryPlan
+        See `plan`.
+
+    Raises
+    ------
+    InputError
+        If the units take more than `limit` in any case.
+    """
+    process, size = process_bytes(), replace(size, tables=ALONE, look=0)
+    room = int(SHARE * machine_bytes()) if limit is None else limit
+    chosen = first_that_fits(size, process + (room - process) // units)
+    total = process + (chosen.total - process) * units
+    if limit is not None and total > limit:
+        raise InputError(
+            f"a fit of {size.rows:,} patches and {size.columns:,} columns takes at least "
+            f"{readable(total)} on a worker of {counted(units, 'thread')}, more than the "
+            f"{readable(limit)} that it may take; give workers more memory (--memory-limit, "
+            "--max-memory), fewer threads (--nthreads), or fewer --families"
         )
     return chosen

@@ -27,7 +27,7 @@ from ..storage.fields import Fields
 from ..storage.files import read_json
 from ..storage.resumable import STEPS
 from ..storage.sums import check_seal, sum_of, write_sealed
-from . import boosting, kernel_ridge
+from . import boosting, nystroem
 from .base_models import KERNEL, MODEL_CLASSES, TREES
 from .context import FitContext
 from .manifest import SearchRecord
@@ -90,10 +90,10 @@ def kernel_score(context: FitContext) -> Score:
     @lru_cache(1)
     def logits(width: float, penalty: float) -> np.ndarray:
         seed = context.compute.seed
-        ready = kernel_ridge.prepare(
+        ready = nystroem.prepare(
             values, values.families, context.labels, fold, seed=seed, width=width, xp=xp
         )
-        return kernel_ridge.across(ready, values, values.families, fold, penalty=penalty, xp=xp)
+        return nystroem.across(ready, values, values.families, fold, penalty=penalty, xp=xp)
 
     def score(settings: Settings, k: int) -> float:
         own = fold == k

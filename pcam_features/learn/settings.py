@@ -84,7 +84,7 @@ class Compute:
     seed
         Seed of everything random.
     on_disk
-        Whether XGBoost keeps its bins on disk.
+        Whether XGBoost's bins and the sums of kernel models are kept on disk.
     """
 
     device: str

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .base_models import MODEL_CLASSES, TREES, base_models
+from .base_models import MODEL_CLASSES, base_models
 from .context import FitContext
 from .copies import Copies
 from .leakage import kernel_auc, random_split_auc
@@ -39,13 +39,10 @@ def train_models(context: FitContext) -> tuple[dict[str, BaseModel], np.ndarray]
 def steps(families: Sequence[str], folds: int, trials: int) -> int:
     """The number of steps that a fit reports.
 
-    A kernel model counts as many steps as it has families, and so do the trees of each fold, those of
-    all patches, and a trial of a search, which trains a model of all families.
+    A base model counts as many steps as it has families for each fold and for all patches, and a trial
+    of a search, which trains a model of all families, as many as that.
     """
-    trained = sum(
-        len(place.families) * (folds + 1 if place.kind == TREES else 1)
-        for place in base_models(families).values()
-    )
+    trained = sum(len(place.families) * (folds + 1) for place in base_models(families).values())
     return trained + len(families) * (1 + len(MODEL_CLASSES) * trials)  # one for the leakage gap
 
 

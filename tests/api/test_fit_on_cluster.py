@@ -13,7 +13,7 @@ import pytest
 import pcam_features as pcam
 from pcam_features.api import fit_cluster
 from pcam_features.errors import InputError
-from pcam_features.learn import boosting, kernel_ridge
+from pcam_features.learn import boosting, kernel_ridge, nystroem
 from pcam_features.storage.costs import FILE
 
 distributed = pytest.importorskip("distributed", reason="the extra cluster brings Dask")
@@ -62,7 +62,8 @@ def test_parity_workers_fit_the_bytes_of_one_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(boosting, "grow", refuse)  # here, so that workers have to grow all trees
-    monkeypatch.setattr(kernel_ridge, "prepare", refuse)
+    for module in (kernel_ridge, nystroem):
+        monkeypatch.setattr(module, "add_up", refuse)
     fitted = pcam.fit(store, tmp_path / "model", cluster=client, **WANTED)
     assert files_of(fitted.path) == expected
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pcam_features.api.fitting import fit
 from pcam_features.learn import fit as learning
-from pcam_features.learn import kernel_ridge, leakage, memory
+from pcam_features.learn import leakage, memory, nystroem
 from pcam_features.learn.context import FitContext
 from pcam_features.learn.settings import Settings
 
@@ -29,7 +29,7 @@ def peak_bytes() -> int:
 
 
 def main(store: str, model: str, *limit: str) -> None:
-    kernel_ridge.LANDMARKS = leakage.LANDMARKS = LANDMARKS
+    nystroem.LANDMARKS = leakage.LANDMARKS = LANDMARKS
     learning.FitContext = partial(FitContext, settings=Settings(rounds=ROUNDS))  # type: ignore[misc]
     plans: list[memory.MemoryPlan] = []
     plan = memory.plan

@@ -24,7 +24,7 @@ from pcam_features.extraction.extract import extract
 from pcam_features.families.registry import chosen
 from pcam_features.grouping.appearance import looks_in
 from pcam_features.grouping.folds import make_folds
-from pcam_features.learn import kernel_ridge
+from pcam_features.learn import kernel_ridge, nystroem
 from pcam_features.learn.bundle import read
 from pcam_features.learn.estimators import (
     APPEARANCE_COLUMNS,
@@ -53,7 +53,7 @@ def test_oracle_it_is_nystroem_and_ridge() -> None:
     scaler = StandardScaler().fit(values)
 
     def scaled(rows: np.ndarray) -> np.ndarray:
-        return np.clip(scaler.transform(rows), -kernel_ridge.CLIP, kernel_ridge.CLIP)
+        return np.clip(scaler.transform(rows), -nystroem.CLIP, nystroem.CLIP)
 
     ours = NystroemRidgeClassifier(landmarks, width, penalty, random_state=3).fit(values, labels)
     features = Nystroem(gamma=width / values.shape[1], n_components=landmarks)

@@ -17,7 +17,7 @@ from scipy.integrate import simpson
 from scipy.optimize import approx_fprime
 from signed import manifest_of, seal, sign
 
-from pcam_features.learn import attribution, boosting, bundle, kernel_ridge
+from pcam_features.learn import attribution, boosting, bundle, kernel_ridge, nystroem
 from pcam_features.learn.base_models import logits
 from pcam_features.learn.explain_patch import PatchPlace, explain_values
 from pcam_features.report.card import card
@@ -33,9 +33,7 @@ def kernel_model(columns: int = 5) -> tuple[kernel_ridge.NystroemRidge, np.ndarr
     rng = np.random.default_rng(0)
     values = rng.normal(2, 3, (300, columns)).astype(np.float32)
     labels = (np.sin(values[:, 0]) + values[:, 1] / 3 > 0.5).astype(np.int8)
-    ready = kernel_ridge.prepare(
-        of_arrays({"x": values}), ["x"], labels, np.zeros(300, np.int16), seed=0
-    )
+    ready = nystroem.prepare(of_arrays({"x": values}), ["x"], labels, np.zeros(300, np.int16), seed=0)
     return kernel_ridge.train(ready), values
 
 
@@ -51,7 +49,7 @@ def test_oracle_integrated_gradients_are_scipys_integral_of_numerical_gradients(
 
     path = np.linspace(0, 1, 101)
     for row, shares in zip(values[:3], found, strict=True):
-        z = np.clip((row - mean) / scale, -kernel_ridge.CLIP, kernel_ridge.CLIP)
+        z = np.clip((row - mean) / scale, -nystroem.CLIP, nystroem.CLIP)
         gradients = [approx_fprime(t * z, log_odds, 1e-6) for t in path]
         np.testing.assert_allclose(shares, z * simpson(gradients, x=path, axis=0), atol=1e-3)
         assert np.abs(shares).max() > 0.1

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.preprocessing import KernelCenterer, StandardScaler
 
-from pcam_features.learn import kernel_ridge
+from pcam_features.grouping.folds import Folds
+from pcam_features.learn import kernel_ridge, nystroem
+from pcam_features.learn.context import FitContext
+from pcam_features.learn.settings import Compute
+from pcam_features.learn.steps import Work
+from pcam_features.storage.resumable import STEPS
 from pcam_features.store.values import of_arrays
 
 
@@ -21,13 +28,13 @@ def data(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 def by_scikit_learn(values: np.ndarray) -> np.ndarray:
     scaled: np.ndarray = StandardScaler().fit(data(400)[0]).transform(values)
-    return np.clip(scaled, -kernel_ridge.CLIP, kernel_ridge.CLIP)
+    return np.clip(scaled, -nystroem.CLIP, nystroem.CLIP)
 
 
 def trained(values: np.ndarray, labels: np.ndarray, seed: int = 0) -> kernel_ridge.NystroemRidge:
     one_fold = np.zeros(len(labels), np.int16)
     return kernel_ridge.train(
-        kernel_ridge.prepare(of_arrays({"x": values}), ["x"], labels, one_fold, seed=seed)
+        nystroem.prepare(of_arrays({"x": values}), ["x"], labels, one_fold, seed=seed)
     )
 
 
@@ -37,21 +44,17 @@ def probability(model: kernel_ridge.NystroemRidge, values: np.ndarray) -> np.nda
 
 def test_oracle_likeness_is_scikit_learns() -> None:
     rows = by_scikit_learn(data(50)[0]).astype(np.float32)
-    expected = rbf_kernel(rows, rows[:20], gamma=kernel_ridge.WIDTH / rows.shape[1])
-    np.testing.assert_allclose(
-        kernel_ridge.likeness(rows, rows[:20], kernel_ridge.WIDTH), expected, atol=2e-6
-    )
+    expected = rbf_kernel(rows, rows[:20], gamma=nystroem.WIDTH / rows.shape[1])
+    np.testing.assert_allclose(nystroem.likeness(rows, rows[:20], nystroem.WIDTH), expected, atol=2e-6)
 
 
 def test_oracle_with_every_row_a_landmark_it_is_kernel_ridge_regression() -> None:
     (values, labels), (others, _) = data(400), data(100, seed=1)
     rows, new = by_scikit_learn(values), by_scikit_learn(others)
-    gamma = kernel_ridge.WIDTH / values.shape[1]
+    gamma = nystroem.WIDTH / values.shape[1]
     centerer = KernelCenterer()
     among = centerer.fit_transform(rbf_kernel(rows, gamma=gamma))
-    ridge = KernelRidge(alpha=kernel_ridge.PENALTY, kernel="precomputed").fit(
-        among, labels - labels.mean()
-    )
+    ridge = KernelRidge(alpha=nystroem.PENALTY, kernel="precomputed").fit(among, labels - labels.mean())
     expected = labels.mean() + ridge.predict(centerer.transform(rbf_kernel(new, rows, gamma=gamma)))
     found = probability(trained(values, labels), others)
     assert expected.std() > 0.2
@@ -61,15 +64,15 @@ def test_oracle_with_every_row_a_landmark_it_is_kernel_ridge_regression() -> Non
 def test_oracle_with_fewer_landmarks_it_is_penalized_least_squares(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(kernel_ridge, "landmark_count", lambda rows: 60)
+    monkeypatch.setattr(nystroem, "landmark_count", lambda rows: 60)
     (values, labels), (others, _) = data(400), data(100, seed=1)
     model = trained(values, labels)
     assert model.landmarks.shape == (60, 7)
     landmarks = model.landmarks.astype(float)
-    gamma = kernel_ridge.WIDTH / values.shape[1]
+    gamma = nystroem.WIDTH / values.shape[1]
     like = np.column_stack([rbf_kernel(by_scikit_learn(values), landmarks, gamma=gamma), np.ones(400)])
     root = np.linalg.cholesky(rbf_kernel(landmarks, gamma=gamma) + 1e-9 * np.eye(60)).T
-    penalty = np.sqrt(kernel_ridge.PENALTY) * np.column_stack([root, np.zeros(60)])
+    penalty = np.sqrt(nystroem.PENALTY) * np.column_stack([root, np.zeros(60)])
     target = np.append(labels, np.zeros(60))
     solution = np.linalg.lstsq(np.vstack([like, penalty]), target)[0]
     new = np.column_stack([rbf_kernel(by_scikit_learn(others), landmarks, gamma=gamma), np.ones(100)])
@@ -105,9 +108,38 @@ def test_invariant_landmarks_on_a_line_or_almost_copies_do_no_harm(what: str) ->
     assert ((found > 0) == labels).mean() > 0.8
 
 
+def test_invariant_sums_of_a_fold_have_the_same_bits_whichever_folds_are_summed_with_it() -> None:
+    values, labels = data(400)
+    known, fold = of_arrays({"x": values}), (np.arange(400) // 3 % 4).astype(np.int16)
+    landmarks = nystroem.draw(known, ["x"], fold, seed=0, landmarks=50)
+    together = nystroem.add_up(known, ["x"], labels, fold, landmarks, wanted=range(4))
+    for k, sums in enumerate(together):
+        (alone,) = nystroem.add_up(known, ["x"], labels, fold, landmarks, wanted=[k])
+        np.testing.assert_array_equal(alone.terms, sums.terms)
+        assert (alone.rows, alone.positive) == ((fold == k).sum(), labels[fold == k].sum())
+        like = landmarks.likeness(values[fold == k]).astype(float) - landmarks.usual
+        np.testing.assert_allclose(np.triu(sums.squares), np.triu(like.T @ like), atol=1e-4)
+        np.testing.assert_allclose(sums.with_labels, like.T @ labels[fold == k], atol=1e-4)
+
+
+def test_parity_a_model_from_sums_on_disk_has_the_bytes_of_one_from_memory(tmp_path: Path) -> None:
+    values, labels = data(400)
+    folds = Folds(np.arange(400), (np.arange(400) % 3).astype(np.int16), 3, "each alone")
+    found = []
+    for on_disk in (False, True):
+        work = Work(tmp_path / str(on_disk))
+        compute = Compute("cpu", 1, 0, on_disk=on_disk)
+        context = FitContext(work, of_arrays({"x": values}), labels, folds, compute)
+        found.append(kernel_ridge.NystroemRidge.fit(context, "x", ["x"]))
+        assert len(list((work.folder / STEPS).glob("x_kernel-sums-*.npy"))) == 3 * on_disk
+    for one, other in zip(*(model.as_arrays().values() for model, _ in found), strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(found[0][1], found[1][1])
+
+
 def test_oracle_mean_and_scale_are_numpys() -> None:
     values = np.column_stack([data(200)[0], np.full(200, 7, np.float32), data(200)[0][:, :1] * 1e4])
-    mean, scale = kernel_ridge.moments(np.array_split(values.astype(np.float32), 4))
+    mean, scale = nystroem.moments(np.array_split(values.astype(np.float32), 4))
     np.testing.assert_allclose(mean, values.mean(axis=0, dtype=float), rtol=1e-6)
     expected = values.std(axis=0, dtype=float)
     np.testing.assert_allclose(scale, np.where(expected > 0, expected, 1), rtol=1e-6)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pcam_features.errors import InputError
-from pcam_features.learn import kernel_ridge, memory
+from pcam_features.learn import memory, nystroem
 from pcam_features.learn.memory import FitSize, MemoryPlan
 
 ROOT = Path(__file__).parents[2]
@@ -103,12 +103,26 @@ def test_invariant_estimates_grow_with_everything_that_takes_memory() -> None:
         assert more.total > least, name
     few = {"rows": 20_000, "columns": 100, "threads": 2}
     totals = [
-        MemoryPlan(FitSize(folds=folds, **few), keep=False, bins=False, process=0).total
+        MemoryPlan(FitSize(folds=folds, **few), keep=False, bins=True, process=0).total
         for folds in (5, 10)
     ]
     assert (
-        totals[1] - totals[0] == 5 * kernel_ridge.LANDMARKS**2 * 8
+        totals[1] - totals[0] == 5 * nystroem.LANDMARKS**2 * 8
     )  # a matrix of likenesses for each fold
+
+
+@pytest.mark.usefixtures("small_process")
+def test_mechanics_units_of_a_worker_share_its_memory() -> None:
+    size = FitSize(200_000, 1_000, folds=5, threads=1)
+    gigabytes = 10**9
+    alone = memory.plan_of_worker(size, int(1.35 * gigabytes), 1)
+    assert (alone.keep, alone.bins) == (False, False)
+    assert alone.total <= 1.35 * gigabytes
+    two = memory.plan_of_worker(size, 16 * gigabytes, 2)
+    assert (two.keep, two.bins) == (True, True)
+    assert two.total - two.process <= (16 * gigabytes - two.process) / 2
+    with pytest.raises(InputError, match=r"takes at least .* on a worker of 2 threads, more than"):
+        memory.plan_of_worker(size, int(1.35 * gigabytes), 2)
 
 
 def test_oracle_memory_of_the_machine_and_of_this_process() -> None:

@@ -171,11 +171,11 @@ def test_oracle_a_trial_is_worth_its_mean_auc_over_folds(tmp_path: Path) -> None
     for score in (search.tree_score(context), search.kernel_score(context)):
         assert 0.3 < score(Settings(), 0) < 0.7
         assert score(Settings(), 1) != score(Settings(), 2)
-    from pcam_features.learn import kernel_ridge
+    from pcam_features.learn import nystroem
 
-    ready = kernel_ridge.prepare(values, ["x"], labels, folds.fold, seed=0)
+    ready = nystroem.prepare(values, ["x"], labels, folds.fold, seed=0)
     expected = roc_auc_score(
-        labels[fold == 1], kernel_ridge.across(ready, values, ["x"], folds.fold)[fold == 1]
+        labels[fold == 1], nystroem.across(ready, values, ["x"], folds.fold)[fold == 1]
     )
     np.testing.assert_allclose(search.kernel_score(context)(Settings(), 1), expected)
 
