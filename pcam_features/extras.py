@@ -15,10 +15,12 @@ DISTRIBUTION = "pcam-features"
 # The extra that brings each module.
 EXTRAS = {
     "distributed": "cluster",
+    "fsspec": "remote",
     "onnx": "cnn",
     "openvino": "cnn",
     "onnxruntime": "onnxruntime",
     "optuna": "search",
+    "s3fs": "remote",
     "safetensors": "deep",
     "timm": "deep",
     "torch": "deep",

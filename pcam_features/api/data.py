@@ -26,6 +26,7 @@ from ..families.family import FeatureFamily
 from ..sources import detect
 from ..sources.reading import Names, reading_of
 from ..sources.source import Source, Split
+from ..storage.urls import check_local
 from ..store import store as stores
 from ..store.layout import MANIFEST
 from ..store.names import copies_of
@@ -279,6 +280,7 @@ def extract(
     (40, 366)
     """
     check_path("path", path, "the path of a feature store")
+    check_local(path, "a feature store to write")
     check_families(families)
     check_numbers(threads=threads, copies=copies)
     check_progress(progress)

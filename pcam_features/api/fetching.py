@@ -8,6 +8,7 @@ from ..constants import PublishedDataset
 from ..errors import InputError
 from ..fetch import kaggle, pcam
 from ..fetch.record import FetchResult
+from ..storage.urls import check_local
 from .arguments import check_log, check_path, check_progress, check_text, told
 from .data import Log, unheard
 from .messages import for_python
@@ -62,6 +63,7 @@ def fetch_dataset(
         If a file cannot be downloaded.
     """
     check_path("path", path, "the folder to download to")
+    check_local(path, "the folder to download to")
     check_text(mirror=mirror)
     check_progress(progress)
     check_log(log)

@@ -33,6 +33,7 @@ from ..learn.memory import MemoryPlan, plan_of_worker
 from ..learn.settings import Settings
 from ..learn.steps import Work
 from ..learn.training import leakage_gap
+from ..storage.urls import absolute
 from ..store.store import Store, open_store
 
 LEAKAGE = "leakage"  # the step that measures the leakage gap
@@ -224,7 +225,7 @@ def ready_crew(
     job = FitJob(
         run=secrets.token_hex(8),
         version=__version__,
-        store=str(store.path.absolute()),
+        store=absolute(store.path),
         split=split,
         families=tuple(families),
         features=features_digest(store, split, families, with_copies=copies),

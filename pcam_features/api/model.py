@@ -47,7 +47,7 @@ from ..learn.training_patches import training_copies
 from ..report.card import card
 from ..report.sentences import findings, not_above_chance, weights_of
 from ..sources.source import Source, Split
-from ..storage import costs, parquet
+from ..storage import costs, parquet, urls
 from ..store.layout import MANIFEST as STORE_MANIFEST
 from ..store.store import Store
 from ..store.values import Values, of_arrays
@@ -709,7 +709,7 @@ class Model:
 
 def is_store(path: Any) -> bool:
     """Whether this is the path of a feature store."""
-    return isinstance(path, str | Path) and (Path(path) / STORE_MANIFEST).is_file()
+    return isinstance(path, str | Path) and urls.is_file(Path(path) / STORE_MANIFEST)
 
 
 def read_frame(file: Path, content: bytes, rows: int) -> pd.DataFrame:

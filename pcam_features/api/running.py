@@ -41,6 +41,7 @@ from ..storage.resumable import (
     settle,
     unfinished,
 )
+from ..storage.urls import check_local
 from ..store.manifest import Fingerprint, SourceRecord
 from ..store.names import copies_of
 from ..words import counted, duration
@@ -293,6 +294,7 @@ def run(
     'combined'
     """
     check_path("path", path, "the folder for all results")
+    check_local(path, "the folder for all results")
     check_families(families)
     check_numbers(
         copies=copies,

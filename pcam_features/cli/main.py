@@ -285,6 +285,24 @@ def features(
         show.features(name)
 
 
+@app.command(epilog="Example: pcam copy features s3://bucket/features")
+def copy(
+    source: Annotated[str, typer.Argument(help="Feature store, model or network: a folder or a URL.")],
+    target: Annotated[str, typer.Argument(help="Folder or URL of the copy.")],
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Copy a feature store, a model or a network to a URL, from a URL, or from folder to folder.
+
+    Every file has to have its sum, and the copy is complete or absent. URLs, such as s3://BUCKET/NAME,
+    need the extra remote; credentials are those of other programs, such as AWS_PROFILE.
+    """
+    from ..api.copying import copy as copied
+    from ..api.progress import Reporter
+
+    bars = Reporter(console.progress)
+    copied(source, target, overwrite=overwrite, progress=bars, log=console.say)
+
+
 @app.command(epilog="Example: pcam doctor features")
 def doctor(
     path: Annotated[

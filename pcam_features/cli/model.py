@@ -94,8 +94,9 @@ def fit(
         typer.Option(
             min=LEAST_MEMORY,
             max=MOST_MEMORY,
-            help="Memory for the whole process in GiB. Features that do not fit are read again when "
-            "needed. Default: half of the machine's memory.",
+            help="Memory for the whole process in GiB, or on a cluster for that of each worker. "
+            "Features that do not fit are read again when needed. Default: half of the machine's "
+            "memory, or nine tenths of a worker's limit.",
         ),
     ] = None,
     device: DeviceOption = Device.auto,

@@ -17,10 +17,11 @@ from ..learn.names import VERSION_OUTSIDE
 from ..networks.manifest import KEY as NETWORK_KEY
 from ..networks.manifest import VERSION as NETWORK_VERSION
 from ..networks.manifest import NetworkManifest
-from ..storage import costs
-from ..storage.files import read_json
+from ..storage import costs, json_text
+from ..storage.files import read_at_most, read_json
 from ..storage.folders import begins_with
 from ..storage.sums import MANIFEST, FileSum, check_seal, check_sum
+from ..storage.urls import is_file, is_url
 from ..store.layout import PATCHES, part_path
 from ..store.manifest import KEY as STORE_KEY
 from ..store.manifest import VERSION as STORE_VERSION
@@ -111,14 +112,14 @@ def verify(
         If `path` is none of them, or was written by another version of pcam.
     """
     manifest = path / MANIFEST
-    if not manifest.is_file():
+    if not is_file(manifest):
         raise InputError(
             f"{path} is no feature store, model or network (no {MANIFEST}); give the folder of one."
         )
     try:
         content = read_json(manifest, "manifest")
     except InputError as error:
-        begun = [key for key in KINDS if begins_with(manifest, key)]
+        begun = [] if is_url(path) else [key for key in KINDS if begins_with(manifest, key)]
         if not begun:
             raise
         return damaged_manifest(path, begun[0], str(error).rstrip("."))
@@ -140,7 +141,7 @@ def verify(
 
 def damaged_manifest(path: Path, key: str, reason: str) -> Integrity:
     """What is found if nothing is known of the other files."""
-    size = (path / MANIFEST).stat().st_size
+    size = len(read_at_most(path / MANIFEST, json_text.LARGEST))
     damage = (Damage(MANIFEST, reason),)
     return Integrity(KINDS[key], str(path), 1, size, damage, (), OF_MANIFEST[key])
 

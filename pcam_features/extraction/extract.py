@@ -24,6 +24,7 @@ from ..storage.files import LOCK, sha256
 from ..storage.folders import clear_folder, is_marked, one_process, recover, sweep
 from ..storage.links import check_written
 from ..storage.resumable import PLAN, PLAN_KEY, in_the_making, settle
+from ..storage.urls import check_local
 from ..store.layout import MANIFEST, PATCHES, part_count, part_span
 from ..store.manifest import (
     KEY,
@@ -431,6 +432,7 @@ def store_to_fill(
     overwrite
         Whether a store at `path` is replaced.
     """
+    check_local(path, "a feature store to write")
     recover(path, MANIFEST, KEY)
     settle(path, MANIFEST, KEY)
     check_ours(path)

@@ -27,7 +27,9 @@ BIN = 2  # bytes of a value in XGBoost's bins: by row and by column
 PARTS = 6  # parts of the store in memory at once: as Parquet, as an array, side by side, standardized
 PATCH = 2_500  # bytes of a patch in tables: ids, folds, groups, margins of all models
 LOOK = 4_000  # bytes of a patch while pseudo-slides are formed of its colors, before features are read
-ALONE = 500  # bytes of a patch in tables of a process that makes steps and nothing else
+# Of a worker, which makes steps and nothing else: bytes of a patch in tables, and of libraries that it
+# has not loaded when it is ready.
+STEPS_PATCH, STEPS_LIBRARIES = 500, 40 << 20
 LIBRARIES = 150 << 20  # bytes of libraries that are loaded during a fit
 THREAD = 12 << 20  # bytes of buffers of a thread
 WIDE, NARROW = 8, 4  # bytes of float64 and float32
@@ -66,6 +68,8 @@ class FitSize:
         Number of threads.
     tables, look
         Bytes of a patch in tables, and while pseudo-slides are formed.
+    libraries
+        Bytes of libraries that are still to be loaded.
     """
 
     rows: int
@@ -74,6 +78,7 @@ class FitSize:
     threads: int
     tables: int = PATCH
     look: int = LOOK
+    libraries: int = LIBRARIES
 
     @property
     def values(self) -> int:
@@ -107,7 +112,7 @@ class FitSize:
 
     def fixed(self, process: int) -> int:
         """Bytes that a fit takes in any case, except for its stages."""
-        return process + LIBRARIES + self.threads * THREAD + self.rows * self.tables
+        return process + self.libraries + self.threads * THREAD + self.rows * self.tables
 
 
 @dataclass(frozen=True)
@@ -218,15 +223,16 @@ def plan_of_worker(size: FitSize, limit: int | None, units: int) -> MemoryPlan:
     InputError
         If the units take more than `limit` in any case.
     """
-    process, size = process_bytes(), replace(size, tables=ALONE, look=0)
+    process = process_bytes()
+    size = replace(size, tables=STEPS_PATCH, look=0, libraries=STEPS_LIBRARIES)
     room = int(SHARE * machine_bytes()) if limit is None else limit
     chosen = first_that_fits(size, process + (room - process) // units)
     total = process + (chosen.total - process) * units
     if limit is not None and total > limit:
         raise InputError(
             f"a fit of {size.rows:,} patches and {size.columns:,} columns takes at least "
-            f"{readable(total)} on a worker of {counted(units, 'thread')}, more than the "
-            f"{readable(limit)} that it may take; give workers more memory (--memory-limit, "
+            f"{total / 2**20:,.0f} MiB on a worker of {counted(units, 'thread')}, more than the "
+            f"{limit / 2**20:,.0f} MiB that it may take; give workers more memory (--memory-limit, "
             "--max-memory), fewer threads (--nthreads), or fewer --families"
         )
     return chosen

@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..execution.executor import Threads
 from ..storage.parquet import LONGEST
 from ..storage.tables import read_table
+from ..storage.urls import is_file, is_url
 from ..words import counted, quoted
 from . import (
     arrays,
@@ -133,6 +134,13 @@ def located(path: str, kind: Kind | None) -> tuple[Kind, Path]:
 
     Raises InputError if there is no source of this layout.
     """
+    if is_url(path):
+        if kind not in (None, Kind.parquet) or not hf_parquet.listed(Path(path)):
+            raise InputError(
+                f"there are no Parquet files of patches at {path}, and other layouts are read from a "
+                f"disk only; convert them with --to parquet, or give {path.rstrip('/')}/FOLDER."
+            )
+        return Kind.parquet, Path(path)
     if kind is None:
         kind = detect(path)
         if kind == Kind.images and (table := table_of(Path(path))):
@@ -428,7 +436,7 @@ def fitting_of(fit: str | None, mpp: float | None) -> Fitting | None:
 
 def with_known_slides(source: Source, path: str, slides: str | None) -> tuple[Source, str]:
     """The source with its known slides, and a sentence on its layout and slides."""
-    if slides is None and source.kind != Kind.synthetic and (Path(path) / BESIDE).is_file():
+    if slides is None and source.kind != Kind.synthetic and is_file(Path(path) / BESIDE):
         slides = str(Path(path) / BESIDE)
     if slides == NO_SLIDES:
         slides, source = None, source.without_slides()

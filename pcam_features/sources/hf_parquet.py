@@ -13,7 +13,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from ..constants import LARGEST_ROWS, Kind
 from ..errors import InputError
-from ..storage import parquet
+from ..storage import parquet, urls
 from ..storage.tables import check_ids
 from ..words import counted, message_of
 from .blocks import Blocks
@@ -63,6 +63,8 @@ def file_name(split: str, shard: int, shards: int) -> str:
 
 def listed(path: Path) -> list[Path]:
     """The Parquet files of a source, in the order of their names."""
+    if urls.is_url(path):
+        return listed_at(path)
     if path.is_file():
         return [path] if path.suffix == SUFFIX else []
     for folder in (path, path / "data"):
@@ -70,6 +72,27 @@ def listed(path: Path) -> list[Path]:
         if found:
             return found
     return sorted(below(path, 0))
+
+
+def listed_at(path: Path) -> list[Path]:
+    """The same at a URL, whose object store is asked for a list once."""
+    names = urls.names_below(path, MOST_LISTED)
+    if not names:
+        return [path] if path.suffix == SUFFIX and urls.is_file(path) else []
+    stores = {PurePosixPath(name).parent for name in names if PurePosixPath(name).name == OWN}
+    found = [
+        PurePosixPath(name)
+        for name in names
+        if name.endswith(SUFFIX)
+        and not stores.intersection(PurePosixPath(name).parents)
+        and not any(map(is_litter, PurePosixPath(name).parts))
+    ]
+    for folder in (PurePosixPath(), PurePosixPath("data")):
+        if inside := [path / name for name in found if name.parent == folder]:
+            return inside
+    return [
+        path / name for name in found if split_name(name.parent.name) and len(name.parts) <= DEEPEST + 1
+    ]
 
 
 def below(folder: Path, depth: int) -> Iterator[Path]:
@@ -103,10 +126,10 @@ def read_group(key: Group) -> pa.Array:
     """The image files of a row group, as bytes. Raises InputError if it is damaged."""
     path, group, name = key
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(parquet.readable(path)) as file:
             nested = pa.types.is_struct(file.schema_arrow.field(name).type)
         column = f"{name}.{BYTES}" if nested else name
-        with pq.ParquetFile(path, read_dictionary=[column]) as file:
+        with pq.ParquetFile(parquet.readable(path), read_dictionary=[column]) as file:
             said = file.metadata.row_group(group)
             size, packed = (
                 sum(getattr(said.column(k), what) for k in range(said.num_columns))
@@ -269,11 +292,16 @@ def split_of(name: str, files: list[Path], reading: Reading) -> Part:
         for k in range(len(one.rows))
     ]
     original = originals(groups, [n for one in contents for n in one.rows], ids)
-    content = digest(f"{path.name} {path.stat().st_size}" for path in files)
+    content = digest(f"{path.name} {mark_of(path)}" for path in files)
     whole = Split(name, ids, None, slides, lambda *span: content, patches(original), original)
     notes = labels.notes if True in told else [f"no column of labels in split {name}"]
     split, unread = labeled(whole, labels, reading, where)
     return Part(split, unread=unread, notes=notes)
+
+
+def mark_of(path: Path) -> str:
+    """What changes when a file of patches is replaced: its size, and at a URL also its version."""
+    return urls.version_of(path) if urls.is_url(path) else str(path.stat().st_size)
 
 
 def originals(groups: Sequence[Group], sizes: Sequence[int], ids: list[str]) -> Original:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 
 from ..constants import Kind
+from ..storage.urls import absolute
 from .reading import EVERYTHING, Reading
 
 NO_SLIDES = "none"  # instead of a table of slides
@@ -37,13 +37,13 @@ class Opening:
         >>> opening.path, opening.slides
         ('synthetic:40', 'none')
         """
-        tables = {table: os.path.abspath(table) for table in self.reading.excluded_tables}
+        tables = {table: absolute(table) for table in self.reading.excluded_tables}
         exclude = tuple(tables.get(name, name) for name in self.reading.exclude)
         drawn = self.path.startswith(f"{Kind.synthetic}:")
         named = self.slides in (None, NO_SLIDES)
         return replace(
             self,
-            path=self.path if drawn else os.path.abspath(self.path),
-            slides=self.slides if named else os.path.abspath(str(self.slides)),
+            path=self.path if drawn else absolute(self.path),
+            slides=self.slides if named else absolute(str(self.slides)),
             reading=replace(self.reading, exclude=exclude),
         )

@@ -14,6 +14,7 @@ import numpy as np
 from ..constants import Fitting
 from ..errors import InputError
 from ..geometry import PATCH_SIZE
+from ..storage.urls import url_of
 from ..words import counted
 from . import view
 from .fitting import Fit, Size, SizeError
@@ -417,7 +418,7 @@ def source_of(kind: str, path: Path, protocol: str, parts: Iterable[Part]) -> So
     parts = list(parts)
     return Source(
         kind,
-        str(path),
+        url_of(path) or str(path),
         protocol,
         {part.split.name: part.split for part in parts},
         problems=[one for part in parts for one in part.problems],

@@ -17,6 +17,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..words import quoted
+from . import urls
 from .fields import Fields
 from .files import read_json, write_json
 from .sums import SUM, FileSum, check_seal, write_sealed
@@ -159,9 +160,9 @@ def read_beside(file: Path, predictions: Sequence[Path]) -> Cost:
 
 def content_of(file: Path) -> dict[str, Any]:
     """The object in a file of costs; empty if the file does not exist."""
-    if not file.is_file():
+    if not urls.is_file(file):
         return {}
-    if file.stat().st_size > LARGEST_FILE:
+    if not urls.is_url(file) and file.stat().st_size > LARGEST_FILE:
         raise InputError(f"{file} is too large to be a cost file; remove or rename it.")
     content = read_json(file, "costs")
     if SUM in content:

@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from platformdirs import user_cache_path
 
 from ..errors import InputError
-from . import json_text
+from . import json_text, urls
 from .disks import telling_full
 from .links import within
 
@@ -83,6 +84,11 @@ def whole_file(path: Path, root: Path | None = None) -> Iterator[Path]:
     PcamError
         If the disk is full.
     """
+    if urls.is_url(path):
+        with TemporaryDirectory(prefix="pcam-") as folder:
+            yield Path(folder, path.name)
+            urls.write(path, Path(folder, path.name).read_bytes())
+        return
     if root is not None:
         within(root, path)
     if path.exists() and not path.is_file():
@@ -145,6 +151,9 @@ def _sweep_beside(path: Path) -> None:
 
 def check_file(path: Path) -> None:
     """Raise InputError if `path` cannot be written as a file. Call this before long work."""
+    if urls.is_url(path):
+        urls.check_writable(path)
+        return
     parent = next(folder for folder in path.absolute().parents if folder.exists())
     if (path.exists() and not path.is_file()) or not parent.is_dir() or not os.access(parent, os.W_OK):
         raise InputError(f"{path} cannot be written as a file; choose another file name.")
@@ -169,11 +178,9 @@ def read_json(path: Path, what: str, advice: str = "") -> dict[str, Any]:
     if it is invalid."""
     end = f"; {advice}." if advice else "."
     try:
-        if path.exists() and not path.is_file():
+        if not urls.is_url(path) and path.exists() and not path.is_file():
             raise InputError(f"{what} {path} is not a regular file; replace it.")
-        with path.open("rb") as file:
-            size = min(os.fstat(file.fileno()).st_size, json_text.LARGEST)
-            content = json_text.parse(file.read(size + 1))
+        content = json_text.parse(read_at_most(path, json_text.LARGEST))
     except OSError as error:
         raise InputError(f"{what} {path} cannot be read: {error.strerror or error}{end}") from None
     except ValueError as error:
@@ -181,6 +188,14 @@ def read_json(path: Path, what: str, advice: str = "") -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{what} {path} is not a JSON object{end}")
     return content
+
+
+def read_at_most(path: Path, most: int) -> bytes:
+    """The content of a file or of an object at a URL, of which at most `most` + 1 bytes are read."""
+    if urls.is_url(path):
+        return urls.read(path, most)
+    with path.open("rb") as file:
+        return file.read(min(os.fstat(file.fileno()).st_size, most) + 1)
 
 
 def sha256(content: bytes) -> str:

@@ -22,6 +22,7 @@ from ..errors import InputError, PcamError
 from .disks import telling_full
 from .files import LOCK, TEMPORARY, read_json, temporaries_of, temporary_of
 from .links import within
+from .urls import check_local
 
 REPLACED = ".part-replaced"  # suffix of a folder that was replaced and not removed yet
 HERE = -100  # AT_FDCWD: paths are relative to the current folder
@@ -56,6 +57,7 @@ def check_free(path: Path, *, overwrite: bool, what: str, mark: str, key: str) -
     It cannot be created if it exists and `overwrite` is false, if it is not empty and not marked as
     pcam's, or if its parent is not a folder.
     """
+    check_local(path, f"a {what} to write")
     parent = next(folder for folder in path.absolute().parents if folder.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise InputError(
@@ -83,6 +85,7 @@ def whole_folder(path: Path, *, overwrite: bool, what: str, mark: str, key: str)
 
     Raises InputError as `check_free` does.
     """
+    check_local(path, f"a {what} to write")
     recover(path, mark, key)
     check = partial(check_free, path, overwrite=overwrite, what=what, mark=mark, key=key)
     check()

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from . import urls
 
 LONGEST = 1000  # maximum number of characters of an id or a slide
 WIDEST = {
@@ -32,11 +35,16 @@ def is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(plain) or pa.types.is_large_string(plain))
 
 
+def readable(file: Path) -> Any:
+    """What PyArrow reads parts of: a path on the disk, or an object at a URL."""
+    return urls.opened(file) if urls.is_url(file) else file
+
+
 def open_file(file: Path | bytes) -> tuple[pq.ParquetFile, pa.Schema]:
     """Open a Parquet file, or the content of one, for `read`; returns it with its schema."""
 
-    def source() -> Path | pa.BufferReader:
-        return pa.BufferReader(file) if isinstance(file, bytes) else file
+    def source() -> Any:
+        return pa.BufferReader(file) if isinstance(file, bytes) else readable(file)
 
     with pq.ParquetFile(source()) as opened:
         schema = opened.schema_arrow

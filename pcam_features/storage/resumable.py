@@ -24,6 +24,7 @@ from .folders import (
     sweep,
 )
 from .links import check_written
+from .urls import check_local
 
 ENDING = ".unfinished"
 PLAN, PLAN_KEY = "plan.json", "plan_version"
@@ -52,6 +53,7 @@ def in_the_making(
     Raises InputError if it belongs to another plan, or if `path` exists, unless `overwrite` is true.
     Raises PcamError while another process fills it.
     """
+    check_local(path, f"a {what} to write")
     recover(path, mark, key)
     settle(path, mark, key)
     check = partial(check_free, path, overwrite=overwrite, what=what, mark=mark, key=key)

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from . import urls
 from .fields import Fields
 from .files import read_json, whole_file, write_json
 
@@ -26,6 +27,7 @@ blake2b = partial(hashlib.blake2b, digest_size=32)
 MANIFEST = "manifest.json"  # of a model or a network
 SUM = "sum"  # the last entry of a sealed JSON object
 TEXT = re.compile(r"([0-9a-f]{64}) (\d{1,15})")
+LARGEST_OBJECT = 1 << 28  # bytes of an object at a URL that is read to form its sum
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,9 @@ class FileSum:
 
     @classmethod
     def of_file(cls, file: Path) -> FileSum:
-        """The sum of a file, which is read in small pieces."""
+        """The sum of a file, which is read in small pieces, or of an object at a URL."""
+        if urls.is_url(file):
+            return cls.of(urls.read(file, LARGEST_OBJECT))
         with file.open("rb") as stream:
             digest = hashlib.file_digest(stream, blake2b).hexdigest()
             return cls(digest, stream.tell())
@@ -69,14 +73,20 @@ class FileSum:
 
 def check_size(file: Path, known: FileSum) -> None:
     """Raise ValueError, with the reason, unless a regular file of the listed size is there."""
-    try:
-        state = file.stat()
-    except FileNotFoundError:
-        raise ValueError("it is missing") from None
-    if not stat.S_ISREG(state.st_mode):
-        raise ValueError("it is not a regular file")
-    if state.st_size != known.size:
-        raise ValueError(f"it has {state.st_size:,} bytes instead of {known.size:,}")
+    if urls.is_url(file):
+        size = urls.size_of(file)
+        if size is None:
+            raise ValueError("it is missing")
+    else:
+        try:
+            state = file.stat()
+        except FileNotFoundError:
+            raise ValueError("it is missing") from None
+        if not stat.S_ISREG(state.st_mode):
+            raise ValueError("it is not a regular file")
+        size = state.st_size
+    if size != known.size:
+        raise ValueError(f"it has {size:,} bytes instead of {known.size:,}")
 
 
 def check_sum(file: Path, known: FileSum) -> None:
@@ -106,9 +116,15 @@ def read_verified(file: Path, known: FileSum) -> bytes:
     ValueError
         With the reason, if the file is missing, is not a regular file, or has another content.
     """
-    check_size(file, known)
-    with file.open("rb") as stream:
-        content = stream.read(known.size + 1)  # not more, should it grow
+    if urls.is_url(file):
+        try:
+            content = urls.read(file, known.size)
+        except FileNotFoundError:
+            raise ValueError("it is missing") from None
+    else:
+        check_size(file, known)
+        with file.open("rb") as stream:
+            content = stream.read(known.size + 1)  # not more, should it grow
     if FileSum.of(content) != known:
         raise ValueError("it does not have its sum")
     return content

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..words import counted, form, message_of
+from . import urls
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +38,7 @@ def read_table(path: Path, columns: Sequence[str], what: str) -> pd.DataFrame:
 
     Raises InputError if the file is missing or invalid.
     """
-    if not path.is_file():
+    if not urls.is_file(path):
         raise InputError(f"{what} {path} does not exist; check the path.")
     return parse_table(content_of(path, f"{what} {path}"), columns, f"{what} {path}")
 
@@ -45,7 +46,7 @@ def read_table(path: Path, columns: Sequence[str], what: str) -> pd.DataFrame:
 def content_of(path: Path, name: str) -> bytes:
     """The bytes of a table's file, unpacked. Raises InputError if it is damaged or too large."""
     try:
-        with path.open("rb") as file:
+        with opened_file(path) as file:
             packed = file.read(len(GZIP)) == GZIP
             file.seek(0)
             with gzip.open(file) if packed else nullcontext(file) as opened:
@@ -57,6 +58,13 @@ def content_of(path: Path, name: str) -> bytes:
             f"{name} is larger than {LARGEST_TABLE >> 20} MiB, too large for a table of patches."
         )
     return content
+
+
+def opened_file(path: Path) -> io.BufferedIOBase:
+    """A file to read from; an object at a URL is read at once."""
+    if urls.is_url(path):
+        return io.BytesIO(urls.read(path, LARGEST_TABLE))
+    return path.open("rb")
 
 
 def read_at_most(stream: io.BufferedIOBase, most: int) -> bytes:

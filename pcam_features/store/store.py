@@ -31,6 +31,7 @@ from ..sources.fitting import Fit
 from ..storage import parquet
 from ..storage.links import check_read
 from ..storage.sums import blake2b, read_verified
+from ..storage.urls import is_file, is_url
 from ..words import message_of
 from .layout import (
     LARGEST_PART,
@@ -331,7 +332,8 @@ def open_store(path: Path) -> Store:
         If there is no feature store at `path`, a link leads out of it, or it is damaged or of another
         version.
     """
-    if not (path / MANIFEST).is_file():
+    if not is_file(path / MANIFEST):
         raise InputError(f"{path} is not a feature store (no {MANIFEST}); make one with pcam extract.")
-    check_read(path)
+    if not is_url(path):  # where there are no links
+        check_read(path)
     return Store(path, read_manifest(path))
