@@ -98,6 +98,7 @@ def near_duplicates(fingerprints: np.ndarray) -> np.ndarray:
     [0, 1, 0]
     """
     different, codes = np.unique(fingerprints, axis=0, return_inverse=True)
+    codes = codes.reshape(-1)  # NumPy 2.0.0 returns a column
     reach = NEAR * np.sqrt(fingerprints.shape[1])
     pairs = cKDTree(different).query_pairs(reach, output_type="ndarray")
     links = coo_array((np.ones(len(pairs)), pairs.T), shape=(len(different),) * 2)
