@@ -67,7 +67,7 @@ def encode_labels(y: Any) -> tuple[np.ndarray, np.ndarray]:
         If there are fewer or more than two classes, or `y` does not hold classes.
     """
     check_classification_targets(y)
-    kind = type_of_target(y, input_name="y", raise_unknown=True)
+    kind = type_of_target(y, input_name="y")
     if kind != "binary":
         raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
     classes, codes = np.unique(column_or_1d(y, warn=True), return_inverse=True)
@@ -85,6 +85,9 @@ class LogOddsClassifier(ClassifierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_class = False
         return tags
+
+    def _more_tags(self) -> dict[str, Any]:  # the same for scikit-learn 1.5
+        return {"binary_only": True}
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Return the log-odds of the second class, float64 (n_samples,)."""

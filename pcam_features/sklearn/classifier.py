@@ -158,6 +158,9 @@ class PatchClassifier(LogOddsClassifier):
         tags.input_tags.three_d_array = True
         return tags
 
+    def _more_tags(self) -> dict[str, Any]:  # the same for scikit-learn 1.5
+        return {"X_types": ["2darray", "3darray"]}
+
     @for_scikit_learn
     def fit(self, X: Any, y: Any, groups: Any = None) -> PatchClassifier:
         """Train the base models, combine and calibrate them.

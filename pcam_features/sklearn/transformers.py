@@ -30,6 +30,9 @@ class _ImageTransformer(TransformerMixin, BaseEstimator):
         tags.no_validation = True
         return tags
 
+    def _more_tags(self) -> dict[str, Any]:  # the same for scikit-learn 1.5
+        return {"X_types": [], "requires_fit": False, "no_validation": True}
+
     def _families(self) -> Sequence[Any]:
         raise NotImplementedError
 

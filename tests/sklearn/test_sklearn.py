@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterator
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -302,12 +303,19 @@ def one_blas_thread() -> Iterator[None]:
         yield
 
 
-@pytest.mark.usefixtures("one_blas_thread")
-@parametrize_with_checks(
-    [PatchClassifier(n_splits=3, rounds=20, threads=1)],
-    expected_failed_checks=lambda estimator: INAPPLICABLE,
+# scikit-learn 1.5 has no such parameter.
+EXPECTED: dict[str, Any] = (
+    {"expected_failed_checks": lambda estimator: INAPPLICABLE}
+    if "expected_failed_checks" in signature(parametrize_with_checks).parameters
+    else {}
 )
+
+
+@pytest.mark.usefixtures("one_blas_thread")
+@parametrize_with_checks([PatchClassifier(n_splits=3, rounds=20, threads=1)], **EXPECTED)
 def test_oracle_scikit_learns_checks_of_tables_pass(estimator: Any, check: Any) -> None:
+    if not EXPECTED and check.func.__name__ in INAPPLICABLE:
+        pytest.xfail(INAPPLICABLE[check.func.__name__])
     check(estimator)
 
 

@@ -38,7 +38,8 @@ def test_mechanics_paths_of_a_manifest_stay_inside(name: str, tmp_path: Path) ->
     (tmp_path / "outside.png").write_bytes(layouts.encoded(PIXELS[0], format="PNG"))
     path = tmp_path / "data" / "m.csv"
     path.write_bytes(f'path,label\n"{name}",1\n'.encode())
-    refused(path, "leads out of|not the path of a file|cannot be read|no patches")
+    # pandas 2.2 ends a cell at a NUL, so there the file is missing.
+    refused(path, "leads out of|not the path of a file|cannot be read|no patches|missing file")
 
 
 @pytest.mark.parametrize("name", ["ü/ß.png", "漢字.png", "x" * 300 + ".png", "con.png", "a b.png"])

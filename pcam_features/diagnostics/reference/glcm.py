@@ -1,4 +1,7 @@
-"""Co-occurrence with scikit-image: six of the seventeen properties, on patch and center."""
+"""Co-occurrence with scikit-image: six of the seventeen properties, on patch and center.
+
+The variance is worked out from the matrix, because `graycoprops` has it only from scikit-image 0.25 on.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,13 @@ LIBRARY = "scikit-image (6 of 17 properties, no ring)"
 TOLERANCE = {"rtol": 1e-5, "atol": 2e-6}
 PLANES = MEASURED
 STRAIGHT, DIAGONAL = [0, np.pi / 2], [np.pi / 4, 3 * np.pi / 4]
+LEVEL = np.arange(LEVELS)
 PROPERTIES = {
     "contrast": "contrast",
     "dissimilarity": "dissimilarity",
     "homogeneity": "homogeneity",
     "asm": "ASM",
     "correlation": "correlation",
-    "variance": "variance",
 }
 
 
@@ -33,9 +36,21 @@ def features(planes: dict[str, np.ndarray]) -> dict[str, float]:
                     graycomatrix(levels[cut, cut], [step], angles, LEVELS, symmetric=True, normed=True)
                     for step, angles in ((distance, STRAIGHT), (distance * np.sqrt(2), DIAGONAL))
                 ]
-                for ours, theirs in PROPERTIES.items():
-                    values = np.concatenate([graycoprops(each, theirs)[0] for each in pairs])
+                found = {
+                    ours: np.concatenate([graycoprops(each, theirs)[0] for each in pairs])
+                    for ours, theirs in PROPERTIES.items()
+                }
+                found["variance"] = np.concatenate([variances(each) for each in pairs])
+                for ours, values in found.items():
                     column = f"glcm__{ours}__{region}_{name}_d{distance}"
                     result[f"{column}_mean"] = values.mean()
                     result[f"{column}_range"] = np.ptp(values)
     return result
+
+
+def variances(pairs: np.ndarray) -> np.ndarray:
+    """The variance of the gray level for each angle, of matrices (levels, levels, 1, angles)."""
+    shares = pairs[:, :, 0].sum(axis=1)
+    mean = LEVEL @ shares
+    variance: np.ndarray = (np.subtract.outer(LEVEL, mean) ** 2 * shares).sum(axis=0)
+    return variance
