@@ -6,6 +6,7 @@
 # make bench     measure the speed of the families beside common libraries
 # make docs      regenerate docs/commands.md, docs/features.md and docs/kernels.md
 # make site      build the documentation site in site/
+# make man       write a manual page for each command in build/man/
 # make clean     remove everything that these targets created
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ VERSION ?= 3.11
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-lowest test-newest campaign lint bench docs site clean
+.PHONY: demo test test-lowest test-newest campaign lint bench docs site man clean
 
 .venv/made: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pcam needs Python 3.11 or newer; choose one with make PYTHON=python3.12")'
@@ -62,6 +63,9 @@ docs: .venv/made-dev
 
 site: .venv/made-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+man: .venv/made
+	$(BIN)/python -m pcam_features.cli.man build/man
 
 clean:
 	rm -rf .venv demo build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
