@@ -266,11 +266,14 @@ def test_mechanics_labels_among_features_are_refused(
 
 # Of scikit-learn's checks those that do not feed tables of numbers: the transformers take images. The
 # others generate 2-D arrays of floats, which are no images; what they ask for is tested above.
+SINCE_1_6 = (
+    "check_estimator_cloneable",
+    "check_estimator_repr",
+    "check_estimator_tags_renamed",
+    "check_valid_tag_types",
+)
 APPLICABLE: list[Callable[[str, Any], None]] = [
-    estimator_checks.check_estimator_cloneable,
-    estimator_checks.check_estimator_repr,
-    estimator_checks.check_estimator_tags_renamed,
-    estimator_checks.check_valid_tag_types,
+    *(getattr(estimator_checks, name) for name in SINCE_1_6 if hasattr(estimator_checks, name)),
     estimator_checks.check_no_attributes_set_in_init,
     estimator_checks.check_parameters_default_constructible,
     estimator_checks.check_get_params_invariance,
