@@ -6,21 +6,37 @@ import base64
 import io
 from collections.abc import Sequence
 from html import escape
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..geometry import CENTER, PATCH_SIZE
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 YELLOW = (255, 212, 0)
+QUALITY = 85  # of pictures in JPEG
 
 
 def png(picture: np.ndarray) -> str:
     """A picture, uint8 (rows, columns, 3), as a data URI."""
     from PIL import Image
 
+    return _data_uri(Image.fromarray(picture), "png")
+
+
+def jpeg(picture: np.ndarray) -> str:
+    """A picture, uint8 (rows, columns, 3), as a data URI in JPEG, which is smaller than PNG."""
+    from PIL import Image
+
+    return _data_uri(Image.fromarray(picture), "jpeg", quality=QUALITY)
+
+
+def _data_uri(image: Image, kind: str, **how: int) -> str:
     stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
+    image.save(stream, kind, **how)
+    return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
 def framed(patch: np.ndarray, name: str) -> str:

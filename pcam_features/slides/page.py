@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,20 +10,18 @@ from pathlib import PurePath
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from ..learn.explain_patch import Reasons
 from ..report.charts import COLORS, Chart, layout
 from ..report.gallery import reason
 from ..report.html import Page, paragraph, table
-from ..report.pictures import framed, png
+from ..report.pictures import framed, jpeg, png
 from ..words import counted
 from .outputs import OPACITY, colors, in_bytes
 from .tissue import Overview
 
 BINS = 20
 SHOWN_REGIONS = 20
-QUALITY = 85  # of the slide's picture in JPEG
 REGION_COLUMNS = ("region", "area in mm²", "mean", "maximum", "x", "y")
 
 
@@ -103,13 +99,6 @@ def notes(record: Mapping[str, Any]) -> list[str]:
             "was not found."
         )
     return found
-
-
-def jpeg(pixels: np.ndarray) -> str:
-    """A picture as a data URI in JPEG."""
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "JPEG", quality=QUALITY)
-    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
 def viewer(shown: MapPage) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -94,13 +95,19 @@ def test_mechanics_demo_goes_all_the_way(pcam: Run, tmp_path: Path) -> None:
     for _ in range(2):  # a second demo replaces the first
         result = pcam("demo", tmp_path / "demo", "--patches", 120)
         assert result.code == 0, result.err
-    for command in ("synth", "extract", "fit", "predict", "submit", "compare"):
+    for command in ("synth", "extract", "fit", "predict", "explain", "submit", "compare"):
         assert f"$ pcam {command}" in result.err
     assert "stack − color" in result.out
     assert (tmp_path / "demo" / "report.html").stat().st_size > 4_000_000
     assert "no faults" in result.out
     assert (tmp_path / "demo" / "check.html").stat().st_size > 4_000_000
     assert len(pd.read_csv(tmp_path / "demo" / "submission.csv")) == 30
+    page = (tmp_path / "demo" / "index.html").read_text(encoding="utf-8")
+    linked = re.findall(r'<a href="([^"#]+)"', page)
+    assert linked == ["report.html", "explanation.html", "check.html", "submission.csv"]
+    assert all((tmp_path / "demo" / name).is_file() for name in linked)
+    verdict = next(line for line in result.out.splitlines() if " has the highest AUC" in line)
+    assert f'<p class="lead">{verdict[:40]}' in page
 
 
 def test_mechanics_bench_says_which_library_is_missing(

@@ -10,8 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from conftest import Result
+
+from pcam_features.convert.synthesize import TEST_LABELS
+from pcam_features.sources.detect import open_source
+from pcam_features.sources.slides import BESIDE
 
 Run = Callable[..., Result]
 ROOT = Path(__file__).parents[2]
@@ -20,7 +26,7 @@ BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 # Pages whose every block is run, or says why not. SMALL stands for Kaggle's folder.
-PAGES = ("CONTRIBUTING.md", "docs/start.md", "docs/kaggle.md", "docs/own-data.md")
+PAGES = ("README.md", "CONTRIBUTING.md", "docs/start.md", "docs/kaggle.md", "docs/own-data.md")
 SMALL = ("synth", "data/kaggle", "--patches", 160, "--slides", 8)
 
 
@@ -44,6 +50,17 @@ def blocks(page: str) -> list[Block]:
     return [Block(found["language"], found["text"], found["reason"]) for found in BLOCK.finditer(text)]
 
 
+def readers_own(folder: str) -> dict[str, object]:
+    """What a reader of the examples in Python has: images, labels, slides and predictions."""
+    source, _ = open_source(folder)
+    truth = pd.read_csv(f"{folder}/{TEST_LABELS}").set_index("id")["label"]
+    slides = pd.read_csv(f"{folder}/{BESIDE}").set_index("id")["slide"]
+    noise = np.random.default_rng(0).random((2, len(truth)))
+    p1, p2 = (pd.Series(0.4 * truth + 0.6 * one, truth.index) for one in noise)
+    images = source.splits["train"].read(0, 8)
+    return {"images": images, "truth": truth, "slides": slides, "p1": p1, "p2": p2}
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_mechanics_the_blocks_of_a_page_run(
     page: str, pcam: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -52,6 +69,7 @@ def test_mechanics_the_blocks_of_a_page_run(
     names: dict[str, object] = {}
     if "data/kaggle" in (ROOT / page).read_text(encoding="utf-8"):
         assert pcam(*SMALL).code == 0
+        names = readers_own("data/kaggle")
     for block in (block for block in blocks(page) if block.reason is None):
         if block.language == "python":
             exec(compile(block.text, page, "exec"), names)  # our own page

@@ -343,7 +343,7 @@ def test_invariant_synthetic_slides_are_the_same_bytes(
     assert refused.code == 2
     assert "--overwrite" in refused.err
     with open_slide(one) as slide:
-        assert slide.mpp == pytest.approx(0.486)
+        assert slide.mpp == pytest.approx(0.486, rel=1e-5)  # a ratio of whole numbers in the file
         assert [(level.width, level.height) for level in slide.levels] == [(1200, 700), (300, 175)]
         corner = slide.region(0, 0, (24, 24), 0.972)
         assert corner.min() > 200  # glass
