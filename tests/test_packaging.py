@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import pcam_features
+
 ROOT = Path(__file__).parents[1]
 CONFIGURATION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 # Files for those who work in the checkout, not for those who package a release.
@@ -40,3 +42,8 @@ def test_invariant_the_package_is_typed_and_licensed() -> None:
     assert (package / "py.typed").is_file()
     for name in CONFIGURATION["project"]["license-files"]:
         assert (ROOT / name).is_file()
+
+
+def test_parity_the_citation_has_the_version_of_the_package() -> None:
+    cited = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {pcam_features.__version__}\n" in cited

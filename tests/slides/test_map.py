@@ -102,7 +102,9 @@ def test_invariant_the_files_of_a_map_agree(
     above = (centers["probability"] >= 0.5).sum()
     assert record["above_mm2"] == pytest.approx(above * (32 * 0.972e-3) ** 2)
     outlines = json.loads((folder / "regions.geojson").read_text())["features"]
-    assert len(outlines) == len(record["regions"]) > 0
+    # How high this model's probabilities are depends on the versions of OpenCV and XGBoost.
+    assert len(outlines) == len(record["regions"])
+    assert bool(outlines) == (above > 0)
     assert sum(region["centers"] for region in record["regions"]) == above
     with Image.open(folder / "overlay.png") as image:
         assert image.size == (made_slide.width, made_slide.height)
