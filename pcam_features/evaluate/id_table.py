@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError
+from ..sources.columns import read_by_id
 from ..sources.slides import is_unknown
-from ..storage.tables import check_ids, read_table
+from ..storage.tables import check_ids
 from ..words import counted
 
 Given: TypeAlias = "str | Path | pd.Series[float] | pd.DataFrame | np.ndarray"
@@ -75,7 +76,7 @@ def id_table(given: object, what: str, ids: Sequence[str] | None = None) -> IdTa
 @id_table.register(str)
 @id_table.register(Path)
 def _(given: str | Path, what: str, ids: Sequence[str] | None = None) -> IdTable:
-    return IdTable(f"{what} {given}", read_table(Path(given), ("id",), what), text=True)
+    return IdTable(f"{what} {given}", read_by_id(Path(given), (), what), text=True)
 
 
 @id_table.register(pd.Series)

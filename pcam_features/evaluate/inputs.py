@@ -13,10 +13,10 @@ from ..constants import FOLDS
 from ..errors import InputError
 from ..grouping.appearance import Looks, looks_in
 from ..grouping.groups import SMALL, group_codes, group_unknown
+from ..sources.columns import read_by_id
 from ..sources.slides import COLUMNS, is_unknown, parse, read_slides
 from ..storage import costs
 from ..storage.ids import examples, how_matched, matched
-from ..storage.tables import read_table
 from ..store.store import Store, open_store
 from ..words import counted, form
 from .id_table import Given, Names, by_id
@@ -341,7 +341,7 @@ def read_groups(spec: str) -> Grouping:
     Raises InputError for another table.
     """
     path, column = parse(spec)
-    table = read_table(path, ("id",) if column is None else ("id", column), "--by table")
+    table = read_by_id(path, () if column is None else (column,), "--by table")
     others = [name for name in table.columns if name != "id"]
     if column is None and len(others) != 1:
         raise InputError(

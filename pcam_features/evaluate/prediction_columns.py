@@ -9,10 +9,18 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError
+from ..sources.columns import shown
 from ..sources.vocabulary import class_of
+from ..storage.tables import plain
 from .id_table import LABEL, SEED, IdTable
 
 NUMBERED = re.compile(rf"({LABEL}[\s_-]*)?\d+")
+PROBABILITIES = (
+    *("probability", "probabilities", "prob", "probs", "proba", "prediction", "predictions", "pred"),
+    *("preds", "score", "scores", "p", "output", "y_pred", "y_prob", "y_proba", "y_score", "y_hat"),
+    *("tumor_probability", "tumor_prob", "tumor_score", "p_tumor", "prob_tumor", "probability_tumor"),
+)
+INDEX = re.compile(r"(unnamed: ?\d+|index|)", re.IGNORECASE)  # of a table that pandas wrote
 NEAR = 1e-3  # how far from 1 the classes of a rounded softmax add up to
 
 
@@ -27,8 +35,9 @@ class Chosen:
 def choose(table: IdTable, *, from_file: bool) -> Chosen:
     """The columns of a table that are a model's probabilities.
 
-    They are the columns named `seed…`, otherwise `label` with the columns that are named by a number.
-    Two columns that add up to 1 are two classes, of which the positive one is taken.
+    They are the columns named `seed…`, otherwise `label` with the columns that are named by a number,
+    otherwise the one of `PROBABILITIES` that there is, or the only column. Two columns that add up to 1
+    are two classes, of which the positive one is taken.
 
     Parameters
     ----------
@@ -51,11 +60,15 @@ def choose(table: IdTable, *, from_file: bool) -> Chosen:
     numbered = [name for name in names if NUMBERED.fullmatch(name.lower())]
     if pair := classes_of(table, names):
         return pair
-    columns = seeds or [name for name in names if name == LABEL or name in numbered]
-    if not columns:
-        raise InputError(missing(table, names, from_file=from_file))
-    over = [name for name in names if name not in columns and name.lower().startswith((LABEL, SEED))]
+    labels = [name for name in names if name == LABEL] or [n for n in names if plain(n) == LABEL]
+    columns = seeds or [name for name in names if name in labels or name in numbered]
     notes = []
+    if not columns:
+        columns = otherwise_named(names)
+        if len(columns) != 1:
+            raise InputError(missing(table, names, from_file=from_file))
+        notes.append(f"The probabilities of {table.name} are those of column {columns[0]}.")
+    over = [name for name in names if name not in columns and name.lower().startswith((LABEL, SEED))]
     if over:
         notes.append(
             f"{sentence(table.name)} have columns that are not used: {', '.join(over)}; the "
@@ -97,6 +110,21 @@ def classes_of(table: IdTable, names: list[str]) -> Chosen | None:
     return Chosen(positive, [note])
 
 
+def otherwise_named(names: list[str]) -> list[str]:
+    """The columns that may be probabilities by other names than `label` and `seed`.
+
+    Examples
+    --------
+    >>> otherwise_named(["Unnamed: 0", "slide", "y_true", "y_pred"])
+    ['y_pred']
+    >>> otherwise_named(["index", "TARGET"])
+    ['TARGET']
+    """
+    others = [name for name in names if not INDEX.fullmatch(name)]
+    known = [name for name in others if plain(name) in PROBABILITIES]
+    return known or (others if len(others) == 1 else [])
+
+
 def missing(table: IdTable, names: list[str], *, from_file: bool) -> str:
     """The message on a table without probabilities."""
     if names and not from_file:
@@ -106,7 +134,7 @@ def missing(table: IdTable, names: list[str], *, from_file: bool) -> str:
         )
     return (
         f"{table.name} have no column {LABEL} or {SEED} with probabilities; there are: "
-        f"{', '.join(['id', *names])}."
+        f"{shown(['id', *names])}; keep the probability of tumor alone, as a column {LABEL}."
     )
 
 

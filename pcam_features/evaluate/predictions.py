@@ -12,7 +12,7 @@ import pandas as pd
 
 from ..errors import InputError
 from ..sources.class_labels import class_labels, meaning
-from ..sources.columns import LABELS, find
+from ..sources.columns import LABELS, find, shown
 from ..sources.reading import EVERYTHING
 from ..storage import costs
 from ..storage.files import check_file, whole_file
@@ -22,6 +22,7 @@ from .id_table import LABEL, Given, IdTable, id_table
 from .prediction_columns import check_not_truth, choose, sentence
 
 Models: TypeAlias = "Sequence[str | Path] | Mapping[str, Given]"
+PERCENT = 100
 TABLES = (str, Path, pd.Series, pd.DataFrame, np.ndarray)  # of the predictions of one seed
 
 
@@ -239,22 +240,49 @@ def plain(cell: Any) -> str:
 
 def probabilities(table: IdTable, column: str) -> np.ndarray:
     """A column's probabilities. Raises InputError for other or constant values, and for classes."""
-    cells = table.cells[column]
+    cells = with_points(table.cells[column]) if table.text else table.cells[column]
     values: np.ndarray = pd.to_numeric(cells, errors="coerce").to_numpy(np.float64)
     bad = ~((values >= 0) & (values <= 1))  # true for NaN as well
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise InputError(
             f"{table.at(row)}: {plain(cells[row])} for {table.ids[row]} is not a probability from 0 "
-            f"to 1{'; write decimals with a point' if ',' in str(cells[row]) else ''}."
+            f"to 1{how_to_convert(cells, values)}."
         )
     if np.unique(values).size == 1:
         raise InputError(
             f"{table.name} are all {values[0]:g}; a constant prediction cannot be compared."
         )
     if np.isin(values, (0.0, 1.0)).all():
-        raise InputError(f"{table.name} hold only 0 and 1; give probabilities instead of classes.")
+        others = [str(name) for name in table.cells.columns if name not in ("id", column)]
+        beside = f" (there are also the columns {shown(others)})" if others else ""
+        raise InputError(
+            f"{table.name} hold only 0 and 1; give probabilities instead of classes{beside}."
+        )
     return values
+
+
+def with_points(cells: pd.Series[str]) -> pd.Series[str]:
+    """Cells with decimal commas, as spreadsheets write them in many countries, with points instead.
+
+    Examples
+    --------
+    >>> with_points(pd.Series(["0,25", "1"])).tolist(), with_points(pd.Series(["0,25", "0.5"])).tolist()
+    (['0.25', '1'], ['0,25', '0.5'])
+    """
+    if not cells.str.contains(",").any() or cells.str.contains(".", regex=False).any():
+        return cells
+    return cells.str.replace(",", ".")
+
+
+def how_to_convert(cells: pd.Series[Any], values: np.ndarray) -> str:
+    """What values that are no probabilities look like, and what to do; empty if that is not clear."""
+    texts = cells.astype(str).str.strip()
+    if texts.str.endswith("%").any() or (values.min() >= 0 and 1 < np.median(values) <= PERCENT):
+        return "; divide percentages by 100"
+    if values.min() < 0 and np.isfinite(values).all():
+        return "; give 1 / (1 + exp(-x)) of log-odds"
+    return ""
 
 
 def check_outputs(path: Path) -> None:

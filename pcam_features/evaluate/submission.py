@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from ..sources.columns import read_by_id
 from ..storage.costs import Cost
 from ..storage.ids import examples, how_matched, matched
-from ..storage.tables import read_table
 from ..words import counted
 from .predictions import write_predictions
 
@@ -51,7 +51,7 @@ def submit(
     InputError
         If an id of the sample has no prediction.
     """
-    wanted = ids if sample is None else read_table(sample, ("id", "label"), "sample")["id"].tolist()
+    wanted = ids if sample is None else read_by_id(sample, (), "sample")["id"].tolist()
     if not wanted:
         raise InputError(f"sample {sample} has no ids; give Kaggle's sample submission.")
     position = {patch_id: k for k, patch_id in enumerate(ids)}

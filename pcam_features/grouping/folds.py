@@ -15,10 +15,11 @@ import pandas as pd
 
 from ..constants import LEAST_FOLDS, MOST_FOLDS
 from ..errors import InputError
+from ..sources.columns import read_by_id
 from ..storage import parquet
 from ..storage.files import sha256
 from ..storage.sums import read_listed
-from ..storage.tables import LARGEST_TABLE, check_ids, read_table
+from ..storage.tables import LARGEST_TABLE, check_ids
 from ..words import counted, form, message_of
 from .appearance import Looks
 from .groups import group_codes, make_groups
@@ -248,7 +249,7 @@ def read_fold_table(path: Path, content: bytes | None = None, *, rows: int) -> p
     if path.suffix == ".parquet":
         table = read_fold_parquet(path, content, rows)
     else:
-        table = read_table(path, ("id", "fold"), "folds")
+        table = read_by_id(path, ("fold",), "folds")
     try:
         numbers = {k: table[k].astype("int64") for k in ("fold", "group") if k in table}
     except (TypeError, ValueError, OverflowError):

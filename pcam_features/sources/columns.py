@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..storage.tables import header_of, plain
+from ..storage.tables import check_ids, header_of, plain, read_table, without_column
 from .reading import TABLES
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PATHS = (
     *("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img"),
@@ -69,6 +73,22 @@ def find(columns: Sequence[str], known: Sequence[str], given: str | None, option
     )
 
 
+def read_by_id(path: Path, columns: Sequence[str], what: str) -> pd.DataFrame:
+    """Read a table with a row for each patch, and with `columns`; see `read_table`.
+
+    Its column of ids, or else of file names, is found by its name and called `id`. Raises InputError
+    if it has none, or an id is empty or occurs twice.
+    """
+    table = read_table(path, columns, what)
+    where = f"{what} {path}"
+    own = find(list(table.columns), (*IDS, *PATHS), None, where)
+    if own is None:
+        raise InputError(without_column(IDS[0], list(table.columns), where))
+    table = table.rename(columns={own: IDS[0]})
+    check_ids(table[IDS[0]].tolist(), where)
+    return table
+
+
 def shown(columns: Sequence[str]) -> str:
     """The columns of a table, for a message."""
     return ", ".join(columns[:SHOWN]) + (", …" if len(columns) > SHOWN else "")
@@ -89,8 +109,11 @@ def label_column(columns: Sequence[str], given: str | None, where: str) -> str |
     return found
 
 
-def tables_in(folder: Path, besides: Sequence[str] = ()) -> list[Path]:
-    """The tables in a folder that have labels and ids or paths, by name; not those called `besides`."""
+def tables_in(folder: Path, besides: Sequence[str] = (), *, labeled: bool = True) -> list[Path]:
+    """The tables in a folder that have ids or paths, by name; not those called `besides`.
+
+    If `labeled`, only those that have labels.
+    """
     found = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if (
@@ -101,6 +124,6 @@ def tables_in(folder: Path, besides: Sequence[str] = ()) -> list[Path]:
         ):
             continue
         columns = {plain(column) for column in header_of(path)}
-        if columns & set(LABELS) and columns & {*PATHS, *IDS}:
+        if columns & {*PATHS, *IDS} and (columns & set(LABELS) or not labeled):
             found.append(path)
     return found

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path, PurePath
 
 from ..constants import Fitting, Kind
@@ -19,6 +20,7 @@ from ..words import counted, quoted
 from . import (
     arrays,
     hdf5,
+    hdf5_files,
     hf_parquet,
     image_folder,
     kaggle,
@@ -56,8 +58,11 @@ KNOWN = (
     f"({wilds.METADATA}, {wilds.PATCHES}/), NumPy's arrays (x_train.npy, train.npz), or WebDataset's "
     "shards (train-000000.tar)"
 )
-NOT_READ = frozenset((".tgz", ".mat", ".pt", ".pth", ".pkl", ".pickle", ".zarr", ".lmdb", ".mdb"))
-PACKED_TAR = (".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
+ARCHIVES = (".zip", ".7z", ".rar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
+NOT_READ = (
+    *(".npy", ".npz", ".mat", ".pt", ".pth", ".pkl", ".pickle", ".zarr", ".lmdb", ".mdb", ".arrow"),
+    *(".feather", ".tfrecord", ".tfrecords"),
+)
 # The layouts that take every option of `Reading`, and which options the others take.
 READ_AS_TOLD = {
     Kind.images: image_folder,
@@ -88,6 +93,7 @@ OPTIONS = {
 OWN = "manifest.json"  # in folders that pcam writes
 SHOWN = 5  # sources in a message
 LOOKED_FOR, MOST_FOLDERS = 3, 100  # levels below a folder, and folders in each, that are looked at
+MOST_FILES = 10_000  # that are looked at for a message
 ROWS_READ = 128  # patches that a thread reads at a time
 UNREADABLE = "unreadable"
 SPLIT_NAME = re.compile(r"\w[\w -]{0,63}")  # a split becomes a folder of the feature store
@@ -114,12 +120,14 @@ def kind_of(path: Path) -> Kind | None:
 
 
 def table_of(folder: Path) -> Path | None:
-    """The table of labels beside the images of a folder; None if there is none or classes are folders.
+    """The table of labels beside the images of a folder, or the folder if its splits have a table each.
 
-    Raises InputError if there are several.
+    None if there is none, or classes are folders. Raises InputError if there are several.
     """
     if not folder.is_dir() or image_folder.has_known_classes(folder):
         return None
+    if manifest.tables_by_split(folder):
+        return folder
     tables = tables_in(folder, besides=(kaggle.SAMPLE, kaggle.LABELS))
     if len(tables) > 1:
         raise InputError(
@@ -175,9 +183,16 @@ def detect(path: str) -> Kind:
         return found
     if unknown := not_read_in(there):
         raise InputError(
-            f"{unknown} is in a format that is not read; unpack archives, and write uint8 images "
+            f"{unknown} is an archive; unpack it and give the folder."
+            if unknown.name.lower().endswith(ARCHIVES)
+            else f"{unknown} holds no patches in a form that is read; write uint8 images "
             "(N, 96, 96, 3) and labels (N,) with numpy.savez('train.npz', x=images, y=labels), or "
             "image files and a CSV with the columns path and label."
+        )
+    if unnamed := next(filter(hdf5_files.is_hdf5, first_files(there)), None):
+        raise InputError(
+            f"{unnamed} does not say in its name which split it is; give the file itself, or "
+            "rename it to train.h5, valid.h5 or test.h5."
         )
     if above := source_above(there):
         raise InputError(f"{path} is part of a source; give the whole source, {above}.")
@@ -188,26 +203,18 @@ def detect(path: str) -> Kind:
 
 
 def not_read_in(path: Path) -> Path | None:
-    """A file of arrays or records, or an archive, that is not read: at a path, in the folder, or one
-    further down; or None."""
-    files = [path] if path.is_file() else [*entries_of(path)]
-    files += [file for folder in files for file in entries_of(folder)]
+    """A file of arrays or records, or an archive, that is not read: at a path or below it; or None."""
     named = (
         file
-        for file in files
-        if file.suffix.lower() in NOT_READ
-        or file.name.lower().endswith(PACKED_TAR)
-        or ".tfrecord" in file.name.lower()
+        for file in first_files(path)
+        if file.name.lower().endswith((*ARCHIVES, *NOT_READ)) or ".tfrecord" in file.name.lower()
     )
     return next(named, None)
 
 
-def entries_of(folder: Path) -> list[Path]:
-    """The first files and folders in a folder; none of what cannot be read, or is no folder."""
-    try:
-        return sorted(folder.iterdir())[:MOST_FOLDERS] if folder.is_dir() else []
-    except OSError:
-        return []
+def first_files(path: Path) -> Iterator[Path]:
+    """A file, or the first files below a folder."""
+    return islice([path] if path.is_file() else hdf5_files.below(path), MOST_FILES)
 
 
 def source_above(path: Path) -> Path | None:

@@ -17,7 +17,8 @@ from typing import Any
 MEMORY = 4 << 30  # bytes of address space, including the libraries
 SECONDS = 100  # of processor time
 MOST_CHUNKS = 1 << 22
-MOST_NAMES = 100  # of datasets
+MOST_NAMES = 100  # of datasets and groups
+DEEPEST = 4  # names on the way to a dataset
 MOST_ROWS = 1 << 24  # seventy times Kaggle's competition
 REWRITE = "rewrite it with: h5repack -l CONTI -f NONE FILE NEW"
 
@@ -42,11 +43,11 @@ def layout(path: str, name: str, values: bool) -> dict[str, Any]:
     import h5py
 
     with h5py.File(path, "r") as file:
-        if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        found = own(file, name)
+        if found is None:
             raise ValueError(
                 f"it has no dataset {name!r} of its own; it has: {', '.join(list(file)[:10])}"
             )
-        found = file[name]
         if not isinstance(found, h5py.Dataset):
             raise ValueError(f"{name!r} is not a dataset")
         if found.external or found.is_virtual or file.userblock_size:
@@ -73,22 +74,44 @@ def extent(found: Any) -> str:
     return f"with values from {low:g} to {high:g} ({advice}, and write uint8)"
 
 
-def datasets(path: str) -> dict[str, Any]:
-    """The shapes of the datasets of a file by name, those that are its own."""
+def own(file: Any, name: str) -> Any:
+    """What a file has under a name, such as `train/x`; None for what only a link leads to."""
     import h5py
 
+    here = file
+    for part in name.split("/"):
+        inside = isinstance(here, h5py.Group)
+        if not inside or not isinstance(here.get(part, getlink=True), h5py.HardLink):
+            return None
+        here = here[part]
+    return here
+
+
+def datasets(path: str) -> dict[str, Any]:
+    """The shapes of the datasets of a file by name, those that are its own; also of its groups'."""
+    import h5py
+
+    found: dict[str, Any] = {}
     with h5py.File(path, "r") as file:
-        names = [
-            n for n in list(file)[:MOST_NAMES] if isinstance(file.get(n, getlink=True), h5py.HardLink)
-        ]
-        found = {name: file[name] for name in names}
-        return {n: list(one.shape) for n, one in found.items() if isinstance(one, h5py.Dataset)}
+        waiting = list(file)[:MOST_NAMES]
+        for _ in range(MOST_NAMES):
+            if not waiting:
+                break
+            name = waiting.pop(0)
+            one = own(file, name)
+            if isinstance(one, h5py.Dataset):
+                found[name] = list(one.shape)
+            elif isinstance(one, h5py.Group) and name.count("/") < DEEPEST - 1:
+                waiting += [f"{name}/{inside}" for inside in list(one)[:MOST_NAMES]]
+    return found
 
 
 def places(found: Any) -> dict[str, Any]:
     """The positions of a dataset's bytes: contiguous or in chunks. Raises ValueError."""
     if found.chunks is None:
         offset = found.id.get_offset()
+        if offset is None and not found.size:
+            raise ValueError("it holds no patches")
         if offset is None:
             raise ValueError(f"its bytes are not contiguous; {REWRITE}")
         return {"offset": offset}

@@ -27,7 +27,7 @@ from ..storage.tables import check_ids
 from ..words import counted, message_of
 from .blocks import Blocks
 from .class_labels import class_labels, labeled
-from .columns import find, label_column
+from .columns import find, label_column, shown
 from .fitting import Size
 from .images import patch_of, patches
 from .reading import EVERYTHING, Reading
@@ -44,7 +44,7 @@ TRAIN = "train"
 NUMBERED = re.compile(r"(part|shard|data|file|chunk|default)?[-_]?\d*", re.I)  # a name without a split
 SUFFIX = ".parquet"
 NAME = re.compile(
-    rf"(?P<split>\w{{1,64}}?)(-(?P<shard>\d+)-of-(?P<shards>\d+)|-\d+|-[0-9a-f]{{16}})*{SUFFIX}"
+    rf"(?P<split>\w{{1,64}}?)(-(?P<shard>\d+)-of-(?P<shards>\d+)|-\d+|-[0-9a-f]{{16}})*{SUFFIX}", re.I
 )
 PROTOCOL = (
     "Patches as stored in Parquet files. Only the author of the files knows whether splits share "
@@ -61,14 +61,27 @@ def file_name(split: str, shard: int, shards: int) -> str:
     return f"{split}-{shard:05d}-of-{shards:05d}{SUFFIX}"
 
 
+def is_parquet(name: str) -> bool:
+    """Whether this is the name of a Parquet file."""
+    return name.lower().endswith(SUFFIX) and not is_litter(name)
+
+
+def files_in(folder: Path) -> list[Path]:
+    """The files in a folder; none of one that is not there or cannot be read."""
+    try:
+        return [file for file in folder.iterdir() if file.is_file()]
+    except OSError:
+        return []
+
+
 def listed(path: Path) -> list[Path]:
     """The Parquet files of a source, in the order of their names."""
     if urls.is_url(path):
         return listed_at(path)
     if path.is_file():
-        return [path] if path.suffix == SUFFIX else []
+        return [path] if is_parquet(path.name) else []
     for folder in (path, path / "data"):
-        found = [file for file in sorted(folder.glob(f"*{SUFFIX}")) if file.is_file()]
+        found = [file for file in sorted(files_in(folder)) if is_parquet(file.name)]
         if found:
             return found
     return sorted(below(path, 0))
@@ -78,12 +91,12 @@ def listed_at(path: Path) -> list[Path]:
     """The same at a URL, whose object store is asked for a list once."""
     names = urls.names_below(path, MOST_LISTED)
     if not names:
-        return [path] if path.suffix == SUFFIX and urls.is_file(path) else []
+        return [path] if is_parquet(path.name) and urls.is_file(path) else []
     stores = {PurePosixPath(name).parent for name in names if PurePosixPath(name).name == OWN}
     found = [
         PurePosixPath(name)
         for name in names
-        if name.endswith(SUFFIX)
+        if is_parquet(PurePosixPath(name).name)
         and not stores.intersection(PurePosixPath(name).parents)
         and not any(map(is_litter, PurePosixPath(name).parts))
     ]
@@ -114,7 +127,7 @@ def elsewhere(folder: Path, depth: int) -> Iterator[Path]:
     for entry in entries[:MOST_LISTED]:
         if entry.is_dir() and depth < DEEPEST:
             yield from elsewhere(Path(entry.path), depth + 1)
-        elif entry.name.endswith(SUFFIX) and entry.is_file():
+        elif is_parquet(entry.name) and entry.is_file():
             yield Path(entry.path)
 
 
@@ -183,8 +196,8 @@ def contents_of(path: Path, reading: Reading) -> Contents:
             image = find(names, IMAGES, reading.path_column, "--path-column")
             if image is None or len(set(names)) < len(names):
                 raise InputError(
-                    f"{path} has no column {IMAGE}, or two columns of the same name: "
-                    f"{names[:10]}; correct the file."
+                    f"{path} has no column {IMAGE} with the bytes of images, or two columns of the "
+                    f"same name: {shown(names)}; save a table of image files as CSV instead."
                 )
             others = [name for name in names if name != image]
             label = label_column(others, reading.label_column, str(path))
@@ -252,10 +265,10 @@ def check_shards(split: str, files: list[Path]) -> None:
 
 
 def strings(values: list[Any], path: Path, name: str) -> list[str]:
-    """The values of a column of strings. Raises InputError if some are not strings."""
-    if not all(isinstance(value, str) for value in values):
+    """The values of a column of texts or whole numbers, as texts. Raises InputError for others."""
+    if not all(isinstance(value, str | int) for value in values):
         raise InputError(f"{path}: column {name} is not text in every row; correct it.")
-    return values
+    return [str(value) for value in values]
 
 
 def split_of(name: str, files: list[Path], reading: Reading) -> Part:
@@ -315,7 +328,10 @@ def originals(groups: Sequence[Group], sizes: Sequence[int], ids: list[str]) -> 
         images = blocks[groups[k]]
         data = images[row - starts[k]].as_py() if row - starts[k] < len(images) else None
         if not isinstance(data, bytes):
-            raise InputError(f"{path} has no bytes of an image for {ids[row]}; remove that row.")
+            raise InputError(
+                f"{path} has no bytes of an image for {ids[row]}; remove that row or, if the column "
+                "names files, save a CSV of their paths and labels instead."
+            )
         return patch_of(data, path / ids[row], size)
 
     return original

@@ -19,11 +19,13 @@ import numpy as np
 from ..constants import Kind
 from ..errors import InputError
 from ..storage.files import read_json
+from ..storage.tables import header_of
 from . import tree, vocabulary
+from .columns import shown
 from .images import by_id, content_of, originals, patches
-from .reading import EVERYTHING, Reading
+from .reading import EVERYTHING, TABLES, Reading
 from .source import Problem, Source, Split, train_first
-from .tree import EXCLUDED, NO_LABEL, NOT_ASKED, NOT_LABELED, Parts, Tree, printable
+from .tree import EXCLUDED, NO_LABEL, NOT_ASKED, NOT_LABELED, TABLE, Parts, Tree, printable
 from .vocabulary import TUMOR, UNLABELED_NAMES, class_of, split_name
 
 PROTOCOL = (
@@ -350,6 +352,12 @@ def notes_on(roles: Mapping[Parts, Role], classes: Classes, by_folder: Sequence[
     return notes
 
 
+def with_columns(folder: Path, name: str) -> str:
+    """A table's path in a folder, with its columns if they can be read."""
+    columns = header_of(folder / name) if name.lower().endswith(TABLES) else []
+    return f"{name}: {shown(columns)}" if columns else name
+
+
 def open_source(path: Path, reading: Reading = EVERYTHING) -> Source:
     """Open a folder of images.
 
@@ -361,6 +369,8 @@ def open_source(path: Path, reading: Reading = EVERYTHING) -> Source:
     roles = settled(found, reading)
     own_name = split_name(path.absolute().name)
     unlabeled = unlabeled_splits(found, roles, reading)
+    if unlabeled and found.tables:
+        found.pass_over(TABLE, [with_columns(path, name) for name in found.tables])
     names = sorted({r.name for r in roles.values() if r.name and r.split not in unlabeled})
     classes = Classes(
         positive_class(names, path, reading.positive), unlabeled, group_names(roles.values())

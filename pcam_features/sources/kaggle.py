@@ -15,6 +15,7 @@ import pandas as pd
 
 from ..constants import Kind
 from ..errors import InputError
+from ..storage.ids import examples, stem
 from ..storage.tables import check_ids, parse_table, read_table
 from ..words import counted
 from . import tree
@@ -210,7 +211,7 @@ def padded(labels: dict[str, int | None], images: Mapping[str, Any]) -> dict[str
 
 def without_suffix(labels: dict[str, int | None], images: Mapping[str, Any]) -> dict[str, int | None]:
     """The labels by id, where ids are file names such as `ID.tif` and only `ID` is an image."""
-    named = {i: PurePosixPath(i).stem if i not in images and tree.is_image(i) else i for i in labels}
+    named = {i: stem(i) if i not in images and tree.is_image(i) else i for i in labels}
     if len(set(named.values())) < len(named):
         return labels
     return {named[i]: label for i, label in labels.items()}
@@ -243,7 +244,8 @@ def _train(files: Files, path: Path, reading: Reading) -> Part:
     if not ids and not bad:
         raise InputError(
             f"{path / LABELS} has a label for none of the {counted(len(images), 'image')} in "
-            f"{path / TRAIN}; copy the table of these images there."
+            f"{path / TRAIN}; copy the table of these images there (its ids are such as "
+            f"{examples(labels)}, the images' {examples(images)})."
         )
     values = np.array([labels[i] for i in ids], np.int8)
     split = _split(TRAIN, ids, values, files, images)

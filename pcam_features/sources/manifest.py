@@ -9,6 +9,7 @@ it if names repeat. Without splits, they are what the folders say, or all patche
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -20,13 +21,13 @@ from ..errors import InputError
 from ..storage.tables import read_table
 from . import kaggle, tree
 from .class_labels import class_labels, not_read
-from .columns import IDS, PATHS, SPLITS, find, is_table, label_column, shown
+from .columns import IDS, PATHS, SPLITS, find, is_table, label_column, shown, tables_in
 from .images import by_id, content_of, originals, patches
 from .reading import EVERYTHING, Reading
 from .slides import column_of
 from .slides import known as known_slides
 from .source import Part, Problem, Source, Split, source_of, whole_labels
-from .vocabulary import split_name
+from .vocabulary import split_in, split_name
 
 NAME = "manifest.csv"  # the table's name in a folder that is given as the source
 ID, LABEL, SPLIT = "id", "label", "split"
@@ -34,11 +35,34 @@ TRAIN = "train"
 PROTOCOL = (
     "Patches as listed in a table. Only the author of the table knows whether splits share slides."
 )
+ABOVE = re.compile(r"(\./)*(/|\.\./)[./]*")  # the start of a path that leads out of its folder
 UNLISTED = "image not in the table"
 
 
 def recognize(path: Path) -> bool:
-    return is_table(path) if path.is_file() else (path / NAME).is_file()
+    if path.is_file():
+        return is_table(path)
+    return (path / NAME).is_file() or bool(tables_by_split(path))
+
+
+def tables_by_split(folder: Path) -> dict[str, Path]:
+    """The table of each split: train.csv, test.csv …, or train/metadata.csv …; empty without such."""
+    besides = (kaggle.SAMPLE, kaggle.LABELS)
+    tables = tables_in(folder, besides, labeled=False)
+    stems = [table.name.partition(".")[0] for table in tables]
+    told = [split_name(stem) or split_in(stem) for stem in stems]
+    labeled = tables_in(folder, besides)
+    if len(tables) > 1 and labeled and all(told) and len(set(told)) == len(told):
+        return {split: table for split, table in zip(told, tables, strict=True) if split}
+    if labeled or not folder.is_dir():
+        return {}
+    found: dict[str, Path] = {}
+    for inside in sorted(folder.iterdir()):
+        split = None if tree.is_litter(inside.name) else split_name(inside.name)
+        own = tables_in(inside) if split else []
+        if split and len(own) == 1 and split not in found:
+            found[split] = own[0]
+    return found
 
 
 def inside(folder: Path, path: str, where: str) -> Path:
@@ -87,8 +111,9 @@ def locate(named: Sequence[str], folder: Path, where: str, *, by_path: bool) -> 
     """
     if by_path and any("\\" in name for name in named) and not any("/" in name for name in named):
         named = [name.replace("\\", "/") for name in named]  # written on Windows
-    if by_path and all(map(is_elsewhere, named)):
-        named = [name.lstrip("/") for name in named]  # of another machine: only the names count
+    if by_path and all(is_elsewhere(name, folder) for name in named):
+        # of another machine: only the names count
+        named = [ABOVE.sub("", name, count=1) for name in named]
     direct = [inside(folder, name, f"{where}, line {k + 2}") for k, name in enumerate(named)]
     if by_path and any(os.path.isfile(path) for path in direct):
         return Files(direct)
@@ -108,9 +133,9 @@ def locate(named: Sequence[str], folder: Path, where: str, *, by_path: bool) -> 
     return Files(paths, others, found.problems(), [f"files were found by their names below {folder}"])
 
 
-def is_elsewhere(name: str) -> bool:
-    """Whether this is an absolute path of which nothing is on this machine."""
-    return name.startswith("/") and "\0" not in name and not os.path.lexists(name)
+def is_elsewhere(name: str, folder: Path) -> bool:
+    """Whether a path leads out of a folder, to nothing that is on this machine."""
+    return bool(ABOVE.match(name)) and "\0" not in name and not os.path.lexists(folder / name)
 
 
 def only_ones(named: Iterable[tuple[str, Path]]) -> dict[str, Path]:
@@ -172,13 +197,47 @@ def with_splits(rows: pd.DataFrame, files: Files, folder: Path) -> tuple[pd.Data
     return whole, said + notes * bool(more)
 
 
+@dataclass(frozen=True)
+class Listed:
+    """What a table lists: its splits, what is not read, notes, its files, and images in no row."""
+
+    parts: Sequence[Part]
+    unread: Sequence[Problem]
+    notes: Sequence[str]
+    files: frozenset[Path]
+    others: Sequence[Path]
+
+
 def open_source(path: Path, reading: Reading = EVERYTHING) -> Source:
-    """Open a table of image files.
+    """Open a table of image files, or a folder that has one, or one for each split.
 
     Raises InputError for a damaged table, for a path that leads out of its folder, and for labels that
     are not understood. Labels may be absent in a whole split.
     """
-    path = path if path.is_file() else path / NAME
+    tables: dict[str | None, Path] = {None: path if path.is_file() else path / NAME}
+    if path.is_dir() and not (path / NAME).is_file():
+        tables = dict[str | None, Path](tables_by_split(path).items())
+    path = path if len(tables) > 1 or None not in tables else tables[None]
+    listed = [read_listed(table, reading, split) for split, table in tables.items()]
+    source = source_of(Kind.manifest, path, PROTOCOL, [part for one in listed for part in one.parts])
+    others = [file for one in listed for file in one.others]
+    notes = list(dict.fromkeys(note for one in listed for note in one.notes))
+    if None not in tables:
+        found = tree.walk(path)
+        others = [file.absolute() for files in found.folders.values() for file in files]
+        names = (os.path.relpath(table, path) for table in tables.values())
+        notes = [f"each split has its table: {', '.join(names)}", *notes]
+    read = frozenset[Path]().union(*(one.files for one in listed))
+    unread = [one for each in listed for one in each.unread]
+    root = path if path.is_dir() else path.parent
+    if unlisted := sorted({os.path.relpath(file, root) for file in others if file not in read}):
+        advice = "add rows for them, or move them away"
+        unread.append(tree.left_out(UNLISTED, unlisted, f"manifest {path}", advice))
+    return replace(source, unread=[*source.unread, *unread], notes=notes)
+
+
+def read_listed(path: Path, reading: Reading, name: str | None) -> Listed:
+    """Read a table of image files, all of split `name` if that is given. Raises InputError."""
     if path.name in (kaggle.LABELS, kaggle.SAMPLE):
         raise InputError(f"{path} is Kaggle's label table; give its folder: {path.parent}.")
     table = read_table(path, (), "manifest")
@@ -211,20 +270,18 @@ def open_source(path: Path, reading: Reading = EVERYTHING) -> Source:
             "slide": table[slide] if slide else "",
         }
     )
-    if split:
+    if name is not None:
+        rows = rows.assign(**{SPLIT: name})
+    elif split:
         rows = rows.assign(**{SPLIT: table[split].replace("", TRAIN)})
     else:
         rows, more = with_splits(rows, files, path.parent)
         notes += more
-    read = set(rows["file"])
+    listed = frozenset(rows["file"])
     rows, unread = rows_read(rows, labels.left_out, reading, where)
-    if others := [os.path.relpath(file, path.parent) for file in files.others if file not in read]:
-        advice = "add rows for them, or move them away"
-        unread.append(tree.left_out(UNLISTED, others, where, advice))
     groups = rows.groupby(SPLIT, sort=False)
-    parts = [split_of(str(name), part, where, reading) for name, part in groups]
-    source = source_of(Kind.manifest, path, PROTOCOL, parts)
-    return replace(source, unread=[*source.unread, *unread, *files.unread], notes=notes)
+    parts = [split_of(str(of_split), part, where, reading) for of_split, part in groups]
+    return Listed(parts, [*unread, *files.unread], notes, listed, files.others)
 
 
 def rows_read(

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import InputError
-from ..storage.tables import plain, read_table
-from .columns import SLIDES
+from ..storage.tables import plain
+from .columns import SLIDES, read_by_id
 
 COLUMNS = ("slide", "wsi")
 UNKNOWN = ("", "NA", "nan", "NaN", "None", "null")  # cells without a value
@@ -52,7 +52,7 @@ def read_slides(spec: str) -> dict[str, str]:
     Raises InputError if the file or the column is missing, or if ids are not unique.
     """
     path, column = parse(spec)
-    table = read_table(path, ("id",) if column is None else ("id", column), "slide table")
+    table = read_by_id(path, () if column is None else (column,), "slide table")
     if column is None:
         column = column_of(table.columns)
     if column is None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .images import SUFFIXES
 from .source import EXAMPLES, Problem
-from .vocabulary import words
+from .vocabulary import words, words_of
 
 IMAGES = frozenset(SUFFIXES)
 Parts = tuple[str, ...]  # the folders on the way from the root to a folder
@@ -22,6 +22,10 @@ BESIDE = words(
     ".csv .tsv .txt .md .rst .json .jsonl .yaml .yml .toml .xml .html .pdf .py .ipynb .log .ini "
     ".cfg .xlsx .xls .sh .url .md5 .sha1 .sha256"
 )
+# Files beside patches that may hold their labels: tables of any name, and texts of such a name.
+SHEETS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".xlsx", ".xls")
+NOTES = (".txt", ".json", ".jsonl")
+OF_LABELS = words("label labels target targets class classes annotation annotations metadata truth gt")
 TEXTS = frozenset(("license", "licence", "readme", "citation", "notice", "makefile", "dockerfile"))
 
 
@@ -37,11 +41,14 @@ class Tree:
         The image files of each folder that has some, in the order of their names.
     unread
         What was passed over, by the reason: the paths of files and folders, relative to `root`.
+    tables
+        The paths of files that may hold labels, relative to `root`.
     """
 
     root: Path
     folders: dict[Parts, list[Path]] = field(default_factory=dict)
     unread: dict[str, list[str]] = field(default_factory=dict)
+    tables: list[str] = field(default_factory=list)
 
     def pass_over(self, reason: str, names: Iterable[str]) -> None:
         """Note files or folders that are not read."""
@@ -68,6 +75,7 @@ EXCLUDED = "excluded"
 NOT_ASKED = "class not asked for"
 NO_LABEL = "no label"
 NO_FILE = "missing file"
+TABLE = "table that may hold labels"
 NOT_LABELED = "not labeled"  # and the user asked for labeled patches alone
 PARTLY = "add what is missing or, if this is meant, add --labeled-only"
 ADVICE = {
@@ -81,6 +89,8 @@ ADVICE = {
     NOT_LABELED: "as you asked",
     NO_LABEL: PARTLY,
     NO_FILE: PARTLY,
+    TABLE: "if it has labels, save it as a CSV whose first line names the columns, and give it as the "
+    "source; --path-column and --label-column name columns",
     SPECIAL: "pipes and devices are not read; remove them",
 }
 DAMAGED = (BROKEN, FORBIDDEN, NO_LABEL, NO_FILE)  # where patches are lost that were meant to be there
@@ -165,6 +175,8 @@ def list_folder(folder: Path, parts: Parts, tree: Tree) -> list[tuple[Path, Part
             tree.pass_over(reason, ["/".join((*parts, entry.name))])
         elif image:
             images.append(folder / entry.name)
+        elif may_hold_labels((*parts, entry.name)):
+            tree.tables.append("/".join((*parts, entry.name)))
     if images:
         tree.folders[parts] = images
     return inside
@@ -184,6 +196,19 @@ def is_foreign(name: str) -> bool:
     stem, suffix = os.path.splitext(name.lower())
     packed = suffix == ".gz" and os.path.splitext(stem)[1] in BESIDE
     return not (is_image(name) or suffix in BESIDE or packed or (not suffix and stem in TEXTS))
+
+
+def may_hold_labels(parts: Parts) -> bool:
+    """Whether a file is, by its name and those of its folders, a table or text of labels.
+
+    Examples
+    --------
+    >>> [may_hold_labels(parts) for parts in (("grades.csv",), ("labels", "0.txt"), ("a.txt",))]
+    [True, True, False]
+    """
+    name = parts[-1].lower()
+    told = {word for part in parts for word in words_of(part)}
+    return name.endswith(SHEETS) or (name.endswith(NOTES) and bool(told & OF_LABELS))
 
 
 def has_images(root: Path) -> bool:

@@ -1,14 +1,15 @@
-"""Ids of patches that two tables write in other ways: with folders, file endings or spaces."""
+"""Ids of patches that two tables write in other ways: with folders, file endings, spaces or zeros."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 ENDINGS = re.compile(
     r"\.(tiff?|png|jpe?g|jfif|bmp|webp|gif|jp2|j2k|ppm|pgm|qoi|npy|npz|h5|svs)$", re.IGNORECASE
 )
 FOLDERS = re.compile(r".*[/\\]")
+LONGEST_NUMBER = 40  # digits
 SHOWN = 60  # characters of an id in a message
 
 
@@ -23,8 +24,23 @@ def stem(patch: str) -> str:
     return ENDINGS.sub("", FOLDERS.sub("", patch.strip()))
 
 
+def number(patch: str) -> str | None:
+    """The number that an id is, without zeros at its start; None if it is none.
+
+    Examples
+    --------
+    >>> [number(patch) for patch in ("0007", "test/7.png", "7.0", "p7")]
+    ['7', '7', '7', None]
+    """
+    text = stem(patch).removesuffix(".0")
+    return str(int(text)) if text.isdecimal() and len(text) <= LONGEST_NUMBER else None
+
+
 def matched(theirs: Sequence[str], wanted: Sequence[str]) -> dict[str, str] | None:
-    """The ids that a table has in place of those wanted, by their stems.
+    """The ids that a table has in place of those wanted, by their stems or as numbers.
+
+    Spreadsheets and pandas take zeros off ids that are numbers, so where all ids are numbers they are
+    also matched without these.
 
     Parameters
     ----------
@@ -36,30 +52,42 @@ def matched(theirs: Sequence[str], wanted: Sequence[str]) -> dict[str, str] | No
     Returns
     -------
     dict or None
-        The table's id for each id wanted that it has. None if it has none, or if two ids of either have
-        one stem, so that it is not clear which is meant.
+        The table's id for each id wanted that it has. None if it has none, or if two ids of either are
+        alike, so that it is not clear which is meant.
 
     Examples
     --------
     >>> matched(["train/p0.tif", "train/p1.tif"], ["p1", "p2"])
     {'p1': 'train/p1.tif'}
+    >>> matched(["7", "10"], ["0007", "0010"])
+    {'0007': '7', '0010': '10'}
     >>> matched(["train/p0.tif", "test/p0.tif"], ["p0"]) is None
     True
     """
-    by_stem = {stem(patch): patch for patch in theirs}
-    wanted_by_stem = {stem(patch): patch for patch in wanted}
-    if len(by_stem) < len(theirs) or len(wanted_by_stem) < len(wanted):
-        return None
-    return {patch: by_stem[name] for name, patch in wanted_by_stem.items() if name in by_stem} or None
+    pairs = (matched_by(key, theirs, wanted) for key in (stem, number))
+    return max(pairs, key=len) or None
+
+
+def matched_by(
+    key: Callable[[str], str | None], theirs: Sequence[str], wanted: Sequence[str]
+) -> dict[str, str]:
+    """The ids of a table for those wanted that have the same key; empty if keys are not clear."""
+    own = {key(patch): patch for patch in theirs}
+    by_key = {key(patch): patch for patch in wanted}
+    if None in own or None in by_key or len(own) < len(theirs) or len(by_key) < len(wanted):
+        return {}
+    return {patch: own[name] for name, patch in by_key.items() if name in own}
 
 
 def how_matched(what: str, pairs: dict[str, str]) -> str:
     """A sentence that says how ids were matched, with an example; `what` names the table."""
     patch, other = next(pair for pair in pairs.items() if pair[0] != pair[1])
-    return (
-        f"The ids of {what} are matched without folders, file endings and spaces: its "
-        f"{other[:SHOWN]!r} is {patch[:SHOWN]!r}."
+    how = (
+        "without folders, file endings and spaces"
+        if stem(patch) == stem(other)
+        else "as numbers, without zeros at their start"
     )
+    return f"The ids of {what} are matched {how}: its {other[:SHOWN]!r} is {patch[:SHOWN]!r}."
 
 
 def examples(ids: Iterable[str]) -> str:

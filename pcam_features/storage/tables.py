@@ -22,22 +22,42 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LONGEST_HEADER, MOST_COLUMNS = 1 << 16, 4000  # bytes and columns of a CSV's first line
-SEPARATORS = (",", ";", "\t")
+SEPARATORS = (",", ";", "\t", "|")
 FORMULAS = ("=", "+", "-", "@")  # the beginnings of what spreadsheets evaluate
 NUMBER = re.compile(r"[+-]?\d+([.,]\d*)?([eE][+-]?\d+)?")
+PREAMBLE = re.compile(r"(|#[^\n]*|\"?sep=.\"?)\n", re.IGNORECASE)
 GZIP = b"\x1f\x8b"
+# The first bytes of files that people take for tables, what each is, and how it becomes one.
+FORMATS = (
+    (b"PAR1", "a Parquet file", "save it as CSV, with pandas.read_parquet(…).to_csv(…, index=False)"),
+    (b"ARROW1", "a Feather file", "save it as CSV, with pandas.read_feather(…).to_csv(…, index=False)"),
+    (b"PK\x03\x04", "a zip archive, an Excel workbook or a NumPy .npz file", "save it as CSV"),
+    (b"\xd0\xcf\x11\xe0", "an Excel workbook", "save it as CSV in UTF-8"),
+    (b"\x93NUMPY", "a NumPy array, which has no ids", "save a CSV with the columns id and label"),
+    (b"\x89HDF", "an HDF5 file", "save its table as CSV"),
+    (b"\x80", "a pickle, which is not read because it could run code", "save it as CSV"),
+    (b"BZh", "compressed by bzip2", "unpack it, or compress it by gzip"),
+    (b"\xfd7zXZ", "compressed by xz", "unpack it, or compress it by gzip"),
+    (b"(\xb5/\xfd", "compressed by Zstandard", "unpack it, or compress it by gzip"),
+    (b"{", "JSON", "save it as CSV with the columns id and label"),
+    (b"[", "JSON", "save it as CSV with the columns id and label"),
+    (b"<", "a web page or XML", "download the table itself, as CSV"),
+)
 PIECE = 1 << 20  # bytes
+MOST_NAMED, LONGEST_NAME = 20, 60  # columns, and characters of their names, in a message
 LARGEST_TABLE = 1 << 28  # bytes of a CSV that is read into memory
 
 
 def read_table(path: Path, columns: Sequence[str], what: str) -> pd.DataFrame:
     """Read a table as strings, with unique and nonempty `id`. `what` names the file in error messages.
 
-    The file is a CSV whose cells are separated by commas, semicolons or tabs, in UTF-8 or UTF-16, and
-    may be compressed by gzip. A column of `columns` may be written in other case, or with spaces.
+    The file is a CSV whose cells are separated by commas, semicolons, tabs or bars, in UTF-8 or UTF-16,
+    and may be compressed by gzip. A column of `columns` may be written in other case, or with spaces.
 
     Raises InputError if the file is missing or invalid.
     """
+    if path.is_dir():
+        raise InputError(f"{what} {path} is a folder; give a CSV file.")
     if not urls.is_file(path):
         raise InputError(f"{what} {path} does not exist; check the path.")
     return parse_table(content_of(path, f"{what} {path}"), columns, f"{what} {path}")
@@ -80,6 +100,9 @@ def read_at_most(stream: io.BufferedIOBase, most: int) -> bytes:
 
 def text_of(content: bytes, name: str) -> str:
     """The text of a table. Raises InputError unless it is UTF-8, or UTF-16 with a mark of its order."""
+    for start, kind, advice in FORMATS:
+        if content.startswith(start):
+            raise InputError(f"{name} is {kind}, not a CSV; {advice}.")
     wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         return content.decode("utf-16" if wide else "utf-8-sig")
@@ -90,12 +113,28 @@ def text_of(content: bytes, name: str) -> str:
         ) from None
 
 
+def body_of(text: str) -> str:
+    r"""The text of a table from the line that names its columns on, with line ends of one kind.
+
+    Before that line there may be empty lines, comments, and Excel's hint on the separator.
+
+    Examples
+    --------
+    >>> body_of("sep=;\r\n# of 2024\r\nid;label\r\na;1\r\n")
+    'id;label\na;1\n'
+    """
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    while PREAMBLE.match(text):
+        text = text.partition("\n")[2]
+    return text
+
+
 def parse_table(content: bytes, columns: Sequence[str], name: str) -> pd.DataFrame:
     """Like `read_table`, for the bytes of a table, which errors call `name`."""
     import pandas as pd
 
-    text = text_of(content, name)
-    first = text.lstrip("\r\n").partition("\n")[0].rstrip("\r")
+    text = body_of(text_of(content, name))
+    first = text.partition("\n")[0]
     check_header(first, name)
     separator = separator_of(first)
     headers = first.split(separator)
@@ -115,12 +154,26 @@ def parse_table(content: bytes, columns: Sequence[str], name: str) -> pd.DataFra
     table = table.rename(columns=spelled(list(table.columns), columns))
     missing = [column for column in columns if column not in table.columns]
     if missing:
-        raise InputError(
-            f"{name} has no column {' or '.join(missing)}; its columns are: {', '.join(table.columns)}."
-        )
+        raise InputError(without_column(" or ".join(missing), list(table.columns), name))
     if "id" in columns:
         check_ids(table["id"].tolist(), name)
     return table
+
+
+def without_column(wanted: str, columns: Sequence[str], name: str) -> str:
+    """The message on a table that lacks a column, or whose first line does not name its columns.
+
+    Examples
+    --------
+    >>> without_column("id", ["p1", "0.25"], "t.csv")
+    't.csv has no column id; its first line is: p1, 0.25; add a line before it that names the columns.'
+    """
+    listed = ", ".join(column[:LONGEST_NAME] for column in columns[:MOST_NAMED])
+    listed += ", …" if len(columns) > MOST_NAMED else ""
+    if any(NUMBER.fullmatch(column) for column in columns):
+        advice = "add a line before it that names the columns"
+        return f"{name} has no column {wanted}; its first line is: {listed}; {advice}."
+    return f"{name} has no column {wanted}; its columns are: {listed}."
 
 
 def reason_of(error: Exception) -> str:
@@ -148,7 +201,7 @@ def reason_of(error: Exception) -> str:
 
 
 def separator_of(header: str) -> str:
-    """What separates the cells of a table, by its first line: a comma, a semicolon or a tab.
+    """What separates the cells of a table, by its first line: a comma, a semicolon, a tab or a bar.
 
     Examples
     --------
@@ -200,7 +253,7 @@ def header_of(path: Path) -> list[str]:
         text = start.decode("utf-16" if wide else "utf-8-sig", errors="ignore")
     except (OSError, EOFError, ValueError, zlib.error):
         return []
-    first = text.lstrip("\r\n").partition("\n")[0].rstrip("\r")
+    first = body_of(text).partition("\n")[0]
     if len(first) >= LONGEST_HEADER // 2:
         return []
     return [column.strip().strip('"') for column in first.split(separator_of(first))]

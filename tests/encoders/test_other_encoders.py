@@ -16,6 +16,7 @@ from conftest import Result
 from embedded import embedded
 from onnx import TensorProto, helper, numpy_helper
 from scipy.signal import correlate
+from with_timm import timm_or_skip
 
 from pcam_features.encoders import cache
 from pcam_features.encoders.registry import open_encoder
@@ -425,7 +426,7 @@ def test_mechanics_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 @pytest.fixture
 def timm() -> Any:
-    return pytest.importorskip("timm", reason="the extra deep brings timm")
+    return timm_or_skip()
 
 
 def test_oracle_timm_by_weight_file(timm: Any, tmp_path: Path, real_batch: np.ndarray) -> None:

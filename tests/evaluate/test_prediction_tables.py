@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +26,7 @@ IDS = [f"p{k}" for k in range(60)]
 LABELS = np.tile([0, 1], 30).astype(np.int8)
 SCORES = (1 / (1 + np.exp(-(LABELS - 0.5 + RNG.normal(size=60))))).round(4)
 TRUTH = Truth(IDS, LABELS, [])
+SAID = "The probabilities of predictions {} are those of column {}."
 
 
 def predictions(folder: Path, **columns: object) -> Path:
@@ -78,7 +80,12 @@ def test_mechanics_seeds_are_named_so_or_by_numbers(tmp_path: Path) -> None:
         ({"seed_1": SCORES, "seed_2": 1 - SCORES}, "add up to 1, so they are classes"),
         ({"x": SCORES, "y": 1 - SCORES}, "add up to 1, so they are classes"),
         ({"label_0": SCORES / 2, "label_1": SCORES / 2, "label_2": 1 - SCORES}, "add up to 1"),
-        ({"score": SCORES}, "have no column label or seed"),
+        ({"x": SCORES, "z": SCORES / 2}, "have no column label or seed"),
+        ({"prob": SCORES, "score": SCORES / 2}, "have no column label or seed"),
+        ({"label": LABELS, "pred": SCORES}, "hold only 0 and 1.* also the columns pred"),
+        ({"label": SCORES * 100}, "divide percentages by 100"),
+        ({"label": [f"{score:.0%}" for score in SCORES]}, "divide percentages by 100"),
+        ({"label": np.log(SCORES / (1 - SCORES))}, "of log-odds"),
     ],
 )
 def test_mechanics_columns_that_cannot_be_used_are_refused(
@@ -86,6 +93,64 @@ def test_mechanics_columns_that_cannot_be_used_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=words):
         read_predictions(predictions(tmp_path, **columns), TRUTH, "a")
+
+
+@pytest.mark.parametrize(
+    ("of_id", "of_score"),
+    [("Id", "Label"), ("image_id", "prob"), ("filename", "y_pred"), ("id", "TARGET"), ("name", "P")],
+)
+def test_oracle_columns_have_many_names(of_id: str, of_score: str, tmp_path: Path) -> None:
+    table = pd.DataFrame({of_id: IDS, of_score: SCORES})
+    table.to_csv(tmp_path / "a.csv")  # with the index of pandas
+    read = read_predictions(tmp_path / "a.csv", TRUTH, "a")
+    np.testing.assert_array_equal(read.rows, SCORES[None])
+    assert read.notes == ([] if of_score == "Label" else [SAID.format(tmp_path / "a.csv", of_score)])
+    table.assign(y_true=LABELS).to_csv(tmp_path / "b.csv", index=False)
+    if of_score != "TARGET":
+        read = read_predictions(tmp_path / "b.csv", TRUTH, "b")
+        np.testing.assert_array_equal(read.rows, SCORES[None])
+    slides = pd.DataFrame({of_id: IDS, "slide": [f"s{k % 6}" for k in range(60)]})
+    slides.to_csv(tmp_path / "s.csv", index=False)
+    data = gather(pd.Series(LABELS, IDS), {"a": pd.Series(SCORES, IDS)}, slides=tmp_path / "s.csv")
+    assert data.slides == slides["slide"].tolist()
+
+
+def test_oracle_decimal_commas_are_read(tmp_path: Path) -> None:
+    """As spreadsheets write a table in many countries."""
+    decimal = [str(score).replace(".", ",") for score in SCORES]
+    pd.DataFrame({"id": IDS, "label": decimal}).to_csv(tmp_path / "a.csv", sep=";", index=False)
+    np.testing.assert_array_equal(read_predictions(tmp_path / "a.csv", TRUTH, "a").rows, SCORES[None])
+
+
+@pytest.mark.parametrize("form", ["{}", "{}.0", "test/{}.tif"])
+def test_oracle_ids_that_lost_their_zeros_are_matched_as_numbers(form: str) -> None:
+    ids = [f"{k:04d}" for k in range(60)]
+    table = pd.DataFrame({"id": [form.format(k) for k in range(60)], "label": SCORES})
+    read = read_predictions(table.sample(frac=1, random_state=1), Truth(ids, LABELS, []), "a")
+    np.testing.assert_array_equal(read.rows, SCORES[None])
+    assert "as numbers, without zeros at their start" in read.notes[0]
+    assert matched(["7", "07"], ["007"]) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"PAR1\x15\x04", "is a Parquet file, not a CSV; save it as CSV, with pandas.read_parquet"),
+        (b"PK\x03\x04\x14", "Excel workbook"),
+        (b"\x93NUMPY\x01", "is a NumPy array, which has no ids"),
+        (b"\x80\x04\x95", "is a pickle, which is not read because it could run code"),
+        (b"BZh91AY", "compressed by bzip2"),
+        (b'{"p0": 0.5}', "is JSON, not a CSV"),
+        (b"<!DOCTYPE html>", "is a web page"),
+        (b"p0,0.5\np1,0.25\n", "has no column id; its first line is: p0, 0.5; add a line before it"),
+    ],
+)
+def test_mechanics_what_is_no_table_is_named(content: bytes, words: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(InputError, match=re.escape(words)):
+        read_predictions(tmp_path / "a.csv", TRUTH, "a")
+    with pytest.raises(InputError, match="is a folder"):
+        read_predictions(tmp_path, TRUTH, "a")
 
 
 @pytest.mark.parametrize("form", ["{}.tif", "train/{}.png", r"C:\x\{}.TIF", " {}"])
@@ -177,9 +242,6 @@ def test_mechanics_comparisons_of_odd_tables_by_the_command(pcam: Run, tmp_path:
     assert (refused.code, refused.out) == (2, "")
     assert "line 3 has 4 cells" in refused.err
     assert "tokenizing" not in refused.err
-    decimal = [f"{score:.3f}".replace(".", ",") for score in SCORES]
-    pd.DataFrame({"id": IDS, "label": decimal}).to_csv(tmp_path / "c.csv", sep=";", index=False)
-    assert "write decimals with a point" in pcam(*run, tmp_path / "c.csv").err
 
 
 def test_mechanics_few_positive_slides_are_not_tested(pcam: Run, tmp_path: Path) -> None:

@@ -184,7 +184,7 @@ def test_mechanics_bad_predictions_in_memory_are_told_as_those_of_files(folder: 
         (good.to_numpy()[1:], "array of shape (239,); give (240,)"),
         (good.to_numpy()[None], "array of shape (1, 240); give (240,)"),
         (both, "give the second, [:, 1]"),
-        (frame.rename(columns={"label": "score"}), "have no column label or seed"),
+        (frame.rename(columns={"label": "x"}).assign(z=0.5), "have no column label or seed"),
         (pd.concat([frame, frame[["label"]]], axis=1), "two columns named label"),
         (nameless, "has no id in row 2"),
         (3, "is given as int; give a path"),

@@ -18,6 +18,7 @@ from conftest import Result
 from signed import seal, sign
 from skimage.color import hed2rgb, rgb2hed
 from sklearn.metrics import roc_auc_score
+from with_timm import timm_or_skip
 
 torch = pytest.importorskip("torch", reason="the extra deep is not installed")
 
@@ -466,7 +467,7 @@ def test_parity_a_network_on_a_card_says_what_it_says_on_the_cpu(synthetic_folde
 def test_mechanics_networks_of_timm_are_trained_and_read_again(
     synthetic_folder: Path, pcam: Run, tmp_path: Path
 ) -> None:
-    timm = pytest.importorskip("timm", reason="timm is not installed")
+    timm = timm_or_skip()
     from safetensors.torch import save_file
 
     weights = tmp_path / "w.safetensors"

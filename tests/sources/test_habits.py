@@ -31,6 +31,7 @@ from test_folders import lay_out, read, unread
 
 from pcam_features.errors import InputError
 from pcam_features.sources import hdf5 as hdf5_layout
+from pcam_features.sources import hdf5_layout as hdf5_layout_process
 from pcam_features.sources.reading import Reading, recorded
 from pcam_features.sources.source import Source
 
@@ -78,6 +79,38 @@ def test_regression_one_file_may_hold_all_splits(tmp_path: Path) -> None:
     source = opened(path)
     assert {name: len(split) for name, split in source.splits.items()} == {"train": ROWS, "test": 3}
     assert_whole(source)
+
+
+def test_regression_splits_may_be_groups_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "pcam.h5"
+    with h5py.File(path, "w") as file:
+        for split in ("train", "val"):
+            file[f"data/{split}/images"] = PIXELS
+            file[f"data/{split}/labels"] = LABELS
+    for split in ("train", "valid"):
+        assert_whole(opened(path), split)
+    assert "pcam.h5 does not say in its name" in refused(tmp_path, "give the file itself")
+
+
+def test_invariant_a_group_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    write(tmp_path / "outside.h5", x=PIXELS, y=LABELS)
+    with h5py.File(tmp_path / "train.h5", "w") as file:
+        file["train"] = h5py.ExternalLink(str(tmp_path / "outside.h5"), "/")
+        file["own"] = h5py.SoftLink("/own")
+    refused(tmp_path / "train.h5", "its datasets are: none")
+    assert hdf5_layout_process.datasets(str(tmp_path / "outside.h5")) == {
+        "x": list(PIXELS.shape),
+        "y": [ROWS],
+    }
+    with pytest.raises(ValueError, match="no dataset 'train/x' of its own"):
+        hdf5_layout_process.layout(str(tmp_path / "train.h5"), "train/x", values=False)
+
+
+@pytest.mark.parametrize("name", ["data.zip", "data.7z", "sub/data.tar.gz"])
+def test_mechanics_archives_are_to_be_unpacked(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b"x")
+    assert name in refused(tmp_path, "is an archive; unpack it and give the folder")
 
 
 @pytest.mark.parametrize("how", [{}, {"chunks": (4, 3, 96, 96), "compression": "gzip"}])
@@ -183,12 +216,21 @@ def test_regression_patches_that_cannot_be_read_are_skipped_if_asked(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "name", ["patch_camelyon-train.tfrecord-00000-of-00001", "a.tar.gz", "data.pt", "X.MAT"]
+    "name",
+    [
+        "patch_camelyon-train.tfrecord-00000-of-00001",
+        "data.pt",
+        "X.MAT",
+        "train/data-00000-of-00001.arrow",
+        "train/tumor/p.npy",
+    ],
 )
 def test_mechanics_what_is_not_read_is_told_how_to_be_written(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).write_bytes(b"\0" * 100)
-    for path in (tmp_path, tmp_path / name):
-        assert "numpy.savez" in refused(path, "in a format that is not read")
+    paths = [tmp_path] if name.endswith(".npy") else [tmp_path, tmp_path / name]
+    for path in paths:
+        assert "numpy.savez" in refused(path, "holds no patches in a form that is read")
 
 
 def test_mechanics_zips_in_other_forms_are_told_what_to_unpack(tmp_path: Path) -> None:

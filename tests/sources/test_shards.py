@@ -47,6 +47,18 @@ def test_regression_shards_are_no_splits(above: str, name: str, tmp_path: Path) 
     np.testing.assert_array_equal(source.splits["test"].read(0, 2), PIXELS[6:8])
 
 
+def test_regression_endings_in_capitals_and_whole_numbers_as_ids(tmp_path: Path) -> None:
+    rows = [{"bytes": one, "path": None} for one in PNGS[:2]]
+    table = pa.table({"id": [7, 8], "image": rows, "label": [0, 1]})
+    pq.write_table(table, tmp_path / "train.PARQUET")
+    assert labels_by_id(opened(tmp_path)) == {"7": 0, "8": 1}
+
+
+def test_mechanics_paths_in_place_of_images_are_told(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"image": ["a.png"], "label": [1]}), tmp_path / "train.parquet")
+    assert "a CSV of their paths" in refused(tmp_path, "no bytes of an image")
+
+
 def test_mechanics_numbered_files_alone_are_one_split(tmp_path: Path) -> None:
     for k in range(2):
         shard(tmp_path / f"000{k}.parquet", [0, 1])

@@ -287,3 +287,93 @@ def test_mechanics_the_command_line_names_columns(pcam: Callable[..., Any], tmp_
     refused = pcam(*words, "--label-column", "grad")
     assert refused.code == 2
     assert "path, grade" in refused.err
+
+
+@pytest.mark.parametrize("before", ["sep=,\n", "# of 2024\n\n", '"sep=,"\n'])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_regression_lines_before_the_names_of_columns_are_passed_over(
+    before: str, end: str, tmp_path: Path
+) -> None:
+    path = table(tmp_path, "path,label")
+    path.write_bytes((before + path.read_text()).replace("\n", end).encode())
+    assert labels_by_id(opened(path)) == EXPECTED
+    assert labels_by_id(opened(tmp_path)) == EXPECTED
+
+
+@pytest.mark.parametrize("above", ["../input/set/", "/kaggle/input/set/", "./../../set/", "D:\\set\\"])
+def test_regression_paths_of_another_machine_are_found_by_their_names(
+    above: str, tmp_path: Path
+) -> None:
+    (tmp_path / "set").mkdir()
+    path = table(tmp_path / "set" / "own", "path,label", row=above + "{file},{label}")
+    assert labels_by_id(opened(path)) == EXPECTED
+
+
+def test_invariant_a_path_that_leads_to_a_file_outside_is_refused(tmp_path: Path) -> None:
+    path = table(tmp_path / "set", "path,label", row="../outside/{file},{label}")
+    lay_out(tmp_path / "outside", *FILES)
+    refused(path, "leads out of")
+
+
+def test_regression_each_split_may_have_a_table_in_its_folder(tmp_path: Path) -> None:
+    """As Hugging Face's imagefolder has it."""
+    for split in ("train", "test"):
+        table(tmp_path / split, "file_name,label", name="metadata.csv")
+    lay_out(tmp_path, "valid/more.png")
+    source = opened(tmp_path)
+    assert {name: len(one) for name, one in source.splits.items()} == {"test": 6, "train": 6}
+    assert labels_by_id(source, "test") == EXPECTED
+    assert unread(source) == {"image not in the table": ["valid/more.png"]}
+    assert any("test/metadata.csv, train/metadata.csv" in note for note in source.notes)
+
+
+def test_regression_each_split_may_have_a_table_called_by_it(tmp_path: Path) -> None:
+    lay_out(tmp_path, *FILES)
+    for name, rows in (("train", range(3)), ("val", (3, 4)), ("test", (5,))):
+        lines = [f"{FILES[k]},{k % 2}" if name != "test" else FILES[k] for k in rows]
+        header = "path,label" if name != "test" else "path"
+        (tmp_path / f"{name}.csv").write_text("\n".join([header, *lines]))
+    source = opened(tmp_path)
+    assert {name: one.ids for name, one in source.splits.items()} == {
+        "train": ["p0", "p1", "p2"],
+        "val": ["p3", "p4"],
+        "test": ["p5"],
+    }
+    assert labels_by_id(source, "val") == {"p3": 1, "p4": 0}
+    assert source.splits["test"].labels is None
+    assert not source.unread
+    (tmp_path / "others.csv").write_text("path,label\nimgs/p0.png,1\n")
+    refused(tmp_path, "several tables of labels")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("grades.csv", "path,grade\nimgs/p0.png,1\n", "grades.csv: path, grade"),
+        ("labels.json", "{}", "labels.json"),
+        ("imgs/labels/p0.txt", "1", "imgs/labels/p0.txt"),
+        ("grades.xlsx", "PK", "grades.xlsx"),
+        ("notes.txt", "1", None),
+    ],
+)
+def test_regression_a_table_beside_images_without_labels_is_named(
+    name: str, content: str, said: str | None, tmp_path: Path
+) -> None:
+    lay_out(tmp_path, *FILES)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(content)
+    expected = {} if said is None else {"table that may hold labels": [said]}
+    assert unread(opened(tmp_path)) == expected
+    for label in ("normal", "tumor"):  # where the folders are classes, no table is asked for
+        lay_out(tmp_path / "classed", f"{label}/{label}.png")
+    (tmp_path / "classed" / "grades.csv").write_text(content)
+    assert unread(opened(tmp_path / "classed")) == {}
+
+
+def test_regression_ids_may_be_paths_of_windows(tmp_path: Path) -> None:
+    path = kaggle_folder(tmp_path)
+    lines = [f"C:\\kaggle\\train\\{i}.tif,{label}" for i, label in zip(IDS, LABELS, strict=True)]
+    (path / "train_labels.csv").write_text("\n".join(["id,label", *lines]))
+    assert labels_by_id(opened(path)) == dict(zip(IDS, LABELS.tolist(), strict=True))
+    (path / "train_labels.csv").write_text("id,label\nX1,0\nX2,1\n")
+    assert "such as 'X1', 'X2', the images'" in refused(path, "a label for none of the")
