@@ -32,13 +32,17 @@ SLIDES, PSEUDO, PATCHES = "slides", "pseudo-slides", "patches"  # what is resamp
 
 @dataclass(frozen=True)
 class StoredFeatures:
-    """The feature store of the patches compared: its split, and their rows there."""
+    """The feature store of the patches compared: its split, and their rows there.
+
+    `note` says how ids were matched, if they were written in another way.
+    """
 
     store: Store
     split: str
     rows: np.ndarray
     looks: Looks | None
     slides: list[str | None]
+    note: str = ""
 
     def thumbnails(self) -> np.ndarray | None:
         """The thumbnails of the patches compared, uint8 (rows, 8, 8); None if the store has none."""
@@ -110,19 +114,31 @@ class Validation:
 def find_features(features: Path | Store, ids: Sequence[str]) -> StoredFeatures:
     """The split of a store that has all ids. Raises InputError if none has."""
     store = features if isinstance(features, Store) else open_store(features)
+    there: list[str] = []
     for split in store.splits:
         patches = store.patches(split)
         place = {name: k for k, name in enumerate(patches["id"])}
-        if all(name in place for name in ids):
-            rows = np.array([place[name] for name in ids])
+        there += place
+        pairs = {name: name for name in ids if name in place}
+        if len(pairs) < len(ids):
+            pairs = matched(list(place), ids) or {}
+        if len(pairs) == len(ids):
+            rows = np.array([place[pairs[name]] for name in ids])
             looks = looks_in(store, split)
             known = patches["slide"].tolist()
             slides = [known[row] if isinstance(known[row], str) else None for row in rows]
             own = None if looks is None else Looks(looks.copies[rows], looks.slide[rows])
-            return StoredFeatures(store, split, rows, own, slides)
+            note = how_matched(f"feature store {store.path}", pairs) if differ(pairs) else ""
+            return StoredFeatures(store, split, rows, own, slides, note)
     raise InputError(
-        f"no split of {store.path} has all ids of the truth; give the feature store of these patches."
+        f"no split of {store.path} has all ids of the truth; give the feature store of these patches "
+        f"(the truth has ids such as {examples(ids)}, the store {examples(there)})."
     )
+
+
+def differ(pairs: Mapping[str, str]) -> bool:
+    """Whether ids that were matched are written in two ways."""
+    return any(one != other for one, other in pairs.items())
 
 
 def gather(
@@ -176,6 +192,7 @@ def gather(
     ]
     stored = None if features is None else find_features(features, ids)
     known: list[str | None] = [None] * len(ids) if stored is None else stored.slides
+    notes += [stored.note] if stored is not None and stored.note else []
     if slides is not None:
         known, of_slides = slides_of(slides, ids)
         notes += of_slides

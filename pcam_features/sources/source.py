@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from ..constants import Fitting
 from ..errors import InputError
 from ..geometry import PATCH_SIZE
+from ..storage.ids import examples, matched
 from ..storage.urls import url_of
 from ..words import counted
 from . import view
@@ -370,14 +371,15 @@ class Source:
 
         Raises InputError if no id of the table is in the source.
         """
-        ids = set(self.ids)
+        ids, given = set(self.ids), list(slides)
         if not ids & slides.keys():  # the table may name files instead, such as ID.tif
-            stems = {PurePath(i).stem: slide for i, slide in slides.items()}
-            slides = stems if len(stems) == len(slides) else slides
+            pairs = matched(list(slides), list(ids)) or {}
+            slides = {i: slides[own] for i, own in pairs.items()}
         told = replace(self, splits={n: named(s, slides) for n, s in self.splits.items()})
         if not any(slide for split in told.splits.values() for slide in split.slides):
             raise InputError(
-                f"none of the ids in {where} is in {self.path}; give the slide table of this source."
+                f"none of the ids in {where} is in {self.path}; give the slide table of this source "
+                f"(its ids are such as {examples(given)}, the source's {examples(self.ids)})."
             )
         return told
 

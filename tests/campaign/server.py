@@ -7,6 +7,7 @@ Python's functions, so calls that libraries make by themselves are not counted.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -16,7 +17,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 CALLS = ("replace", "rename", "unlink", "fsync", "mkdir", "rmdir", "link")
 EXCHANGE = "exchange"
@@ -52,12 +54,18 @@ class Job:
         fail with this error.
     exchange
         Whether the system can exchange the names of two folders.
+    memory
+        Bytes of address space that the command may take beside what the process has; 0 for no limit.
+    encoding
+        The encoding of what is printed; empty for the system's.
     """
 
     words: list[str]
     at: int = 0
     fault: str = "before"
     exchange: bool = True
+    memory: int = 0
+    encoding: str = ""
     calls: list[str] = field(default_factory=list)
     report: int = -1  # where the calls are written to when the process ends
 
@@ -97,6 +105,20 @@ class Job:
             folders.exchange = self.wrapped(EXCHANGE, folders.exchange)
         else:
             folders.exchange = lambda one, other: False
+        if self.encoding:
+            for stream in (sys.stdout, sys.stderr):
+                cast(io.TextIOWrapper, stream).reconfigure(encoding=self.encoding)
+        if self.memory:
+            limit_memory(self.memory)
+
+
+def limit_memory(more: int) -> None:
+    """Let this process take only so many bytes of address space beside what it has."""
+    import resource
+
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    most = pages * resource.getpagesize() + more
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 def load() -> None:

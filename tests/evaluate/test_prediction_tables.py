@@ -14,11 +14,12 @@ from conftest import Result
 from sklearn.metrics import roc_auc_score
 
 from pcam_features.errors import InputError
-from pcam_features.evaluate.inputs import gather, grouped
+from pcam_features.evaluate.inputs import find_features, gather, grouped
 from pcam_features.evaluate.predictions import Truth, read_predictions, read_truth
 from pcam_features.evaluate.submission import submit
 from pcam_features.storage.costs import Cost
 from pcam_features.storage.ids import matched
+from pcam_features.store.store import open_store
 
 Run = Callable[..., Result]
 RNG = np.random.default_rng(0)
@@ -164,6 +165,17 @@ def test_oracle_ids_are_matched_by_their_stems(form: str) -> None:
     data = gather(pd.Series(LABELS, IDS), {"a": pd.Series(SCORES, IDS)}, slides=slides)
     assert data.slides == slides["slide"].tolist()
     assert "slide table" in data.notes[0]
+
+
+def test_oracle_a_store_is_found_by_other_forms_of_ids(store_folder: Path) -> None:
+    patches = open_store(store_folder).patches("train")
+    ids = [f"train/{i}.tif" for i in patches["id"][::-1]]
+    found = find_features(store_folder, ids)
+    assert found.slides == patches["slide"].tolist()[::-1]
+    assert repr(patches["id"].iloc[-1]) in found.note
+    assert find_features(store_folder, patches["id"].tolist()).note == ""
+    with pytest.raises(InputError, match="ids such as 'x', the store"):
+        find_features(store_folder, ["x"])
 
 
 def test_mechanics_ids_that_differ_are_shown() -> None:

@@ -377,3 +377,17 @@ def test_regression_ids_may_be_paths_of_windows(tmp_path: Path) -> None:
     assert labels_by_id(opened(path)) == dict(zip(IDS, LABELS.tolist(), strict=True))
     (path / "train_labels.csv").write_text("id,label\nX1,0\nX2,1\n")
     assert "such as 'X1', 'X2', the images'" in refused(path, "a label for none of the")
+
+
+@pytest.mark.parametrize("form", ["{}.tif", "C:\\train\\{}.TIF", "{}"])
+def test_regression_slides_are_found_by_other_forms_of_ids(form: str, tmp_path: Path) -> None:
+    path = kaggle_folder(tmp_path / "data")
+    rows = [f"{form.format(i)},s{k % 3}" for k, i in enumerate(IDS)]
+    (tmp_path / "s.csv").write_text("\n".join(["image_id,wsi", *rows]))
+    source, _ = open_source(str(path), slides=str(tmp_path / "s.csv"))
+    train = source.splits["train"]
+    assert dict(zip(train.ids, train.slides, strict=True)) == {
+        i: f"s{k % 3}" for k, i in enumerate(IDS)
+    }
+    (tmp_path / "s.csv").write_text("id,slide\nx.5,1\n")
+    assert "are such as 'x.5'" in refused(path, "none of the ids", slides=str(tmp_path / "s.csv"))
