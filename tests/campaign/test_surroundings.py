@@ -14,7 +14,7 @@ from campaign.test_kills import after, prepare, words_of
 
 LEAST, MOST = 16, 29  # memory that a command may take beside what it begins with, as powers of two
 NAMES = ("convert", "extract", "fit", "predict")
-ENCODINGS = ("ascii", "latin-1", "cp1252", "cp437", "koi8-r", "utf-16-le")
+ENCODINGS = ("ascii", "latin-1", "cp1252", "cp437", "koi8-r", "cp932")
 STRANGE = "Größe → 数据 é"
 
 
@@ -51,7 +51,8 @@ def readers(models: Path, server: Server) -> list[tuple[object, ...]]:
     table = pd.read_parquet(models / "store" / "train" / "patches")
     table[["id", "label"]].to_csv(models / f"{STRANGE}.csv", index=False)
     for name in ("first", "second"):
-        server.make("predict", models / name, models / "store", models / f"{name}.csv")
+        words = ("predict", models / name, models / "store", models / f"{name}.csv")
+        server.make(*words, "--split", "train")
     given = [f"{STRANGE}={models / 'first.csv'}", models / "second.csv"]
     return [
         ("compare", models / f"{STRANGE}.csv", *given, "--resamples", 100),
