@@ -19,7 +19,9 @@ VALUES = ("auto", "cpu", "cuda", "cnn", "none", "f32", "bf16", "openvino", "onnx
 FITTINGS = ("resize", "crop", "tile")
 ADAPTATIONS = ("split", "slide")
 OPTION = re.compile(rf"--([a-z][a-z-]*)(?: ({'|'.join((*VALUES, *FITTINGS, *ADAPTATIONS))})\b)?")
-COMMAND = re.compile(r"\bpcam (extract|fit|compare|blend)\b")
+COMMAND = re.compile(r"\bpcam (extract|fit|compare|blend|copy)\b")
+URL_SCHEMES = ("s3", "gs", "gcs", "az", "abfs")  # of object stores; see `storage.urls`
+ONE_SLASH = re.compile(rf"\b({'|'.join(URL_SCHEMES)}):/(?=[^/\s])")
 RENAMED = {"with": "outside"}  # options that are called otherwise in Python, where the word is taken
 
 
@@ -29,11 +31,25 @@ class PcamError(Exception):
     exit_code = 1
     command_line: str | None = None  # the sentence with advice for the command line, if it differs
 
+    def __str__(self) -> str:
+        return with_urls(super().__str__())
+
 
 class InputError(PcamError):
     """Arguments or input data are invalid."""
 
     exit_code = 2
+
+
+def with_urls(sentence: str) -> str:
+    """A sentence with URLs as users write them: a `Path` has one slash where a URL has two.
+
+    Examples
+    --------
+    >>> with_urls("s3:/bucket/features is not a feature store.")
+    's3://bucket/features is not a feature store.'
+    """
+    return ONE_SLASH.sub(r"\1://", sentence)
 
 
 def in_python(sentence: str, names: Mapping[str, str] | None = None) -> str:

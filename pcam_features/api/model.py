@@ -750,4 +750,5 @@ def open_model(path: str | Path) -> Model:
     (30, 2)
     """
     check_path("path", path, "the path of a model")
+    urls.check_local(path, "a model to read")
     return Model(Path(path), bundles.read(Path(path)))

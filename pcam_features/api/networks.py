@@ -23,6 +23,7 @@ from ..grouping.folds import Folds, read_folds
 from ..sources.source import Source, Split
 from ..storage import costs
 from ..storage.files import check_file
+from ..storage.urls import check_local
 from ..words import counted, message_of
 from .arguments import check_log, check_numbers, check_path, check_progress, check_text
 from .data import Log, unheard
@@ -392,6 +393,7 @@ def open_network(path: str | Path) -> ReferenceNetwork:
         If PyTorch is not installed, or there is no network, or it is damaged or of another version.
     """
     check_path("path", path, "the path of a network")
+    check_local(path, "a network to read")
     check_installed()
     from ..networks.bundle import read
 

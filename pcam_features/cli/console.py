@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from ..errors import with_urls
 from ..words import of_units
 
 QUIET_SECONDS = 10  # between two progress lines when stderr is not a terminal
@@ -19,7 +20,7 @@ QUIET_SECONDS = 10  # between two progress lines when stderr is not a terminal
 
 def say(message: str) -> None:
     """Print a message to stderr. It may quote untrusted input, so control characters are stripped."""
-    print(printable(message), file=sys.stderr, flush=True)
+    print(printable(with_urls(message)), file=sys.stderr, flush=True)
 
 
 def note(message: str) -> None:

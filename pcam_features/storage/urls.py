@@ -1,6 +1,6 @@
 """Files in object stores, such as s3://bucket/features: read whole, and written whole or not at all.
 
-A path that begins with one of SCHEMES is a URL, as a text or as a `Path`, which writes it with one
+A path that begins with one of URL_SCHEMES is a URL, as a text or as a `Path`, which writes it with one
 slash (`s3:/bucket/features`). fsspec reads and writes; endpoints, credentials and profiles are those of
 its packages. Object stores have no folders, renames, links or locks: an object appears when its last
 byte has arrived, and `write` with `new` refuses one that is there.
@@ -15,12 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, PcamError
+from ..errors import URL_SCHEMES, InputError, PcamError
 from ..extras import EXTRAS, check_installed
 from ..words import message_of
 
-SCHEMES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
-URL = re.compile(rf"({'|'.join(SCHEMES)}):/{{1,2}}([^/\\].*)", re.DOTALL)
+PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
+URL = re.compile(rf"({'|'.join(URL_SCHEMES)}):/{{1,2}}([^/\\].*)", re.DOTALL)
 NO_CREDENTIALS = re.compile(r"Credential|Anonymous|DefaultCredentials")  # in the names of errors
 NO_ANSWER = re.compile(r"Connect|Timeout|DNS")
 LONGEST = 200  # characters of what somebody else's error says
@@ -201,7 +201,7 @@ def _files(path: str | Path) -> tuple[Any, str]:
     try:
         files, key = fsspec.core.url_to_fs(url, use_listings_cache=False)
     except ImportError:
-        package = SCHEMES[scheme]
+        package = PACKAGES[scheme]
         if package in EXTRAS:
             check_installed(package, url)
         raise InputError(
