@@ -97,11 +97,25 @@ def subset(labels: np.ndarray, entries: Sequence[Entry], chosen: np.ndarray) -> 
     return Subset(len(rows), positive, aucs)
 
 
+def ranks_of(mean: np.ndarray) -> np.ndarray:
+    """The ranks of mean probabilities, float64 (n,); all zero for means that differ only by rounding.
+
+    Examples
+    --------
+    >>> ranks_of(np.array([0.5, 0.25])).tolist()
+    [2.0, 1.0]
+    >>> ranks_of(np.array([0.3, 0.1 + 0.2])).tolist()
+    [0.0, 0.0]
+    """
+    constant = np.allclose(mean, mean[0], rtol=1e-12, atol=0)
+    return np.zeros(len(mean)) if constant else rankdata(mean)
+
+
 def agreement(labels: np.ndarray, entries: Sequence[Entry]) -> Agreement:
     """The agreement of models in their probabilities and their classifications."""
     from sklearn.metrics import cohen_kappa_score
 
-    ranks = np.stack([rankdata(entry.mean) for entry in entries])
+    ranks = np.stack([ranks_of(entry.mean) for entry in entries])
     with np.errstate(invalid="ignore", divide="ignore"):
         spearman = np.atleast_2d(np.corrcoef(ranks))
     calls = [entry.mean >= np.mean(entry.thresholds) for entry in entries]
