@@ -77,6 +77,7 @@ def predicted(network: ReferenceNetwork, source: Source, split: str, threads: in
     """The predictions of a network for a split, from their file if it is there."""
     file = network.path.with_name(f"{network.path.name}-{split}.csv")
     if not file.exists():
+        say(f"predicting split {split} with {network.path}")
         network.predict_split(source, split, threads=threads, progress=None, log=say).write(file)
     return pd.read_csv(file, index_col="id", dtype={"id": str})["label"]
 

@@ -21,7 +21,7 @@ EXTRAS = {
     "onnxruntime": "onnxruntime",
     "optuna": "search",
     "s3fs": "remote",
-    "safetensors": "deep",
+    "safetensors": "cnn",
     "timm": "deep",
     "torch": "deep",
 }

@@ -21,6 +21,7 @@ from ..extraction.on_cluster import ready_crew
 from ..extraction.selection import Families, families_named
 from ..extraction.shifts import copies as copies_made
 from ..extraction.shifts import usual_count
+from ..extraction.trained_networks import leaks, unseen_parts
 from ..extraction.transformer import device_of
 from ..families.family import FeatureFamily
 from ..sources import detect
@@ -211,6 +212,7 @@ def extract(
     threads: int = 0,
     verify: bool = False,
     copies: int | None = None,
+    unseen: bool = False,
     cluster: Any = None,
     overwrite: bool = False,
     progress: Progress = "bar",
@@ -232,7 +234,8 @@ def extract(
         default; "cnn" is embeddings. A table of embeddings that was made elsewhere is named by its
         file, "FILE.parquet" or "FILE.npz", or as "NAME=FILE".
     encoder
-        The encoder that "cnn" stands for: its name, or `EncoderOptions`.
+        The encoder that "cnn" stands for: its name, the folder of a network that `fit_network` trained,
+        or `EncoderOptions`.
     split
         The splits to compute, comma-separated. Default: all.
     slides, fit, mpp
@@ -247,6 +250,9 @@ def extract(
         How many training patches are computed a second time, changed as by another laboratory: `fit`
         learns from them, and tells what a change of laboratory costs. Default: a third of the training
         patches, at most 20,000, and none of fewer than 1,050; or as many as a store has already.
+    unseen
+        For a network of `fit_network` as the encoder: whether to leave out the patches that it has
+        learned from, which `fit` refuses.
     cluster
         A Dask cluster that computes (extra `cluster`): a `distributed.Client`, an address such as
         "tcp://scheduler:8786", a scheduler file, or "local:4" for four processes on this machine. Its
@@ -302,6 +308,7 @@ def extract(
         device=device_of(device),
         threads=threads,
         copies=copies,
+        unseen=unseen,
         cluster=cluster,
         overwrite=overwrite,
         log=log,
@@ -326,7 +333,7 @@ class Extraction:
 
     Parameters
     ----------
-    path, source, families, split, device, threads, copies, cluster, overwrite, log
+    path, source, families, split, device, threads, copies, unseen, cluster, overwrite, log
         See `extract`.
     """
 
@@ -340,6 +347,7 @@ class Extraction:
         device: Device = Device.auto,
         threads: int = 0,
         copies: int | None = None,
+        unseen: bool = False,
         cluster: Any = None,
         overwrite: bool = False,
         log: Log = unheard,
@@ -348,6 +356,12 @@ class Extraction:
             check_cluster(cluster)
         self.path, self.source, self.overwrite = path, source, overwrite
         self.originals = source.only(split)
+        if unseen and cluster is not None:
+            raise InputError("--unseen does not go with --cluster; leave out one of them.")
+        if unseen:
+            self.originals = unseen_parts(self.originals, families, log)
+        for sentence in leaks(self.originals, families):
+            log(sentence)
         self.families = for_splits(families, self.originals, log)
         wanted = copies_in_place(path, self.originals, overwrite) if copies is None else copies
         if tables := [table.name for table in tables_among(families)]:

@@ -128,7 +128,8 @@ def embeddings(
         See `features`.
     encoder
         "efficientnet_lite0" (default), "efficientnet_lite1", "efficientnet_lite2", the path of an ONNX
-        file, or "timm:NAME[:WEIGHTS]".
+        file, "timm:NAME[:WEIGHTS]", or the folder of a network that `fit_network` trained, which knows
+        the labels of the patches that it has learned from.
     size
         Side of the network's input in pixels. Default: 96.
     depths

@@ -33,6 +33,7 @@ from ..sources.slides import parse, read_slides
 from ..storage.resumable import unfinished
 from ..store.names import copies_of
 from ..store.store import Store
+from ..store.trained_on import optimism
 from ..words import counted, form
 from .arguments import check_families, check_log, check_numbers, check_path, check_progress
 from .data import Log, opened_store, unheard
@@ -162,8 +163,8 @@ def fit(
     bundles.check_free(folder, overwrite=overwrite)
     names = families if families is None or isinstance(families, str) else ",".join(families)
     used = learning.families_to_use(opened, split, names)
-    if unused := learning.families_left_out(opened, split, names):
-        log(learning.sentence_on_left_out(opened, split, names, unused))
+    for note in notes_on_families(opened, split, names):
+        log(note)
     target, why = choose(device_of(device))
     log(why)
     given = None if folds_from is None else read_folds(Path(folds_from), opened.patches(split))
@@ -208,6 +209,16 @@ def fit(
             crew=crew,
         )
     return Model(folder, bundle)
+
+
+def notes_on_families(store: Store, split: str, names: str | None) -> list[str]:
+    """Sentences on the families that a fit uses and leaves out; `names` as for `families_to_use`."""
+    notes = []
+    if unused := learning.families_left_out(store, split, names):
+        notes.append(learning.sentence_on_left_out(store, split, names, unused))
+    used = learning.families_to_use(store, split, names)
+    seen = learning.networks_seen(store, split, used)
+    return notes + [optimism(name, one, split) for name, one in seen.items() if one.held_out]
 
 
 def outside_of(store: Store, split: str, given: Models, shares: Shares, log: Log) -> Outside:

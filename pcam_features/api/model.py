@@ -27,6 +27,7 @@ from ..learn.blend import CLASSICAL
 from ..learn.bundle import Bundle
 from ..learn.explain_patch import PatchPlace, explain_values
 from ..learn.explain_patch import explain as explain_stored
+from ..learn.fit import networks_seen
 from ..learn.names import IMPORTANCE, OUT_OF_FOLD
 from ..learn.predict import (
     Predicted,
@@ -72,6 +73,7 @@ from .predicting import (
     SplitPredictions,
     adapt_named,
     families_of,
+    log_learned,
     measured_values,
     names_to_adapt_to,
     only_split,
@@ -201,7 +203,8 @@ class Model:
             mapping from name to a Series by id, an array in the order of `data`, or a CSV; or a list of
             "NAME=FILE".
         encoder
-            For a model that takes embeddings of an ONNX file or a timm network: the encoder.
+            For a model that takes embeddings of an ONNX file, a timm network or a network of
+            `fit_network`: the encoder.
         device, threads, progress
             See `features`.
 
@@ -299,8 +302,8 @@ class Model:
             For the path of a source; see `open_source`. Default of `fit` and `mpp`: as the patches that
             the model was fitted on.
         encoder
-            For a source, and a model that takes embeddings of an ONNX file or a timm network: the
-            encoder.
+            For a source, and a model that takes embeddings of an ONNX file, a timm network or
+            a network of `fit_network`: the encoder.
         device
             Where the features of a source are computed: "auto", "cpu" or "cuda".
         threads
@@ -391,6 +394,9 @@ class Model:
         if fitted_on(self.bundle, store, split):
             return self._out_of_fold(ids, how, log)
         self._log_doubts(ids, store.manifest.source.fit, log)
+        read = families_read(self.bundle, how.adapt)
+        for name, seen in networks_seen(store, split, read).items():
+            log_learned(name, seen, log)
         copies = self._copies(store.thumbnails(split), log)
         began, crew = time.monotonic(), None
         threads = how.threads or joblib.cpu_count()
@@ -403,7 +409,6 @@ class Model:
         each = None
         if crew is None:
             seconds = time.monotonic() - began
-            read = families_read(self.bundle, how.adapt)
             measuring = costs.measuring_seconds(store.path, read)
             each = None if measuring is None else measuring + seconds / len(ids)
         where = None if how.cluster is not None else costs.cpu_name(threads)
@@ -415,6 +420,11 @@ class Model:
         if part.fingerprint()["ids"] == self.bundle.manifest.source.fingerprint.ids:
             return self._out_of_fold(part.ids, how, log)
         self._log_doubts(part.ids, source.fit.to_dict() if source.fit else None, log)
+        known, read = self.bundle.manifest.families, families_read(self.bundle, how.adapt)
+        trained = [name for name in read if known[name].is_trained]
+        for family in families_of(self.bundle, trained, how.encoder):
+            if family.trained_on is not None:
+                log_learned(family.name, family.trained_on.among(part), log)
         names = names_to_adapt_to(part, how)
         others = outside_log_odds(self.bundle, how.outside, part.ids, f"split {part.name!r}")
         if how.cluster is None:

@@ -30,6 +30,7 @@ from ..learn.bundle import Bundle
 from ..sources.source import Source, Split
 from ..storage import costs
 from ..store.manifest import FamilyRecord
+from ..store.trained_on import SeenPatches
 from ..store.values import Values, joined
 from ..words import counted
 from .features import Choice
@@ -204,6 +205,15 @@ def warn_of_adaptation(adaptation: Adaptation | None) -> None:
         warn(f"{adaptation.sentence()}.")
 
 
+def log_learned(family: str, seen: SeenPatches, log: Callable[[str], None]) -> None:
+    """Say if the network of a family has learned from patches that are predicted."""
+    if seen.learned:
+        log(
+            f"warning: the network of {family} was trained on {seen.learned:,} of these patches; "
+            "scores on them are too optimistic"
+        )
+
+
 def adapt_named(name: Adapt | str) -> Adapt:
     """The adaptation of this name. Raises InputError if there is none."""
     try:
@@ -280,7 +290,8 @@ def encoder_of(name: str, facts: dict[str, Any], encoder: str | None) -> Feature
     network = encoder or (facts["network"] if facts["network"] in ENCODERS else None)
     if network is None:
         raise InputError(
-            f"the model takes embeddings {name}, whose weights are in a file of yours; give encoder=."
+            f"the model takes embeddings {name}, whose weights are in a file or a network of yours; "
+            "give encoder=."
         )
     return open_encoder(
         network,

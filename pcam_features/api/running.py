@@ -44,6 +44,7 @@ from ..storage.resumable import (
 from ..storage.urls import check_local
 from ..store.manifest import Fingerprint, SourceRecord
 from ..store.names import copies_of
+from ..store.trained_on import check_unlearned
 from ..words import counted, duration
 from .arguments import check_families, check_log, check_numbers, check_path, check_progress
 from .comparing import compare
@@ -406,6 +407,10 @@ class Run:
         self.source, self.path, self.options = source, path, options
         self.log, self.overwrite = log, overwrite
         self.train = training_split(source)
+        for family in options.families:
+            if family.trained_on is not None:
+                seen = family.trained_on.among(self.train)
+                check_unlearned(family.name, seen, self.train.name, len(self.train))
         self.others = [
             split for split in source.splits.values() if split is not self.train and len(split)
         ]

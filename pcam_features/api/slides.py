@@ -117,7 +117,8 @@ def map_slide(
     threshold
         The least probability of a region.
     encoder
-        For a model that takes embeddings of an ONNX file or a timm network: the encoder.
+        For a model that takes embeddings of an ONNX file, a timm network or a network of
+        `fit_network`: the encoder.
     device
         Where features are computed: "auto", "cpu" or "cuda".
     threads
@@ -237,7 +238,8 @@ def cut_slides(
         A model, or several, for a round of hard negatives: half of the normal patches are those that
         look most like tumor to any of them. Slides of the split `test` are not concerned.
     encoder
-        For models that take embeddings of an ONNX file or a timm network: the encoder.
+        For models that take embeddings of an ONNX file, a timm network or a network of
+        `fit_network`: the encoder.
     device
         Where features for the models are computed: "auto", "cpu" or "cuda".
     threads

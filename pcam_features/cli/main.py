@@ -44,8 +44,9 @@ app = typer.Typer(
 )
 
 ENCODER_HELP = (
-    "Encoder for --families cnn: efficientnet_lite0, efficientnet_lite1, efficientnet_lite2, FILE.onnx "
-    "or timm:NAME[:WEIGHTS]. Default: efficientnet_lite0."
+    "Encoder for --families cnn: efficientnet_lite0, efficientnet_lite1, efficientnet_lite2, "
+    "FILE.onnx, timm:NAME[:WEIGHTS], or the folder of a network that deep fit trained. Default: "
+    "efficientnet_lite0."
 )
 
 
@@ -113,6 +114,14 @@ def extract(
     ] = False,
     copies: CopiesOption = None,
     encoder: Annotated[str | None, typer.Option(help=ENCODER_HELP)] = None,
+    unseen: Annotated[
+        bool,
+        typer.Option(
+            "--unseen",
+            help="Leave out the patches that the network of --encoder was trained on. fit refuses "
+            "their embeddings, because they tell the labels.",
+        ),
+    ] = False,
     size: Annotated[
         int | None, typer.Option(help="Input size of the encoder in pixels. Default: 96.")
     ] = None,
@@ -190,6 +199,7 @@ def extract(
         device=device,
         threads=threads,
         copies=copies,
+        unseen=unseen,
         cluster=cluster,
         overwrite=overwrite,
         log=console.say,

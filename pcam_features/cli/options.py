@@ -314,8 +314,8 @@ PREDICTION: Options = {
         Annotated[
             str | None,
             typer.Option(
-                help="For a source, if the model takes embeddings of an ONNX file or a timm network: "
-                "that encoder."
+                help="For a source, if the model takes embeddings of an ONNX file, a timm network or a "
+                "network of deep fit: that encoder."
             ),
         ],
         None,

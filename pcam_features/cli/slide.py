@@ -55,7 +55,10 @@ TumorOption = Annotated[
 
 EncoderOption = Annotated[
     str | None,
-    typer.Option(help="If the model takes embeddings of an ONNX file or a timm network: that encoder."),
+    typer.Option(
+        help="If the model takes embeddings of an ONNX file, a timm network or a network of deep fit: "
+        "that encoder."
+    ),
 ]
 
 app = typer.Typer(

@@ -8,7 +8,7 @@ in [-1, 1]. Batch norm is folded into the preceding convolution.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -27,7 +27,7 @@ from .cache import cached
 from .embedding import Embedding
 from .graph import Graph, pixels_in
 from .options import EncoderFacts, EncoderOptions, check_choices
-from .pooling import POOLS, pool
+from .pooling import Maps, columns_of, pooled_model
 from .runtimes import DEFAULT, F32, RUNTIMES, Run, chunk_for
 
 VERSION = 1  # increases whenever the same weights give different values
@@ -80,6 +80,43 @@ class _Network:
             self.value = self.graph.add("Add", self.value, before)
 
 
+def maps_at(
+    name: str, arrays: Mapping[str, np.ndarray], graph: Graph, pixels: Maps, wanted: Sequence[str]
+) -> dict[str, Maps]:
+    """Add the layers up to the last of some depths.
+
+    Parameters
+    ----------
+    name
+        The network, a key of `PUBLISHED`.
+    arrays
+        Its weights, by their published names.
+    graph, pixels
+        The graph and the network's input in it.
+    wanted
+        The depths to read.
+
+    Returns
+    -------
+    dict
+        The maps at each of these depths.
+    """
+    network = _Network(arrays, pixels.value, pixels.side, graph)
+    network.convolve("_conv_stem", "_bn0", stride=2)
+    found: dict[str, Maps] = {}
+    width, last = 0, max(list(depths(name)).index(depth) for depth in wanted)
+    for k, (depth, channels) in enumerate(list(depths(name).items())[: last + 1]):
+        if depth == HEAD:
+            network.convolve("_conv_head", "_bn1")
+        else:
+            stride = blocks(name)[k].stride
+            network.block(f"_blocks.{k}", stride, skip=stride == 1 and channels == width)
+        width = channels
+        if depth in wanted:
+            found[depth] = Maps(network.value, channels, network.size)
+    return found
+
+
 def build(
     name: str,
     source: tuple[int, int],
@@ -103,22 +140,9 @@ def build(
         How feature maps are pooled, in the order of the outputs.
     """
     arrays, graph = read_weights(name), Graph()
-    network = _Network(arrays, pixels_in(graph, source, size, MEAN, STD), size, graph)
-    network.convolve("_conv_stem", "_bn0", stride=2)
-    vectors: dict[str, list[str]] = {}
-    width, last = 0, max(list(depths(name)).index(depth) for depth in wanted)
-    for k, (depth, channels) in enumerate(list(depths(name).items())[: last + 1]):
-        if depth == HEAD:
-            network.convolve("_conv_head", "_bn1")
-        else:
-            stride = blocks(name)[k].stride
-            network.block(f"_blocks.{k}", stride, skip=stride == 1 and channels == width)
-        width = channels
-        if depth in wanted:
-            vectors[depth] = pool(graph, network.value, (network.size, network.size), pools)
-    ordered = [vector for depth in wanted for vector in vectors[depth]]
-    graph.name_output(graph.add("Concat", *ordered, axis=1))
-    return graph.model(source, len(pools) * sum(depths(name)[depth] for depth in wanted))
+    pixels = Maps(pixels_in(graph, source, size, MEAN, STD), 3, size)
+    found = maps_at(name, arrays, graph, pixels, wanted)
+    return pooled_model(graph, source, [found[depth] for depth in wanted], pools)
 
 
 def open_encoder(name: str, options: EncoderOptions) -> Embedding:
@@ -148,10 +172,4 @@ def open_encoder(name: str, options: EncoderOptions) -> Embedding:
         content = cached(f"{name}_{facts.size}px", key, make)
         return RUNTIMES[runtime](content, chunk=chunk, threads=threads, precision=facts.precision)
 
-    features = tuple(
-        f"{POOLS[pool]}_{depth}_{channel:04d}"
-        for depth in read_at
-        for pool in pools
-        for channel in range(known[depth])
-    )
-    return Embedding(VERSION, features, facts, chunk, load)
+    return Embedding(VERSION, columns_of(known, read_at, pools), facts, chunk, load)

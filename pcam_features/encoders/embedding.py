@@ -22,6 +22,7 @@ from ..engine.devices import Target
 from ..engine.kernel import Kernel
 from ..errors import InputError
 from ..geometry import PATCH_SIZE
+from ..store.trained_on import TrainedOn
 from .options import EncoderFacts, EncoderOptions
 from .runtimes import CARD, Run
 
@@ -106,6 +107,8 @@ class Embedding:
     given
         The options that it was opened with, so that another process can open it too; None if it was not
         opened by them.
+    trained_on
+        For a network of `pcam deep fit`, the patches that it was trained on; None for others.
     """
 
     version: int
@@ -114,6 +117,7 @@ class Embedding:
     chunk: int
     load: Callable[[tuple[int, int], int], Run]
     given: EncoderOptions | None = None
+    trained_on: TrainedOn | None = None
 
     @property
     def name(self) -> str:

@@ -9,6 +9,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from ..errors import InputError
+
 OPSET = 17
 IR_VERSION = 8  # supported by the runtimes of recent years
 PIXELS, FEATURES = "pcam_pixels", "pcam_features"
@@ -27,8 +29,13 @@ class Graph:
         return output
 
     def constant(self, values: Any, dtype: Any = np.float32) -> str:
+        """Add a constant. Raises InputError if it is too large for its type, as odd weights may be."""
         name = f"pcam_constant_{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values, dtype), name))
+        with np.errstate(over="ignore"):
+            array = np.ascontiguousarray(values, dtype)
+        if not np.isfinite(array).all():
+            raise InputError("the weights of this network are too large to compute with; use another.")
+        self.constants.append(numpy_helper.from_array(array, name))
         return name
 
     def name_output(self, output: str) -> None:

@@ -5,12 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
-from ..constants import TIMM
+from ..constants import ENCODERS, TIMM
 from ..errors import InputError
 
 ONNX = ".onnx"  # ends the name of an encoder that is a file
+OTHERS = (
+    "precision",
+    "runtime",
+    "output",
+    "learned_from",
+)  # facts that follow the others in a manifest
 
 
 @dataclass(frozen=True)
@@ -21,7 +28,7 @@ class EncoderOptions:
     ----------
     encoder
         "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", the path of an ONNX file,
-        or "timm:NAME[:WEIGHTS]".
+        "timm:NAME[:WEIGHTS]", or the folder of a network that `pcam deep fit` trained.
     size
         Side of the network's input in pixels.
     depths
@@ -60,7 +67,7 @@ class EncoderOptions:
         if known.startswith(TIMM):
             name, colon, weights = known.removeprefix(TIMM).partition(":")
             known = f"{TIMM}{name}{colon}"
-        elif known.endswith(ONNX):
+        elif known.endswith(ONNX) or names_folder(known):
             known, weights = "", known
         return replace(self, encoder=f"{known}{os.path.abspath(weights)}") if weights else self
 
@@ -91,6 +98,9 @@ class EncoderFacts:
         Normalization of red, green and blue; None where the network's name implies it.
     output
         The output that was chosen of a network with several; None otherwise.
+    learned_from
+        For a network of `pcam deep fit`: SHA-256 of the ids of the patches that it learned from,
+        sorted, one on a line.
     """
 
     network: str
@@ -104,16 +114,22 @@ class EncoderFacts:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     output: str | None = None
+    learned_from: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The entry `encoder` of a family in a store's manifest."""
         order = ("network", "weights_sha256", "size", "depths", "mean", "std", "pools", "views")
-        values = {name: getattr(self, name) for name in (*order, "precision", "runtime", "output")}
+        values = {name: getattr(self, name) for name in (*order, *OTHERS)}
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in values.items()
             if value is not None
         }
+
+
+def names_folder(encoder: str) -> bool:
+    """Whether an encoder is the folder of a network."""
+    return bool(encoder) and encoder not in ENCODERS and Path(encoder).is_dir()
 
 
 def names_in(names: str | Sequence[str] | None) -> tuple[str, ...] | None:

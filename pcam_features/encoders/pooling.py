@@ -6,9 +6,12 @@ other models.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
-if TYPE_CHECKING:  # it imports onnx, which an extra brings
+if TYPE_CHECKING:  # an extra brings onnx
+    import onnx
+
     from .graph import Graph
 
 POOLS = {
@@ -22,10 +25,43 @@ POOLS = {
 FIRST = "cls"  # of tokens: the first, which stands for the whole image; `mean` is over the others
 
 
+class Maps(NamedTuple):
+    """Maps of activations in a graph, (N, channels, side, side), by the name of their value."""
+
+    value: str
+    channels: int
+    side: int
+
+    def become(self, value: str) -> Maps:
+        """Maps of the same shape."""
+        return self._replace(value=value)
+
+
 def third(cells: int) -> tuple[int, int]:
     """The range of cells of a row whose centers are in its middle third, at least one."""
     start = min(-(-(2 * cells - 3) // 6), (cells - 1) // 2)
     return start, cells - start
+
+
+def columns_of(
+    channels: Mapping[str, int], depths: Sequence[str], pools: Sequence[str]
+) -> tuple[str, ...]:
+    """The columns of maps at some depths, whose channels are given, without the family's name."""
+    return tuple(
+        f"{POOLS[pool]}_{depth}_{channel:04d}"
+        for depth in depths
+        for pool in pools
+        for channel in range(channels[depth])
+    )
+
+
+def pooled_model(
+    graph: Graph, source: tuple[int, int], maps: Sequence[Maps], pools: tuple[str, ...]
+) -> onnx.ModelProto:
+    """The model of a graph whose outputs are its maps, pooled, in this order."""
+    vectors = [vector for one in maps for vector in pool(graph, one.value, (one.side, one.side), pools)]
+    graph.name_output(graph.add("Concat", *vectors, axis=1))
+    return graph.model(source, len(pools) * sum(one.channels for one in maps))
 
 
 def pool(graph: Graph, maps: str, cells: tuple[int, int], pools: tuple[str, ...]) -> list[str]:

@@ -13,7 +13,7 @@ from ..execution.executor import Threads
 from ..extras import check_installed
 from ..networks.lite_weights import PUBLISHED
 from .embedding import VIEWS, Embedding, check_size
-from .options import ONNX, EncoderOptions, check_choices, names_in
+from .options import ONNX, EncoderOptions, check_choices, names_folder, names_in
 from .pooling import FIRST, POOLS
 from .runtimes import F32, RUNTIMES
 
@@ -91,10 +91,11 @@ def open_with(options: EncoderOptions) -> Embedding:
     >>> len(open_with(HEAD_ONLY).columns)
     1280
     """
-    return replace(_opened(options), given=options)
+    return replace(_opened(_checked(options)), given=options)
 
 
-def _opened(options: EncoderOptions) -> Embedding:
+def _checked(options: EncoderOptions) -> EncoderOptions:
+    """The options, if their values are valid for encoders in general. Raises InputError."""
     encoder = options.encoder or ENCODER
     if options.views not in (None, *VIEWS):
         raise InputError(f"the number of views must be 1, 4 or 8, not {options.views}.")
@@ -109,6 +110,11 @@ def _opened(options: EncoderOptions) -> Embedding:
         raise InputError(f"{encoder} has one output; leave out --encoder-output.")
     if options.runtime is not None:
         check_choices([options.runtime], list(RUNTIMES), "runtime")
+    return options
+
+
+def _opened(options: EncoderOptions) -> Embedding:
+    encoder = options.encoder or ENCODER
     check_installed("onnx", "an embedding")
     if encoder in PUBLISHED:
         from . import efficientnet_lite
@@ -122,10 +128,14 @@ def _opened(options: EncoderOptions) -> Embedding:
         from .timm_models import open_model
 
         return open_model(encoder.removeprefix(TIMM), options)
+    if names_folder(encoder):
+        from .trained_network import open_network
+
+        return open_network(encoder, options)
     published = ", ".join(PUBLISHED)
     raise InputError(
-        f"there is no encoder {encoder!r}; use one of {published}, an ONNX file, or "
-        "timm:NAME[:WEIGHTS]."
+        f"there is no encoder {encoder!r}; use one of {published}, an ONNX file, "
+        "timm:NAME[:WEIGHTS], or the folder of a network that pcam deep fit trained."
     )
 
 

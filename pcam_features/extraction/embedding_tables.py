@@ -74,6 +74,7 @@ class EmbeddingTable:
     values: np.ndarray
     group: str = GROUP
     kernels: tuple[Kernel, ...] = ()
+    trained_on: None = None  # only the author knows
 
     def describe(self) -> dict[str, Any]:
         """The entry in a store's manifest."""

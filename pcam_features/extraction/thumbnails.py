@@ -29,6 +29,7 @@ class Thumbnails:
     columns: tuple[str, ...] = COLUMNS
     group: str = THUMBNAIL
     kernels: tuple[Kernel, ...] = ()
+    trained_on: None = None
 
     def describe(self) -> dict[str, Any]:
         """The entry in a store's manifest."""

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from ..engine.devices import Target
 from ..engine.kernel import Kernel
+from ..store.trained_on import TrainedOn
 from .measuring import Kernels, Opened
 
 
@@ -27,6 +28,11 @@ class FeatureFamily(Protocol):
     @property
     def kernels(self) -> tuple[Kernel, ...]:
         """The kernels that have to be compiled; none for a network."""
+        ...
+
+    @property
+    def trained_on(self) -> TrainedOn | None:
+        """The patches that a network of `pcam deep fit` was trained on; None for any other family."""
         ...
 
     def describe(self) -> dict[str, Any]:
@@ -89,6 +95,10 @@ class Family:
     @property
     def kernels(self) -> tuple[Kernel, ...]:
         return (self.kernel,)
+
+    @property
+    def trained_on(self) -> None:
+        """None: a kernel has learned nothing."""
 
     @property
     def about(self) -> str:

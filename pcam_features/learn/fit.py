@@ -30,6 +30,7 @@ from ..storage.files import sha256
 from ..storage.sums import FileSum
 from ..store.names import check_original, copies_of
 from ..store.store import Store
+from ..store.trained_on import SeenPatches, check_unlearned
 from ..store.values import Values, stored
 from ..words import counted
 from . import blend, bundle, known_answers, memory, nystroem, stack
@@ -145,7 +146,8 @@ def families_to_use(store: Store, split: str, names: str | None) -> list[str]:
     Raises
     ------
     InputError
-        If the store has no complete families, or not those asked for.
+        If the store has no complete families, or not those asked for, or a network of one has learned
+        the labels of the patches.
     """
     check_original(split)
     finished = store.families(split)
@@ -166,7 +168,18 @@ def families_to_use(store: Store, split: str, names: str | None) -> list[str]:
             f"feature store {store.path} has no finished features in split {split!r}; run pcam extract "
             "first."
         )
-    return [name for name in finished if name in wanted] if wanted else by_default(finished)
+    used = [name for name in finished if name in wanted] if wanted else by_default(finished)
+    record = store.split(split)
+    for name, seen in networks_seen(store, split, used).items():
+        check_unlearned(name, seen, split, record.rows)
+    return used
+
+
+def networks_seen(store: Store, split: str, families: Sequence[str]) -> dict[str, SeenPatches]:
+    """What the networks of some families have seen of a split in their training, by family."""
+    states = store.split(split).families
+    known = {name: states[name].seen for name in families if name in states}
+    return {name: seen for name, seen in known.items() if seen is not None}
 
 
 def families_left_out(store: Store, split: str, names: str | None) -> list[str]:

@@ -26,11 +26,11 @@ from ..errors import InputError
 from ..geometry import CENTER, PATCH_SIZE
 from .efficientnet_lite import Body, load_published
 from .lite_weights import HEAD_WIDTH, MEAN, PUBLISHED, STD
-from .p4m import CHANNELS, p4m_densenet
+from .p4m import p4m_densenet
+from .shapes import HALF, P4M_CHANNELS, QUARTER, RESIDUAL_WIDTHS
 from .timm_models import network, pixels
 
 DROPOUT = 0.3
-WIDTHS = (32, 64, 128)  # channels of the three stages of `residual`
 OUTPUTS = 2
 HEAD_PREFIX = "head."  # the names of a fine-tuned network's own weights start with this
 
@@ -113,14 +113,14 @@ class Residual(nn.Module):
 
 def residual() -> nn.Module:
     """A ResNet of three stages with two residual blocks each."""
-    first, *_ = WIDTHS
+    first, *_ = RESIDUAL_WIDTHS
     layers: list[nn.Module] = [
         nn.Conv2d(3, first, 3, 2, padding=1, bias=False),
         nn.BatchNorm2d(first),
         nn.ReLU(),
     ]
     inputs = first
-    for width in WIDTHS:
+    for width in RESIDUAL_WIDTHS:
         layers += [Residual(inputs, width, 1 if width == first else 2), Residual(width, width, 1)]
         inputs = width
     head = [MeanAndCenter(), nn.Dropout(DROPOUT), nn.Linear(2 * inputs, OUTPUTS)]
@@ -205,7 +205,7 @@ def cnn_four() -> nn.Module:
 
 def p4m() -> nn.Module:
     """The p4m DenseNet with a head on the mean of its invariant maps and on their center."""
-    return p4m_densenet(MeanAndCenter(), nn.Linear(2 * CHANNELS, OUTPUTS))
+    return p4m_densenet(MeanAndCenter(), nn.Linear(2 * P4M_CHANNELS, OUTPUTS))
 
 
 class FineTuned(nn.Module):
@@ -237,15 +237,15 @@ RECIPES = {
         2e-3,
         decay=0.05,
         views=8,
-        mean=(0.5, 0.5, 0.5),
-        deviation=(0.25, 0.25, 0.25),
+        mean=HALF,
+        deviation=QUARTER,
     ),
     Network.p4m_densenet: Recipe(
         p4m,
         torch.optim.Adam,
         1e-3,
-        mean=(0.5, 0.5, 0.5),
-        deviation=(0.25, 0.25, 0.25),
+        mean=HALF,
+        deviation=QUARTER,
     ),
 } | {
     Network(name): Recipe(

@@ -1,9 +1,4 @@
-"""A trained network: a folder that opens without running code.
-
-manifest.json         network, training data, settings, learning curve, sums of the files and its own
-weights.safetensors   weights
-folds.parquet         id, label, slide, group, fold: the same table as in a model of `pcam fit`
-"""
+"""Opens a trained network in PyTorch; see `folder`."""
 
 from __future__ import annotations
 
@@ -16,17 +11,10 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ..errors import InputError
-from ..storage.files import read_json
-from ..storage.links import check_read
-from ..storage.resumable import unfinished
-from ..storage.sums import check_sum
 from ..words import message_of
 from .architectures import Recipe, recipe
+from .folder import LARGEST_FILE, WEIGHTS, check_listed, read_manifest
 from .manifest import NetworkManifest
-
-WHAT, MANIFEST = "network", "manifest.json"
-WEIGHTS = "weights.safetensors"
-LARGEST_FILE = 1 << 32  # bytes
 
 
 @dataclass(frozen=True)
@@ -68,16 +56,6 @@ def load(network: nn.Module, tensors: dict[str, torch.Tensor], file: Path) -> No
         ) from None
 
 
-def check_listed(path: Path, manifest: NetworkManifest, name: str) -> None:
-    """Raise InputError unless a file of a network has the sum that its manifest lists."""
-    try:
-        if name not in manifest.files:
-            raise ValueError("the manifest does not list it")
-        check_sum(path / name, manifest.files[name])
-    except ValueError as error:
-        raise InputError(f"network {path} is damaged ({name}: {error}); train it again.") from None
-
-
 def read(path: Path) -> Trained:
     """Open a trained network.
 
@@ -91,17 +69,7 @@ def read(path: Path) -> Trained:
     InputError
         If `path` is not a trained network, is damaged, or was written by another version.
     """
-    if not (path / MANIFEST).is_file():
-        begun = unfinished(path)
-        hint = (
-            f"its training is unfinished in {begun}; run the same pcam deep fit again"
-            if begun.exists()
-            else "create one with pcam deep fit"
-        )
-        raise InputError(f"{path} is not a trained network (no {MANIFEST}); {hint}.")
-    check_read(path)
-    content = read_json(path / MANIFEST, "network manifest", "train the network again")
-    manifest = NetworkManifest.from_dict(content, path)
+    manifest = read_manifest(path)
     file = path / WEIGHTS
     check_listed(path, manifest, WEIGHTS)
     tensors = read_tensors(file)

@@ -7,21 +7,19 @@ bottom and right). `encoders.efficientnet_lite` builds the same layers as an ONN
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import nn
 
 from .lite_weights import (
     EPSILON,
     HEAD_WIDTH,
+    NORM,
     STEM_WIDTH,
     BlockShape,
     blocks,
+    layers,
     read_weights,
 )
-
-NORM = ("weight", "bias", "running_mean", "running_var")  # of batch norm
 
 
 class Convolution(nn.Module):
@@ -92,24 +90,12 @@ class Body(nn.Module):
         return found
 
 
-def layers(body: Body) -> Iterator[tuple[str, str, str]]:
-    """Each convolution of a body, by its name here, and its and its batch norm's published names."""
-    yield "stem", "_conv_stem", "_bn0"
-    for k, block in enumerate(body.blocks):
-        ours, theirs = f"blocks.{k}", f"_blocks.{k}"
-        if isinstance(block.expand, Convolution):
-            yield f"{ours}.expand", f"{theirs}._expand_conv", f"{theirs}._bn0"
-        yield f"{ours}.depthwise", f"{theirs}._depthwise_conv", f"{theirs}._bn1"
-        yield f"{ours}.project", f"{theirs}._project_conv", f"{theirs}._bn2"
-    yield "top", "_conv_head", "_bn1"
-
-
 def load_published(body: Body, name: str) -> None:
     """Give a body the weights of ImageNet. Raises InputError if they are not installed or damaged."""
     arrays = {key: torch.tensor(array) for key, array in read_weights(name).items()}
     state = body.state_dict()
-    for ours, convolution, norm in layers(body):
-        state[f"{ours}.kernel.weight"] = arrays[f"{convolution}.weight"]
+    for layer in layers(name):
+        state[f"{layer.ours}.kernel.weight"] = arrays[f"{layer.convolution}.weight"]
         for part in NORM:
-            state[f"{ours}.norm.{part}"] = arrays[f"{norm}.{part}"]
+            state[f"{layer.ours}.norm.{part}"] = arrays[f"{layer.norm}.{part}"]
     body.load_state_dict(state)

@@ -20,14 +20,15 @@ from ..execution.executor import Threads
 from ..families.registry import FAMILIES, measurer
 from ..grouping.appearance import FAMILY, looked_at, looks_of
 from ..grouping.folds import TABLE as FOLD_TABLE
-from ..grouping.folds import Folds, make_folds, read_fold_table
+from ..grouping.folds import Folds, make_folds
 from ..sources.source import Source, Split
 from ..storage import costs
 from ..storage.folders import check_free
 from ..storage.resumable import STEPS, in_the_making
 from ..storage.sums import write_bytes, write_sealed
-from . import bundle
+from ..words import counted
 from .architectures import Recipe, recipe, weights
+from .folder import MANIFEST, WEIGHTS, WHAT, trained_on
 from .manifest import (
     KEY,
     HeldOutFold,
@@ -167,7 +168,7 @@ def fit(
     patches = labeled(task.split)
     labels = patches["label"].to_numpy(np.int8)
     learned, held = rows_of_folds(task, labels)
-    names = {"what": bundle.WHAT, "mark": bundle.MANIFEST, "key": KEY}
+    names = {"what": WHAT, "mark": MANIFEST, "key": KEY}
     check_free(path, overwrite=overwrite, **names)
     torch.set_num_threads(how.threads)
     torch.manual_seed(how.seed)
@@ -179,8 +180,21 @@ def fit(
         trainer = Trainer(model, known, how)
         checkpoint = folder / STEPS / CHECKPOINT
         data = TrainingData(task.split, labels, learned, held)
-        state, rate = train(trainer, data, checkpoint, watch or Watch())
-        scores = probabilities(model, known, task.split, held, how.device, known.views)
+        shown = watch or Watch()
+        state, rate = train(trainer, data, checkpoint, shown)
+        shown.say(
+            f"training has ended; epoch {state.best_epoch() + 1} was the best: predicting "
+            f"{counted(len(held), 'held-out patch')} with it, in {counted(known.views, 'orientation')}"
+        )
+        scores = probabilities(
+            model,
+            known,
+            task.split,
+            held,
+            how.device,
+            known.views,
+            progress=shown.predicting(len(held)),
+        )
         outcome = TrainingOutcome(
             positive=int(labels.sum()),
             curve=tuple(state.curve),
@@ -247,18 +261,10 @@ def unseen(path: Path, manifest: NetworkManifest, split: Split) -> tuple[np.ndar
     InputError
         If the table of folds does not match the manifest.
     """
-    bundle.check_listed(path, manifest, FOLD_TABLE)
-    table = read_fold_table(path / FOLD_TABLE, rows=manifest.source.rows)
-    held = manifest.folds.held_out
-    if held not in set(table["fold"]):
-        raise InputError(
-            f"network {path} is damaged: its folds do not match its manifest; train it again."
-        )
-    fold_of = dict(zip(table["id"], table["fold"], strict=True))
-    folds = [fold_of.get(name) for name in split.ids]
-    rows = np.array([k for k, fold in enumerate(folds) if fold in (None, held)], int)
-    of_held = sum(fold == held for fold in folds)
-    return rows, of_held, len(folds) - len(rows)
+    known = trained_on(path, manifest)
+    seen = known.among(split)
+    rows = np.array([k for k, name in enumerate(split.ids) if name not in known.learned], int)
+    return rows, seen.held_out, seen.learned
 
 
 def plain_name(network: str) -> str:
@@ -282,11 +288,11 @@ def write(
     manifest = manifest.with_files(
         {
             # `save_file` would make the file readable by its owner only.
-            bundle.WEIGHTS: write_bytes(folder / bundle.WEIGHTS, save(whole), folder),
+            WEIGHTS: write_bytes(folder / WEIGHTS, save(whole), folder),
             FOLD_TABLE: write_bytes(folder / FOLD_TABLE, content, folder),
         }
     )
-    write_sealed(folder / bundle.MANIFEST, manifest.to_dict(), folder)
+    write_sealed(folder / MANIFEST, manifest.to_dict(), folder)
     return manifest
 
 

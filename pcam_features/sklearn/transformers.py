@@ -183,8 +183,9 @@ class PatchEmbeddings(_ImageTransformer):
     Parameters
     ----------
     encoder : str, default="efficientnet_lite0"
-        "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", the path of an ONNX file, or
-        "timm:NAME[:WEIGHTS]".
+        "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", the path of an ONNX file,
+        "timm:NAME[:WEIGHTS]", or the folder of a network that ``fit_network`` trained. Such a network
+        knows the labels of the patches that it has learned from, so do not fit on these.
     size : int, default=None
         Side in pixels to which patches are resized. None means the encoder's default.
     depths : sequence of str, default=None

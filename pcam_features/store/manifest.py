@@ -20,10 +20,12 @@ from ..storage.sums import FileSum, check_seal, write_sealed
 from ..words import counted, one_line, quoted
 from .layout import MANIFEST, PART_ROWS, PATCHES, part_count
 from .names import COPIES, may_be_stored
+from .trained_on import SeenPatches, TrainedOn
 
 VERSION = 2  # 1 had no sums of its files
 KEY = "store_version"
 DTYPE = "float32"
+LEARNED_FROM = "learned_from"  # the fact that only networks of `pcam deep fit` have
 MEANING = {
     "ids": "its ids or their order",
     "labels": "its labels",
@@ -39,6 +41,8 @@ class Stored(Protocol):
     def name(self) -> str: ...
     @property
     def columns(self) -> tuple[str, ...]: ...
+    @property
+    def trained_on(self) -> TrainedOn | None: ...
     def describe(self) -> dict[str, Any]: ...
     def computed_on(self, device: str) -> str: ...
 
@@ -130,6 +134,11 @@ class FamilyRecord:
     def is_embedding(self) -> bool:
         """Whether a network computes the family, here or elsewhere."""
         return self.encoder is not None or self.table
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the network was trained on patches with labels, by `pcam deep fit`."""
+        return self.encoder is not None and LEARNED_FROM in self.encoder
 
     @classmethod
     def of(cls, family: Stored) -> FamilyRecord:
@@ -250,11 +259,14 @@ class FamilyState:
         Whether all parts are written.
     parts
         The sum of each part.
+    seen
+        For a network of `pcam deep fit`, how many of the patches it has seen in its training.
     """
 
     devices: tuple[str, ...] = ()
     complete: bool = False
     parts: Sums = ()
+    seen: SeenPatches | None = None
 
     @classmethod
     def from_fields(cls, known: Fields, rows: int) -> FamilyState:
@@ -262,15 +274,22 @@ class FamilyState:
         parts, complete = sums_from(known, "parts", rows), known.flag("complete")
         if complete and (len(parts) < part_count(rows) or None in parts):
             raise ValueError(f"{known.name}.complete is true without the sums of all parts")
-        return cls(known.texts("devices"), complete, parts)
+        seen = known.optional("seen")
+        return cls(
+            known.texts("devices"),
+            complete,
+            parts,
+            None if seen is None else SeenPatches.from_fields(seen, rows),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of the manifest."""
-        return {
+        plain = {
             "devices": list(self.devices),
             "complete": self.complete,
             "parts": sums_to_list(self.parts),
         }
+        return plain if self.seen is None else plain | {"seen": self.seen.to_dict()}
 
 
 @dataclass(frozen=True)
@@ -359,6 +378,12 @@ class SplitRecord:
             state = replace(state, devices=(*state.devices, device))
         return replace(self, families=self.families | {family: state})
 
+    def seen_by(self, family: str, seen: SeenPatches) -> SplitRecord:
+        """The record with how many patches the network of a family has seen in its training."""
+        return replace(
+            self, families=self.families | {family: replace(self.families[family], seen=seen)}
+        )
+
 
 @dataclass(frozen=True)
 class StoreManifest:
@@ -427,6 +452,10 @@ class StoreManifest:
         unknown = {family for split in splits.values() for family in split.families} - set(families)
         if unknown:
             raise ValueError(f"a split has the unknown family {quoted(min(unknown))}")
+        for split in splits.values():
+            for name, state in split.families.items():
+                if families[name].is_trained != (state.seen is not None):
+                    raise ValueError(f"what the network of {name} has seen is not clear")
         source = SourceRecord.from_fields(known.child("source"))
         return cls(known.text("pcam_version"), source, families, splits)
 
@@ -521,6 +550,8 @@ def extended(
             if whole.families[family.name].table and where:
                 check_table(path, split.name, record, family.name, where)
             record = record.computed_on(family.name, where)
+            if family.trained_on is not None:
+                record = record.seen_by(family.name, family.trained_on.among(split))
         whole = whole.with_split(split.name, record)
     return whole
 

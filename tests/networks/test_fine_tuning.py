@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch", reason="the extra deep is not installed")
 
 import pcam_features
 from pcam_features.errors import InputError
-from pcam_features.networks import architectures, bundle, lite_weights, training, watch
+from pcam_features.networks import architectures, bundle, folder, lite_weights, training, watch
 from pcam_features.networks import fit as deep
 from pcam_features.networks.feed import normalized, to_light
 from pcam_features.networks.manifest import Epoch, TrainingOptions
@@ -160,14 +160,14 @@ def test_mechanics_a_killed_fine_tuning_ends_in_the_same_weights(
     said: list[str] = []
     manifest = deep.fit(task, again, HOW, watch=Watch(resumed.append, said.append))
     assert resumed == [3, 1]
-    assert [sentence.split(":")[0] for sentence in said[1:]] == ["epoch 2 of 2"]
-    assert (again / bundle.WEIGHTS).read_bytes() == (trained / bundle.WEIGHTS).read_bytes()
+    assert [sentence.split(":")[0] for sentence in said[1:-1]] == ["epoch 2 of 2"]
+    assert (again / folder.WEIGHTS).read_bytes() == (trained / folder.WEIGHTS).read_bytes()
     assert manifest.curve == bundle.read(trained).manifest.curve
 
 
 def test_mechanics_the_time_of_an_epoch_is_said_first(trained: Path, told: list[str]) -> None:
     learned = int((pd.read_parquet(trained / "folds.parquet")["fold"] != 0).sum())
-    first, *epochs = told
+    first, *epochs, last = told
     assert re.match(r"an epoch takes about [\d.]+ (s|min) here \(2 steps of \d+ patches, then ", first)
     assert f"{18 - learned} held-out patches; measured on 2 steps); 2 epochs take at most " in first
     number = r"[\d.]+"
@@ -178,6 +178,11 @@ def test_mechanics_the_time_of_an_epoch_is_said_first(trained: Path, told: list[
             sentence,
         )
     assert len(epochs) == 2
+    best = bundle.read(trained).manifest.best_epoch
+    assert last == (
+        f"training has ended; epoch {best} was the best: predicting {18 - learned} held-out patches "
+        "with it, in 8 orientations"
+    )
 
 
 def test_mechanics_an_epoch_under_way_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,9 +195,14 @@ def test_mechanics_an_epoch_under_way_is_said(monkeypatch: pytest.MonkeyPatch) -
     assert seen.is_due()
     seen.within(0.25, 0.875, Pace(100, 8.0))
     seen.within(0.25, None, Pace())
+    predicted = seen.predicting(40)
+    predicted(10)
+    predicted(30)
     assert said == [
         "epoch 2 of 2, 25% done: 12.5 patches/s, training AUC so far 0.8750",
         "epoch 2 of 2, 25% done: 0.0 patches/s",
+        "25% of 40 held-out patches predicted",
+        "100% of 40 held-out patches predicted",
     ]
 
 

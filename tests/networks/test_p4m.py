@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the extra deep is not installed")
 
-from pcam_features.networks import architectures, p4m
+from pcam_features.networks import architectures, p4m, shapes
 from pcam_features.networks.augment import turned
 
 NAME = "p4m_densenet"
@@ -34,9 +34,9 @@ def randomized(layer: torch.nn.Module) -> torch.nn.Module:
 
 def moved(maps: torch.Tensor, g: int) -> torch.Tensor:
     """What maps (N, 8 C, H, W) become if the patch is turned by g: element h goes to gh."""
-    apart = maps.unflatten(1, (p4m.ELEMENTS, -1))
+    apart = maps.unflatten(1, (shapes.ELEMENTS, -1))
     found = torch.empty_like(apart)
-    for h, to in enumerate(p4m.products()[g]):
+    for h, to in enumerate(shapes.products()[g]):
         found[:, to] = turned(apart[:, h], g)
     return found.flatten(1, 2)
 
@@ -46,7 +46,7 @@ def test_oracle_products_are_those_of_numpy() -> None:
     acts: list[Callable[[np.ndarray], np.ndarray]] = [
         lambda x, k=k: np.rot90(x if k < 4 else x[:, ::-1], k % 4) for k in range(8)
     ]
-    for g, row in enumerate(p4m.products()):
+    for g, row in enumerate(shapes.products()):
         for h, product in enumerate(row):
             np.testing.assert_array_equal(acts[g](acts[h](square)), acts[product](square))
 
