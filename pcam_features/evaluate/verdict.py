@@ -11,6 +11,7 @@ from .spread import LEAST_GROUPS, LEVEL, Design
 
 FEW_GROUPS = 30  # of the rarer kind; intervals from fewer are rough
 PATCHES = "patches"  # as groups: each is one
+MOST_PAIRS = 4  # that the verdict has a sentence for each, if none was declared
 
 
 def pair_finding(
@@ -91,7 +92,8 @@ def verdict(
 ) -> str:
     """The comparison in a few sentences.
 
-    Declared pairs come first. Without declared pairs, only those with the best model are named.
+    Declared pairs come first. Without declared pairs, only those with the best model are named, and
+    many of them are summed up.
 
     Parameters
     ----------
@@ -108,13 +110,46 @@ def verdict(
     if len(models) > 1:
         best = f"{top.name} has the highest AUC, {value}"
     shown = [pair for pair in differences if declared or top.name in (pair.a, pair.b)]
-    pairs = [f"{finding(pair)}: {pair.difference:+.4f} {bounds(pair.resampled, '+')}" for pair in shown]
+    if declared or len(shown) <= MOST_PAIRS:
+        pairs = [
+            f"{finding(pair)}: {pair.difference:+.4f} {bounds(pair.resampled, '+')}" for pair in shown
+        ]
+    else:
+        pairs = summed_up(top.name, shown)
     sentences = [*pairs, best] if declared else [best, *pairs]
     count, clause = rarer(design, over)
     if count < FEW_GROUPS:
         sentences.append(f"{clause[0].upper()}{clause[1:]}: intervals from so few are rough")
     sentences += [inverted(model) for model in models if model.resampled.high < CHANCE]
     return ". ".join(sentences) + "."
+
+
+def summed_up(top: str, pairs: Sequence[PairDifference]) -> list[str]:
+    """Sentences on the model with the highest AUC beside many others."""
+    better, alike, untested = [], [], []
+    for pair in pairs:
+        if pair.p_holm is None:
+            untested.append(pair)
+        elif pair.p_holm < 1 - LEVEL:
+            better.append(pair)
+        else:
+            alike.append(pair)
+    sentences = []
+    if better:
+        gaps = sorted(abs(pair.difference) for pair in better)
+        by = f"{gaps[0]:.4f} to {gaps[-1]:.4f}" if len(gaps) > 1 else f"{gaps[0]:.4f}"
+        sentences.append(f"It is better than {others(top, better, 'and')}, by {by}")
+    if alike:
+        sentences.append(f"No difference from {others(top, alike, 'or')} is shown")
+    if untested:
+        sentences.append(f"A difference from {others(top, untested, 'or')} cannot be tested")
+    return sentences
+
+
+def others(top: str, pairs: Sequence[PairDifference], word: str) -> str:
+    """The models of some pairs beside one that all have, with a word before the last."""
+    *first, last = [pair.b if pair.a == top else pair.a for pair in pairs]
+    return f"{', '.join(first)} {word} {last}" if first else last
 
 
 def finding(pair: PairDifference) -> str:

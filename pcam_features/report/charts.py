@@ -17,11 +17,13 @@ import numpy as np
 from ..evaluate.curves import GRID, CurveBand, ModelCurves
 from ..evaluate.intervals import Estimate
 from ..evaluate.result import Agreement, PartResult
-from ..words import counted
+from ..words import counted, duration
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#56B4E9", "#8A5FBF", "#7F7F7F")
+SYMBOLS = ("diamond", "circle", "square", "triangle-up")  # of points
 DASHES = ("solid", "dash", "dot", "dashdot")
-FAINT = "rgba(128,128,128,0.35)"
+FAINT, GRAY = "rgba(128,128,128,0.35)", "#888888"
+TIMES = (1.0, 10.0, 60.0, 600.0, 3600.0, 36000.0, 360000.0)  # seconds that an axis of times marks
 ROW = 46  # pixels of a row of a forest plot
 Figure = dict[str, Any]
 
@@ -39,8 +41,8 @@ class Chart:
 
 
 def plain(names: Sequence[str]) -> list[str]:
-    """Names as plain text: Plotly interprets text as HTML."""
-    return [escape(name) for name in names]
+    """Names as plain text, with their line breaks: Plotly interprets text as HTML."""
+    return [escape(name).replace("\n", "<br>") for name in names]
 
 
 def layout(height: int, x: str, y: str, **more: Any) -> Figure:
@@ -154,7 +156,7 @@ def forest(
             "y0": 0,
             "y1": 1,
             "yref": "paper",
-            "line": {"color": COLORS[1] if mark else "#888888", "dash": "dot" if mark else "solid"},
+            "line": {"color": COLORS[1] if mark else GRAY, "dash": "dot" if mark else "solid"},
         }
         for mark in marks
     ]
@@ -162,38 +164,78 @@ def forest(
     return {"data": data, "layout": layout(height, x, "", yaxis=named_rows(names), shapes=lines)}
 
 
+def best_at(seconds: Sequence[float], values: Sequence[float]) -> list[int]:
+    """The models that are better than every model that takes less time, by number, in order of time.
+
+    Examples
+    --------
+    >>> best_at([60, 10, 30], [0.9, 0.8, 0.7])
+    [1, 0]
+    """
+    found: list[int] = []
+    for k in sorted(range(len(seconds)), key=lambda k: (seconds[k], -values[k])):
+        if not found or values[k] > values[found[-1]]:
+            found.append(k)
+    return found
+
+
 def budget_figure(names: Sequence[str], seconds: Sequence[float], aucs: Sequence[Estimate]) -> Figure:
-    """The AUC of each model, with its interval, by the duration of its training in seconds."""
-    data = [
+    """The AUC of each model, with its interval, by the duration of its training in seconds.
+
+    A line shows the best AUC at each budget, and the models on it are named beside their points.
+    """
+    values = [one.value for one in aucs]
+    best = best_at(seconds, values)
+    # Names to the left of points need room, and the line goes on beyond the last of them.
+    low, high = min(seconds) / 8, max(seconds) * 2
+    data: list[Figure] = [
         {
             "type": "scatter",
-            "mode": "markers+text",
-            "name": name,
-            "text": [name],
-            "textposition": "top center",
-            "x": [time],
-            "y": [one.value],
-            "marker": {"size": STRONG["size"], "color": color(k), "symbol": STRONG["symbol"]},
-            "error_y": {
-                "type": "data",
-                "symmetric": False,
-                "array": [one.high - one.value],
-                "arrayminus": [one.value - one.low],
-                "color": color(k),
-                "thickness": 1.2,
-                "width": 5,
-            },
-            "hovertemplate": "%{x:,.0f} s, AUC %{y:.4f}<extra></extra>",
+            "mode": "lines",
+            "name": "best at this budget",
+            "x": [*(seconds[k] for k in best), high],
+            "y": [*(values[k] for k in best), values[best[-1]]],
+            "line": {"color": GRAY, "dash": "dot", "shape": "hv"},
+            "hoverinfo": "skip",
+            "showlegend": False,
         }
-        for k, (name, time, one) in enumerate(zip(plain(names), seconds, aucs, strict=True))
     ]
-    # Names above the points need room at both sides.
-    reach = [log10(min(seconds)) - 0.5, log10(max(seconds)) + 0.5]
-    times = {"type": "log", "range": reach}
-    return {
-        "data": data,
-        "layout": layout(420, "training time (seconds)", "AUC", xaxis=times, showlegend=False),
+    for k, (name, time, one) in enumerate(zip(plain(names), seconds, aucs, strict=True)):
+        named = {"text": [name], "textposition": "top left", "cliponaxis": False}
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "markers+text" if k in best else "markers",
+                "name": name,
+                "legendgroup": name,  # so that short names take little room
+                "x": [time],
+                "y": [one.value],
+                "marker": {
+                    "size": STRONG["size"],
+                    "color": color(k),
+                    "symbol": SYMBOLS[k // len(COLORS) % len(SYMBOLS)],
+                },
+                "error_y": {
+                    "type": "data",
+                    "symmetric": False,
+                    "array": [one.high - one.value],
+                    "arrayminus": [one.value - one.low],
+                    "color": color(k),
+                    "thickness": 1.2,
+                    "width": 5,
+                },
+                "hovertemplate": f"{duration(time)}, AUC %{{y:.4f}}<extra>{name}</extra>",
+            }
+            | (named if k in best else {})
+        )
+    times = [time for time in TIMES if low <= time <= high]
+    axis = {
+        "type": "log",
+        "range": [log10(low), log10(high)],
+        "tickvals": times,
+        "ticktext": [duration(time) for time in times],
     }
+    return {"data": data, "layout": layout(500, "training time", "AUC", xaxis=axis)}
 
 
 def curve_figure(curves: Sequence[tuple[str, CurveBand]], x: str, y: str) -> Figure:
@@ -236,7 +278,7 @@ def reliability_figure(curves: Sequence[ModelCurves]) -> Figure:
             "mode": "lines",
             "x": [0, 1],
             "y": [0, 1],
-            "line": {"color": "#888888", "dash": "dot"},
+            "line": {"color": GRAY, "dash": "dot"},
             "name": "perfectly calibrated",
             "hoverinfo": "skip",
         }
@@ -310,7 +352,8 @@ def parts_figure(part: PartResult, names: Sequence[str]) -> Figure:
             dots = {"type": "scatter", "mode": "markers", "x": labels, "y": aucs, "text": size}
             data.append(own | dots | hover)
     x = "" if many else escape(part.name)
-    return {"data": data, "layout": layout(420, x, "AUC", xaxis={"type": "category"})}
+    shown = layout(420, x, "AUC", xaxis={"type": "category"}, showlegend=not many)
+    return {"data": data, "layout": shown}
 
 
 def families_figure(contributions: Mapping[str, float]) -> Figure:

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..evaluate.curves import BAND_DRAWS, GRID, CurveBand, ModelCurves
 from ..evaluate.paired import PLAIN_THRESHOLD
 from ..evaluate.published import NOTE
-from ..evaluate.result import Comparison
+from ..evaluate.result import Comparison, PairDifference
 from ..evaluate.subsets import LEAST
 from ..learn.exhibits import Exhibits, Gallery
 from ..learn.manifest import ModelManifest
@@ -24,6 +24,8 @@ from .html import Page, paragraph, table, tabs
 from .sentences import findings, span
 
 Show = Callable[[Chart], str]
+DELONG = "DeLong"  # in the legend; the caption says what it assumes
+MOST_DRAWN = 15  # differences that a chart shows, if no pair was declared
 
 
 def write(path: Path, result: Comparison, exhibits: Exhibits, *, published: bool = False) -> None:
@@ -49,7 +51,8 @@ def page(result: Comparison, exhibits: Exhibits, *, published: bool) -> str:
     show, section = made.show, made.section
     section("models", "Models", show(models_chart(result), opened=True), metrics_table(result))
     if result.differences:
-        section("differences", "Differences", show(differences_chart(result), opened=True))
+        few = len(pairs_drawn(result)) == len(result.differences)
+        section("differences", "Differences", show(differences_chart(result), opened=few))
     curves = [(chart, show(chart)) for chart in curve_charts(exhibits.curves, result)]
     section("curves", "Curves", tabs("Curves", curves))
     cost = tables.costs(result)
@@ -100,7 +103,7 @@ def models_chart(result: Comparison) -> Chart:
     figure = charts.forest(
         result.names,
         (tables.over(result), [model.resampled for model in result.models]),
-        (tables.beside(result), [model.delong for model in result.models]),
+        (DELONG, [model.delong for model in result.models]),
         "AUC",
         seeds=[model.seeds.aucs for model in result.models],
     )
@@ -112,7 +115,7 @@ def models_chart(result: Comparison) -> Chart:
 
 def budget_chart(result: Comparison) -> Chart | None:
     """AUC by training time; None unless it is known for two models."""
-    timed = [model for model in result.models if TRAIN_SECONDS in model.cost]
+    timed = [model for model in result.models if model.cost.get(TRAIN_SECONDS)]
     if len(timed) < 2:
         return None
     seconds = [float(model.cost[TRAIN_SECONDS]) for model in timed]
@@ -120,16 +123,16 @@ def budget_chart(result: Comparison) -> Chart | None:
         [model.name for model in timed], seconds, [model.resampled for model in timed]
     )
     caption = (
-        "AUC by training time, with the extraction of features, on a logarithmic scale. The best model "
-        "for a budget is the highest that is not to the right of it. Times are comparable only if they "
-        "are of the same machine."
+        "The training time includes the extraction of features; its scale is logarithmic. The dotted "
+        "line is the best AUC at each budget, of the models that are named beside it. Times are "
+        "comparable only if they are of the same machine, and small differences of AUC may be chance."
     )
     if len(timed) < len(result.models):
         left_out = [model.name for model in result.models if model not in timed]
         caption += f" Not shown, because its time is unknown: {', '.join(left_out)}."
     rows = [
         (model.name, f"{time:,.0f}", f"{model.auc:.4f}")
-        for model, time in zip(timed, seconds, strict=True)
+        for time, model in sorted(zip(seconds, timed, strict=True), key=lambda row: row[0])
     ]
     columns = ("model", "training time (seconds)", "AUC")
     return Chart("budget", "AUC by training time", caption, figure, columns, rows)
@@ -141,20 +144,33 @@ def metrics_table(result: Comparison) -> str:
     return table(f"Other metrics ({tables.over(result)})", columns, rows)
 
 
+def pairs_drawn(result: Comparison) -> list[PairDifference]:
+    """The pairs that are drawn: all, or those with the best model if there are many undeclared ones."""
+    if result.pairs_declared or len(result.differences) <= MOST_DRAWN:
+        return list(result.differences)
+    best = max(result.models, key=lambda model: model.auc).name
+    return [pair for pair in result.differences if best in (pair.a, pair.b)]
+
+
 def differences_chart(result: Comparison) -> Chart:
-    """The difference of AUC of each pair."""
-    pairs, margin = result.differences, result.margin
+    """The difference of AUC of each pair; see `pairs_drawn`."""
+    pairs, margin = pairs_drawn(result), result.margin
     figure = charts.forest(
-        [f"{pair.a} − {pair.b}" for pair in pairs],
+        [f"{pair.a}\n− {pair.b}" for pair in pairs],
         (tables.over(result), [pair.resampled for pair in pairs]),
-        (tables.beside(result), [pair.delong for pair in pairs]),
+        (DELONG, [pair.delong for pair in pairs]),
         "difference of AUC",
         marks=[0.0] if margin is None else [0.0, -margin],
     )
     caption = (
         "Both models of a pair are scored on the same resamples. An interval that excludes 0 shows a "
-        "difference, before adjustment for the number of pairs."
+        f"difference, before adjustment for the number of pairs. Thin: {tables.beside(result)}."
     )
+    if len(pairs) < len(result.differences):
+        caption += (
+            f" Drawn are the pairs with the model of the highest AUC; the table has all "
+            f"{len(result.differences):,}."
+        )
     if margin is not None:
         caption += f" Dotted: the non-inferiority margin of {margin:g}."
     columns, rows = tables.differences(result)

@@ -177,13 +177,23 @@ def left_out(result: PartResult) -> str:
     )
 
 
+FEW_PAIRS = 3  # whose speeds are compared one by one, if no pair was declared
+
+
 def slower(result: Comparison) -> list[str]:
-    """The relative prediction time of the models of each pair of interest, in sentences."""
+    """The relative prediction time of the models of each pair, in sentences.
+
+    Of many pairs of which none was declared, only the fastest and the slowest model are named.
+    """
     rate = {model.name: model.cost.get("predict_patches_per_second", 0) for model in result.models}
     device = {model.name: model.cost.get("predict_device") for model in result.models}
+    pairs = [(pair.a, pair.b) for pair in result.differences]
+    if not result.pairs_declared and len(pairs) > FEW_PAIRS:
+        timed = sorted((name for name in rate if rate[name]), key=lambda name: rate[name])
+        pairs = [(timed[0], timed[-1])] if len(timed) > 1 else []
     sentences = []
-    for pair in result.differences if result.pairs_declared else result.differences[:3]:
-        slow, fast = sorted((pair.a, pair.b), key=lambda name: rate[name])
+    for pair in pairs:
+        slow, fast = sorted(pair, key=lambda name: rate[name])
         if rate[slow] and rate[fast]:
             caution = "" if device[slow] == device[fast] else " (measured on different devices)"
             sentences.append(

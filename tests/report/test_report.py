@@ -96,7 +96,7 @@ def test_mechanics_the_budget_is_drawn_of_models_whose_time_is_known(opened: Any
         "xpath", "./ancestor::figure"
     )
     assert "Not shown, because its time is unknown: seeds" in caption.text
-    names = opened.find_elements("css selector", "[data-chart=budget] .textpoint")
+    names = opened.find_elements("css selector", "[data-chart=budget] .legendtext")
     assert [name.text for name in names] == ["good", "</script><i>"]
 
 
