@@ -180,7 +180,10 @@ def send(found: Listing, write: Callable[[str, bytes], object], advance: Callabl
         advance(done)
     for name in BESIDE:
         if urls.is_file(found.path / name):
-            write(name, read_at_most(found.path / name, json_text.LARGEST))
+            content = read_at_most(found.path / name, json_text.LARGEST)
+            if len(content) > json_text.LARGEST:
+                raise InputError(f"{found.path / name} is too large to be copied; remove it.")
+            write(name, content)
 
 
 def to_folder(folder: Path, name: str, content: bytes) -> None:

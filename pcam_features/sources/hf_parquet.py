@@ -137,7 +137,12 @@ def recognize(path: Path) -> bool:
 
 def read_group(key: Group) -> pa.Array:
     """The image files of a row group, as bytes. Raises InputError if it is damaged."""
-    path, group, name = key
+    with urls.told(key[0]):
+        return images_in(*key)
+
+
+def images_in(path: Path, group: int, name: str) -> pa.Array:
+    """See `read_group`."""
     try:
         with pq.ParquetFile(parquet.readable(path)) as file:
             nested = pa.types.is_struct(file.schema_arrow.field(name).type)
@@ -275,7 +280,10 @@ def split_of(name: str, files: list[Path], reading: Reading) -> Part:
     """Open a split from its files, in order. Raises InputError if they are damaged or incomplete."""
     check_shards(name, files)
     where = f"split {name} of {files[0].parent}"
-    contents = [contents_of(path, reading) for path in files]
+    contents = []
+    for path in files:
+        with urls.told(path):
+            contents.append(contents_of(path, reading))
     counts = [sum(one.rows) for one in contents]
     told = {one.labels is not None for one in contents}
     with_ids = {one.ids is not None for one in contents}

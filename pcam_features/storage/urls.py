@@ -81,7 +81,7 @@ def size_of(path: str | Path) -> int | None:
         If nobody answers.
     """
     files, key = _files(path)
-    with _told(path):
+    with told(path):
         try:
             known = files.info(key)
         except FileNotFoundError:
@@ -92,7 +92,7 @@ def size_of(path: str | Path) -> int | None:
 def version_of(path: str | Path) -> str:
     """What changes when an object is replaced: its size, and its ETag or time."""
     files, key = _files(path)
-    with _told(path):
+    with told(path):
         known = files.info(key)
     mark = next((known[name] for name in ("ETag", "etag", "mtime", "updated") if name in known), "")
     return f"{known['size']} {mark}"
@@ -109,7 +109,7 @@ def read(path: str | Path, most: int) -> bytes:
         As `size_of`.
     """
     files, key = _files(path)
-    with _told(path):
+    with told(path):
         size = int(files.info(key)["size"])
         if not size:
             return b""
@@ -130,7 +130,7 @@ def write(path: str | Path, content: bytes | memoryview, *, new: bool = False) -
         If nobody answers.
     """
     files, key = _files(path)
-    with _told(path):
+    with told(path):
         try:
             files.pipe_file(key, bytes(content), **({"mode": "create"} if new else {}))
         except FileExistsError:
@@ -144,7 +144,7 @@ def write(path: str | Path, content: bytes | memoryview, *, new: bool = False) -
 def remove(path: str | Path) -> None:
     """Remove an object, if it is there."""
     files, key = _files(path)
-    with _told(path):
+    with told(path):
         try:
             files.rm_file(key)
         except FileNotFoundError:
@@ -157,7 +157,7 @@ def names_below(path: str | Path, most: int) -> dict[str, int]:
     Raises InputError if there are more than `most`.
     """
     files, key = _files(path)
-    with _told(path):
+    with told(path):
         try:
             found = files.find(key, detail=True)
         except FileNotFoundError:
@@ -172,14 +172,14 @@ def names_below(path: str | Path, most: int) -> dict[str, int]:
 def opened(path: str | Path) -> Any:
     """An object as a file to read from, for a library that reads parts of it."""
     files, key = _files(path)
-    with _told(path):
+    with told(path):
         return files.open(key, "rb", cache_type="none")
 
 
 def check_writable(path: str | Path) -> None:
     """Raise InputError or PcamError if it is known before that an object cannot be written."""
     files, key = _files(path)
-    with _told(path):
+    with told(path):
         try:
             files.find(key, withdirs=False, maxdepth=1)
         except FileNotFoundError:
@@ -213,9 +213,15 @@ def _files(path: str | Path) -> tuple[Any, str]:
 
 
 @contextmanager
-def _told(path: str | Path) -> Iterator[None]:
-    """Say in one sentence what is wrong, whatever a package raises for it."""
+def told(path: str | Path) -> Iterator[None]:
+    """Say in one sentence what is wrong with a URL, whatever a package raises for it.
+
+    Of a path on a disk nothing is said.
+    """
     url = url_of(path)
+    if url is None:
+        yield
+        return
     try:
         yield
     except (PcamError, FileNotFoundError, FileExistsError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,13 @@ def files_of(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != "lock"
     }
+
+
+def upload(bucket: Any, folder: Path) -> None:
+    """Put the files of a folder into the bucket, below `data`."""
+    for file in sorted(folder.rglob("*")):
+        if file.is_file():
+            bucket.pipe_file(f"patches/data/{file.relative_to(folder)}", file.read_bytes())
 
 
 def test_parity_a_store_that_went_to_a_url_and_back_has_the_same_bytes(
@@ -166,9 +174,7 @@ def test_parity_predictions_at_a_url_are_those_on_the_disk(
 
 def test_parity_parquet_patches_at_a_url_are_those_on_the_disk(bucket: Any, tmp_path: Path) -> None:
     pcam.convert_source("synthetic:40:4:1", tmp_path / "data", to="parquet", progress=None)
-    for file in sorted((tmp_path / "data").rglob("*")):
-        if file.is_file():
-            bucket.pipe_file(f"patches/data/{file.relative_to(tmp_path / 'data')}", file.read_bytes())
+    upload(bucket, tmp_path / "data")
     here, there = (
         pcam.open_source(path, progress=None) for path in (tmp_path / "data", f"{BUCKET}/data")
     )
@@ -177,6 +183,33 @@ def test_parity_parquet_patches_at_a_url_are_those_on_the_disk(bucket: Any, tmp_
     assert there.slides == here.slides
     for k in (0, 17, 39):
         np.testing.assert_array_equal(there.images[k], here.images[k])
+
+
+def test_mechanics_a_connection_that_is_lost_while_patches_are_read_is_one_sentence(
+    bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pcam.convert_source("synthetic:40:4:1", tmp_path / "data", to="parquet", progress=None)
+    upload(bucket, tmp_path / "data")
+    monkeypatch.setattr(urls, "opened", lambda path: Gone())
+    with pytest.raises(PcamError, match=r"nobody answers for s3://patches/data/\S+ \(it is gone\)"):
+        pcam.open_source(f"{BUCKET}/data", progress=None)
+
+
+class EndpointConnectionError(Exception):
+    """What botocore raises, which is no OSError."""
+
+
+class Gone(io.RawIOBase):
+    """A file at a URL whose server does not answer any more."""
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, *where: int) -> int:
+        raise EndpointConnectionError("it is gone")
 
 
 @pytest.mark.usefixtures("bucket")
