@@ -1,18 +1,19 @@
 """A Dask cluster beside threads: speed, bytes moved and messages; and workers that are killed.
 
-    python benchmarks/cluster.py speed SOURCE OUT [--families all] [--rounds 5]
+    python benchmarks/cluster.py speed SOURCE OUT [--families all] [--rounds 3]
     python benchmarks/cluster.py kills SOURCE OUT [--families color,lbp] [--trials 10] [--seed 0]
     python benchmarks/cluster.py traffic SOURCE OUT [--families all]
 
 `speed` extracts SOURCE in turn with two threads and with the workers of `local:2`, and says how many
-patches each measures in a second, once it is ready. The stores have to be the same to the byte.
+patches each measures in a second once it is ready, and the processor time that this takes. The stores
+have to be the same to the byte.
 
 `kills` extracts and fits with two workers, of which one is killed with SIGKILL at a random moment, as
 often as asked, and compares stores and models with those of one process.
 
-`traffic` counts the messages of scheduler, worker and client, and their bytes, for each unit of work of
-extract, check, fit and predict. All three are in one process, and talk over TCP. A JSON object is
-printed.
+`traffic` says how many bytes the largest unit and the largest result of extract, check, fit and predict
+have, and how many messages scheduler, worker and client send for a unit; they talk over TCP. A JSON
+object is printed.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import pickle
 import random
 import shutil
 import signal
@@ -28,27 +30,36 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import dask
 from distributed import Client, LocalCluster
 from distributed.comm.tcp import TCP
 
 import pcam_features as pcam
+from pcam_features.execution.cluster import Dask, connected
 from pcam_features.storage.costs import FILE, MEASURED
+from pcam_features.storage.resumable import unfinished
 
+MANY = 500  # units that do nothing
+PATIENCE = 120  # seconds for a killed worker to be replaced
 UNTIMED = ("lock", MEASURED, FILE)
-QUIET = 100  # above every level of Python's logging
+
+
+def processor_seconds(client: Client) -> float:
+    """The processor time of this process and of the workers."""
+    return time.process_time() + float(sum(client.run(time.process_time).values()))
 
 
 @dataclass
 class Clock:
-    """Progress that notes when work began and how much of it is done."""
+    """Progress that notes when work began, how much of it is done, and the processor time."""
 
+    client: Client
+    spent: float = 0.0
     began: float = 0.0
     ended: float = 0.0
     done: int = 0
@@ -57,7 +68,7 @@ class Clock:
         self.ended = time.monotonic()
         self.done += units
         if not units:
-            self.began, self.done = self.ended, 0
+            self.began, self.done, self.spent = self.ended, 0, processor_seconds(self.client)
 
     @property
     def rate(self) -> float:
@@ -75,38 +86,33 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 @contextmanager
 def two_workers() -> Iterator[Client]:
-    with (
-        LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            dashboard_address="127.0.0.1:0",
-            silence_logs=QUIET,
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
+    """Two workers of one thread, as `--cluster local:2` starts them."""
+    with connected("local:2") as executor:
+        yield executor.client
 
 
 def speed(given: argparse.Namespace) -> dict[str, Any]:
     """Extract in turn with two threads and with two workers."""
     rates: dict[str, list[float]] = {"threads": [], "workers": []}
+    spent: dict[str, list[float]] = {"threads": [], "workers": []}
     loads, same = [], True
     wanted = {"families": given.families, "copies": 0}
     with two_workers() as client:
-        for number in range(given.rounds + 1):
+        for _ in range(given.rounds):
             stores = {name: given.out / name for name in rates}
             for name, store in stores.items():
                 shutil.rmtree(store, ignore_errors=True)
-                clock = Clock()
+                clock = Clock(client)
                 how = {"threads": 2} if name == "threads" else {"cluster": client}
                 pcam.extract(given.source, store, progress=clock, **how, **wanted)
-                if number:  # the first round only warms up
-                    rates[name].append(round(clock.rate, 1))
-                    loads.append(round(os.getloadavg()[0], 1))
+                rates[name].append(round(clock.rate, 1))
+                spent[name].append(round(processor_seconds(client) - clock.spent, 1))
+                loads.append(round(os.getloadavg()[0], 1))
             same &= files_of(stores["threads"]) == files_of(stores["workers"])
     medians = {name: statistics.median(found) for name, found in rates.items()}
     return {
         "patches_per_second": rates,
+        "processor_seconds": spent,
         "medians": medians,
         "workers_to_threads": round(medians["workers"] / medians["threads"], 3),
         "same_bytes": same,
@@ -114,17 +120,38 @@ def speed(given: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def kill_later(client: Client, numbers: random.Random, within: float) -> threading.Timer:
-    """Kill a worker at a random moment of the next seconds."""
+@dataclass
+class Killer:
+    """Has two workers, and kills one of them at a random moment; they are started anew when need be."""
 
-    def kill() -> None:
-        pids = sorted(client.run(os.getpid, on_error="ignore").values())
-        if pids:
-            os.kill(numbers.choice(pids), signal.SIGKILL)
+    numbers: random.Random
+    stack: ExitStack
+    client: Client | None = None
 
-    timer = threading.Timer(numbers.uniform(0, within), kill)
-    timer.start()
-    return timer
+    def workers(self) -> tuple[Client, list[int]]:
+        """A client of two workers that live, and their process numbers."""
+        began = time.monotonic()
+        while self.client is not None and time.monotonic() - began < PATIENCE:
+            pids = self.client.run(os.getpid, on_error="ignore").values()
+            living = [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+            if len(living) == 2:
+                return self.client, sorted(living)
+            time.sleep(0.5)
+        self.stack.close()  # none yet, or a nanny has given up, on a machine that is busy
+        self.client = self.stack.enter_context(two_workers())
+        self.client.wait_for_workers(2)
+        return self.workers()
+
+    def kill_within(self, pids: list[int], seconds: float) -> threading.Timer:
+        """Kill a worker at a random moment of the next seconds."""
+
+        def kill() -> None:
+            with suppress(ProcessLookupError):
+                os.kill(self.numbers.choice(pids), signal.SIGKILL)
+
+        timer = threading.Timer(self.numbers.uniform(0, seconds), kill)
+        timer.start()
+        return timer
 
 
 def kills(given: argparse.Namespace) -> dict[str, Any]:
@@ -138,33 +165,48 @@ def kills(given: argparse.Namespace) -> dict[str, Any]:
         "fit": lambda path, **how: pcam.fit(base / "extract", path, folds=3, **how),
     }
     found: dict[str, Any] = {}
-    for name, make in tasks.items():
-        shutil.rmtree(base / name, ignore_errors=True)
-        make(base / name, **options)
-        expected, there = files_of(base / name), given.out / "cluster"
-        seconds, ended = 0.0, []
-        with two_workers() as client:
-            for number in range(given.trials + 1):
-                shutil.rmtree(there, ignore_errors=True)
-                shutil.rmtree(there.with_name("cluster.unfinished"), ignore_errors=True)
-                began = time.monotonic()
-                timer = kill_later(client, numbers, seconds) if number else None
-                try:
-                    make(there, cluster=client, **options)
-                    again = False
-                except pcam.PcamError as error:  # it says to run the same command again
-                    ended.append(str(error))
-                    make(there, cluster=client, **options)
-                    again = True
-                if timer is None:  # the first, in which nothing is killed, tells the time
-                    seconds = time.monotonic() - began
-                else:
-                    timer.join()
-                    client.wait_for_workers(2)
-                if files_of(there) != expected:
-                    ended.append(f"trial {number}: other bytes, after another run: {again}")
-        found[name] = {"trials": given.trials, "seconds": round(seconds, 1), "said": ended}
+    with ExitStack() as stack:
+        killer = Killer(numbers, stack)
+        for name, make in tasks.items():
+            shutil.rmtree(base / name, ignore_errors=True)
+            make(base / name, **options)
+            found[name] = trials(killer, make, base / name, given, options)
+            print(name, found[name], file=sys.stderr)
     return found
+
+
+def trials(
+    killer: Killer,
+    make: Callable[..., object],
+    expected: Path,
+    given: argparse.Namespace,
+    options: dict[str, Any],
+) -> dict[str, Any]:
+    """Kill a worker in each trial but the first, which tells how long one takes."""
+    there, seconds = given.out / "cluster", 0.0
+    same, again = [], []
+    for number in range(given.trials + 1):
+        shutil.rmtree(there, ignore_errors=True)
+        shutil.rmtree(unfinished(there), ignore_errors=True)
+        client, pids = killer.workers()
+        began = time.monotonic()
+        timer = killer.kill_within(pids, seconds) if number else None
+        try:
+            make(there, cluster=client, **options)
+        except pcam.PcamError as error:  # it says to run the same command again
+            again.append(str(error))
+            make(there, cluster=client, **options)
+        if timer is None:
+            seconds = time.monotonic() - began
+            continue
+        timer.join()
+        same.append(files_of(there) == files_of(expected))
+    return {
+        "trials": len(same),
+        "same_bytes": sum(same),
+        "seconds_without_kills": round(seconds, 1),
+        "run_again_because": again,
+    }
 
 
 @contextmanager
@@ -183,21 +225,29 @@ def counted_messages() -> Iterator[dict[str, int]]:
 
 
 @contextmanager
-def counted_units() -> Iterator[list[Any]]:
-    """Note the units that are handed out."""
-    units: list[Any] = []
-    submit = Client.submit
+def measured_units() -> Iterator[dict[str, list[int]]]:
+    """Note the size of units and results as they travel."""
+    found: dict[str, list[int]] = {"unit": [], "result": []}
+    submit, result = Client.submit, Dask._result
 
-    def noting(self: Client, work: Any, unit: Any, **named: Any) -> Any:
-        units.append(unit)
+    def submitting(self: Client, work: Any, unit: Any, **named: Any) -> Any:
+        found["unit"].append(len(pickle.dumps(unit)))
         return submit(self, work, unit, **named)
 
-    with mock.patch.object(Client, "submit", noting):
-        yield units
+    def resulting(self: Dask, future: Any) -> Any:
+        value = result(self, future)
+        found["result"].append(len(pickle.dumps(value)))
+        return value
+
+    with (
+        mock.patch.object(Client, "submit", submitting),
+        mock.patch.object(Dask, "_result", resulting),
+    ):
+        yield found
 
 
 def traffic(given: argparse.Namespace) -> dict[str, Any]:
-    """Count messages and bytes of the units of each command."""
+    """The bytes of units and results of each command, and the messages of a unit."""
     source = pcam.open_source(given.source)
     split = next(name for name in source.splits if name != "train")
     store, model = given.out / "store", given.out / "model"
@@ -210,7 +260,6 @@ def traffic(given: argparse.Namespace) -> dict[str, Any]:
     }
     found: dict[str, Any] = {}
     with (
-        dask.config.set({"distributed.admin.large-graph-warning-threshold": "1GB"}),
         LocalCluster(
             n_workers=1,
             threads_per_worker=2,
@@ -220,16 +269,13 @@ def traffic(given: argparse.Namespace) -> dict[str, Any]:
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
+        with counted_messages() as moved:
+            list(Dask(client).map(abs, range(MANY)))
+        found["messages"] = round(moved["messages"] / MANY, 1)
         for name, command in commands.items():
-            began = time.monotonic()
-            with counted_messages() as moved, counted_units() as units:
+            with measured_units() as sizes:
                 command(cluster=client, threads=1, progress=None)
-            found[name] = {
-                "units": len(units),
-                "seconds": round(time.monotonic() - began, 1),
-                "messages_of_a_unit": round(moved["messages"] / len(units), 1),
-                "bytes_of_a_unit": round(moved["bytes"] / len(units)),
-            }
+            found[name] = {what: max(each) for what, each in sizes.items()}
     return found
 
 
@@ -239,7 +285,7 @@ def main() -> None:
     parser.add_argument("source")
     parser.add_argument("out", type=Path, help="folder to create")
     parser.add_argument("--families")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--trials", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()

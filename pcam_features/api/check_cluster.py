@@ -1,7 +1,7 @@
 """Checks of sources by the workers of a cluster. A unit of work is the rows of a part of a store.
 
 A worker opens the source itself, measures the rows with the code of one machine, and sends what it
-measured back: some 500 bytes for each patch, and sums of the pixels by label.
+measured back: some 180 bytes of each patch, and sums of the pixels by label.
 """
 
 from __future__ import annotations

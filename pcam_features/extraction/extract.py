@@ -52,7 +52,7 @@ from .thumbnails import Thumbnails
 VERIFY_ROWS = 128  # patches that a thread reads at a time to verify their checksums
 VERIFIERS = 4  # threads that read files of a store to find damaged ones
 WHAT, PLAN_VERSION = "feature store", 1  # of a store that will replace another
-WRITERS = 2  # threads that write finished parts while the next ones are measured
+WRITERS = 2  # threads that write families of finished parts while the next ones are measured
 
 
 def left_to_cpu(families: Sequence[FeatureFamily], device: str) -> list[str]:
@@ -460,7 +460,7 @@ def is_sound(store: Path) -> bool:
     return True
 
 
-Measured = tuple[StorePart, dict[str, np.ndarray]]
+Measured = tuple[StorePart, str, np.ndarray]  # a part, a family, and its values
 
 
 def measure_parts(
@@ -487,17 +487,16 @@ def measure_parts(
                 for unit in part.units(opened.rows):
                     batches.append(next(results))
                     progress(unit.stop - unit.start)
-                names = part.whole.families
-                yield part, {name: np.concatenate([batch[name] for batch in batches]) for name in names}
+                for name in part.whole.families:
+                    yield part, name, np.concatenate([batch.pop(name) for batch in batches])
         except Exception as error:  # raised below, after the parts before it are written
             failures.append(error)
 
     def write(item: Measured) -> None:
-        part, values = item
+        part, name, values = item
         split = splits[part.whole.split]
-        for name, family_values in values.items():
-            known = write_features(record.path, split, by_name[name], part.number, family_values)
-            record.record(split.name, name, part.number, known)
+        known = write_features(record.path, split, by_name[name], part.number, values)
+        record.record(split.name, name, part.number, known)
 
     for _ in Threads(WRITERS).map(write, measured()):
         pass

@@ -33,14 +33,26 @@ def test_mechanics_without_dask_the_extra_is_named(
     assert not (tmp_path / "f").exists()
 
 
-def test_regression_a_worker_that_dies_while_it_gets_ready_is_said_to_have_died() -> None:
+@pytest.mark.parametrize("deaths", [1, 2])
+def test_regression_a_worker_may_die_once_while_it_gets_ready(deaths: int) -> None:
     pytest.importorskip("distributed", reason="the extra cluster brings Dask")
     from distributed.comm import CommClosedError
 
     class Client:
-        def run(self, work: Any, *arguments: Any, on_error: str) -> dict[str, Any]:
-            return {"tcp://a:1": None, "tcp://b:2": CommClosedError("in <TCP> stream is closed")}
+        asked = 0
 
+        def run(self, work: Any, *arguments: Any, on_error: str) -> dict[str, Any]:
+            self.asked += 1
+            closed = CommClosedError("in <TCP> stream is closed")
+            unconnected = OSError("Timed out trying to connect to 'tcp://b:2' after 30 s")
+            died = {"tcp://b:2": closed if self.asked > 1 else unconnected}
+            return {"tcp://a:1": None} | (died if self.asked <= deaths else {})
+
+        def wait_for_workers(self, count: int, timeout: float) -> None: ...
+
+    if deaths == 1:
+        assert cluster.Dask(Client()).on_each(print) == {"tcp://a:1": None}
+        return
     with pytest.raises(
         PcamError, match=r"^worker tcp://b:2 died while it got ready; its log says why"
     ) as said:
