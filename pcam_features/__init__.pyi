@@ -2,6 +2,7 @@ from .api.blending import Blend as Blend
 from .api.blending import blend as blend
 from .api.comparing import Comparison as Comparison
 from .api.comparing import compare as compare
+from .api.copying import copy as copy
 from .api.data import extract as extract
 from .api.data import open_source as open_source
 from .api.data import open_store as open_store
