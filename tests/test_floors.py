@@ -95,3 +95,13 @@ def test_invariant_no_arrow_runs_up(arrows: dict[str, set[str]]) -> None:
 
 def test_invariant_no_module_imports_in_a_circle(arrows: dict[str, set[str]]) -> None:
     tuple(TopologicalSorter(arrows).static_order())  # raises CycleError, which names the circle
+
+
+def test_habit_test_modules_have_names_of_their_own() -> None:
+    # pytest imports modules of folders that are no packages by their names alone.
+    names = [path.name for path in Path(__file__).parent.rglob("test_*.py") if not is_in_package(path)]
+    assert sorted(set(names)) == sorted(names)
+
+
+def is_in_package(path: Path) -> bool:
+    return (path.parent / "__init__.py").is_file()
