@@ -144,8 +144,7 @@ class Dask:
             If the scheduler is gone, no worker is left, or workers died twice.
         """
         found = self._asked(work, *arguments)
-        if died_among(found):
-            self.wait_for_one()
+        if died_among(found) and self._has_one():
             found = self._asked(work, *arguments)
         for worker in died_among(found):
             raise PcamError(
@@ -159,18 +158,25 @@ class Dask:
             found: dict[str, Any] = self.client.run(work, *arguments, on_error="return")
         return found
 
-    def wait_for_one(self) -> None:
-        """Wait until there is a worker. Raises PcamError if none comes, or all are paused."""
+    def _has_one(self) -> bool:
+        """Whether there is a worker that is not paused, after some patience."""
         try:
             with lost_connections():
                 self.client.wait_for_workers(1, timeout=PATIENCE)
         except TimeoutError:
-            if self.workers:  # which Dask does not count while they are paused
-                raise PcamError(PAUSED) from None
-            raise PcamError(
-                f"cluster {name_of(self.client)} has no workers after {PATIENCE:.0f} seconds; start "
-                "some, such as with dask worker."
-            ) from None
+            return False
+        return True
+
+    def wait_for_one(self) -> None:
+        """Wait until there is a worker. Raises PcamError if none comes, or all are paused."""
+        if self._has_one():
+            return
+        if self.workers:  # which Dask does not wait for while they are paused
+            raise PcamError(PAUSED)
+        raise PcamError(
+            f"cluster {name_of(self.client)} has no workers after {PATIENCE:.0f} seconds; start some, "
+            "such as with dask worker."
+        )
 
     def check_versions(self, packages: Sequence[str]) -> None:
         """Raise InputError unless scheduler and workers have this process's versions of packages.
