@@ -37,6 +37,8 @@ caption { text-align: left; padding: .25rem 0; }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid var(--line);
   vertical-align: top; }
 .scroll td, .scroll th { font-variant-numeric: tabular-nums; }
+/* On a phone a table scrolls sideways, and lines broken in every cell would make its rows tall. */
+@media screen and (max-width: 40rem) { .scroll td { white-space: nowrap; } }
 figure { margin: 1rem 0; }
 figure.chart figcaption { margin-top: .25rem; }
 .plot { min-height: 8rem; }
