@@ -353,8 +353,8 @@ def blocks_of(
     path: Path, file: Any, key: str, names: Sequence[str]
 ) -> Iterator[tuple[list[str], np.ndarray]]:
     """The ids and embeddings, float32 (rows, columns), of each group of rows."""
+    check_groups(path, file)
     for k in range(file.metadata.num_row_groups):
-        check_group(path, file, k)
         group = file.read_row_group(k, columns=[key, *names])
         keys = group[key]
         if pa.types.is_dictionary(keys.type):
@@ -370,11 +370,11 @@ def blocks_of(
                 yield ids, np.column_stack(columns)
 
 
-def check_group(path: Path, file: Any, k: int) -> None:
+def check_groups(path: Path, file: Any) -> None:
     """Raise InputError if a group of rows declares more values than are taken."""
-    group = file.metadata.row_group(k)
-    values = sum(group.column(column).num_values for column in range(group.num_columns))
-    check_size(path, max(group.num_rows, 1), max(values // max(group.num_rows, 1) - 1, 1))
+    for k, described in enumerate(file.described):
+        rows = max(file.metadata.row_group(k).num_rows, 1)
+        check_size(path, rows, max(sum(one.values for one in described) // rows - 1, 1))
 
 
 def rows_of_lists(path: Path, column: pa.ChunkedArray, rows: int) -> np.ndarray:

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from ..constants import LARGEST_ROWS, Kind
 from ..errors import InputError
 from ..storage import parquet, urls
+from ..storage.parquet_footer import Column
 from ..storage.tables import check_ids
 from ..words import counted, message_of
 from .blocks import Blocks
@@ -148,16 +149,6 @@ def images_in(path: Path, group: int, name: str) -> pa.Array:
             nested = pa.types.is_struct(file.schema_arrow.field(name).type)
         column = f"{name}.{BYTES}" if nested else name
         with pq.ParquetFile(parquet.readable(path), read_dictionary=[column]) as file:
-            said = file.metadata.row_group(group)
-            size, packed = (
-                sum(getattr(said.column(k), what) for k in range(said.num_columns))
-                for what in ("total_uncompressed_size", "total_compressed_size")
-            )
-            if size > LARGEST_GROUP or size > MOST_TIMES * packed + LARGEST_GROUP // 1024:
-                raise InputError(
-                    f"{path}: row group {group} holds {size >> 20:,} MiB; rewrite the file with "
-                    "smaller row groups."
-                )
             images = file.read_row_group(group, columns=[column])[name].combine_chunks()
         images = images.field(BYTES) if nested else images
         return images.chunk(0) if isinstance(images, pa.ChunkedArray) else images
@@ -197,6 +188,7 @@ def contents_of(path: Path, reading: Reading) -> Contents:
                     f"{path} declares {counted(sum(rows), 'row')}, too many for a data set; check "
                     "the file."
                 )
+            check_groups(path, file.described)
             names = list(schema.names)
             image = find(names, IMAGES, reading.path_column, "--path-column")
             if image is None or len(set(names)) < len(names):
@@ -217,6 +209,17 @@ def contents_of(path: Path, reading: Reading) -> Contents:
             return Contents(image, rows, told, column.get(own_id or ""), column.get(slide or ""))
     except (OSError, KeyError, ValueError, TypeError, MemoryError, pa.ArrowException) as error:
         raise InputError(f"{path} cannot be read as Parquet: {message_of(error)}.") from None
+
+
+def check_groups(path: Path, groups: Sequence[Sequence[Column]]) -> None:
+    """Raise InputError for a group of rows that would take too much memory."""
+    for k, columns in enumerate(groups):
+        size, packed = sum(one.size for one in columns), sum(one.packed for one in columns)
+        if size > LARGEST_GROUP or size > MOST_TIMES * packed + LARGEST_GROUP // 1024:
+            raise InputError(
+                f"{path}: row group {k} holds {size >> 20:,} MiB; rewrite the file with smaller row "
+                "groups."
+            )
 
 
 def class_names(schema: pa.Schema, label: str) -> list[str]:

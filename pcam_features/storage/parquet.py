@@ -7,6 +7,7 @@ sizes is compared with what is expected, before a column is read.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from . import urls
+from .parquet_footer import columns_of
 
 LONGEST = 1000  # maximum number of characters of an id or a slide
 WIDEST = {
@@ -41,15 +43,26 @@ def readable(file: Path) -> Any:
 
 
 def open_file(file: Path | bytes) -> tuple[pq.ParquetFile, pa.Schema]:
-    """Open a Parquet file, or the content of one, for `read`; returns it with its schema."""
+    """Open a Parquet file, or the content of one, for `read`; returns it with its schema.
+
+    Its attribute `described` has what its footer says of the columns of each group of rows.
+    """
 
     def source() -> Any:
         return pa.BufferReader(file) if isinstance(file, bytes) else readable(file)
 
+    def stream() -> Any:
+        if isinstance(file, bytes):
+            return io.BytesIO(file)
+        return urls.opened(file) if urls.is_url(file) else file.open("rb")
+
     with pq.ParquetFile(source()) as opened:
         schema = opened.schema_arrow
     text = [name for name, kind in zip(schema.names, schema.types, strict=True) if is_text(kind)]
-    return pq.ParquetFile(source(), read_dictionary=text), schema
+    opened = pq.ParquetFile(source(), read_dictionary=text)
+    with stream() as content:
+        opened.described = columns_of(content)
+    return opened, schema
 
 
 def read(file: pq.ParquetFile, columns: Sequence[str] | None = None, *, rows: int) -> pa.Table:
@@ -97,12 +110,10 @@ def check_counts(file: pq.ParquetFile, columns: Sequence[str] | None, rows: int)
         raise ValueError("it has a negative number of rows")
     if sum(group.num_rows for group in groups) != rows:
         raise ValueError("the rows of its groups do not add up")
-    for group in groups:
-        for k in range(group.num_columns):
-            column = group.column(k)
-            name = column.path_in_schema
-            if columns is not None and name.partition(".")[0] not in columns:
+    for group, described in zip(groups, file.described, strict=True):
+        for column in described:
+            if columns is not None and column.name.partition(".")[0] not in columns:
                 continue
-            most = ROOM + 2 * group.num_rows * WIDEST.get(column.physical_type, WIDEST_TEXT)
-            if column.num_values != group.num_rows or column.total_uncompressed_size > most:
-                raise ValueError(f"column {name} declares too many or too large values")
+            most = ROOM + 2 * group.num_rows * WIDEST.get(column.kind, WIDEST_TEXT)
+            if column.values != group.num_rows or column.size > most:
+                raise ValueError(f"column {column.name} declares too many or too large values")
