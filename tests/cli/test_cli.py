@@ -106,7 +106,7 @@ def test_mechanics_demo_goes_all_the_way(pcam: Run, tmp_path: Path) -> None:
     linked = re.findall(r'<a href="([^"#]+)"', page)
     assert linked == ["report.html", "explanation.html", "check.html", "submission.csv"]
     assert all((tmp_path / "demo" / name).is_file() for name in linked)
-    verdict = next(line for line in result.out.splitlines() if " has the highest AUC" in line)
+    verdict = next(line for line in result.err.splitlines() if " has the highest AUC" in line)
     assert f'<p class="lead">{verdict[:40]}' in page
 
 
