@@ -17,7 +17,7 @@ from PIL import Image
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GroupKFold, cross_val_score
-from sklearn.pipeline import make_pipeline, make_union
+from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from threadpoolctl import threadpool_limits
@@ -38,6 +38,9 @@ from pcam_features.sklearn import (
 from pcam_features.sources.detect import open_source
 from pcam_features.store.store import Store, open_store
 from pcam_features.store.values import stored
+
+# scikit-learn 1.5, which cannot be told what its checks may find.
+IS_1_5 = "expected_failed_checks" not in signature(parametrize_with_checks).parameters
 
 FEW = "color,lbp"
 SMALL = {"views": 1, "depths": ["block02"], "pools": ["mean"], "threads": 1}
@@ -137,16 +140,19 @@ def test_invariant_paths_and_pictures_are_the_same_images(
     for given in (pictures, paths, [str(path) for path in paths]):
         pd.testing.assert_frame_equal(features.fit_transform(given), expected)
     named = pd.Series(map(str, paths), index=list("abcde"))
-    assert features.transform(named).index.tolist() == list("abcde")
+    if not IS_1_5:  # which keeps the index of tables only
+        assert features.transform(named).index.tolist() == list("abcde")
 
 
 def test_mechanics_unions_name_families_and_feed_the_classifier(
     synthetic: tuple[np.ndarray, np.ndarray, list[str]],
 ) -> None:
     images, labels, slides = synthetic
-    union = make_union(
-        PatchFeatures("lbp", threads=1), PatchEmbeddings(**SMALL), verbose_feature_names_out=False
-    )
+    transformers = [
+        ("features", PatchFeatures("lbp", threads=1)),
+        ("network", PatchEmbeddings(**SMALL)),
+    ]
+    union = FeatureUnion(transformers, verbose_feature_names_out=False)
     pipeline = make_pipeline(union, PatchClassifier(n_splits=3, threads=1))
     pipeline.set_output(transform="pandas")
     pipeline.fit(images, labels, patchclassifier__groups=slides)
@@ -306,19 +312,19 @@ def one_blas_thread() -> Iterator[None]:
         yield
 
 
-# scikit-learn 1.5 has no such parameter.
-EXPECTED: dict[str, Any] = (
-    {"expected_failed_checks": lambda estimator: INAPPLICABLE}
-    if "expected_failed_checks" in signature(parametrize_with_checks).parameters
-    else {}
-)
+INAPPLICABLE_1_5 = {
+    "check_fit2d_1feature": "looks for the number of columns in the message, but the labels that 1.5 "
+    "draws for ten rows cannot be divided into folds, and the message says so",
+}
+EXPECTED: dict[str, Any] = {} if IS_1_5 else {"expected_failed_checks": lambda estimator: INAPPLICABLE}
 
 
 @pytest.mark.usefixtures("one_blas_thread")
 @parametrize_with_checks([PatchClassifier(n_splits=3, rounds=20, threads=1)], **EXPECTED)
 def test_oracle_scikit_learns_checks_of_tables_pass(estimator: Any, check: Any) -> None:
-    if not EXPECTED and check.func.__name__ in INAPPLICABLE:
-        pytest.xfail(INAPPLICABLE[check.func.__name__])
+    reasons = INAPPLICABLE | INAPPLICABLE_1_5
+    if IS_1_5 and check.func.__name__ in reasons:
+        pytest.xfail(reasons[check.func.__name__])
     check(estimator)
 
 
