@@ -191,7 +191,7 @@ def test_mechanics_a_report_without_features_or_pair_is_whole(pcam: Run, tables:
     assert "of unknown slide" in out.read_text(encoding="utf-8")
     constant = pcam("compare", tables / "truth.csv", tables / "spoiled.csv")
     assert (constant.code, "all 0.4" in constant.err) == (2, True)
-    pd.read_csv(tables / "truth.csv").assign(prob=0.3).drop(columns="label").to_csv(
+    pd.read_csv(tables / "truth.csv").assign(first=0.3, second=0.4).drop(columns="label").to_csv(
         tables / "nolabel.csv", index=False
     )
     assert (
