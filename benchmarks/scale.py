@@ -39,6 +39,7 @@ ENCODER = {
 
 class Generated:
     name = NAME
+    trained_on = None
 
     def __init__(self, columns: int) -> None:
         self.columns = tuple(f"{NAME}__mean__patch_{k:04d}" for k in range(columns))
