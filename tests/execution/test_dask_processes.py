@@ -149,7 +149,10 @@ def test_mechanics_a_full_disk_is_one_sentence_and_the_next_run_goes_on(
         result = pcam(*command)
         assert result.code == 1, result.err
         assert "Traceback" not in result.err
-        assert f"error: the disk of {disk / 'store'} is full" in result.err
+        # The folder that is named is that of the first file that does not fit.
+        said = result.err.splitlines()[-1]
+        assert said.startswith(f"error: the disk of {disk / 'store'}")
+        assert " is full" in said
         made, whole = files_of(disk / "store"), files_of(expected / "store")
         named = [name for name in made if name != MANIFEST and not name.endswith(TEMPORARY)]
         assert all(made[name] == whole[name] for name in named)
