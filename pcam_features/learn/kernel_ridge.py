@@ -55,13 +55,14 @@ class KernelSums:
     def landmarks(self) -> Landmarks:
         """The landmarks of all patches."""
         context = self.context
-        return draw(
+        drawn, _ = draw(
             context.values,
             self.families,
             context.fold,
             seed=context.compute.seed,
             width=context.settings.width,
         )
+        return drawn
 
     def of_fold(self, k: int) -> Sums:
         """The sums of the patches of fold k: a step of the fit."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -148,14 +147,15 @@ def draw(
     seed: int,
     width: float = WIDTH,
     landmarks: int | None = None,
-) -> Landmarks:
-    """Draw landmarks from all patches; see `prepare`."""
+) -> tuple[Landmarks, np.ndarray]:
+    """Draw landmarks from all patches; see `prepare`. Returns them and `Landmarks.among`."""
     count = min(landmark_count(values.rows) if landmarks is None else landmarks, values.rows)
     drawn = np.sort(np.random.default_rng(seed).choice(values.rows, count, replace=False))
     mean, scale = moments(block for _, block in values.blocks(families))
     chosen = standardize(values.take(families, drawn), mean, scale)
     found = Landmarks(mean, scale, chosen, fold[drawn], np.zeros(count, np.float32), width)
-    return replace(found, usual=found.among().mean(axis=0).astype(np.float32))
+    among = found.among()
+    return replace(found, usual=among.mean(axis=0).astype(np.float32)), among
 
 
 @dataclass(frozen=True)
@@ -280,10 +280,10 @@ def prepare(
     xp
         The array module for likenesses: NumPy or CuPy.
     """
-    drawn = draw(values, families, fold, seed=seed, width=width, landmarks=landmarks)
+    drawn, among = draw(values, families, fold, seed=seed, width=width, landmarks=landmarks)
     folds = int(fold.max()) + 1
     added = add_up(values, families, labels, fold, drawn, wanted=range(folds), xp=xp)
-    return Prepared(drawn, folds, cache(drawn.among), added.__getitem__)
+    return Prepared(drawn, folds, lambda: among, added.__getitem__)
 
 
 def to_host(array: Any) -> np.ndarray:

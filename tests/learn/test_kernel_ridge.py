@@ -111,7 +111,7 @@ def test_invariant_landmarks_on_a_line_or_almost_copies_do_no_harm(what: str) ->
 def test_invariant_sums_of_a_fold_have_the_same_bits_whichever_folds_are_summed_with_it() -> None:
     values, labels = data(400)
     known, fold = of_arrays({"x": values}), (np.arange(400) // 3 % 4).astype(np.int16)
-    landmarks = nystroem.draw(known, ["x"], fold, seed=0, landmarks=50)
+    landmarks, _ = nystroem.draw(known, ["x"], fold, seed=0, landmarks=50)
     together = nystroem.add_up(known, ["x"], labels, fold, landmarks, wanted=range(4))
     for k, sums in enumerate(together):
         (alone,) = nystroem.add_up(known, ["x"], labels, fold, landmarks, wanted=[k])
