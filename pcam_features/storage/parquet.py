@@ -7,8 +7,8 @@ sizes is compared with what is expected, before a column is read.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -47,20 +47,12 @@ def open_file(file: Path | bytes) -> tuple[pq.ParquetFile, pa.Schema]:
 
     Its attribute `described` has what its footer says of the columns of each group of rows.
     """
-
-    def source() -> Any:
-        return pa.BufferReader(file) if isinstance(file, bytes) else readable(file)
-
-    def stream() -> Any:
-        if isinstance(file, bytes):
-            return io.BytesIO(file)
-        return urls.opened(file) if urls.is_url(file) else file.open("rb")
-
-    with pq.ParquetFile(source()) as opened:
+    source = pa.BufferReader(file) if isinstance(file, bytes) else readable(file)
+    with pq.ParquetFile(source) as opened:  # which leaves open what it did not open itself
         schema = opened.schema_arrow
     text = [name for name, kind in zip(schema.names, schema.types, strict=True) if is_text(kind)]
-    opened = pq.ParquetFile(source(), read_dictionary=text)
-    with stream() as content:
+    opened = pq.ParquetFile(source, read_dictionary=text)
+    with source.open("rb") if isinstance(source, Path) else nullcontext(source) as content:
         opened.described = columns_of(content)
     return opened, schema
 
