@@ -163,7 +163,7 @@ def fit(
     bundles.check_free(folder, overwrite=overwrite)
     names = families if families is None or isinstance(families, str) else ",".join(families)
     used = learning.families_to_use(opened, split, names)
-    for note in notes_on_families(opened, split, names):
+    for note in notes_on_families(opened, split, names, used):
         log(note)
     target, why = choose(device_of(device))
     log(why)
@@ -211,12 +211,11 @@ def fit(
     return Model(folder, bundle)
 
 
-def notes_on_families(store: Store, split: str, names: str | None) -> list[str]:
+def notes_on_families(store: Store, split: str, names: str | None, used: Sequence[str]) -> list[str]:
     """Sentences on the families that a fit uses and leaves out; `names` as for `families_to_use`."""
     notes = []
     if unused := learning.families_left_out(store, split, names):
         notes.append(learning.sentence_on_left_out(store, split, names, unused))
-    used = learning.families_to_use(store, split, names)
     seen = learning.networks_seen(store, split, used)
     return notes + [optimism(name, one, split) for name, one in seen.items() if one.held_out]
 

@@ -17,6 +17,7 @@ from ..networks.lite_weights import (
     EPSILON,
     HEAD,
     MEAN,
+    NORM,
     PUBLISHED,
     STD,
     blocks,
@@ -25,7 +26,7 @@ from ..networks.lite_weights import (
 )
 from .cache import cached
 from .embedding import Embedding
-from .graph import Graph, pixels_in
+from .graph import Graph, folded, pixels_in
 from .options import EncoderFacts, EncoderOptions, check_choices
 from .pooling import Maps, columns_of, pooled_model
 from .runtimes import DEFAULT, F32, RUNTIMES, Run, chunk_for
@@ -46,11 +47,8 @@ class _Network:
     def convolve(self, name: str, norm: str, stride: int = 1, active: bool = True) -> None:
         """Add a convolution with its batch norm folded in, followed by ReLU6 if `active`."""
         kernel = self.arrays[f"{name}.weight"].astype(np.float64)
-        gain, shift, mean, variance = (
-            self.arrays[f"{norm}.{part}"].astype(np.float64)
-            for part in ("weight", "bias", "running_mean", "running_var")
-        )
-        gain /= np.sqrt(variance + EPSILON)
+        parts = (self.arrays[f"{norm}.{part}"].astype(np.float64) for part in NORM)
+        gain, shift = folded(parts, EPSILON)
         width = kernel.shape[-1]
         out = -(-self.size // stride)
         odd = max((out - 1) * stride + width - self.size, 0)
@@ -58,7 +56,7 @@ class _Network:
             "Conv",
             self.value,
             self.graph.constant(kernel * gain[:, None, None, None]),
-            self.graph.constant(shift - mean * gain),
+            self.graph.constant(shift),
             kernel_shape=[width, width],
             strides=[stride, stride],
             pads=[odd // 2, odd // 2, odd - odd // 2, odd - odd // 2],

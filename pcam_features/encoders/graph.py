@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,16 @@ from ..errors import InputError
 OPSET = 17
 IR_VERSION = 8  # supported by the runtimes of recent years
 PIXELS, FEATURES = "pcam_pixels", "pcam_features"
+
+
+def folded(parts: Iterable[np.ndarray], epsilon: float) -> tuple[np.ndarray, np.ndarray]:
+    """The gain and the shift, (channels,), of a batch norm in inference.
+
+    `parts` are its weight, bias, mean and variance, float64, in the order of `lite_weights.NORM`.
+    """
+    weight, bias, mean, variance = parts
+    gain = weight / np.sqrt(variance + epsilon)
+    return gain, bias - mean * gain
 
 
 class Graph:

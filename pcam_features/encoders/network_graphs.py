@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import InputError
 from ..networks.lite_weights import NORM
 from ..networks.shapes import ELEMENTS, EPSILON, GROWTH, PAIRS, RESIDUAL_WIDTHS, places
-from .graph import Graph
+from .graph import Graph, folded
 from .pooling import Maps
 
 
@@ -46,9 +46,7 @@ class Weights:
 
     def norm(self, name: str, channels: int, epsilon: float = EPSILON) -> tuple[np.ndarray, np.ndarray]:
         """The gain and the shift of a batch norm, (channels,) each."""
-        gain, shift, mean, variance = (self.take(f"{name}.{part}", channels) for part in NORM)
-        gain = gain / np.sqrt(variance + epsilon)
-        return gain, shift - mean * gain
+        return folded((self.take(f"{name}.{part}", channels) for part in NORM), epsilon)
 
 
 @dataclass

@@ -263,8 +263,7 @@ def unseen(path: Path, manifest: NetworkManifest, split: Split) -> tuple[np.ndar
     """
     known = trained_on(path, manifest)
     seen = known.among(split)
-    rows = np.array([k for k, name in enumerate(split.ids) if name not in known.learned], int)
-    return rows, seen.held_out, seen.learned
+    return np.array(known.rows_unseen(split), int), seen.held_out, seen.learned
 
 
 def plain_name(network: str) -> str:

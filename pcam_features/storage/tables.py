@@ -9,8 +9,8 @@ import re
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,11 +66,8 @@ def read_table(path: Path, columns: Sequence[str], what: str) -> pd.DataFrame:
 def content_of(path: Path, name: str) -> bytes:
     """The bytes of a table's file, unpacked. Raises InputError if it is damaged or too large."""
     try:
-        with opened_file(path) as file:
-            packed = file.read(len(GZIP)) == GZIP
-            file.seek(0)
-            with gzip.open(file) if packed else nullcontext(file) as opened:
-                content = read_at_most(opened, LARGEST_TABLE + 1)
+        with opened_file(path) as file, unpacked(file) as opened:
+            content = read_at_most(opened, LARGEST_TABLE + 1)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"{name} cannot be unpacked: {error}; replace the file.") from None
     if len(content) > LARGEST_TABLE:
@@ -85,6 +82,15 @@ def opened_file(path: Path) -> io.BufferedIOBase:
     if urls.is_url(path):
         return io.BytesIO(urls.read(path, LARGEST_TABLE))
     return path.open("rb")
+
+
+@contextmanager
+def unpacked(file: io.BufferedIOBase) -> Iterator[io.BufferedIOBase]:
+    """What a file holds, which may be compressed by gzip."""
+    packed = file.read(len(GZIP)) == GZIP
+    file.seek(0)
+    with gzip.open(file) if packed else nullcontext(file) as opened:
+        yield opened
 
 
 def read_at_most(stream: io.BufferedIOBase, most: int) -> bytes:
@@ -243,11 +249,8 @@ def check_header(first: str, name: str) -> None:
 def header_of(path: Path) -> list[str]:
     """The names of a table's columns, from the start of its file; empty if it is no table."""
     try:
-        with path.open("rb") as file:
-            packed = file.read(len(GZIP)) == GZIP
-            file.seek(0)
-            with gzip.open(file) if packed else nullcontext(file) as opened:
-                start = opened.read(LONGEST_HEADER + 1)
+        with path.open("rb") as file, unpacked(file) as opened:
+            start = opened.read(LONGEST_HEADER + 1)
         # A character may be cut at the end of what was read.
         wide = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         text = start.decode("utf-16" if wide else "utf-8-sig", errors="ignore")

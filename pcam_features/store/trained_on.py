@@ -66,9 +66,13 @@ class TrainedOn:
             sum(name in self.learned for name in ids), sum(name in self.held_out for name in ids)
         )
 
+    def rows_unseen(self, split: Split) -> list[int]:
+        """The rows of a split from which the network has not learned."""
+        return [row for row, name in enumerate(split.ids) if name not in self.learned]
+
     def unseen(self, split: Split) -> Split:
         """The same split without the patches that the network learned from."""
-        return split.taking([row for row, name in enumerate(split.ids) if name not in self.learned])
+        return split.taking(self.rows_unseen(split))
 
 
 def check_unlearned(family: str, seen: SeenPatches, split: str, rows: int) -> None:
