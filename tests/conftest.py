@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -46,6 +46,15 @@ class Result(NamedTuple):
     code: int
     out: str
     err: str
+
+
+def files_in(folder: Path, without: Collection[str]) -> dict[str, bytes]:
+    """The content of each file below a folder, by its path there, without files of some names."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in without
+    }
 
 
 @pytest.fixture

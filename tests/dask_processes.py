@@ -1,4 +1,4 @@
-"""A Dask scheduler and workers in processes of their own, as users start them."""
+"""Dask workers for tests: those of a client, and processes of their own, as users start them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,25 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 WAIT = 300.0  # seconds for processes to start, on a machine that is busy
+
+
+@contextmanager
+def local_client(**how: Any) -> Iterator[Any]:
+    """A client of workers of this process; `how` are options of Dask's `LocalCluster`."""
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(dashboard_address="127.0.0.1:0", **how) as cluster,
+        Client(cluster, set_as_default=False) as opened,
+    ):
+        yield opened
 
 
 class Processes:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Result
+from dask_processes import local_client
 
 import pcam_features as pcam_api
 from pcam_features.api import predict_cluster
@@ -22,7 +23,7 @@ from pcam_features.extraction.on_cluster import SplitToSee
 from pcam_features.learn import boosting, predict
 from pcam_features.store import layout
 
-distributed = pytest.importorskip("distributed", reason="Dask is not installed (extra cluster)")
+pytest.importorskip("distributed", reason="Dask is not installed (extra cluster)")
 
 ROWS = 256  # of a part in these tests, so that little work has several parts
 TIMES = ("seconds", "processor_seconds")
@@ -38,12 +39,7 @@ def small_parts() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def client() -> Iterator[Any]:
     """A client of a worker in this process, so that nothing is imported again."""
-    with (
-        distributed.LocalCluster(
-            n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0"
-        ) as cluster,
-        distributed.Client(cluster, set_as_default=False) as opened,
-    ):
+    with local_client(n_workers=1, threads_per_worker=2, processes=False) as opened:
         yield opened
 
 

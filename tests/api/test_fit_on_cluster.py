@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import files_in
+from dask_processes import local_client
 
 import pcam_features as pcam
 from pcam_features.api import fit_cluster
@@ -16,19 +19,15 @@ from pcam_features.errors import InputError
 from pcam_features.learn import boosting, kernel_ridge, nystroem
 from pcam_features.storage.costs import FILE
 
-distributed = pytest.importorskip("distributed", reason="the extra cluster brings Dask")
+pytest.importorskip("distributed", reason="the extra cluster brings Dask")
 
+files_of = partial(files_in, without=(FILE,))
 WANTED: dict[str, Any] = {"folds": 3, "threads": 1, "progress": None}
 
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Any]:
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=100
-        ) as cluster,
-        distributed.Client(cluster, set_as_default=False) as opened,
-    ):
+    with local_client(n_workers=2, threads_per_worker=1, silence_logs=100) as opened:
         yield opened
 
 
@@ -44,14 +43,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def expected(store: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The files of the model that one process fits."""
     return files_of(pcam.fit(store, tmp_path_factory.mktemp("here") / "model", **WANTED).path)
-
-
-def files_of(model: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(model)): path.read_bytes()
-        for path in sorted(model.rglob("*"))
-        if path.is_file() and path.name != FILE
-    }
 
 
 def test_parity_workers_fit_the_bytes_of_one_process(

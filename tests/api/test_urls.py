@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import files_in
 
 import pcam_features as pcam
 from pcam_features.api import copying
@@ -22,6 +24,7 @@ moto = pytest.importorskip(
     "moto.server", reason="the tests' extra brings moto, a server that speaks S3"
 )
 
+files_of = partial(files_in, without=("lock",))  # of an open or a finished run
 BUCKET = "s3://patches"
 NOBODY = "http://127.0.0.1:9"  # the port of a service that nobody runs
 
@@ -59,15 +62,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("features") / "store"
     pcam.extract("synthetic:60:6:1", folder, families="color", copies=0, progress=None)
     return folder
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    """The files of a store without those of an open or a finished run."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "lock"
-    }
 
 
 def upload(bucket: Any, folder: Path) -> None:

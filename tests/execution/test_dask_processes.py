@@ -7,12 +7,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from campaign.test_full_disks import mount
-from conftest import Result
+from conftest import Result, files_in
 from dask_processes import Processes, end
 
 import pcam_features as pcam_api
@@ -26,6 +27,7 @@ pytest.importorskip("distributed", reason="Dask is not installed (extra cluster)
 
 Run = Callable[..., Result]
 EXTRACT = ("--families", "color", "--copies", "0", "--threads", "1")
+files_of = partial(files_in, without=("lock", MEASURED, FILE))
 FIT = ("--folds", "3", "--threads", "1")
 OTHER_VERSION = "import pcam_features\npcam_features.__version__ = '0.0.1'\n"
 NO_PCAM = "import sys\nsys.modules['pcam_features'] = None\n"
@@ -56,14 +58,6 @@ def expected(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pcam_api.extract(folder, made / "store", families="color", copies=0, **wanted)
     pcam_api.fit(made / "store", made / "model", folds=3, **wanted)
     return made
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in ("lock", MEASURED, FILE)
-    }
 
 
 def test_parity_the_commands_use_workers_by_address_and_by_file(

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import Result
+from conftest import Result, files_in
 from planes_of import features_of
 from signed import manifest_of, seal, sign
 
@@ -32,6 +33,7 @@ from pcam_features.store.parts import write_features
 from pcam_features.store.store import open_store
 
 Run = Callable[..., Result]
+parts_of = partial(files_in, without=("lock", MEASURED))
 # Small parts, so that there are many between which a run can be stopped.
 EXTRACT = """
 from pcam_features.cli.main import main
@@ -39,14 +41,6 @@ from pcam_features.store import layout
 layout.PART_ROWS = 64
 main()
 """
-
-
-def parts_of(store: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(store)): path.read_bytes()
-        for path in sorted(store.rglob("*"))
-        if path.is_file() and path.name not in ("lock", MEASURED)
-    }
 
 
 def test_oracle_store_is_read_by_pandas_alone(store_folder: Path, synthetic_folder: Path) -> None:

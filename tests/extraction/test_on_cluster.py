@@ -8,11 +8,13 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from dask_processes import Processes
+from conftest import files_in
+from dask_processes import Processes, local_client
 
 import pcam_features as pcam
 from pcam_features.convert.synthesize import synthesize
@@ -27,6 +29,7 @@ pytest.importorskip("distributed", reason="the extra cluster brings Dask")
 
 ROWS = 32  # of a part in these tests, so that little work has several parts
 SMALL_PARTS = f"from pcam_features.store import layout\nlayout.PART_ROWS = {ROWS}\n"
+files_of = partial(files_in, without=("lock", MEASURED))
 WANTED = {"families": "color", "copies": 20, "progress": None}
 
 
@@ -48,18 +51,7 @@ def preload(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def client(preload: str) -> Iterator[Any]:
     """A client of two worker processes on this machine."""
-    from distributed import Client, LocalCluster
-
-    with (
-        LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            dashboard_address="127.0.0.1:0",
-            silence_logs=100,
-            preload=preload,
-        ) as cluster,
-        Client(cluster, set_as_default=False) as opened,
-    ):
+    with local_client(n_workers=2, threads_per_worker=1, silence_logs=100, preload=preload) as opened:
         yield opened
 
 
@@ -77,14 +69,6 @@ def expected(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     store = tmp_path_factory.mktemp("threads") / "store"
     pcam.extract(folder, store, threads=2, **WANTED)
     return files_of(store)
-
-
-def files_of(store: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(store)): path.read_bytes()
-        for path in sorted(store.rglob("*"))
-        if path.is_file() and path.name not in ("lock", MEASURED)
-    }
 
 
 def test_parity_a_cluster_writes_the_bytes_of_threads(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from conftest import Result
+from dask_processes import local_client
 
 import pcam_features as pcam_api
 from pcam_features.api import slide_cluster
@@ -17,17 +18,12 @@ from pcam_features.errors import InputError
 from pcam_features.slides import mapping
 from pcam_features.slides.synthesize import SyntheticSlide
 
-distributed = pytest.importorskip("distributed", reason="Dask is not installed (extra cluster)")
+pytest.importorskip("distributed", reason="Dask is not installed (extra cluster)")
 
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with (
-        distributed.LocalCluster(
-            n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0"
-        ) as cluster,
-        distributed.Client(cluster, set_as_default=False) as opened,
-    ):
+    with local_client(n_workers=1, threads_per_worker=2, processes=False) as opened:
         yield opened
 
 
