@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import threading
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 from .. import __version__
 from ..check.look import SpanLook, color_measure, kernels, look_at_rows, spans_together
@@ -20,9 +18,11 @@ from ..engine import cpu
 from ..execution.cluster import Dask
 from ..extraction.on_cluster import (
     PACKAGES,
+    SAME,
     SplitToSee,
     check_same_pcam,
     compile_in_turn,
+    kept,
     opening_of,
     ready_workers,
     split_to_see,
@@ -65,17 +65,9 @@ class RowsToLookAt:
     rows: range
 
 
-_opening = threading.Lock()
-
-
+@kept(2)  # the source that is checked, and the other one
 def open_job(job: LookJob) -> dict[str, Split]:
     """The splits of a job. Raises InputError if this worker sees another source."""
-    with _opening:
-        return _open(job)
-
-
-@lru_cache(2)  # the source that is checked, and the other one
-def _open(job: LookJob) -> dict[str, Split]:
     check_same_pcam(job.version)
     source = reopen(job.opening)
     splits = {known.name: split_to_see(source, known) for known in job.splits}
@@ -126,8 +118,7 @@ def ready_crew(
     Raises InputError if a worker has another version, or sees other patches.
     """
     jobs = tuple((source, job_of(source, splits, threads)) for source, splits in sources)
-    same = "the source at the same path"
-    ready_workers(executor, PACKAGES, get_ready, [job for _, job in jobs], same)
+    ready_workers(executor, PACKAGES, get_ready, [job for _, job in jobs], SAME)
     return ClusterCrew(executor, jobs)
 
 

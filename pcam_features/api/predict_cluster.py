@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -24,13 +22,14 @@ from ..constants import Adapt, Device
 from ..encoders.options import EncoderOptions
 from ..engine.devices import choose
 from ..errors import InputError
-from ..execution.cluster import Dask, blas_threads, connected, name_of
+from ..execution.cluster import Dask, blas_threads, joined
 from ..extraction.measuring import kernels_in
 from ..extraction.on_cluster import (
     PACKAGES,
     SplitToSee,
     check_same_pcam,
     compile_in_turn,
+    kept,
     opening_of,
     ready_workers,
     split_to_see,
@@ -160,17 +159,13 @@ class OpenPrediction:
     values: Callable[[], Values]
 
 
-_opening = threading.Lock()
-
-
 def open_job(job: PredictJob) -> OpenPrediction:
     """Open a job on a worker. Raises InputError if this worker sees another model or other patches."""
-    with _opening:
-        threadpool_limits(job.blas, user_api="blas")  # stays, because units of this job may overlap
-        return _open(job)
+    threadpool_limits(job.blas, user_api="blas")  # stays, because units of this job may overlap
+    return _open(job)
 
 
-@lru_cache(KEPT)
+@kept(KEPT)
 def _open(job: PredictJob) -> OpenPrediction:
     check_same_pcam(job.version)
     bundle = bundles.read(Path(job.model))
@@ -274,10 +269,10 @@ def crew_for(
         blas=blas_threads(),
     )
     passes = 1 if how.adapt == Adapt.none else 2
-    with connected(how.cluster, threads) as executor:
-        if isinstance(how.cluster, str):  # whoever opened a client knows it
-            log(executor.sentence(name_of(how.cluster)))
-        with shown(how.progress, "predict", passes * rows, "patches") as advance:
-            same = "the model and the patches at the same paths"
-            ready_workers(executor, (*PACKAGES, "xgboost"), get_ready, job, same)
-            yield ClusterCrew(executor, job, rows, advance)
+    with (
+        joined(how.cluster, threads, log) as executor,
+        shown(how.progress, "predict", passes * rows, "patches") as advance,
+    ):
+        same = "the model and the patches at the same paths"
+        ready_workers(executor, (*PACKAGES, "xgboost"), get_ready, job, same)
+        yield ClusterCrew(executor, job, rows, advance)

@@ -20,7 +20,7 @@ from ..convert import convert as converting
 from ..convert.convert import ConversionPlan
 from ..engine import cpu
 from ..errors import InputError
-from ..execution.cluster import check_cluster, connected, name_of
+from ..execution.cluster import check_cluster, joined
 from ..sources.source import Source
 from ..storage.files import check_file, whole_file
 from .arguments import check_log, check_numbers, check_path, check_progress, check_text, told
@@ -196,9 +196,7 @@ def check_source(
             advance = stack.enter_context(shown(progress, "check", total, "patches"))
             crew = ThreadCrew(color_measure(), int(threads) or joblib.cpu_count())
         else:
-            executor = stack.enter_context(connected(cluster, int(threads) or 1))
-            if isinstance(cluster, str):  # whoever opened a client knows it
-                log(executor.sentence(name_of(cluster)))
+            executor = stack.enter_context(joined(cluster, int(threads) or 1, log))
             advance = stack.enter_context(shown(progress, "check", total, "patches"))
             sources = [(opened, splits), *([(other, others)] if other else [])]
             crew = ready_crew(executor, sources, int(threads) or 1)

@@ -6,11 +6,9 @@ A worker opens the slide and the model itself, and sends the probabilities back;
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,7 @@ from ..engine.devices import choose
 from ..errors import InputError
 from ..execution.cluster import Dask, blas_threads
 from ..extraction.measuring import kernels_in
-from ..extraction.on_cluster import PACKAGES, check_same_pcam, compile_in_turn, ready_workers
+from ..extraction.on_cluster import PACKAGES, check_same_pcam, compile_in_turn, kept, ready_workers
 from ..learn.bundle import model_sum
 from ..learn.predict import families_read
 from ..slides.grid import Grid, SlidePatches
@@ -80,17 +78,15 @@ class PartToPredict:
 
 
 KEPT = 4  # models that a worker process keeps open, for maps that are made at the same time
-_opening = threading.Lock()
 
 
 def open_job(job: MapJob) -> Predictor:
     """The model of a job, open. Raises InputError if this worker sees another slide or model."""
-    with _opening:
-        threadpool_limits(job.blas, user_api="blas")  # stays, because units of this job may overlap
-        return _open(job)
+    threadpool_limits(job.blas, user_api="blas")  # stays, because units of this job may overlap
+    return _open(job)
 
 
-@lru_cache(KEPT)
+@kept(KEPT)
 def _open(job: MapJob) -> Predictor:
     check_same_pcam(job.version)
     with open_slide(job.slide, job.mpp) as slide:

@@ -293,6 +293,15 @@ def connected(cluster: Any, threads: int = 1) -> Iterator[Dask]:
         yield executor
 
 
+@contextmanager
+def joined(cluster: Any, threads: int, log: Callable[[str], None]) -> Iterator[Dask]:
+    """Like `connected`, and say what a cluster can do, unless it is a client, whose owner knows it."""
+    with connected(cluster, threads) as executor:
+        if isinstance(cluster, str):
+            log(executor.sentence(name_of(cluster)))
+        yield executor
+
+
 def opened_client(cluster: str, threads: int, stack: ExitStack) -> Any:
     """A client of the cluster of this name, which `stack` closes."""
     import dask

@@ -13,8 +13,9 @@ import threading
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import lru_cache, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock
 
@@ -41,7 +42,11 @@ from .shifts import copies
 from .thumbnails import Thumbnails
 
 PACKAGES = ("pcam_features", "numpy", "numba")
+SAME = "the source at the same path"  # what all workers need beside the same pcam
 COMPILING = "compiling.lock"  # in a machine's cache folder: one process compiles, others wait
+
+AJob = TypeVar("AJob")
+Opened = TypeVar("Opened")
 
 
 @dataclass(frozen=True)
@@ -214,21 +219,11 @@ _opening = threading.Lock()
 
 
 def open_job(job: Job, worker: Any) -> OpenJob:
-    """Open a job on a worker, or return it if it is open.
-
-    Raises InputError, with the worker's address, if the worker cannot take part in it.
-    """
+    """Open a job on a worker, if it is not open. Raises InputError if it sees another source there."""
     with _opening:
         if job not in _opened:
             _opened.clear()
-            try:
-                _opened[job] = _open(job, worker.state.nthreads)
-            except PcamError as error:
-                reason = str(error).rstrip(".")
-                raise InputError(
-                    f"worker {worker.address} cannot take part: {reason}; every worker needs the same "
-                    "pcam, and the source at the same path."
-                ) from None
+            _opened[job] = _open(job, worker.state.nthreads)
         return _opened[job]
 
 
@@ -242,6 +237,22 @@ def _open(job: Job, units: int) -> OpenJob:
     compile_in_turn(target, kernels_in(families))
     opened.prepare()
     return OpenJob(splits, opened, target)
+
+
+def kept(count: int) -> Callable[[Callable[[AJob], Opened]], Callable[[AJob], Opened]]:
+    """Have a worker process open each job once, one at a time, and keep the latest `count` open."""
+
+    def decorated(open_it: Callable[[AJob], Opened]) -> Callable[[AJob], Opened]:
+        opening, once = threading.Lock(), lru_cache(count)(open_it)
+
+        @wraps(open_it)
+        def opened(job: AJob) -> Opened:
+            with opening:
+                return once(job)
+
+        return opened
+
+    return decorated
 
 
 def compile_in_turn(target: Target, kernels: Sequence[Kernel]) -> None:
@@ -298,7 +309,11 @@ def measure_part(unit: PartToMeasure) -> PartMeasured:
     """
     from distributed import get_worker
 
-    opened = open_job(unit.job, get_worker())
+    worker = get_worker()
+    try:
+        opened = open_job(unit.job, worker)
+    except PcamError as error:  # of a worker that came when the others were ready
+        raise cannot_take_part(worker.address, error, SAME) from None
     written = Written(Path(unit.store))
     measure_parts(
         written, opened.splits, [unit.part], opened.families, unit.job.threads, lambda rows: None
@@ -323,9 +338,7 @@ class ClusterCrew:
 
     def get_ready(self) -> None:
         """Have every worker open the job. Raises InputError if one cannot take part."""
-        self.executor.check_versions(PACKAGES)
-        for worker, failed in self.executor.on_each(get_ready, self.job).items():
-            raise_for(failed, f"worker {worker} cannot take part")
+        ready_workers(self.executor, PACKAGES, get_ready, self.job, SAME)
 
     def check_folder(self, folder: Path) -> None:
         """Raises InputError if a worker cannot read or write where the client writes."""
@@ -386,11 +399,17 @@ def ready_workers(
     """
     executor.check_versions(packages)
     for worker, failed in executor.on_each(get_ready, job).items():
-        who = f"worker {worker} cannot take part"
         if isinstance(failed, PcamError):
-            reason = str(failed).rstrip(".")
-            raise InputError(f"{who}: {reason}; every worker needs the same pcam, and {same}.")
-        raise_for(failed, who)
+            raise cannot_take_part(worker, failed, same)
+        raise_for(failed, f"worker {worker} cannot take part")
+
+
+def cannot_take_part(worker: str, failed: PcamError, same: str) -> InputError:
+    """The error of a worker that cannot open a job; see `ready_workers`."""
+    reason = str(failed).rstrip(".")
+    return InputError(
+        f"worker {worker} cannot take part: {reason}; every worker needs the same pcam, and {same}."
+    )
 
 
 def check_same_pcam(version: str) -> None:
