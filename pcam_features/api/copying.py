@@ -50,7 +50,7 @@ class Listing:
     @classmethod
     def of(cls, path: Path) -> Listing:
         """Raises InputError if there is no feature store, model or network, or it is damaged."""
-        where = urls.url_of(path) or path
+        where = urls.text_of(path)
         if not urls.is_file(path / MANIFEST):
             raise InputError(
                 f"{where} is no feature store, model or network (no {MANIFEST}); give one of them."
@@ -75,7 +75,7 @@ class Listing:
         """Raise PcamError if the manifest was replaced since it was read."""
         if read_at_most(self.path / MANIFEST, json_text.LARGEST) != self.manifest:
             raise PcamError(
-                f"{urls.url_of(self.path) or self.path} was changed by another program while it was "
+                f"{urls.text_of(self.path)} was changed by another program while it was "
                 "copied; run this command again when the other has finished."
             )
 
@@ -137,9 +137,9 @@ def copy(
                 found.check_unchanged()
                 to_folder(folder, MANIFEST, found.manifest)
     size = readable(sum(known.size for known in found.files.values()))
-    original = urls.url_of(found.path) or found.path
+    original = urls.text_of(found.path)
     log(
-        f"{urls.url_of(path) or path}: a copy of {KINDS[found.key]} {original}, "
+        f"{urls.text_of(path)}: a copy of {KINDS[found.key]} {original}, "
         f"{counted(len(found.files), 'file')}, {size}, sums verified"
     )
 
@@ -170,7 +170,7 @@ def send(found: Listing, write: Callable[[str, bytes], object], advance: Callabl
             content = read_verified(found.path / name, known)
         except ValueError as error:
             raise InputError(
-                f"{urls.url_of(found.path) or found.path}: {name} is damaged ({error}); verify the "
+                f"{urls.text_of(found.path)}: {name} is damaged ({error}); verify the "
                 "original with pcam doctor."
             ) from None
         write(name, content)

@@ -21,7 +21,7 @@ from ..storage import costs, json_text
 from ..storage.files import read_at_most, read_json
 from ..storage.folders import begins_with
 from ..storage.sums import MANIFEST, FileSum, check_seal, check_sum
-from ..storage.urls import is_file, is_url, url_of
+from ..storage.urls import is_file, is_url, text_of
 from ..store.layout import PATCHES, part_path
 from ..store.manifest import KEY as STORE_KEY
 from ..store.manifest import VERSION as STORE_VERSION
@@ -136,7 +136,7 @@ def verify(
     if key != STORE_KEY:
         damaged += damaged_costs(path)
     size = sum(known.size for known in listed.values())
-    where = url_of(path) or str(path)
+    where = text_of(path)
     return Integrity(KINDS[key], where, len(listed) + 1, size, damaged, unfinished, REMEDIES[key])
 
 

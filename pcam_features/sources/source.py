@@ -15,7 +15,7 @@ from ..constants import Fitting
 from ..errors import InputError
 from ..geometry import PATCH_SIZE
 from ..storage.ids import examples, matched
-from ..storage.urls import url_of
+from ..storage.urls import text_of
 from ..words import counted
 from . import view
 from .fitting import Fit, Size, SizeError
@@ -420,7 +420,7 @@ def source_of(kind: str, path: Path, protocol: str, parts: Iterable[Part]) -> So
     parts = list(parts)
     return Source(
         kind,
-        url_of(path) or str(path),
+        text_of(path),
         protocol,
         {part.split.name: part.split for part in parts},
         problems=[one for part in parts for one in part.problems],

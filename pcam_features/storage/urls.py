@@ -40,6 +40,17 @@ def url_of(path: str | Path) -> str | None:
     return None if found is None else f"{found[1]}://{found[2].rstrip('/')}"
 
 
+def text_of(path: str | Path) -> str:
+    """A path as users write it: its URL, or the path on the disk.
+
+    Examples
+    --------
+    >>> text_of(Path("s3://bucket/features")), text_of("features")
+    ('s3://bucket/features', 'features')
+    """
+    return url_of(path) or str(path)
+
+
 def is_url(path: str | Path) -> bool:
     """Whether a path is a URL."""
     return url_of(path) is not None
