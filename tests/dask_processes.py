@@ -37,12 +37,15 @@ class Processes:
         The scheduler file.
     preload
         Python code that each worker runs first.
+    security
+        Options that give scheduler and workers their certificates.
     """
 
-    def __init__(self, file: Path, preload: str = "") -> None:
-        self.file, self.preload = file, preload
+    def __init__(self, file: Path, preload: str = "", security: Sequence[str] = ()) -> None:
+        self.file, self.preload, self.security = file, preload, tuple(security)
         self.started: list[subprocess.Popen[bytes]] = []
-        self.scheduler = self.start("scheduler", "--port", "0", "--no-dashboard")
+        protocol = ("--protocol", "tls") if security else ()
+        self.scheduler = self.start("scheduler", "--port", "0", "--no-dashboard", *protocol)
         began = time.monotonic()
         while not file.is_file():
             assert self.scheduler.poll() is None
@@ -65,7 +68,7 @@ class Processes:
         command = [*before, sys.executable, "-m", "dask", what, "--scheduler-file", str(self.file)]
         paths = os.pathsep.join(path for path in sys.path if path)
         process = subprocess.Popen(
-            [*command, *options],
+            [*command, *self.security, *options],
             env=os.environ | {"PYTHONPATH": paths} | dict(environment or {}),
             cwd=self.file.parent,
             stdout=subprocess.DEVNULL,

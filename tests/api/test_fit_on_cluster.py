@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 from conftest import files_in
-from dask_processes import local_client
+from dask_processes import Processes, local_client
 
 import pcam_features as pcam
 from pcam_features.api import fit_cluster
-from pcam_features.errors import InputError
+from pcam_features.errors import InputError, PcamError
 from pcam_features.learn import boosting, kernel_ridge, nystroem
 from pcam_features.storage.costs import FILE
 
@@ -75,6 +75,26 @@ def test_invariant_a_killed_worker_changes_no_byte_of_a_model(
 
     fitted = pcam.fit(store, tmp_path / "model", cluster=client, **WANTED | {"progress": kill})
     assert killed
+    assert files_of(fitted.path) == expected
+
+
+def test_mechanics_a_killed_scheduler_is_one_sentence_and_the_next_fit_goes_on(
+    store: Path, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    def kill(done: int) -> None:
+        if done:
+            there.scheduler.kill()
+
+    with Processes(tmp_path / "scheduler.json") as there:
+        there.worker("--no-nanny")
+        wanted = WANTED | {"progress": kill, "cluster": str(there.file)}
+        with pytest.raises(PcamError, match="connection to the cluster's scheduler was lost") as lost:
+            pcam.fit(store, tmp_path / "model", **wanted)
+    assert lost.value.exit_code == 1
+    assert not (tmp_path / "model").exists()
+    said: list[str] = []
+    fitted = pcam.fit(store, tmp_path / "model", log=said.append, **WANTED)
+    assert any(sentence.startswith("continuing ") for sentence in said), said
     assert files_of(fitted.path) == expected
 
 

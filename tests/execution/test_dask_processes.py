@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -14,13 +17,14 @@ from typing import Any
 import pytest
 from campaign.test_full_disks import mount
 from conftest import Result, files_in
-from dask_processes import Processes, end
+from dask_processes import WAIT, Processes, end
 
 import pcam_features as pcam_api
 from pcam_features.convert.synthesize import synthesize
 from pcam_features.execution import cluster
 from pcam_features.storage.costs import FILE, MEASURED
 from pcam_features.storage.files import TEMPORARY
+from pcam_features.store import layout
 from pcam_features.store.layout import MANIFEST
 
 pytest.importorskip("distributed", reason="Dask is not installed (extra cluster)")
@@ -31,6 +35,18 @@ files_of = partial(files_in, without=("lock", MEASURED, FILE))
 FIT = ("--folds", "3", "--threads", "1")
 OTHER_VERSION = "import pcam_features\npcam_features.__version__ = '0.0.1'\n"
 NO_PCAM = "import sys\nsys.modules['pcam_features'] = None\n"
+ROWS = 10  # of a part, where work has to have many units
+SMALL_PARTS = f"from pcam_features.store import layout\nlayout.PART_ROWS = {ROWS}\n"
+SLOWLY = """
+import time
+from pcam_features.extraction import on_cluster
+at_once = getattr(on_cluster, "at_once", on_cluster.measure_part)  # Dask runs this file twice
+def slowly(unit):
+    time.sleep(0.5)
+    return at_once(unit)
+on_cluster.at_once, on_cluster.measure_part = at_once, slowly
+"""
+COMMAND = "from pcam_features.__main__ import main\nmain()\n"
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +87,104 @@ def test_parity_the_commands_use_workers_by_address_and_by_file(
     done = pcam("fit", expected / "store", model, *FIT, "--cluster", there.file)
     assert done.code == 0, done.err
     assert files_of(model) == files_of(expected / "model")
+
+
+def test_mechanics_ctrl_c_cancels_what_is_queued_and_the_next_run_goes_on(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Units that run are finished by their workers; they are few, because the others are canceled."""
+    from distributed import Client
+
+    wanted: dict[str, Any] = {"families": "color", "copies": 0, "threads": 1, "progress": None}
+    monkeypatch.setattr(layout, "PART_ROWS", ROWS)
+    pcam_api.extract(folder, tmp_path / "threads", **wanted)
+    store, parts = tmp_path / "store", len(list((tmp_path / "threads").rglob("part-*.parquet")))
+    with Processes(tmp_path / "scheduler.json", SMALL_PARTS + SLOWLY) as slow:
+        slow.worker("--no-nanny")
+        slow.wait_for(1)
+        words = ["extract", folder, store, *EXTRACT, "--cluster", slow.file]
+        command = subprocess.Popen(
+            [sys.executable, "-c", SMALL_PARTS + COMMAND, *map(str, words)],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        wait_until(lambda: any(store.rglob("part-*.parquet")))
+        command.send_signal(signal.SIGINT)
+        said = command.communicate(timeout=WAIT)[1]
+        with Client(slow.address, set_as_default=False) as client:
+            wait_until(lambda: not client.run_on_scheduler(tasks_left))
+        done = len(list(store.rglob("part-*.parquet")))
+    assert command.returncode == 130, said
+    assert "Traceback" not in said
+    assert said.endswith("\nstopped; run the same command again\n"), said
+    assert done < parts
+    pcam_api.extract(folder, store, **wanted)
+    assert files_of(store) == files_of(tmp_path / "threads")
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    began = time.monotonic()
+    while not true():
+        assert time.monotonic() - began < WAIT
+        time.sleep(0.1)
+
+
+def tasks_left(dask_scheduler: Any) -> int:
+    return len(dask_scheduler.tasks)
+
+
+def test_mechanics_tls_certificates_come_from_dask_s_configuration(
+    pcam: Run, folder: Path, expected: Path, tmp_path: Path
+) -> None:
+    """The scheduler takes no connection without a certificate, and pcam has no option for one."""
+    import dask
+
+    certificate, key = certified(tmp_path)
+    options = [f"--tls-ca-file={certificate}", f"--tls-cert={certificate}", f"--tls-key={key}"]
+    tls = "distributed.comm.tls"
+    own = {f"{tls}.ca-file": certificate, f"{tls}.client.cert": certificate, f"{tls}.client.key": key}
+    command = ("extract", folder, tmp_path / "store", *EXTRACT, "--cluster")
+    with Processes(tmp_path / "scheduler.json", security=options) as safe:
+        safe.worker("--no-nanny")
+        address = safe.address
+        assert address.startswith("tls://")
+        without = pcam(*command, address)
+        with dask.config.set({name: str(file) for name, file in own.items()}):
+            safe.wait_for(1)
+            result = pcam(*command, address)
+    assert without.code == 1, without.err
+    assert "Traceback" not in without.err
+    assert f"error: no Dask scheduler answers at {address} (" in without.err
+    assert result.code == 0, result.err
+    assert files_of(tmp_path / "store") == files_of(expected / "store")
+
+
+def certified(folder: Path) -> tuple[Path, Path]:
+    """The files of a certificate that signs itself, and of its key."""
+    pytest.importorskip("cryptography")
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "pcam tests")])
+    today = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(today - datetime.timedelta(days=1))
+        .not_valid_after(today + datetime.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    (folder / "certificate.pem").write_bytes(certificate.public_bytes(pem))
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "key.pem").write_bytes(private)
+    return folder / "certificate.pem", folder / "key.pem"
 
 
 def refused(result: Result, out: Path) -> str:
