@@ -60,7 +60,7 @@ def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("features") / "store"
-    pcam.extract("synthetic:60:6:1", folder, families="color", copies=0, progress=None)
+    pcam.extract("synthetic:160:16:1", folder, families="color", copies=0, progress=None)
     return folder
 
 
