@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -44,7 +45,25 @@ def cuda_problem() -> str | None:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
         return f"CUDA reports: {error}"
-    return None if count else "no CUDA device was found"
+    return numba_problem() if count else "no CUDA device was found"
+
+
+def numba_problem() -> str | None:
+    """The reason why numba-cuda cannot compile for a card, as part of a sentence, or None if it can.
+
+    numba-cuda 0.30 names a function that NumPy 2.5 no longer has, in a module that the first
+    compilation loads.
+    """
+    try:
+        importlib.import_module("numba.cuda.np.arrayobj")
+    except ModuleNotFoundError:  # another numba-cuda may keep this elsewhere
+        return None
+    except AttributeError as error:
+        return (
+            f"numba-cuda does not work with NumPy {np.__version__} ({message_of(error, 200)}; "
+            'numba-cuda 0.30 needs "numpy<2.5")'
+        )
+    return None
 
 
 def choose(device: Device) -> tuple[Target, str]:

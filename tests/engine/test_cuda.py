@@ -21,8 +21,8 @@ from pcam_features.diagnostics.kernel_usage import (
     compile_ptx,
     find_ptxas,
 )
-from pcam_features.engine import cpu
-from pcam_features.engine.devices import cuda_problem
+from pcam_features.engine import cpu, devices
+from pcam_features.engine.devices import cuda_problem, numba_problem
 from pcam_features.families import planes
 from pcam_features.families.registry import FAMILIES, measurer
 
@@ -69,6 +69,7 @@ def test_parity_histograms_have_the_same_bits(
     np.testing.assert_array_equal(simulated["histogram"], expected)
 
 
+@pytest.mark.skipif(numba_problem() is not None, reason=str(numba_problem()))
 @pytest.mark.parametrize("capability", CAPABILITIES)
 @pytest.mark.parametrize("name", KERNELS)
 def test_mechanics_compiles_to_ptx_and_assembles(name: str, capability: tuple[int, int]) -> None:
@@ -82,6 +83,17 @@ def test_mechanics_compiles_to_ptx_and_assembles(name: str, capability: tuple[in
     usage = assemble(compiled, capability, ptxas)
     assert 0 < usage.registers <= 255
     assert usage.shared <= SHARED_BYTES
+
+
+def test_mechanics_a_numba_that_cannot_compile_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(name: str) -> None:
+        raise AttributeError("module 'numpy' has no attribute 'row_stack'")
+
+    monkeypatch.setattr(devices.importlib, "import_module", load)
+    problem = numba_problem()
+    assert problem is not None
+    assert problem.startswith(f"numba-cuda does not work with NumPy {np.__version__} (")
+    assert problem.endswith('needs "numpy<2.5")')
 
 
 @pytest.mark.gpu
