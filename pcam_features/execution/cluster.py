@@ -112,8 +112,9 @@ class Dask:
             except TimeoutError:
                 if not self.workers:
                     raise PcamError(
-                        "the cluster has no workers left; what is finished stays, so start workers and "
-                        "run the same command again."
+                        "the cluster has no workers left; their logs say why, such as too little "
+                        "memory; what is finished stays, so start workers and run the same command "
+                        "again."
                     ) from None
                 if all(self.on_each(is_paused).values()):
                     raise PcamError(PAUSED) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -24,7 +25,6 @@ from pcam_features.convert.synthesize import synthesize
 from pcam_features.execution import cluster
 from pcam_features.storage.costs import FILE, MEASURED
 from pcam_features.storage.files import TEMPORARY
-from pcam_features.store import layout
 from pcam_features.store.layout import MANIFEST
 
 pytest.importorskip("distributed", reason="Dask is not installed (extra cluster)")
@@ -89,25 +89,36 @@ def test_parity_the_commands_use_workers_by_address_and_by_file(
     assert files_of(model) == files_of(expected / "model")
 
 
+def extracting(folder: Path, store: Path, *more: object) -> subprocess.Popen[str]:
+    """Start `pcam extract` with small parts, in a process of its own."""
+    words = ["extract", folder, store, *EXTRACT, *more]
+    return subprocess.Popen(
+        [sys.executable, "-c", SMALL_PARTS + COMMAND, *map(str, words)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def extract(folder: Path, store: Path) -> None:
+    """Extract with small parts, without a cluster."""
+    command = extracting(folder, store)
+    said = command.communicate(timeout=WAIT)[1]
+    assert command.returncode == 0, said
+
+
 def test_mechanics_ctrl_c_cancels_what_is_queued_and_the_next_run_goes_on(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path
 ) -> None:
     """Units that run are finished by their workers; they are few, because the others are canceled."""
     from distributed import Client
 
-    wanted: dict[str, Any] = {"families": "color", "copies": 0, "threads": 1, "progress": None}
-    monkeypatch.setattr(layout, "PART_ROWS", ROWS)
-    pcam_api.extract(folder, tmp_path / "threads", **wanted)
-    store, parts = tmp_path / "store", len(list((tmp_path / "threads").rglob("part-*.parquet")))
+    store, whole = tmp_path / "store", tmp_path / "threads"
+    extract(folder, whole)
     with Processes(tmp_path / "scheduler.json", SMALL_PARTS + SLOWLY) as slow:
         slow.worker("--no-nanny")
         slow.wait_for(1)
-        words = ["extract", folder, store, *EXTRACT, "--cluster", slow.file]
-        command = subprocess.Popen(
-            [sys.executable, "-c", SMALL_PARTS + COMMAND, *map(str, words)],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        command = extracting(folder, store, "--cluster", slow.file)
         wait_until(lambda: any(store.rglob("part-*.parquet")))
         command.send_signal(signal.SIGINT)
         said = command.communicate(timeout=WAIT)[1]
@@ -117,9 +128,9 @@ def test_mechanics_ctrl_c_cancels_what_is_queued_and_the_next_run_goes_on(
     assert command.returncode == 130, said
     assert "Traceback" not in said
     assert said.endswith("\nstopped; run the same command again\n"), said
-    assert done < parts
-    pcam_api.extract(folder, store, **wanted)
-    assert files_of(store) == files_of(tmp_path / "threads")
+    assert done < len(list(whole.rglob("part-*.parquet")))
+    extract(folder, store)
+    assert files_of(store) == files_of(whole)
 
 
 def wait_until(true: Callable[[], bool]) -> None:
@@ -198,7 +209,11 @@ def refused(result: Result, out: Path) -> str:
 @pytest.mark.parametrize(
     ("preload", "says"),
     [
-        (OTHER_VERSION, "cannot take part: it has pcam 0.0.1, and the client has"),
+        # Dask until 2025.1 reads the version from the module, so that an earlier check notices.
+        (
+            OTHER_VERSION,
+            r"cannot take part: it has pcam 0\.0\.1, and the client has|has pcam_features 0\.0\.1 and",
+        ),
         (NO_PCAM, "No module named"),
     ],
     ids=["other version", "no pcam"],
@@ -215,8 +230,8 @@ def test_mechanics_a_worker_without_the_same_pcam_is_named(
         there.wait_for(2)
     sentence = refused(result, tmp_path / "s")
     assert sentence.startswith("error: worker tcp://")
-    assert says in sentence
-    assert "the same pcam" in sentence
+    assert re.search(says, sentence), sentence
+    assert re.search("the same (versions of )?pcam", sentence), sentence
 
 
 @pytest.fixture
@@ -275,7 +290,12 @@ def test_mechanics_a_full_disk_is_one_sentence_and_the_next_run_goes_on(
 @pytest.mark.parametrize(
     ("options", "pause", "says"),
     [
-        (("--memory-limit", "200MB"), "0.8", "died while it got ready; its log says why"),
+        # Dask until 2025.1 forgets the worker before it says that it died.
+        (
+            ("--memory-limit", "200MB"),
+            "0.8",
+            "died while it got ready; its log says why|the cluster has no workers left",
+        ),
         (("--no-nanny",), "0.0001", "Dask has paused all workers of the cluster"),
     ],
     ids=["killed", "paused"],
@@ -300,6 +320,6 @@ def test_mechanics_a_worker_without_enough_memory_is_one_sentence(
     assert "Traceback" not in result.err
     sentence = result.err.rstrip("\n").rpartition("\n")[2]
     assert sentence.startswith("error: ")
-    assert says in sentence
+    assert re.search(says, sentence), sentence
     assert "memory" in sentence
     assert not list((tmp_path / "s").rglob("*.parquet"))
