@@ -5,7 +5,8 @@ concentrations of hematoxylin and eosin, and its colors follow from the Beer-Lam
 are small, round and dense. Stroma is fibers with spindle nuclei. Fat is round holes, and glass is
 bare. Follicles are pale zones of larger but even nuclei, which resemble tumor. Tumor nests have large,
 uneven, vesicular nuclei with nucleoli. A patch is positive only if a tumor nucleus reaches the center
-32×32; some negative patches have a nest in the ring alone.
+32×32. So that the task is not too easy, follicles are as common as lymphoid tissue, and most negative
+patches of slides with tumor have a nest in the ring alone.
 
 The path of such a source is `synthetic:PATCHES[:SLIDES[:SEED]]`. `pcam synth` writes one to disk.
 """
@@ -92,7 +93,7 @@ def make_slide(name: str, rng: np.random.Generator) -> Slide:
         noise=rng.uniform(1.0, 4.0),
         density=rng.uniform(0.75, 1.2),
         tumor=float(rng.uniform(0.3, 0.75)) if rng.random() < 0.8 else 0.05,
-        tissue=rng.dirichlet([5, 2, 2, 1]),
+        tissue=rng.dirichlet([5, 6, 2, 1]),
     )
 
 
@@ -299,7 +300,7 @@ def render(slide: Slide, seed: int, split: int, index: int) -> Patch:
     fields = noise_fields(seed)
     image, eosin, holes = draw_tissue(rng, slide, fields)
     chance, label = rng.random(), 0
-    ring_only = 0.25 * (1 - slide.tumor) if slide.tumor > 0.1 else 0.02
+    ring_only = 0.7 * (1 - slide.tumor) if slide.tumor > 0.1 else 0.02
     if chance < slide.tumor + ring_only:
         mask = nest_mask(rng, fields, center=chance < slide.tumor)
         label = int(draw_nest(rng, image, mask))
@@ -328,7 +329,7 @@ def split_of(split: int, patches: int, slides: int, seed: int) -> Split:
     labels = [render(made[which[k]], seed, split, k)[1] for k in range(patches)]
     ids = [f"{SPLITS[split]}_{k:07d}" for k in range(patches)]
     names: list[str | None] = [made[k].name for k in which]
-    content = f"{Kind.synthetic} 1 {patches} {slides} {seed}"
+    content = f"{Kind.synthetic} 2 {patches} {slides} {seed}"
     return Split(SPLITS[split], ids, np.array(labels, np.int8), names, lambda *span: content, read)
 
 
