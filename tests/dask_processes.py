@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from pcam_features.execution.cluster import environment_restored
+
 WAIT = 300.0  # seconds for processes to start, on a machine that is busy
 
 
@@ -22,6 +24,7 @@ def local_client(**how: Any) -> Iterator[Any]:
     from distributed import Client, LocalCluster
 
     with (
+        environment_restored(),
         LocalCluster(dashboard_address="127.0.0.1:0", **how) as cluster,
         Client(cluster, set_as_default=False) as opened,
     ):

@@ -313,6 +313,7 @@ def opened_client(cluster: str, threads: int, stack: ExitStack) -> Any:
     stack.enter_context(silence_logging_cmgr(QUIET))
     if (local := LOCAL.fullmatch(cluster)) is not None:
         workers = int(local[1] or max(1, joblib.cpu_count() // threads))
+        stack.enter_context(environment_restored())
         with dask.config.set(UNPROFILED):
             here = LocalCluster(
                 n_workers=workers,
@@ -331,6 +332,28 @@ def opened_client(cluster: str, threads: int, stack: ExitStack) -> Any:
             "dask scheduler, or correct --cluster."
         ) from None
     return stack.enter_context(client)
+
+
+@contextmanager
+def environment_restored() -> Iterator[None]:
+    """Take back the variables that Dask sets in this process for local workers to inherit.
+
+    Otherwise, programs that this process starts later would compute with one BLAS thread, and round
+    otherwise.
+    """
+    import dask
+    import distributed.config  # noqa: F401 -- which has the variables' names
+
+    names = [*dask.config.get("distributed.nanny.pre-spawn-environ"), "PYTHONHASHSEED"]
+    before = {name: os.environ.get(name) for name in names}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def blas_threads() -> int:

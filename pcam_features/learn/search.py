@@ -10,7 +10,8 @@ Source: T. Akiba et al., "Optuna: a next-generation hyperparameter optimization 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, lru_cache, partial
 from pathlib import Path
@@ -196,20 +197,29 @@ def search(context: FitContext, trials: int) -> tuple[Settings, dict[str, Search
     url = URL.create("sqlite", database=str(file))
     settings, records = Settings(), {}
     try:
-        storage = optuna.storages.RDBStorage(url.render_as_string())
-        for kind in MODEL_CLASSES:
-            study = verified_study(storage, kind, context.work)
-            run_trials(study, kind, context, scored, trials)
-            best, records[kind] = verdict(study, kind)
-            settings = with_parameters(settings, kind, parameters(best, kind))
-        storage.remove_session()
-        storage.engine.dispose()
+        with opened_storage(url.render_as_string()) as storage:
+            for kind in MODEL_CLASSES:
+                study = verified_study(storage, kind, context.work)
+                run_trials(study, kind, context, scored, trials)
+                best, records[kind] = verdict(study, kind)
+                settings = with_parameters(settings, kind, parameters(best, kind))
     except (optuna.exceptions.OptunaError, SQLAlchemyError) as error:
         reason = str(error).split("\n")[0]
         raise PcamError(
             f"the search cannot use {file}: {reason}; remove this file to start the search again."
         ) from None
     return settings, records
+
+
+@contextmanager
+def opened_storage(url: str) -> Iterator[optuna.storages.RDBStorage]:
+    """Open a file of trials, and close its connections, which Optuna leaves open."""
+    storage = optuna.storages.RDBStorage(url)
+    try:
+        yield storage
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 def run_trials(

@@ -32,7 +32,7 @@ Run = Callable[..., Result]
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     """A source with enough test patches to adapt to, of several slides, and its features."""
-    source = pcam_api.open_source("synthetic:1000:8:5")
+    source = pcam_api.open_source("synthetic:1000:8:1")
     folder = tmp_path_factory.mktemp("large") / "store"
     pcam_api.extract(source, folder, split="test", families=",".join(FITTED), progress=None)
     return source, folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,20 @@ def test_mechanics_without_dask_the_extra_is_named(
     assert "--cluster needs distributed, which is not installed; run " in result.err
     assert "[cluster]'" in result.err
     assert not (tmp_path / "f").exists()
+
+
+def test_regression_local_workers_leave_the_environment_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Dask sets the number of BLAS threads in this process, for the workers that it starts."""
+    pytest.importorskip("distributed", reason="the extra cluster brings Dask")
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTHONHASHSEED")
+    before = {name: os.environ.get(name) for name in names}
+    with cluster.connected("local:1"):
+        assert os.environ["OMP_NUM_THREADS"] == "1"
+    assert {name: os.environ.get(name) for name in names} == before
 
 
 @pytest.mark.parametrize("deaths", [1, 2])

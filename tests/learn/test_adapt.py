@@ -144,7 +144,7 @@ def test_mechanics_the_command_line_adapts_and_says_so(
     assert "adaptation" not in json.loads((tmp_path / "plain.cost.json").read_text())
     before, after = (pd.read_csv(tmp_path / f"{name}.csv")["label"] for name in ("plain", "adapted"))
     assert np.abs(before - after).max() > 0
-    assert np.abs(before - after).mean() < 0.1
+    assert np.abs(before - after).mean() < 0.15
     by_api = pcam_api.open_model(model_folder).probabilities(
         pcam_api.open_store(store), split="test", adapt="split"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sqlite3
 from collections.abc import Callable
@@ -50,9 +51,9 @@ def find(folder: Path, trials: int) -> tuple[Settings, dict[str, SearchRecord], 
 
 
 def trials_of(folder: Path, kind: str) -> list[optuna.trial.FrozenTrial]:
-    study = optuna.load_study(study_name=kind, storage=f"sqlite:///{folder / search.SEARCH}")
     ended = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
-    return study.get_trials(states=ended)
+    with search.opened_storage(f"sqlite:///{folder / search.SEARCH}") as storage:
+        return optuna.load_study(study_name=kind, storage=storage).get_trials(states=ended)
 
 
 @pytest.mark.parametrize("stop", [2, 11])  # folds: in the first trial, and in the fourth
@@ -196,6 +197,7 @@ def test_mechanics_a_fold_of_one_class_is_left_out_of_a_search(tmp_path: Path) -
         search.search(FitContext(Work(tmp_path), known, labels, folds, compute), 1)
 
 
+@pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")  # Optuna leaves it open
 def test_mechanics_a_damaged_search_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / search.SEARCH).write_bytes(b"not a database" * 100)
     known = of_arrays({"x": np.zeros((30, 2), np.float32)})
@@ -203,6 +205,7 @@ def test_mechanics_a_damaged_search_is_one_sentence(tmp_path: Path) -> None:
     folds, compute = Folds(np.arange(30), fold, 3, "each alone"), Compute("cpu", 1, 0)
     with pytest.raises(PcamError, match="search cannot use"):
         search.search(FitContext(Work(tmp_path), known, labels, folds, compute), 1)
+    gc.collect()
 
 
 def test_mechanics_fit_searches_and_says_what_it_found(
