@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +16,18 @@ from typing import Any, Self
 from pcam_features.execution.cluster import environment_restored
 
 WAIT = 300.0  # seconds for processes to start, on a machine that is busy
+
+
+def small_parts(rows: int) -> str:
+    """Python code that gives the parts of a store so few rows, for processes of their own."""
+    return f"from pcam_features.store import layout\nlayout.PART_ROWS = {rows}\n"
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    began = time.monotonic()
+    while not true():
+        assert time.monotonic() - began < WAIT
+        time.sleep(0.1)
 
 
 @contextmanager
@@ -49,11 +61,8 @@ class Processes:
         self.started: list[subprocess.Popen[bytes]] = []
         protocol = ("--protocol", "tls") if security else ()
         self.scheduler = self.start("scheduler", "--port", "0", "--no-dashboard", *protocol)
-        began = time.monotonic()
-        while not file.is_file():
-            assert self.scheduler.poll() is None
-            assert time.monotonic() - began < WAIT
-            time.sleep(0.1)
+        wait_until(lambda: file.is_file() or self.scheduler.poll() is not None)
+        assert self.scheduler.poll() is None
 
     @property
     def address(self) -> str:
@@ -93,11 +102,8 @@ class Processes:
         """Wait until the scheduler has so many workers, no more and no fewer."""
         from distributed import Client
 
-        began = time.monotonic()
         with Client(self.address, set_as_default=False, timeout=WAIT) as client:
-            while len(client.nthreads()) != workers:
-                assert time.monotonic() - began < WAIT
-                time.sleep(0.1)
+            wait_until(lambda: len(client.nthreads()) == workers)
 
     def __enter__(self) -> Self:
         return self

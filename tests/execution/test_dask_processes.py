@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 import pytest
 from campaign.test_full_disks import mount
 from conftest import Result, files_in
-from dask_processes import WAIT, Processes, end
+from dask_processes import WAIT, Processes, end, small_parts, wait_until
 
 import pcam_features as pcam_api
 from pcam_features.convert.synthesize import synthesize
@@ -35,8 +34,7 @@ files_of = partial(files_in, without=("lock", MEASURED, FILE))
 FIT = ("--folds", "3", "--threads", "1")
 OTHER_VERSION = "import pcam_features\npcam_features.__version__ = '0.0.1'\n"
 NO_PCAM = "import sys\nsys.modules['pcam_features'] = None\n"
-ROWS = 10  # of a part, where work has to have many units
-SMALL_PARTS = f"from pcam_features.store import layout\nlayout.PART_ROWS = {ROWS}\n"
+SMALL_PARTS = small_parts(10)  # where work has to have many units
 SLOWLY = """
 import time
 from pcam_features.extraction import on_cluster
@@ -131,13 +129,6 @@ def test_mechanics_ctrl_c_cancels_what_is_queued_and_the_next_run_goes_on(
     assert done < len(list(whole.rglob("part-*.parquet")))
     extract(folder, store)
     assert files_of(store) == files_of(whole)
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    began = time.monotonic()
-    while not true():
-        assert time.monotonic() - began < WAIT
-        time.sleep(0.1)
 
 
 def tasks_left(dask_scheduler: Any) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from conftest import files_in
-from dask_processes import Processes, local_client
+from dask_processes import Processes, local_client, small_parts
 
 import pcam_features as pcam
 from pcam_features.convert.synthesize import synthesize
@@ -28,7 +28,7 @@ from pcam_features.store import layout
 pytest.importorskip("distributed", reason="the extra cluster brings Dask")
 
 ROWS = 32  # of a part in these tests, so that little work has several parts
-SMALL_PARTS = f"from pcam_features.store import layout\nlayout.PART_ROWS = {ROWS}\n"
+SMALL_PARTS = small_parts(ROWS)
 files_of = partial(files_in, without=("lock", MEASURED))
 WANTED = {"families": "color", "copies": 20, "progress": None}
 

@@ -132,7 +132,7 @@ def test_mechanics_the_command_line_adapts_and_says_so(
 ) -> None:
     store, out = tmp_path / "features", tmp_path / "adapted.csv"
     families = ",".join(pcam_api.open_model(model_folder).families)
-    made = pcam("extract", "synthetic:900:6:7", store, "--families", families, "--split", "test")
+    made = pcam("extract", "synthetic:900:6:8", store, "--families", families, "--split", "test")
     assert made.code == 0, made.err
     plain = pcam("predict", model_folder, store, tmp_path / "plain.csv")
     moved = pcam("predict", model_folder, store, out, "--adapt", "split")
@@ -144,7 +144,7 @@ def test_mechanics_the_command_line_adapts_and_says_so(
     assert "adaptation" not in json.loads((tmp_path / "plain.cost.json").read_text())
     before, after = (pd.read_csv(tmp_path / f"{name}.csv")["label"] for name in ("plain", "adapted"))
     assert np.abs(before - after).max() > 0
-    assert np.abs(before - after).mean() < 0.15
+    assert np.abs(before - after).mean() < 0.1
     by_api = pcam_api.open_model(model_folder).probabilities(
         pcam_api.open_store(store), split="test", adapt="split"
     )
