@@ -22,13 +22,13 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from thorough import train
 
-from pcam_features.encoders import efficientnet_lite as lite
 from pcam_features.encoders.embedding import views
 from pcam_features.encoders.pooling import POOLS
 from pcam_features.encoders.registry import open_encoder
 from pcam_features.evaluate.intervals import auc
 from pcam_features.families.registry import FAMILIES
 from pcam_features.learn.boosting import BoostedTrees
+from pcam_features.networks import lite_weights
 from pcam_features.sources.detect import open_source
 from pcam_features.sources.source import Split
 from pcam_features.store.store import open_store
@@ -58,7 +58,7 @@ GRID: dict[str, list[tuple[tuple[str, ...], tuple[str, ...], int, int]]] = {
 
 def kept_depths(size: int) -> list[str]:
     """The depths kept at a size: all at the smallest size, only the middle ones at larger sizes."""
-    return list(lite.depths(NETWORK)) if size == 96 else list(MIDDLE)
+    return list(lite_weights.depths(NETWORK)) if size == 96 else list(MIDDLE)
 
 
 def keep(split: Split, folder: Path, size: int, count: int, threads: int) -> Path:

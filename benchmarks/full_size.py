@@ -142,8 +142,8 @@ def group_bases(
         values.append(color.iloc[own])
         labels = np.zeros(len(split), np.int8) if split.labels is None else split.labels
         slides = [split.slides[row] for row in own]
-        table = {"part": part, "row": own, "label": labels[own], "id": [split.ids[k] for k in own]}
-        tables.append(pd.DataFrame(table | {"slide": pd.Series(slides, dtype=object)}))
+        known = {"part": part, "row": own, "label": labels[own], "id": [split.ids[k] for k in own]}
+        tables.append(pd.DataFrame(known | {"slide": pd.Series(slides, dtype=object)}))
     table, color = pd.concat(tables, ignore_index=True), pd.concat(values)
     looks = looks_of(color.to_numpy(), list(color.columns))
     codes, _ = group_codes(table["id"].tolist(), table["slide"].tolist())
@@ -197,7 +197,7 @@ def occurrence(base: np.ndarray) -> np.ndarray:
     """How often the same base patch came before, for rows in which equal ones stand together."""
     first = np.flatnonzero(np.append(True, base[1:] != base[:-1]))
     lengths = np.diff(np.append(first, len(base)))
-    return np.arange(len(base)) - np.repeat(first, lengths)
+    return np.asarray(np.arange(len(base)) - np.repeat(first, lengths))
 
 
 def laboratory(seed: int, name: str, group: int) -> Recipe:
@@ -215,7 +215,7 @@ def variant(pixels: np.ndarray, recipe: Recipe, place: int, rng: np.random.Gener
     log_factors = np.array(recipe["log_factors"])
     log_factors[:2] += rng.normal(0, THICKNESS, 2)
     stained = amounts(rolled[None], {"log_factors": list(log_factors)}, rng)
-    return brightness(stained, recipe, rng)[0]
+    return np.asarray(brightness(stained, recipe, rng)[0])
 
 
 def header_of(base: Path) -> bytes:

@@ -76,7 +76,7 @@ def run(runs: int) -> dict[str, dict[str, float]]:
         held = dict.fromkeys(METHODS, 0)
         for k in range(runs):
             for name, (low, high) in intervals(*simulated(rng, slides), seed=k).items():
-                held[name] += low <= truth <= high
+                held[name] += int(low <= truth <= high)
         found[str(slides)] = {name: count / runs for name, count in held.items()}
         print(slides, found[str(slides)], file=sys.stderr)
     return found

@@ -94,22 +94,20 @@ def scores(learned: Learned, views: Store, families: list[str]) -> dict[str, flo
 def measure(store: Store, views: Store, names: str | None) -> list[dict[str, Any]]:
     families = families_to_use(store, "train", names)
     order = np.random.default_rng(SEED).permutation(store.split("train").rows)
-    found = []
+    found: list[dict[str, Any]] = []
     for size in SIZES:
         began = time.process_time()
         learned = learned_from(store, families, np.sort(order[:size]))
         seconds = time.process_time() - began
         expected = learned.outcome.elsewhere_auc
-        found.append(
-            {
-                "patches": size,
-                "copies": learned.outcome.copies,
-                "out of fold": learned.outcome.out_of_fold_auc["combined"].value,
-                "expected elsewhere": None if expected is None else expected.value,
-                "processor seconds": seconds,
-            }
-            | scores(learned, views, families)
-        )
+        row: dict[str, Any] = {
+            "patches": size,
+            "copies": learned.outcome.copies,
+            "out of fold": learned.outcome.out_of_fold_auc["combined"].value,
+            "expected elsewhere": None if expected is None else expected.value,
+            "processor seconds": seconds,
+        }
+        found.append(row | scores(learned, views, families))
         print(found[-1], file=sys.stderr, flush=True)
     return found
 
@@ -150,7 +148,7 @@ def figure(of: dict[str, list[dict[str, Any]]]) -> str:
     first, last = np.log(2_000), np.log(300_000)
 
     def x(n: float) -> float:
-        return left + (np.log(n) - first) / (last - first) * (right - left)
+        return left + float((np.log(n) - first) / (last - first)) * (right - left)
 
     def y(score: float) -> float:
         return bottom - (score - low) / (high - low) * (bottom - top)

@@ -56,7 +56,7 @@ def values(part: int, labels: np.ndarray, slides: np.ndarray, columns: int) -> n
     of_slides = np.random.default_rng(SLIDES).normal(size=(SLIDES, columns))
     found = rng.normal(size=(len(labels), columns)) + 0.5 * of_slides[slides]
     found[:, ::10] += 0.3 * labels[:, None]
-    return found.astype(np.float32)
+    return np.asarray(found, np.float32)
 
 
 def make(folder: Path, rows: int, columns: int) -> None:

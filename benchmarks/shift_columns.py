@@ -87,6 +87,7 @@ def grades(table: pd.DataFrame) -> pd.Series[str]:
 def as_json(table: pd.DataFrame) -> str:
     """The content of the package's file: whole numbers, in the order of each family's columns."""
     shifts = shifts_of(table)
+    by_name = {str(name): own for name, own in table.groupby("family", sort=False)}
     families = {
         name: {
             "version": FAMILIES[name].version,
@@ -94,7 +95,7 @@ def as_json(table: pd.DataFrame) -> str:
             "most": [shifts.index(shift) for shift in own["most"]],
             "auc": np.rint(UNITS * own["auc"]).astype(int).tolist(),
         }
-        for name, own in table.groupby("family", sort=False)
+        for name, own in by_name.items()
         if name in FAMILIES
     }
     lines = [
@@ -110,7 +111,7 @@ def markdown(table: pd.DataFrame) -> str:
     shifts = shifts_of(table)
     header = ["family", *(f"`{name}`" for name in shifts), "all", "stable", "fragile", "AUC", "best"]
     lines = [f"| {' | '.join(header)} |", f"| --- |{' ---: |' * (len(header) - 1)}"]
-    by_family = dict(list(table.groupby("family")))
+    by_family = {str(name): own for name, own in table.groupby("family")}
     for name, own in sorted(by_family.items(), key=lambda item: item[1]["moved"].median()):
         cells = [
             f"`{name}`",

@@ -58,7 +58,8 @@ def move(split: Split, patches: int) -> dict[str, Any]:
     """
     batch = some(split, patches)
     measure = measurer(list(FAMILIES.values()), cpu)
-    before, found = measure(batch, list(FAMILIES)), {}
+    before = measure(batch, list(FAMILIES))
+    found: dict[str, dict[str, dict[str, float]]] = {}
     for shift, factors in SHIFTS.items():
         after = measure(restain(batch, factors), list(FAMILIES))
         found[shift] = {}
@@ -89,7 +90,7 @@ def macenko(sample: np.ndarray) -> Normalize:
         if found is None:  # too little stain: leave the patch unchanged
             return patch
         density = (found[1] * (tops / found[2])[:, None]).T @ vectors
-        return colors_of(density).reshape(patch.shape)
+        return np.asarray(colors_of(density).reshape(patch.shape))
 
     return normalize
 
@@ -108,7 +109,7 @@ def reinhard(sample: np.ndarray) -> Normalize:
         scale = np.where(spread > 1, spreads / np.maximum(spread, 1), 1)
         changed = ((values - mean) * scale + means).astype(np.float32)
         colors = cv2.cvtColor(changed, cv2.COLOR_LAB2RGB)
-        return np.rint(np.clip(colors, 0, 1) * 255).astype(np.uint8)
+        return np.asarray(np.rint(np.clip(colors, 0, 1) * 255), np.uint8)
 
     return normalize
 
@@ -117,7 +118,8 @@ def write(splits: dict[str, Split], folder: Path, normalize: Normalize) -> None:
     for split in splits.values():
         for name in ("normal", "tumor"):
             (folder / split.name / name).mkdir(parents=True)
-        for k, (patch_id, label) in enumerate(zip(split.ids, split.labels, strict=True)):
+        labels = np.asarray(split.labels)
+        for k, (patch_id, label) in enumerate(zip(split.ids, labels, strict=True)):
             file = folder / split.name / ("tumor" if label else "normal") / f"{patch_id}.png"
             patch = normalize(split.read(k, k + 1)[0])
             Image.fromarray(patch).save(file, compress_level=1)
