@@ -214,6 +214,7 @@ def predictions(
 
     from ..networks import fit as deep
     from ..networks.bundle import read
+    from ..networks.memory import memory_kept
     from ..networks.predict import probabilities
 
     where, why = deep.choose(device)
@@ -231,7 +232,7 @@ def predictions(
     workers = threads or joblib.cpu_count()
     torch.set_num_threads(workers)
     model = trained.network.to(where, memory_format=torch.channels_last)
-    with shown(progress, "predict", len(rows), "patches") as advance:
+    with memory_kept(), shown(progress, "predict", len(rows), "patches") as advance:
         began = time.monotonic()
         found = probabilities(
             model, trained.recipe, part, rows, where, trained.recipe.views, progress=advance

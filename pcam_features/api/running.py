@@ -41,7 +41,9 @@ from ..storage.resumable import (
     settle,
     unfinished,
 )
+from ..storage.sums import FileSum
 from ..storage.urls import check_local
+from ..store.layout import MANIFEST
 from ..store.manifest import Fingerprint, SourceRecord
 from ..store.names import copies_of
 from ..store.trained_on import check_unlearned
@@ -67,7 +69,7 @@ from .preparing import check_source
 from .progress import Progress
 from .stages import staged
 
-RECORD, KEY, VERSION = "run.json", "run_version", 1
+RECORD, KEY, VERSION = "run.json", "run_version", 2
 PLAN_VERSION = 1  # of a run that will replace another
 CHECK_PAGE, FEATURES, MODEL, CARD = "check.html", "features", "model", "card.md"
 SUBMISSION, PREDICTIONS, REPORT = "submission.csv", "predictions", "report.html"
@@ -124,11 +126,14 @@ class RunRecord:
         The seconds of each finished stage, in its last attempt.
     processor_seconds
         The same in seconds of processor time, of all threads of this process, without workers.
+    sums
+        The sum of each result of the finished stages, by its name in the folder.
     """
 
     settings: dict[str, Any]
     seconds: dict[str, float] = field(default_factory=dict)
     processor_seconds: dict[str, float] = field(default_factory=dict)
+    sums: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path) -> RunRecord:
@@ -137,20 +142,24 @@ class RunRecord:
         try:
             known = Fields(content)
             known.whole(KEY, least=VERSION, most=VERSION)
-            times = [known.numbers(name) for name in ("seconds", "processor_seconds")]
-            return cls(known.child("settings").content, *times)
+            seconds, processor = (known.numbers(name) for name in ("seconds", "processor_seconds"))
+            sums = {name: str(text) for name, text in known.child("sums").content.items()}
+            return cls(known.child("settings").content, seconds, processor, sums)
         except ValueError as error:
             raise InputError(
                 f"{folder / RECORD} is damaged or of another version of pcam ({error}); choose another "
                 "folder."
             ) from None
 
-    def with_stage(self, stage: str, seconds: float, processor_seconds: float) -> RunRecord:
-        """The record once a stage is finished."""
+    def with_stage(
+        self, stage: str, seconds: float, processor_seconds: float, sums: dict[str, str]
+    ) -> RunRecord:
+        """The record once a stage is finished, with the sums of its results."""
         return replace(
             self,
             seconds=self.seconds | {stage: round(seconds, 1)},
             processor_seconds=self.processor_seconds | {stage: round(processor_seconds, 1)},
+            sums=self.sums | sums,
         )
 
     def of_stages(self, stages: Sequence[str]) -> RunRecord:
@@ -392,6 +401,12 @@ def sentence_on(plan: RunPlan) -> str:
     )
 
 
+def sum_of(result: Path) -> str:
+    """The sum of a file, or of the manifest of a store or model; empty if it is not there."""
+    file = result / MANIFEST if result.is_dir() else result
+    return str(FileSum.of_file(file)) if file.is_file() else ""
+
+
 class Run:
     """A run that can be planned, and then done.
 
@@ -460,13 +475,18 @@ class Run:
 
     @property
     def done(self) -> list[str]:
-        """The stages that are done: recorded, with their results there, and all before them as well."""
+        """The stages that are done: recorded, with their results as they were, and all before them."""
         found = []
         for stage in STAGES:
-            if stage not in self.known.seconds or not all(f.exists() for f in self.results(stage)):
+            if stage not in self.known.seconds or not all(map(self.is_whole, self.results(stage))):
                 break
             found.append(stage)
         return found
+
+    def is_whole(self, result: Path) -> bool:
+        """Whether a file, or a folder by its manifest, is as it was when its stage was finished."""
+        name = result.relative_to(self.place).as_posix()
+        return name in self.known.sums and self.known.sums[name] == sum_of(result)
 
     @property
     def left(self) -> list[str]:
@@ -590,8 +610,12 @@ class Run:
                 began, began_processor = time.monotonic(), time.process_time()
                 STAGES[stage](self, stages.within(stage))
                 stages.finish(stage)
+                sums = {
+                    file.relative_to(self.place).as_posix(): sum_of(file)
+                    for file in self.results(stage)
+                }
                 record = record.with_stage(
-                    stage, time.monotonic() - began, time.process_time() - began_processor
+                    stage, time.monotonic() - began, time.process_time() - began_processor, sums
                 )
                 record.write(self.place)
 
@@ -636,7 +660,7 @@ class Run:
         """Fit the model unless it is there, and write its card."""
         options, folder = self.options, self.place / MODEL
         if folder.exists():  # this run was stopped after it had fitted the model
-            model = open_model(folder)
+            model = self.own_model()
         else:
             model = fit(
                 self.place / FEATURES,
@@ -658,9 +682,22 @@ class Run:
             self.log(sentence)
         write_text(self.place / CARD, str(model.card) + "\n")
 
+    def own_model(self) -> Model:
+        """The model that is there. Raises InputError if it is not of this run."""
+        model = open_model(self.place / MODEL)
+        known, options = model.bundle.manifest, self.options
+        of_fit = (known.seed, known.trials, known.folds.count, set(known.families))
+        wanted = (options.seed, options.trials, options.folds, {one.name for one in options.families})
+        if of_fit != wanted or not model.was_fitted_on(self.place / FEATURES, self.train.name):
+            raise InputError(
+                f"{self.place / MODEL} is not of this run: it was fitted on other patches, or with "
+                "other settings; remove it and run the command again."
+            )
+        return model
+
     def predict(self, progress: Progress) -> None:
         """Predict all splits but the one that was learned from."""
-        store, model = open_store(self.place / FEATURES), open_model(self.place / MODEL)
+        store, model = open_store(self.place / FEATURES), self.own_model()
         for split in self.others:
             found = model.predict_split(
                 store,

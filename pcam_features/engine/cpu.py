@@ -19,6 +19,7 @@ import numpy as np
 from filelock import FileLock
 
 from ..errors import InputError
+from ..storage.disks import telling_full
 from ..storage.files import cache_root, read_json, write_json
 from ..storage.folders import clear_folder
 from ..storage.sums import FileSum
@@ -132,7 +133,7 @@ def _compiled(kernel: Kernel, axes: int) -> Any:
     batch = np.empty((0,) * axes, np.uint8)
     out = np.empty((0, *kernel.shape), kernel.dtype)
     signature = tuple(numba.typeof(a) for a in (batch, kernel.table, *_scratch(kernel), out))
-    with FileLock(folder / "lock"):
+    with telling_full(folder), FileLock(folder / "lock"):
         if not _is_sound(kernel):
             clear_folder(folder, "lock")
         before = numba.config.CACHE_DIR

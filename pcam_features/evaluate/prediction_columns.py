@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
+from scipy.stats import rankdata
 
 from ..errors import InputError
 from ..sources.columns import shown
@@ -21,7 +23,10 @@ PROBABILITIES = (
     *("tumor_probability", "tumor_prob", "tumor_score", "p_tumor", "prob_tumor", "probability_tumor"),
 )
 INDEX = re.compile(r"(unnamed: ?\d+|index|)", re.IGNORECASE)  # of a table that pandas wrote
-NEAR = 1e-3  # how far from 1 the classes of a rounded softmax add up to
+NEAR = 1e-2  # how far from 1 the classes of a softmax add up to that is rounded or of half precision
+SEEDS = re.compile(rf"{SEED}[\s_-]*(\d+|[a-z])?")
+OPPOSITE = -0.5  # rank correlation; seeds of a model rank patches alike, classes in opposite orders
+LEAST_RANKED = 20  # patches; ranks of fewer are opposite by chance
 
 
 @dataclass(frozen=True)
@@ -35,9 +40,9 @@ class Chosen:
 def choose(table: IdTable, *, from_file: bool) -> Chosen:
     """The columns of a table that are a model's probabilities.
 
-    They are the columns named `seed…`, otherwise `label` with the columns that are named by a number,
-    otherwise the one of `PROBABILITIES` that there is, or the only column. Two columns that add up to 1
-    are two classes, of which the positive one is taken.
+    They are the columns named `seed`, `seed_0` and so on, otherwise `label` with the columns that are
+    named by a number, otherwise the one of `PROBABILITIES` that there is, or the only column. Two
+    columns that add up to 1 are two classes, of which the positive one is taken.
 
     Parameters
     ----------
@@ -56,7 +61,7 @@ def choose(table: IdTable, *, from_file: bool) -> Chosen:
         raise InputError(
             f"{table.name} have two columns named {twice[0].rpartition('.')[0]}; keep one."
         )
-    seeds = [name for name in names if name.lower().startswith(SEED)]
+    seeds = [name for name in names if SEEDS.fullmatch(name.lower())]
     numbered = [name for name in names if NUMBERED.fullmatch(name.lower())]
     if pair := classes_of(table, names):
         return pair
@@ -74,7 +79,43 @@ def choose(table: IdTable, *, from_file: bool) -> Chosen:
             f"{sentence(table.name)} have columns that are not used: {', '.join(over)}; the "
             f"probabilities are those of {', '.join(columns)}."
         )
+    check_alike(table, columns)
     return Chosen(columns, notes)
+
+
+def with_points(cells: pd.Series[str]) -> pd.Series[str]:
+    """Cells with decimal commas, as spreadsheets write them in many countries, with points instead.
+
+    Examples
+    --------
+    >>> with_points(pd.Series(["0,25", "1"])).tolist(), with_points(pd.Series(["0,25", "0.5"])).tolist()
+    (['0.25', '1'], ['0,25', '0.5'])
+    """
+    if not cells.str.contains(",").any() or cells.str.contains(".", regex=False).any():
+        return cells
+    return cells.str.replace(",", ".")
+
+
+def numbers_in(table: IdTable, name: str) -> np.ndarray:
+    """The numbers in a column, NaN for other cells, (n,)."""
+    cells = with_points(table.cells[name]) if table.text else table.cells[name]
+    return np.asarray(pd.to_numeric(cells, errors="coerce"), np.float64)
+
+
+def check_alike(table: IdTable, columns: list[str]) -> None:
+    """Raise InputError if columns rank patches in opposite orders, as those of two classes do."""
+    if len(table.ids) < LEAST_RANKED:
+        return
+    ranks = [rankdata(numbers_in(table, name)) for name in columns]
+    for k, other in combinations(range(len(columns)), 2):
+        if min(ranks[k].std(), ranks[other].std()) > 0 and (
+            np.corrcoef(ranks[k], ranks[other])[0, 1] < OPPOSITE
+        ):
+            raise InputError(
+                f"the columns {columns[k]} and {columns[other]} of {table.name} rank patches in "
+                "opposite orders, so they are classes and not seeds; keep the probability of tumor "
+                f"alone, as a column {LABEL}."
+            )
 
 
 def classes_of(table: IdTable, names: list[str]) -> Chosen | None:
@@ -82,12 +123,11 @@ def classes_of(table: IdTable, names: list[str]) -> Chosen | None:
 
     Raises InputError if it is not clear which is positive.
     """
-    values = {
-        name: pd.to_numeric(table.cells[name], errors="coerce").to_numpy(np.float64) for name in names
-    }
+    values = {name: numbers_in(table, name) for name in names}
     probable = [name for name in names if ((values[name] >= 0) & (values[name] <= 1)).all()]
     others = [name for name in probable if name != LABEL]
-    for classes in (probable, others):
+    numbered = [name for name in others if NUMBERED.fullmatch(name.lower())]
+    for classes in (probable, others, numbered):
         total = sum((values[name] for name in classes), np.zeros(len(table.cells)))
         if len(classes) > 1 and np.abs(total - 1).max(initial=0) <= NEAR:
             break
@@ -97,7 +137,9 @@ def classes_of(table: IdTable, names: list[str]) -> Chosen | None:
     said = {
         name: class_of(re.sub(rf"^({LABEL}|prob(ability)?|p)[\s_-]+", "", name)) for name in classes
     }
-    positive = [name for name, known in said.items() if known is not None and known.label == 1]
+    if not all(said.values()):  # then 1 may be the first of 1 and 2
+        said = {name: known for name, known in said.items() if known and not known.by_number}
+    positive = [name for name, known in said.items() if known and known.label == 1]
     if len(classes) > 2 or len(positive) != 1 or any(n.lower().startswith(SEED) for n in classes):
         raise InputError(
             f"the columns {listed} of {table.name} add up to 1, so they are classes and not seeds; "

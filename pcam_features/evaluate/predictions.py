@@ -19,7 +19,7 @@ from ..storage.files import check_file, whole_file
 from ..storage.ids import examples, how_matched, matched
 from ..words import counted, form
 from .id_table import LABEL, Given, IdTable, id_table
-from .prediction_columns import check_not_truth, choose, sentence
+from .prediction_columns import check_not_truth, choose, numbers_in, sentence
 
 Models: TypeAlias = "Sequence[str | Path] | Mapping[str, Given]"
 PERCENT = 100
@@ -59,6 +59,7 @@ def read_truth(given: Given) -> Truth:
         raise InputError(
             f"{truth.name} has no column {LABEL}; it has: {', '.join(truth.cells.columns)}."
         )
+    check_one_truth(truth, names, column)
     texts = [str(cell) for cell in truth.cells[column]]
     told = meaning(list(dict.fromkeys(text.strip() for text in texts)))
     wrong = next((row for row, text in enumerate(texts) if told.get(text.strip()) is None), None)
@@ -71,6 +72,23 @@ def read_truth(given: Given) -> Truth:
         raise InputError(f"{truth.name} has only one class; an AUC needs patches of both.")
     labels = np.array(known.labels, np.int8)
     return Truth(truth.ids, labels, [f"{sentence(truth.name)}: {note}." for note in known.notes])
+
+
+def check_one_truth(truth: IdTable, names: Sequence[str], column: str) -> None:
+    """Raise InputError if another column of labels contradicts the one that was chosen."""
+    alike = [name for name in names if name.strip().lower() in LABELS]
+    if column.strip().lower() == LABEL or len(alike) < 2:
+        return
+    meant = []
+    for name in alike:
+        texts = [str(cell).strip() for cell in truth.cells[name]]
+        told = meaning(list(dict.fromkeys(texts)))
+        meant.append([told.get(text) for text in texts])
+    if any(labels != meant[0] for labels in meant):
+        raise InputError(
+            f"{truth.name} has several columns that may be labels ({', '.join(alike)}), and they "
+            f"differ; keep one, as a column {LABEL}."
+        )
 
 
 @dataclass(frozen=True)
@@ -240,8 +258,7 @@ def plain(cell: Any) -> str:
 
 def probabilities(table: IdTable, column: str) -> np.ndarray:
     """A column's probabilities. Raises InputError for other or constant values, and for classes."""
-    cells = with_points(table.cells[column]) if table.text else table.cells[column]
-    values: np.ndarray = pd.to_numeric(cells, errors="coerce").to_numpy(np.float64)
+    cells, values = table.cells[column], numbers_in(table, column)
     bad = ~((values >= 0) & (values <= 1))  # true for NaN as well
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
@@ -260,19 +277,6 @@ def probabilities(table: IdTable, column: str) -> np.ndarray:
             f"{table.name} hold only 0 and 1; give probabilities instead of classes{beside}."
         )
     return values
-
-
-def with_points(cells: pd.Series[str]) -> pd.Series[str]:
-    """Cells with decimal commas, as spreadsheets write them in many countries, with points instead.
-
-    Examples
-    --------
-    >>> with_points(pd.Series(["0,25", "1"])).tolist(), with_points(pd.Series(["0,25", "0.5"])).tolist()
-    (['0.25', '1'], ['0,25', '0.5'])
-    """
-    if not cells.str.contains(",").any() or cells.str.contains(".", regex=False).any():
-        return cells
-    return cells.str.replace(",", ".")
 
 
 def how_to_convert(cells: pd.Series[Any], values: np.ndarray) -> str:

@@ -155,7 +155,9 @@ def families_to_use(store: Store, split: str, names: str | None) -> list[str]:
         ALL: by_default([name for name in finished if name in FAMILIES]),
         CNN: [name for name in finished if name not in FAMILIES],
     }
-    asked = [] if names is None else listed(names) or [names]
+    asked = [] if names is None else listed(names)
+    if names is not None and not asked:
+        raise InputError("--families names none; name families, all or cnn, or leave it out.")
     wanted = [name for word in asked for name in groups.get(word) or [word]]
     for name in wanted:
         if name not in finished:

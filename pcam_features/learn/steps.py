@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
@@ -12,12 +13,12 @@ import numpy as np
 
 from ..errors import InputError, PcamError
 from ..storage.files import write_text
-from ..storage.resumable import STEPS, in_the_making, unfinished
+from ..storage.resumable import PLAN, STEPS, in_the_making, unfinished
 from ..storage.sums import FileSum, check_sum
 from .names import KEY, MANIFEST, WHAT
 from .safe_files import kept_array, write_array
 
-LONGEST_SUM = 100  # characters
+LONGEST_SUM = 200  # characters
 
 
 class SavedModel(Protocol):
@@ -37,11 +38,21 @@ Saved = TypeVar("Saved", bound=SavedModel)
 class Work:
     """The folder of an unfinished model.
 
-    Beside each file of a step, `steps` has the file's sum. A step whose files do not have their sums is
-    made again.
+    Beside each file of a step, `steps` has the file's sum, with that of the plan and the name of the
+    file. A step whose files do not have their sums, or are of another plan, is made again.
     """
 
     folder: Path
+
+    @cached_property
+    def plan(self) -> str:
+        """The sum of the plan; empty for a folder without one."""
+        file = self.folder / PLAN
+        return str(FileSum.of_file(file)) if file.is_file() else ""
+
+    def _mark(self, file: Path) -> str:
+        """What says that a file is that step of this plan."""
+        return FileSum.of(f"{self.plan}\n{file.relative_to(self.folder)}".encode()).digest
 
     def _beside(self, file: Path) -> Path:
         """Where the sum of a step's file is."""
@@ -49,12 +60,15 @@ class Work:
 
     def _note(self, file: Path, known: FileSum) -> None:
         """Write the sum of a step's file."""
-        write_text(self._beside(file), f"{known}\n", self.folder)
+        write_text(self._beside(file), f"{known}\n{self._mark(file)}\n", self.folder)
 
     def _noted(self, file: Path) -> FileSum:
         """The sum that `_note` wrote. Raises OSError or ValueError if it is missing or damaged."""
         with self._beside(file).open(encoding="utf-8") as stream:
-            return FileSum.parse(stream.read(LONGEST_SUM).rstrip("\n"))
+            known, _, mark = stream.read(LONGEST_SUM).rstrip("\n").partition("\n")
+        if mark != self._mark(file):
+            raise ValueError("it is of another fit")
+        return FileSum.parse(known)
 
     def _is_whole(self, files: Sequence[Path]) -> bool:
         """Whether files of a step are there and have their sums."""

@@ -38,6 +38,7 @@ from .manifest import (
     TrainingOutcome,
     TrainingPlan,
 )
+from .memory import memory_kept
 from .predict import probabilities
 from .training import CHECKPOINT, Trainer, TrainingData, train
 from .watch import Watch
@@ -175,7 +176,8 @@ def fit(
     known = recipe(task.network, pretrained=True)
     model = known.build().to(how.device, memory_format=torch.channels_last)
     plan = plan_of(task, known, how)
-    with in_the_making(path, plan.to_dict(), overwrite=overwrite, **names) as folder:
+    making = in_the_making(path, plan.to_dict(), overwrite=overwrite, **names)
+    with memory_kept(), making as folder:
         (folder / STEPS).mkdir(exist_ok=True)
         trainer = Trainer(model, known, how)
         checkpoint = folder / STEPS / CHECKPOINT

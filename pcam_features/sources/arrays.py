@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from ..storage.tables import check_ids
 from ..words import message_of
 from . import columns, image_folder
 from .archive import Archive
-from .class_labels import class_labels, labeled
+from .class_labels import check_once, class_labels, parts_of
 from .fitting import LARGEST_SIDE, Size
 from .hdf5 import MOST_TIMES, Unpacking, contiguous
 from .hdf5_layout import extent
@@ -33,8 +33,8 @@ from .positions import Positions
 from .reading import Reading
 from .slides import known
 from .source import UNPACK, Part, Source, Split, digest, numbered, source_of, train_first
-from .tree import is_litter
-from .vocabulary import role_of, split_in, split_name, split_of_file, words_of
+from .tree import is_litter, printable
+from .vocabulary import labels_among, role_of, split_in, split_name, split_of_file, words_of
 
 NPY, NPZ = ".npy", ".npz"
 PROTOCOL = (
@@ -173,13 +173,15 @@ def holds_images(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class SplitArrays:
-    """The arrays of a split."""
+    """The arrays of a split; `others` are the names of those that are not read."""
 
     name: str
     pixels: Array
     labels: Array | None
     ids: Array | None
     slides: Array | None
+    splits: Array | None = None
+    others: Sequence[str] = ()
 
 
 def split_named(array: Array, root: Path) -> str:
@@ -207,16 +209,18 @@ def understood(arrays: Sequence[Array], root: Path) -> list[SplitArrays]:
         if len(chosen) != 1:
             raise InputError(not_clear(name, own, root))
         pixels = chosen[0]
-        others = [one for one in own if one.shape[:1] == pixels.shape[:1] and one is not pixels]
-        found.append(
-            SplitArrays(
-                name,
-                pixels,
-                labels_among([one for one in own if one is not pixels], others),
-                column_among(others, columns.IDS),
-                column_among(others, columns.SLIDES),
-            )
+        beside = [one for one in own if one is not pixels]
+        told = SplitArrays(
+            name,
+            pixels,
+            label_array(beside, pixels, root),
+            column_among(beside, columns.IDS),
+            column_among(beside, columns.SLIDES),
+            column_among(beside, columns.SPLITS),
         )
+        read = (told.labels, told.ids, told.slides, told.splits)
+        others = [one.name for one in beside if not any(one is own for own in read)]
+        found.append(replace(told, others=others))
     if not found:
         raise InputError(not_clear(TRAIN, arrays, root))
     return found
@@ -230,20 +234,41 @@ def not_clear(split: str, arrays: Sequence[Array], root: Path) -> str:
     )
 
 
-def labels_among(own: Sequence[Array], others: Sequence[Array]) -> Array | None:
-    """The labels: an array so named, or else the only other one of as many values without a name."""
-    named = [one for one in own if role_of(one.name) == LABELS]
-    bare = [one for one in others if words_of(one.name)[:1] == ["arr"] and len(one.shape) <= 2]
-    chosen = named or bare
-    return chosen[0] if len(chosen) == 1 else None
+def label_array(own: Sequence[Array], pixels: Array, root: Path) -> Array | None:
+    """The labels: an array so named, or else the only one of as many values without a name.
+
+    Raises InputError if several may be meant.
+    """
+    names = labels_among([one.name for one in own])
+    chosen = [one for one in own if one.name in names]
+    chosen = chosen or [one for one in own if words_without_split(one.name) in columns.LABELS]
+    chosen = chosen or [
+        one
+        for one in own
+        if words_of(one.name)[:1] == ["arr"]
+        and len(one.shape) <= 2
+        and one.shape[:1] == pixels.shape[:1]
+    ]
+    if len(chosen) > 1:
+        listed = ", ".join(f"{one.name} {one.shape}" for one in chosen[:10])
+        raise InputError(
+            f"{root} has several arrays that may be labels ({listed}); name the one of tumor y."
+        )
+    return chosen[0] if chosen else None
+
+
+def words_without_split(name: str) -> str:
+    """An array's name in lower case, without words that are splits."""
+    return "_".join(word for word in words_of(name) if split_in(word) is None)
 
 
 def column_among(arrays: Sequence[Array], names: Sequence[str]) -> Array | None:
     """The array of one value for each patch that has one of these names, also with a split's."""
     for array in arrays:
-        told = [word for word in words_of(array.name) if split_in(word) is None]
-        singular = [word.removesuffix("s") for word in told]
-        if "_".join(told) in names or "_".join(singular) in names:
+        told = words_without_split(array.name)
+        singular = "_".join(word.removesuffix("s") for word in told.split("_"))
+        whole = array.name.lower()  # split, which is a word of splits itself
+        if told in names or singular in names or whole in names:
             return array if math.prod(array.shape) == array.shape[0] else None
     return None
 
@@ -351,13 +376,20 @@ def check_pixels(array: Array, size: Size | None) -> tuple[Size, bool]:
     return (width, height), first
 
 
-def split_of(own: SplitArrays, reading: Reading, unpacking: Unpacking, size: Size | None) -> Part:
-    """Open a split. Raises InputError if its arrays are damaged, or not of one value per patch."""
+def splits_of(
+    own: SplitArrays, reading: Reading, unpacking: Unpacking, size: Size | None
+) -> list[Part]:
+    """Open a split, or the splits that an array of it names.
+
+    Raises InputError if its arrays are damaged, or not of one value per patch.
+    """
     pixels, rows = own.pixels, own.pixels.shape[0]
     (width, height), first = check_pixels(pixels, size)
     file, start = pixel_file(pixels, unpacking)
     stored = contiguous(file, (rows, *pixels.shape[1:]), start)  # type: ignore[arg-type]
     notes = [f"{pixels.where} is stored with channels first"] * first
+    if own.others:
+        notes.append(f"arrays not read: {', '.join(map(printable, own.others[:10]))}")
 
     def read(low: int, high: int) -> np.ndarray:
         batch = stored(low, high)
@@ -384,8 +416,9 @@ def split_of(own: SplitArrays, reading: Reading, unpacking: Unpacking, size: Siz
         slides = known(texts_of(own.slides, rows, "slide"))
     content = digest([str(pixels.path.stat().st_size), str(pixels.shape)])
     whole = Split(own.name, ids, None, slides, lambda *span: content, read, original)
-    split, unread = labeled(whole, told, reading, where)
-    return Part(split, unread=unread, notes=[*notes, *told.notes])
+    named = None if own.splits is None else texts_of(own.splits, rows, "split")
+    parts = parts_of(whole, told, reading, where, named)
+    return [replace(part, notes=[*notes, *told.notes, *part.notes]) for part in parts]
 
 
 def open_source(
@@ -401,7 +434,13 @@ def open_source(
     found = understood([array for file in files for array in arrays_of(file)], root)
     if path.is_file():
         found = [one for one in found if one.pixels.path == path]
-    parts = {one.name: split_of(one, reading, unpacking, None if any_size else PATCH) for one in found}
+    every = [
+        part
+        for one in found
+        for part in splits_of(one, reading, unpacking, None if any_size else PATCH)
+    ]
+    check_once(path, [part.split.name for part in every])
+    parts = {part.split.name: part for part in every}
     return source_of(Kind.arrays, path, PROTOCOL, (parts[name] for name in train_first(parts)))
 
 

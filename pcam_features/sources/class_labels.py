@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ..errors import InputError
 from .reading import Reading
 from .slides import UNKNOWN
-from .source import Problem, Split, whole_labels
+from .source import Part, Problem, Split, whole_labels
 from .tree import EXCLUDED, NO_FILE, NO_LABEL, NOT_ASKED, left_out, printable
-from .vocabulary import as_number, class_of, label_values
+from .vocabulary import alike, as_number, classes_of, label_values, split_name
 
 WITHHELD = -1.0  # as Hugging Face marks labels that are not published
 SHOWN = 12  # classes in a message
@@ -44,7 +45,7 @@ def meaning(texts: Sequence[str]) -> dict[str, int | None]:
     }
     others = [text for text in texts if text not in told]
     named = {text for text in others if as_number(text) in (None, 0, 1)}
-    numbered = {text: class_of(text) if text in named else None for text in others}
+    numbered = {text: known if text in named else None for text, known in classes_of(others).items()}
     if all(known is not None and known.label is not None for known in numbered.values()):
         return told | {text: known.label for text, known in numbered.items() if known}
     return told | label_values(others)
@@ -88,7 +89,7 @@ def class_labels(
             raise InputError(
                 f"--positive {reading.positive}: {where} has no such label; it has: {listed}."
             )
-        told |= {text: int(text == reading.positive) for text in classes}
+        told |= {text: int(alike(text) == alike(reading.positive)) for text in classes}
     wrong = next((text for text in read if text not in told), None)
     if wrong is not None:
         row = texts.index(wrong) + first
@@ -135,6 +136,40 @@ def labeled(
         names = [split.ids[row] for row, one in enumerate(reasons) if one == reason]
         unread.append(not_read(reason, names, where, reading))
     return replace(split.taking(kept), labels=labels), unread
+
+
+def parts_of(
+    split: Split, found: ClassLabels, reading: Reading, where: str, told: Sequence[str] | None
+) -> list[Part]:
+    """The split with labels as `labeled` gives it, or the splits that its rows name.
+
+    `told` is the split that each row names, or None. Names that are not all known as those of splits
+    say nothing, which is noted.
+    """
+    names = [split_name(text) for text in told or ()]
+    if told is None or not all(names):
+        note = "the column of splits is not read, because it does not name train, valid or test"
+        one, unread = labeled(split, found, reading, where)
+        return [Part(one, unread=unread, notes=[] if told is None else [note])]
+    parts = []
+    for name in dict.fromkeys(filter(None, names)):
+        rows = [row for row, own in enumerate(names) if own == name]
+        labels = ClassLabels(
+            [found.labels[row] for row in rows], [found.left_out[row] for row in rows], found.notes
+        )
+        own, unread = labeled(replace(split.taking(rows), name=name), labels, reading, where)
+        parts.append(Part(own, unread=unread))
+    return parts
+
+
+def check_once(path: Path, names: Sequence[str]) -> None:
+    """Raise InputError if a split is named by a column of one file and by the name of another."""
+    twice = sorted({name for name in names if list(names).count(name) > 1})
+    if twice:
+        raise InputError(
+            f"{path}: split {twice[0]} is named by a column of one file and by another file; give one "
+            "of the files."
+        )
 
 
 def not_read(reason: str, names: Sequence[str], where: str, reading: Reading) -> Problem:

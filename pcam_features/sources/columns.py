@@ -22,7 +22,7 @@ PATHS = (
 )
 IDS = ("id", "image_id", "patch_id", "img_id", "tile_id", "uid", "name")
 LABELS = (
-    *("label", "labels", "target", "targets", "class", "class_label", "label_id", "y", "tumor"),
+    *("label", "labels", "target", "targets", "class", "class_label", "label_id", "y", "cls", "tumor"),
     *("tumour", "is_tumor", "has_tumor", "cancer", "is_cancer", "has_cancer", "malignant", "gt"),
     *("ground_truth", "class_name", "label_name", "metastasis"),
 )
@@ -99,8 +99,10 @@ def label_column(columns: Sequence[str], given: str | None, where: str) -> str |
 
     Raises InputError if several may be meant and none is called `label`.
     """
-    found = find(columns, LABELS, given, "--label-column")
-    alike = [column for column in columns if plain(column) in LABELS]
+    names = [plain(column) for column in columns]
+    known = [name for name in LABELS if name != "y" or "x" not in names]  # x and y are a place
+    found = find(columns, known, given, "--label-column")
+    alike = [column for column, name in zip(columns, names, strict=True) if name in known]
     if given is None and len(alike) > 1 and found is not None and plain(found) != LABELS[0]:
         raise InputError(
             f"{where} has several columns that may be labels ({', '.join(alike)}); name one with "

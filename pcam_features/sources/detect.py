@@ -128,7 +128,7 @@ def table_of(folder: Path) -> Path | None:
         return None
     if manifest.tables_by_split(folder):
         return folder
-    tables = tables_in(folder, besides=(kaggle.SAMPLE, kaggle.LABELS))
+    tables = tables_in(folder, besides=kaggle.tables_of(folder))
     if len(tables) > 1:
         raise InputError(
             f"{folder} has several tables of labels ({', '.join(table.name for table in tables[:5])}); "

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
+from ..storage.tables import plain
+from . import image_folder
+from .columns import LABELS as LABEL_COLUMNS
 from .tree import has_images, is_litter
-from .vocabulary import role_of, split_in, words_of
+from .vocabulary import labels_among, role_of, split_in, words_of
 
 PACKED = ".gz"
 SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5")
@@ -20,7 +23,7 @@ DEEPEST = 3  # folders below one another
 MOST_LISTED = 1000  # files and folders of a folder that are looked at
 NETWORKS = ("model", "models", "weights", "checkpoint", "best", "keras", "features", "embeddings")
 TRAIN = "train"
-PIXELS, LABELS = "pixels", "labels"
+PIXELS, LABELS = "pixels", "labels"  # roles of arrays
 Shapes = Mapping[str, Sequence[int]]
 
 
@@ -87,7 +90,7 @@ def recognize(path: Path) -> bool:
         return False
     files = [file for file in below(path) if is_hdf5(file) and holds_patches(file)]
     if any(file.parent == path for file in files):
-        return True
+        return not (has_images(path) and image_folder.has_known_classes(path))
     labels = {file.parent for file in files if role_of(stem(file)) == LABELS}
     pixels = {file.parent for file in files if role_of(stem(file)) != LABELS}
     # Otherwise one of the folders is the source, which `detect` names.
@@ -117,22 +120,22 @@ def find(path: Path, shapes_of: Callable[[Path], tuple[Path, Shapes]]) -> list[S
     found: dict[str, SplitFiles] = {}
     pixels = [file for file in files if role_of(stem(file)) != LABELS]
     for file in pixels:
-        plain, shapes = shapes_of(file)
-        for key, in_key in pixel_keys(shapes, plain).items():
+        unpacked, shapes = shapes_of(file)
+        for key, in_key in pixel_keys(shapes, unpacked).items():
             name = in_key or split_in(stem(file)) or TRAIN
             if name in found:
                 raise InputError(
                     f"{file} and {found[name].pixels.path} both hold split {name}; give one of them, "
                     "or rename one to train.h5, valid.h5 or test.h5."
                 )
-            own = label_key(shapes, in_key)
-            told = Dataset(plain, own) if own else None
+            own = label_key(unpacked, shapes, in_key)
+            told = Dataset(unpacked, own) if own else None
             if told is None and (beside := matching(labels, name, len(pixels) == 1)):
                 other, inside = shapes_of(beside)
-                key_there = label_key(inside, None) or next(iter(inside), None)
+                key_there = label_key(other, inside, None) or only_one(other, inside)
                 told = Dataset(other, key_there) if key_there else None
             found[name] = SplitFiles(
-                name, Dataset(plain, key), told, matching(tables, name, len(pixels) == 1)
+                name, Dataset(unpacked, key), told, matching(tables, name, len(pixels) == 1)
             )
     return list(found.values())
 
@@ -165,7 +168,24 @@ def pixel_keys(shapes: Shapes, path: Path) -> dict[str, str | None]:
     return chosen
 
 
-def label_key(shapes: Shapes, split: str | None) -> str | None:
-    """The dataset of labels of a split; None if there is none, or several."""
-    found = [key for key in shapes if role_of(key) == LABELS and split_in(key) == split]
-    return found[0] if len(found) == 1 else None
+def label_key(path: Path, shapes: Shapes, split: str | None) -> str | None:
+    """The dataset of labels of a split; None if there is none. Raises InputError for several."""
+    own = [key for key, shape in shapes.items() if split_in(key) == split and len(shape) < 4]
+    found = labels_among(own) or [key for key in own if plain(key) in LABEL_COLUMNS]
+    if len(found) > 1:
+        raise InputError(not_one(path, found))
+    return found[0] if found else None
+
+
+def only_one(path: Path, shapes: Shapes) -> str | None:
+    """The only dataset of a file of labels; None without any. Raises InputError for several."""
+    if len(shapes) > 1:
+        raise InputError(not_one(path, list(shapes)))
+    return next(iter(shapes), None)
+
+
+def not_one(path: Path, keys: Sequence[str]) -> str:
+    return (
+        f"{path} has several datasets that may be labels ({', '.join(keys[:10])}); "
+        "rename the one of tumor to y."
+    )

@@ -24,18 +24,19 @@ from ..constants import LARGEST_ROWS, Kind
 from ..errors import InputError
 from ..storage import parquet, urls
 from ..storage.parquet_footer import Column
-from ..storage.tables import check_ids
+from ..storage.tables import check_ids, plain
 from ..words import counted, message_of
+from . import image_folder
 from .blocks import Blocks
-from .class_labels import class_labels, labeled
-from .columns import find, label_column, shown
+from .class_labels import check_once, class_labels, parts_of
+from .columns import SPLITS, find, label_column, shown
 from .fitting import Size
 from .images import patch_of, patches
 from .reading import EVERYTHING, Reading
 from .slides import column_of, is_unknown
 from .source import Original, Part, Source, Split, digest, numbered, source_of, train_first
-from .tree import is_litter, left_out
-from .vocabulary import class_of, split_name
+from .tree import has_images, is_litter, left_out
+from .vocabulary import class_of, split_in, split_name
 
 IMAGE, BYTES, LABEL, ID = "image", "bytes", "label", "id"  # as `pcam convert` names them
 IMAGES = ("image", "images", "img", "picture", "patch", "tile", "image_bytes", "bytes", "png", "jpg")
@@ -43,6 +44,7 @@ OWN = "manifest.json"  # in folders that pcam writes
 DEEPEST = 4  # folders below one another
 TRAIN = "train"
 NUMBERED = re.compile(r"(part|shard|data|file|chunk|default)?[-_]?\d*", re.I)  # a name without a split
+NUMBER = re.compile(r"[-_](part|shard|file|chunk)[-_]?\d+$", re.I)  # after a split's name
 SUFFIX = ".parquet"
 NAME = re.compile(
     rf"(?P<split>\w{{1,64}}?)(-(?P<shard>\d+)-of-(?P<shards>\d+)|-\d+|-[0-9a-f]{{16}})*{SUFFIX}", re.I
@@ -133,7 +135,23 @@ def elsewhere(folder: Path, depth: int) -> Iterator[Path]:
 
 
 def recognize(path: Path) -> bool:
-    return bool(listed(path))
+    """Whether there are Parquet files, and not classes in folders with other files beside them."""
+    files = listed(path)
+    if not files or urls.is_url(path) or not path.is_dir():
+        return bool(files)
+    return any(map(may_hold_images, files)) or not (
+        has_images(path) and image_folder.has_known_classes(path)
+    )
+
+
+def may_hold_images(path: Path) -> bool:
+    """Whether a file has a column called as those of images; also if it is damaged, which is told."""
+    try:
+        file, schema = parquet.open_file(path)
+        file.close()
+    except (OSError, ValueError, MemoryError, pa.ArrowException, InputError):
+        return True
+    return any(plain(name) in IMAGES for name in schema.names)
 
 
 def read_group(key: Group) -> pa.Array:
@@ -164,7 +182,7 @@ class Contents:
     """What a file holds beside its images.
 
     `image` is the column of images and `rows` the number of rows of each row group. `labels` are texts,
-    None without a column of labels; `ids` and `slides` likewise.
+    None without a column of labels; `ids`, `slides` and `splits` likewise.
     """
 
     image: str
@@ -172,6 +190,7 @@ class Contents:
     labels: Sequence[str] | None
     ids: list[Any] | None
     slides: list[Any] | None
+    splits: list[Any] | None
 
 
 def contents_of(path: Path, reading: Reading) -> Contents:
@@ -199,16 +218,30 @@ def contents_of(path: Path, reading: Reading) -> Contents:
             others = [name for name in names if name != image]
             label = label_column(others, reading.label_column, str(path))
             own_id = find(others, (ID,), reading.id_column, "--id-column")
-            slide = column_of(others)
-            wanted = [name for name in (label, own_id, slide) if name is not None]
+            slide, split = column_of(others), find(others, SPLITS, None, "split")
+            check_type(path, image, schema.field(image).type)
+            wanted = [name for name in (label, own_id, slide, split) if name is not None]
             table = parquet.read(file, wanted, rows=sum(rows))
             column = {name: table[name].to_pylist() for name in wanted}
             told = (
                 None if label is None else texts_of(column[label], class_names(schema, label), reading)
             )
-            return Contents(image, rows, told, column.get(own_id or ""), column.get(slide or ""))
+            found = (column.get(name or "") for name in (own_id, slide, split))
+            return Contents(image, rows, told, *found)
     except (OSError, KeyError, ValueError, TypeError, MemoryError, pa.ArrowException) as error:
         raise InputError(f"{path} cannot be read as Parquet: {message_of(error)}.") from None
+
+
+def check_type(path: Path, image: str, kind: pa.DataType) -> None:
+    """Raise InputError unless a column has the bytes of images, or structs with them."""
+    nested = pa.types.is_struct(kind) and kind.get_field_index(BYTES) >= 0
+    own = kind.field(BYTES).type if nested else kind
+    own = own.value_type if pa.types.is_dictionary(own) else own
+    if not (pa.types.is_binary(own) or pa.types.is_large_binary(own) or pa.types.is_string(own)):
+        raise InputError(
+            f"{path}: column {image} holds {str(kind)[:60]}, not the bytes of image files; save it as "
+            "bytes, or image files with a CSV of their paths and labels."
+        )
 
 
 def check_groups(path: Path, groups: Sequence[Sequence[Column]]) -> None:
@@ -243,9 +276,8 @@ def is_inverted(names: Sequence[str]) -> bool:
 
 def texts_of(values: Sequence[Any], names: Sequence[str], reading: Reading) -> list[str]:
     """Labels as texts: numbers, or the names of their classes where these are needed."""
-    by_name = len(names) > 2 or bool(
-        {reading.positive, *reading.classes, *reading.exclude} & set(names)
-    )
+    unclear = len(names) > 2 or (len(names) == 2 and not any(map(class_of, names)))
+    by_name = unclear or bool({reading.positive, *reading.classes, *reading.exclude} & set(names))
     inverted = is_inverted(names)
 
     def text(value: Any) -> str:
@@ -279,8 +311,11 @@ def strings(values: list[Any], path: Path, name: str) -> list[str]:
     return [str(value) for value in values]
 
 
-def split_of(name: str, files: list[Path], reading: Reading) -> Part:
-    """Open a split from its files, in order. Raises InputError if they are damaged or incomplete."""
+def splits_of(name: str, files: list[Path], reading: Reading) -> list[Part]:
+    """Open a split from its files, in order, or the splits that a column of them names.
+
+    Raises InputError if they are damaged or incomplete.
+    """
     check_shards(name, files)
     where = f"split {name} of {files[0].parent}"
     contents = []
@@ -290,7 +325,8 @@ def split_of(name: str, files: list[Path], reading: Reading) -> Part:
     counts = [sum(one.rows) for one in contents]
     told = {one.labels is not None for one in contents}
     with_ids = {one.ids is not None for one in contents}
-    for what, has in ((LABEL, told), (ID, with_ids)):
+    with_splits = {one.splits is not None for one in contents}
+    for what, has in ((LABEL, told), (ID, with_ids), ("split", with_splits)):
         if len(has) > 1:
             raise InputError(
                 f"some files of split {name} have a column {what} and some have none; add it to all "
@@ -299,7 +335,7 @@ def split_of(name: str, files: list[Path], reading: Reading) -> Part:
     texts = [t for one, n in zip(contents, counts, strict=True) for t in one.labels or [""] * n]
     labels = class_labels(texts, reading, where, row_name="row", first=1)
     slides = [
-        None if value is None or is_unknown(str(value)) else str(value)
+        None if value is None or is_unknown(str(value)) else str(value).strip()
         for one, count in zip(contents, counts, strict=True)
         for value in one.slides or [None] * count
     ]
@@ -319,8 +355,9 @@ def split_of(name: str, files: list[Path], reading: Reading) -> Part:
     content = digest(f"{path.name} {mark_of(path)}" for path in files)
     whole = Split(name, ids, None, slides, lambda *span: content, patches(original), original)
     notes = labels.notes if True in told else [f"no column of labels in split {name}"]
-    split, unread = labeled(whole, labels, reading, where)
-    return Part(split, unread=unread, notes=notes)
+    named = [str(value) for one in contents for value in one.splits or ()]
+    parts = parts_of(whole, labels, reading, where, named if True in with_splits else None)
+    return [replace(part, notes=[*part.notes, *notes]) for part in parts]
 
 
 def mark_of(path: Path) -> str:
@@ -351,7 +388,7 @@ def originals(groups: Sequence[Group], sizes: Sequence[int], ids: list[str]) -> 
 def split_and_set(file: Path, root: Path) -> tuple[str | None, str]:
     """The split that a file is of, None if nothing names it, and the folders that name the data set."""
     match = NAME.fullmatch(file.name)
-    own = match["split"] if match else None
+    own = NUMBER.sub("", match["split"]) if match else None
     folders = file.parent.relative_to(root).parts if file.is_relative_to(root) else ()
     by_folder = next((name for name in map(split_name, reversed(folders)) if name), None)
     rest = "/".join(name for name in folders if split_name(name) is None and name != "data")
@@ -363,22 +400,35 @@ def split_and_set(file: Path, root: Path) -> tuple[str | None, str]:
     return own or by_folder, rest
 
 
+def said_by_all(found: Sequence[tuple[Path, str | None, str]]) -> dict[Path, str | None]:
+    """The split of each file: what a word of its name says, if no other name says the same."""
+    own = {file: name for file, name, _ in found}
+    words = {name: split_in(name) for name in set(own.values()) if name and split_name(name) is None}
+    said = [word for name, word in words.items() if word] + [split_name(n) for n in own.values() if n]
+    clear = {name: word for name, word in words.items() if word and said.count(word) == 1}
+    return {
+        file: None if name is None else clear.get(name) or split_name(name) or name
+        for file, name in own.items()
+    }
+
+
 def open_source(path: Path, reading: Reading = EVERYTHING) -> Source:
     """Open a file or a folder of files. Raises InputError for files in another format."""
     found: dict[str, list[Path]] = {}
-    sets: set[str] = set()
-    for file in listed(path):
-        name, of_set = split_and_set(file, path if path.is_dir() else path.parent)
+    root = path if path.is_dir() else path.parent
+    told = [(file, *split_and_set(file, root)) for file in listed(path)]
+    for file, name in said_by_all(told).items():
         if name is None:
             raise InputError(
                 f"{file} does not name its split; rename it to {file_name('SPLIT', 0, 1)}."
             )
         found.setdefault(name, []).append(file)
-        sets.add(of_set)
+    sets = {of_set for *_, of_set in told}
     if len(sets) > 1:
         found_in = ", ".join(sorted(sets)[:5])
         raise InputError(f"{path} holds several data sets ({found_in}); give one of these folders.")
-    parts = [split_of(name, found[name], reading) for name in train_first(found)]
+    parts = [part for name in train_first(found) for part in splits_of(name, found[name], reading)]
+    check_once(path, [part.split.name for part in parts])
     read = {file for files in found.values() for file in files}
     others = [str(file.relative_to(path)) for file in elsewhere(path, 0) if file not in read]
     source = source_of(Kind.parquet, path, PROTOCOL, parts)

@@ -19,14 +19,15 @@ import numpy as np
 from ..constants import Kind
 from ..errors import InputError
 from ..storage.files import read_json
-from ..storage.tables import header_of
+from ..storage.tables import header_of, plain
 from . import tree, vocabulary
-from .columns import shown
+from .columns import SLIDES, SPLITS, shown
 from .images import by_id, content_of, originals, patches
 from .reading import EVERYTHING, TABLES, Reading
+from .slides import BESIDE
 from .source import Problem, Source, Split, train_first
 from .tree import EXCLUDED, NO_LABEL, NOT_ASKED, NOT_LABELED, TABLE, Parts, Tree, printable
-from .vocabulary import TUMOR, UNLABELED_NAMES, class_of, split_name
+from .vocabulary import MASKS, UNLABELED_NAMES, alike, class_of, classes_of, split_name, words_of
 
 PROTOCOL = (
     "The class of a patch is its folder. Only the author of the folder knows whether splits share "
@@ -42,6 +43,7 @@ SAYS_NOTHING = re.compile(
 )
 BESIDE_CLASSES = "image beside the folders of classes"
 BESIDE_SPLITS = "image outside of the splits"
+OF_MASKS = "image in a folder of masks"
 SHOWN = 12  # names of classes in a message
 
 
@@ -160,8 +162,10 @@ class Roles:
         ]
 
     def _by_word(self, rest: Parts) -> int | None:
-        """The deepest name that is a class."""
-        return next((k for k in reversed(range(len(rest))) if self.is_class(rest[k])), None)
+        """The deepest name that is a class; one with a number, which may be a slide, only else."""
+        classes = [k for k in reversed(range(len(rest))) if self.is_class(rest[k])]
+        bare = [k for k in classes if rest[k] in self.told or not re.search(r"\d", rest[k])]
+        return next(iter(bare or classes), None)
 
     def _by_number(self) -> int | None:
         """The deepest level on which all folders are called 0 or 1, class0 or class1."""
@@ -192,31 +196,24 @@ def common_start(paths: Sequence[Parts]) -> int:
     return count
 
 
-def positive_class(names: Sequence[str], path: Path, given: str | None) -> str | None:
-    """The class that is tumor; None if there are no labels. `unlabeled` is not among the names.
+def positive_classes(names: Sequence[str], path: Path, given: str | None) -> frozenset[str]:
+    """The classes that are tumor; empty without labels or tumor. `unlabeled` is not among the names.
 
-    Raises InputError if that is not clear from the names.
+    One that is given is written in any case. Raises InputError if it is not clear from the names.
     """
     shown = ", ".join(map(printable, names[:SHOWN])) + (", …" if len(names) > SHOWN else "")
     if given is not None:
         if given not in names:
             raise InputError(f"--positive {given}: {path} has no such class; it has: {shown}.")
-        return given
-    if not names:
-        return None
-    known = {name: class_of(name) for name in names}
+        return frozenset(name for name in names if alike(name) == alike(given))
+    known = classes_of(names)
     all_known = all(known.values())
     labels = {
         name: one.label for name, one in known.items() if one and (all_known or not one.by_number)
     }
     positive = [name for name, label in labels.items() if label == 1]
-    exact = [name for name in positive if name.lower() in vocabulary.POSITIVE]
-    positive = exact if len(exact) == 1 else positive
-    if len(labels) == len(names) and not positive:
-        return TUMOR  # there are no tumor patches
-    unknown = len(names) - len(labels)
-    if len(positive) == 1 and (not unknown or len(names) == 2):
-        return positive[0]
+    if len(labels) == len(names) or (len(positive) == 1 and len(names) == 2):
+        return frozenset(positive)
     raise InputError(
         f"it is not clear which folders of {path} are classes and which is tumor ({shown}); name the "
         "class of tumor with --positive CLASS, which makes the others negative, or leave folders out "
@@ -251,6 +248,9 @@ def chosen(found: Tree, reading: Reading) -> None:
 
 def settled(found: Tree, reading: Reading) -> dict[Parts, Role]:
     """The role of each folder whose images are read; other folders are left out of the tree."""
+    masks = [parts for parts in found.folders if parts and MASKS & set(words_of(parts[-1]))]
+    for parts in masks if len(masks) < len(found.folders) else ():
+        found.leave_out(OF_MASKS, parts)
     decided = Roles(found.folders, found.root, reading, converted_splits(found.root))
     roles = {parts: decided.role(parts) for parts in found.folders}
     classed = {role.split for role in roles.values() if role.name is not None}
@@ -303,9 +303,9 @@ def unique_ids(
 
 @dataclass(frozen=True)
 class Classes:
-    """The class of tumor, None without labels; the splits without labels; the slide of each group."""
+    """The classes of tumor, the splits without labels, and the slide of each group."""
 
-    tumor: str | None
+    tumor: frozenset[str]
     unlabeled: set[str | None]
     slides: Mapping[Parts, str | None]
 
@@ -325,7 +325,7 @@ def split_of(
     role_of = {file: roles[parts] for parts, own in files.items() for file in own}
     labels = None
     if roles[next(iter(files))].split not in classes.unlabeled:
-        labels = np.array([role_of[file].name == classes.tumor for file in paths], np.int8)
+        labels = np.array([role_of[file].name in classes.tumor for file in paths], np.int8)
     slides = [classes.slides[role_of[file].group] for file in paths]
     original = originals(paths)
     split = Split(name, ids, labels, slides, content_of(paths), patches(original), original)
@@ -336,9 +336,9 @@ def notes_on(roles: Mapping[Parts, Role], classes: Classes, by_folder: Sequence[
     """How the folders were understood, in sentences."""
     notes = []
     names = sorted({r.name for r in roles.values() if r.name and r.split not in classes.unlabeled})
-    if names and classes.tumor is not None:
-        tumor = printable(classes.tumor) if classes.tumor in names else "none"
-        negative = ", ".join(printable(name) for name in names if name != classes.tumor) or "none"
+    if names:
+        tumor = ", ".join(printable(name) for name in names if name in classes.tumor) or "none"
+        negative = ", ".join(printable(name) for name in names if name not in classes.tumor) or "none"
         notes.append(f"tumor: {tumor}; negative: {negative}")
     bare = sorted(split or TRAIN for split in classes.unlabeled)
     if bare:
@@ -358,6 +358,18 @@ def with_columns(folder: Path, name: str) -> str:
     return f"{name}: {shown(columns)}" if columns else name
 
 
+def tables_of_rest(found: Tree, *, splits: bool) -> list[str]:
+    """The tables beside classes that tell what folders do not: slides, and splits unless `splits`."""
+    wanted = {*SLIDES, *(() if splits else SPLITS)}
+    return [
+        name
+        for name in found.tables
+        if name.lower().endswith(TABLES)
+        and name != BESIDE
+        and wanted & {plain(column) for column in header_of(found.root / name)}
+    ]
+
+
 def open_source(path: Path, reading: Reading = EVERYTHING) -> Source:
     """Open a folder of images.
 
@@ -369,11 +381,12 @@ def open_source(path: Path, reading: Reading = EVERYTHING) -> Source:
     roles = settled(found, reading)
     own_name = split_name(path.absolute().name)
     unlabeled = unlabeled_splits(found, roles, reading)
-    if unlabeled and found.tables:
-        found.pass_over(TABLE, [with_columns(path, name) for name in found.tables])
+    splits = any(role.split for role in roles.values())
+    if tables := found.tables if unlabeled else tables_of_rest(found, splits=splits):
+        found.pass_over(TABLE, [with_columns(path, name) for name in tables])
     names = sorted({r.name for r in roles.values() if r.name and r.split not in unlabeled})
     classes = Classes(
-        positive_class(names, path, reading.positive), unlabeled, group_names(roles.values())
+        positive_classes(names, path, reading.positive), unlabeled, group_names(roles.values())
     )
     made: dict[str, Split] = {}
     problems: list[Problem] = []

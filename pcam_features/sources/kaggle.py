@@ -6,7 +6,7 @@ train/<id>.tif   test/<id>.tif   train_labels.csv (id,label)   sample_submission
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -16,21 +16,25 @@ import pandas as pd
 from ..constants import Kind
 from ..errors import InputError
 from ..storage.ids import examples, stem
-from ..storage.tables import check_ids, parse_table, read_table
+from ..storage.tables import check_ids, parse_table, plain, read_table
 from ..words import counted
 from . import tree
 from .archive import Archive
 from .class_labels import meaning, not_read
-from .columns import IDS, PATHS, find, label_column, shown, tables_in
+from .columns import IDS, PATHS, SPLITS, find, label_column, shown, tables_in
 from .fitting import Size
 from .images import LARGEST_FILE, by_id, patch_of, patches, read_patch
-from .reading import EVERYTHING, Reading
-from .source import Part, Problem, Source, Split, digest, problem, source_of
+from .reading import EVERYTHING, TABLES, Reading
+from .slides import BESIDE, column_of
+from .slides import known as known_slides
+from .source import Part, Problem, Source, Split, digest, problem, source_of, train_first
+from .vocabulary import split_name
 
 LABELS = "train_labels.csv"
 PACKED = f"{LABELS}.gz"
 SAMPLE = "sample_submission.csv"
 TRAIN, TEST = "train", "test"
+ELSEWHERE = "image outside of train and test"
 LARGEST_ZIPPED = 1 << 26  # bytes of a table in a zip; Kaggle's table has nine million
 ZIP = "histopathologic-cancer-detection.zip"
 PROTOCOL = (
@@ -51,12 +55,15 @@ class Listing:
 class Files(Protocol):
     """The files of the competition, in a folder or a zip.
 
-    `images` gives a file for each id, which `size` and `image` accept.
+    `images` gives a file for each id, which `size` and `image` accept. `beside` are the names of images
+    that are in neither of the competition's folders, `tables` those of other tables of labels.
     """
 
     def has(self, name: str) -> bool: ...
     def table(self, name: str) -> pd.DataFrame: ...
     def images(self, folder: str) -> Listing: ...
+    def beside(self) -> list[str]: ...
+    def tables(self) -> list[str]: ...
     def size(self, file: Any) -> int: ...
     def image(self, file: Any, size: Size | None) -> np.ndarray: ...
 
@@ -81,6 +88,17 @@ class Folder:
             paths.sort()
         files, twice = by_id((path.stem, path) for path in paths)
         return Listing(files, twice, found.problems())
+
+    def beside(self) -> list[str]:
+        entries = [one for one in sorted(self.path.iterdir()) if not tree.is_litter(one.name)]
+        files = [one for one in entries if tree.is_image(one.name) and one.is_file()]
+        for folder in entries:
+            if folder.name not in (TRAIN, TEST) and split_name(folder.name) and folder.is_dir():
+                files += [file for own in tree.walk(folder).folders.values() for file in own]
+        return [str(file.relative_to(self.path)) for file in files]
+
+    def tables(self) -> list[str]:
+        return [table.name for table in tables_in(self.path, (LABELS, PACKED, SAMPLE, BESIDE))]
 
     def size(self, file: Path) -> int:
         return file.stat().st_size
@@ -138,6 +156,21 @@ class Zip:
         where = f"{self.path}: {folder}"
         return Listing(files, twice, [tree.left_out(tree.OTHER, other, where)] if other else [])
 
+    def beside(self) -> list[str]:
+        own = (self.root / TRAIN, self.root / TEST)
+        return [
+            name
+            for folder, names in self.folders.items()
+            if not any(one == folder or one in folder.parents for one in own)
+            and not any(map(tree.is_litter, folder.parts))
+            for name in names
+            if tree.is_image(name)
+        ]
+
+    def tables(self) -> list[str]:
+        own = (str(self.root / LABELS), str(self.root / SAMPLE), str(self.root / BESIDE))
+        return [name for name in self.archive.members if name.endswith(TABLES) and name not in own]
+
     def size(self, file: str) -> int:
         return self.archive.members[file].file_size
 
@@ -145,23 +178,53 @@ class Zip:
         return patch_of(self.archive.read(file, LARGEST_FILE), self.path / file, size)
 
 
+def tables_of(folder: Path) -> tuple[str, ...]:
+    """The names of the competition's tables in its folder; none where images lie in other folders."""
+    return (SAMPLE, LABELS) if (folder / TRAIN).is_dir() or not other_images(folder) else (SAMPLE,)
+
+
+def other_images(folder: Path) -> bool:
+    """Whether a folder has folders of images, and none of them is the competition's."""
+    if not folder.is_dir() or any((folder / name).exists() for name in (TRAIN, TEST, ZIP)):
+        return False
+    return tree.has_images(folder)
+
+
 def recognize(path: Path) -> bool:
     if path.is_file():
         return path.suffix.lower() == ".zip"
-    if any((path / name).is_file() for name in (LABELS, PACKED, SAMPLE, ZIP)):
+    if any((path / name).is_file() for name in (LABELS, PACKED)) and not other_images(path):
+        return True
+    bare = not (path / TRAIN).is_dir() or has_tiffs(path / TRAIN)
+    if (path / ZIP).is_file() or ((path / SAMPLE).is_file() and bare):
         return True
     if tables_in(path):
         return False  # images with labels in another table
-    folders = [path / TRAIN, path / TEST]
-    return any(f.suffix == ".tif" for folder in folders if folder.is_dir() for f in folder.iterdir())
+    return any(has_tiffs(folder) for folder in (path / TRAIN, path / TEST) if folder.is_dir())
 
 
-def read_labels(
-    files: Files, path: Path, reading: Reading
-) -> tuple[dict[str, int | None], list[Problem]]:
-    """The labels by id, in the table's order, and problems.
+def has_tiffs(folder: Path) -> bool:
+    """Whether a folder's own files are patches as the competition has them."""
+    return any(file.suffix == ".tif" for file in folder.iterdir())
 
-    A label that says neither 0 nor 1 becomes None and is a problem. Rows without a label are left out.
+
+@dataclass(frozen=True)
+class LabelTable:
+    """What the table of labels says, by id in its order: labels, slides and splits, and problems.
+
+    A label that says neither 0 nor 1 is None. `splits` is empty if the table names none.
+    """
+
+    labels: dict[str, int | None]
+    slides: dict[str, str | None]
+    splits: dict[str, str]
+    problems: Sequence[Problem]
+
+
+def read_labels(files: Files, path: Path, reading: Reading) -> LabelTable:
+    """Read the table of labels.
+
+    A label that says neither 0 nor 1 is a problem. Rows without a label are left out.
     """
     table, where = files.table(LABELS), f"label table {path / LABELS}"
     columns = list(table.columns)
@@ -169,10 +232,14 @@ def read_labels(
     told_by = label_column(columns, reading.label_column, where)
     missing = [name for name, found in (("id", ids), ("label", told_by)) if found is None]
     if ids is None or told_by is None:
-        raise InputError(
-            f"{where} has no column {' or '.join(missing)}; its columns are: {shown(columns)}; name it "
-            f"with --{missing[0]}-column."
+        bare = {"0", "1"} & {plain(column) for column in columns}
+        advice = (
+            "the first line has to name the columns: id,label"
+            if bare
+            else (f"name it with --{missing[0]}-column")
         )
+        none = " or ".join(missing)
+        raise InputError(f"{where} has no column {none}; its columns are: {shown(columns)}; {advice}.")
     check_ids(table[ids].tolist(), where)
     told = meaning(table[told_by].unique().tolist())
     pairs = [
@@ -189,7 +256,15 @@ def read_labels(
             "correct it."
         )
         problems = problem("bad label", [pairs[k][0] for k in bad], says)
-    return {i: told.get(label) for i, label in pairs}, problems
+    rows = table[ids].tolist()
+    slide, split = column_of(columns), find(columns, SPLITS, None, "split")
+    named = [split_name(cell) for cell in table[split]] if split else []
+    return LabelTable(
+        {i: told.get(label) for i, label in pairs},
+        dict(zip(rows, known_slides(table[slide]), strict=True)) if slide else {},
+        {i: name for i, name in zip(rows, named, strict=True) if name} if all(named) and named else {},
+        problems,
+    )
 
 
 def padded(labels: dict[str, int | None], images: Mapping[str, Any]) -> dict[str, int | None]:
@@ -217,12 +292,14 @@ def without_suffix(labels: dict[str, int | None], images: Mapping[str, Any]) -> 
     return {named[i]: label for i, label in labels.items()}
 
 
-def _train(files: Files, path: Path, reading: Reading) -> Part:
+def _train(files: Files, path: Path, reading: Reading) -> list[Part]:
+    """The split `train`, or the splits into which the table of labels divides it."""
     if not files.has(LABELS):
         raise InputError(
             f"{path} has a train folder but no {LABELS}; copy the competition's table there."
         )
-    told, bad = read_labels(files, path, reading)
+    table = read_labels(files, path, reading)
+    told, bad = table.labels, table.problems
     listing = files.images(TRAIN)
     images = listing.files
     whole = without_suffix(told, images)
@@ -247,9 +324,16 @@ def _train(files: Files, path: Path, reading: Reading) -> Part:
             f"{path / TRAIN}; copy the table of these images there (its ids are such as "
             f"{examples(labels)}, the images' {examples(images)})."
         )
-    values = np.array([labels[i] for i in ids], np.int8)
-    split = _split(TRAIN, ids, values, files, images)
-    return Part(split, [*bad, *listing.problems], unread, notes)
+    own_name = dict(zip(labels, told, strict=True))  # of an id, in the table
+    split_of = {i: table.splits.get(own_name[i], TRAIN) for i in ids}
+    parts = []
+    for name in train_first(set(split_of.values())) if ids else (TRAIN,):
+        own = [i for i in ids if split_of[i] == name]
+        values = np.array([labels[i] for i in own], np.int8)
+        split = _split(name, own, values, files, images)
+        parts.append(Part(replace(split, slides=[table.slides.get(own_name[i]) for i in own])))
+    problems = [*bad, *listing.problems]
+    return [replace(parts[0], problems=problems, unread=unread, notes=notes), *parts[1:]]
 
 
 def _split(
@@ -289,9 +373,20 @@ def open_source(path: Path, reading: Reading = EVERYTHING) -> Source:
             "the folder."
         )
     if files.has(TRAIN):
-        parts.append(_train(files, path, reading))
+        parts += _train(files, path, reading)
     if files.has(TEST):
+        if any(part.split.name == TEST for part in parts):
+            raise InputError(
+                f"{path}: {LABELS} names patches of split {TEST}, and there is a folder {TEST}; rename "
+                "the folder or that split."
+            )
         listing = files.images(TEST)
         test = _split(TEST, list(listing.files), None, files, listing.files)
         parts.append(Part(test, listing.problems, listing.unread))
-    return source_of(Kind.kaggle, path, PROTOCOL, parts)
+    unread = [
+        tree.left_out(reason, names, str(path))
+        for reason, names in ((ELSEWHERE, files.beside()), (tree.TABLE, files.tables()))
+        if names
+    ]
+    source = source_of(Kind.kaggle, path, PROTOCOL, parts)
+    return replace(source, unread=[*source.unread, *unread])

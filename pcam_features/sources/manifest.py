@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -18,13 +18,14 @@ import pandas as pd
 
 from ..constants import Kind
 from ..errors import InputError
+from ..storage.ids import stem
 from ..storage.tables import read_table
 from . import kaggle, tree
 from .class_labels import class_labels, not_read
 from .columns import IDS, PATHS, SPLITS, find, is_table, label_column, shown, tables_in
 from .images import by_id, content_of, originals, patches
 from .reading import EVERYTHING, Reading
-from .slides import column_of
+from .slides import UNKNOWN, column_of
 from .slides import known as known_slides
 from .source import Part, Problem, Source, Split, source_of, whole_labels
 from .vocabulary import split_in, split_name
@@ -37,6 +38,7 @@ PROTOCOL = (
 )
 ABOVE = re.compile(r"(\./)*(/|\.\./)[./]*")  # the start of a path that leads out of its folder
 UNLISTED = "image not in the table"
+MOST_PARTS = 1000  # where one path is the end of the other
 
 
 def recognize(path: Path) -> bool:
@@ -47,7 +49,7 @@ def recognize(path: Path) -> bool:
 
 def tables_by_split(folder: Path) -> dict[str, Path]:
     """The table of each split: train.csv, test.csv …, or train/metadata.csv …; empty without such."""
-    besides = (kaggle.SAMPLE, kaggle.LABELS)
+    besides = kaggle.tables_of(folder)
     tables = tables_in(folder, besides, labeled=False)
     stems = [table.name.partition(".")[0] for table in tables]
     told = [split_name(stem) or split_in(stem) for stem in stems]
@@ -104,30 +106,29 @@ class Files:
     notes: Sequence[str] = ()
 
 
-def locate(named: Sequence[str], folder: Path, where: str, *, by_path: bool) -> Files:
+def locate(
+    named: Sequence[str], folder: Path, where: str, hints: Sequence[Sequence[str]], *, by_path: bool
+) -> Files:
     """Find the files that a table names by paths, or by ids.
 
-    Raises InputError for a path that leads out of the folder.
+    `hints` are folders that each one may be in, where the names of files do not tell. Raises InputError
+    for a path that leads out of the folder.
     """
-    if by_path and any("\\" in name for name in named) and not any("/" in name for name in named):
-        named = [name.replace("\\", "/") for name in named]  # written on Windows
+    on_windows = [name for name in named if "\\" in name]
+    if by_path and on_windows and not any(os.path.lexists(folder / name) for name in on_windows):
+        named = [name.replace("\\", "/") for name in named]
     if by_path and all(is_elsewhere(name, folder) for name in named):
         # of another machine: only the names count
         named = [ABOVE.sub("", name, count=1) for name in named]
     direct = [inside(folder, name, f"{where}, line {k + 2}") for k, name in enumerate(named)]
     if by_path and any(os.path.isfile(path) for path in direct):
         return Files(direct)
-    found = tree.walk(folder)
+    found = tree.walk(folder.absolute())
     images = [path for paths in found.folders.values() for path in paths]
-    by_name = only_ones((path.name, path) for path in images)
-    by_stem = only_ones((path.stem, path) for path in images)
-    names = [PurePosixPath(name).name for name in named]
-    paths = [
-        by_name.get(name) or by_stem.get(name) or by_stem.get(PurePosixPath(name).stem) or there
-        for name, there in zip(names, direct, strict=True)
-    ]
-    if not any(path in set(images) for path in paths):
+    by_name = by_names(named, images, hints)
+    if not by_name:
         return Files(direct)
+    paths = [by_name.get(row, there) for row, there in enumerate(direct)]
     listed = set(paths)
     others = [path for path in images if path not in listed]
     return Files(paths, others, found.problems(), [f"files were found by their names below {folder}"])
@@ -138,17 +139,49 @@ def is_elsewhere(name: str, folder: Path) -> bool:
     return bool(ABOVE.match(name)) and "\0" not in name and not os.path.lexists(folder / name)
 
 
-def only_ones(named: Iterable[tuple[str, Path]]) -> dict[str, Path]:
-    """The files by name, without names that several files have."""
-    found: dict[str, list[Path]] = {}
-    for name, path in named:
-        found.setdefault(name, []).append(path)
-    return {name: paths[0] for name, paths in found.items() if len(paths) == 1}
+def by_names(
+    named: Sequence[str], images: Sequence[Path], hints: Sequence[Sequence[str]]
+) -> dict[int, Path]:
+    """The image of each row by its file's name, with suffix or without; rows that are not clear lack.
+
+    Of several images of a name, the one whose path ends like the row's is taken, or else the one in
+    folders called as its hints. An image that rows of several paths would have is that of the row whose
+    path ends most like its own.
+    """
+    of_name: dict[str, list[Path]] = {}
+    for path in images:
+        for name in {path.name, path.stem}:
+            of_name.setdefault(name, []).append(path)
+    found: dict[int, tuple[int, Path]] = {}
+    for row, text in enumerate(named):
+        name = PurePosixPath(text).name
+        there = of_name.get(name) or (of_name.get(stem(name)) if tree.is_image(name) else None)
+        ends = [(same_end(path, text), path) for path in there or ()]
+        most = max((count for count, _ in ends), default=0)
+        best = [(count, path) for count, path in ends if count == most]
+        told = [(count, path) for count, path in best if {*hints[row]} & {*path.parent.parts}]
+        if len(best) == 1 or len(told) == 1:
+            found[row] = best[0] if len(best) == 1 else told[0]
+    rows_of: dict[Path, dict[str, int]] = {}
+    for row, (count, path) in found.items():
+        rows_of.setdefault(path, {})[named[row]] = count
+    return {
+        row: path
+        for row, (count, path) in found.items()
+        if [*rows_of[path].values()].count(max(rows_of[path].values())) == 1
+        and count == max(rows_of[path].values())
+    }
+
+
+def same_end(path: Path, named: str) -> int:
+    """How many folders a file's path and a path in a table have in common at their ends."""
+    pairs = zip(path.parts[-2::-1], PurePosixPath(named).parts[-2::-1], strict=False)
+    return next((k for k, (one, other) in enumerate(pairs) if one != other), MOST_PARTS)
 
 
 def ids_of(paths: Sequence[Path], folder: Path) -> tuple[list[str], list[str]]:
     """Ids for files: their names, with the folders' before them if names repeat; and a note if so."""
-    stems = [path.stem for path in paths]
+    stems = [path.stem if tree.is_image(path.name) else path.name for path in paths]
     if len(set(stems)) == len(set(paths)):
         return stems, []
     root = folder.absolute()
@@ -197,6 +230,15 @@ def with_splits(rows: pd.DataFrame, files: Files, folder: Path) -> tuple[pd.Data
     return whole, said + notes * bool(more)
 
 
+def splits_named(cells: Sequence[str]) -> list[str]:
+    """The splits that the cells of a column name, as folders of these names would be."""
+    told = {cell: cell.strip() for cell in set(cells)}
+    names = {
+        cell: TRAIN if text in UNKNOWN else split_name(text) or text for cell, text in told.items()
+    }
+    return [names[cell] for cell in cells]
+
+
 @dataclass(frozen=True)
 class Listed:
     """What a table lists: its splits, what is not read, notes, its files, and images in no row."""
@@ -223,8 +265,8 @@ def open_source(path: Path, reading: Reading = EVERYTHING) -> Source:
     others = [file for one in listed for file in one.others]
     notes = list(dict.fromkeys(note for one in listed for note in one.notes))
     if None not in tables:
-        found = tree.walk(path)
-        others = [file.absolute() for files in found.folders.values() for file in files]
+        found = tree.walk(path.absolute())
+        others = [file for files in found.folders.values() for file in files]
         names = (os.path.relpath(table, path) for table in tables.values())
         notes = [f"each split has its table: {', '.join(names)}", *notes]
     read = frozenset[Path]().union(*(one.files for one in listed))
@@ -238,7 +280,7 @@ def open_source(path: Path, reading: Reading = EVERYTHING) -> Source:
 
 def read_listed(path: Path, reading: Reading, name: str | None) -> Listed:
     """Read a table of image files, all of split `name` if that is given. Raises InputError."""
-    if path.name in (kaggle.LABELS, kaggle.SAMPLE):
+    if path.name in kaggle.tables_of(path.parent):
         raise InputError(f"{path} is Kaggle's label table; give its folder: {path.parent}.")
     table = read_table(path, (), "manifest")
     where, columns = f"manifest {path}", list(table.columns)
@@ -250,7 +292,9 @@ def read_listed(path: Path, reading: Reading, name: str | None) -> Listed:
             f"{where} has no column {PATHS[0]} of image files; its columns are: {shown(columns)}; name "
             "one with --path-column or --id-column."
         )
-    files = locate(table[named].tolist(), path.parent, where, by_path=by_path is not None)
+    split, slide = find(columns, SPLITS, None, "split"), column_of(columns)
+    hints = table[[column for column in (split, slide) if column]].to_numpy().tolist()
+    files = locate(table[named].tolist(), path.parent, where, hints, by_path=by_path is not None)
     told = label_column(columns, reading.label_column, where)
     without = f"no label column among: {shown(columns)} (--label-column names one)"
     labels = class_labels(table[told].tolist() if told else [""] * len(table), reading, where)
@@ -260,8 +304,6 @@ def read_listed(path: Path, reading: Reading, name: str | None) -> Listed:
     else:
         ids, more = ids_of(files.paths, path.parent)
         notes += more
-    split = find(columns, SPLITS, None, "split")
-    slide = column_of(columns)
     rows = pd.DataFrame(
         {
             ID: ids,
@@ -273,7 +315,7 @@ def read_listed(path: Path, reading: Reading, name: str | None) -> Listed:
     if name is not None:
         rows = rows.assign(**{SPLIT: name})
     elif split:
-        rows = rows.assign(**{SPLIT: table[split].replace("", TRAIN)})
+        rows = rows.assign(**{SPLIT: splits_named(table[split].tolist())})
     else:
         rows, more = with_splits(rows, files, path.parent)
         notes += more

@@ -34,7 +34,7 @@ def is_unknown(slide: str) -> bool:
 
 def known(slides: Iterable[str]) -> list[str | None]:
     """Slides, with None for cells without a value."""
-    return [None if is_unknown(slide) else slide for slide in slides]
+    return [None if is_unknown(slide) else slide.strip() for slide in slides]
 
 
 def parse(spec: str) -> tuple[Path, str | None]:
@@ -61,4 +61,4 @@ def read_slides(spec: str) -> dict[str, str]:
             f"(it has: {', '.join(table.columns)})."
         )
     pairs = zip(table["id"].tolist(), table[column].tolist(), strict=True)  # faster than the columns
-    return {i: slide for i, slide in pairs if not is_unknown(slide)}
+    return {i: slide.strip() for i, slide in pairs if not is_unknown(slide)}

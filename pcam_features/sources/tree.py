@@ -75,7 +75,7 @@ EXCLUDED = "excluded"
 NOT_ASKED = "class not asked for"
 NO_LABEL = "no label"
 NO_FILE = "missing file"
-TABLE = "table that may hold labels"
+TABLE = "table that may hold labels, slides or splits"
 NOT_LABELED = "not labeled"  # and the user asked for labeled patches alone
 PARTLY = "add what is missing or, if this is meant, add --labeled-only"
 ADVICE = {
@@ -90,7 +90,7 @@ ADVICE = {
     NO_LABEL: PARTLY,
     NO_FILE: PARTLY,
     TABLE: "if it has labels, save it as a CSV whose first line names the columns, and give it as the "
-    "source; --path-column and --label-column name columns",
+    "source; --path-column and --label-column name columns; a table of slides is given with --slides",
     SPECIAL: "pipes and devices are not read; remove them",
 }
 DAMAGED = (BROKEN, FORBIDDEN, NO_LABEL, NO_FILE)  # where patches are lost that were meant to be there

@@ -7,7 +7,7 @@ words are known: `no_tumor_tissue` is negative, and `tumor_infiltrating_cells` i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,10 +59,10 @@ ARRAYS = {
     "pixels": words("x images image imgs img data patches pixels tiles"),
     "labels": words("y labels label targets target"),
 }
-BESIDE_SPLIT = words(
-    "set data dataset split image images img imgs patch patches tile tiles id ood public private "
-    "internal external out in part"
-)
+OF_SPLITS = words("set data dataset split image images img imgs patch patches tile tiles")
+BESIDE_SPLIT = OF_SPLITS | words("id ood public private internal external out in part")
+MASKS = words("mask masks groundtruth segmentation segmentations annotation annotations")
+SPACES = re.compile(r"[\s_]+")
 WORDS = re.compile(r"[^\W\d_]+|\d+")
 CAPITALS = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
@@ -117,6 +117,39 @@ def class_of(name: str) -> ClassName | None:
     return None if unclear else ClassName(1 if said <= POSITIVE else 0)
 
 
+def classes_of(names: Iterable[str]) -> dict[str, ClassName | None]:
+    """What each name of a set of classes says; None for those not understood.
+
+    Names that differ in a number alone are not understood, because the number may be the label, as in
+    `tumor_0` and `tumor_1`.
+
+    Examples
+    --------
+    >>> [name for name, known in classes_of(["normal", "tumor 0", "tumor 1"]).items() if known]
+    ['normal']
+    """
+    known = {name: class_of(name) for name in dict.fromkeys(names)}
+    without = {name: tuple(word for word in words_of(name) if not word.isdigit()) for name in known}
+    numbers: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
+    for name, rest in without.items():
+        numbers.setdefault(rest, set()).add(tuple(filter(str.isdigit, words_of(name))))
+    return {
+        name: one if one is None or one.by_number or len(numbers[without[name]]) == 1 else None
+        for name, one in known.items()
+    }
+
+
+def alike(name: str) -> str:
+    """The same text for names that differ in case and spaces alone.
+
+    Examples
+    --------
+    >>> alike("Tumor ") == alike("tumor"), alike("HER2+") == alike("HER2-")
+    (True, False)
+    """
+    return SPACES.sub(" ", name.strip(" _")).casefold()
+
+
 def is_negated(word: str) -> bool:
     """Whether a word denies tumor in itself, such as `nontumor`, `tumorfree` and `非癌`."""
     starts = ("non", "no", "非", "无", "無")
@@ -130,14 +163,16 @@ def split_name(name: str) -> str | None:
 
     Examples
     --------
-    >>> [split_name(name) for name in ("Training", "id_val", "test set", "test_001", "tumor")]
-    ['train', 'id_val', 'test set', None, None]
+    >>> [split_name(name) for name in ("Training", "id_val", "Test set", "test_001", "tumor")]
+    ['train', 'id_val', 'test', None, None]
     """
-    whole = name.lower()
+    whole = name.strip().lower()
     if whole in SPLITS:
         return SPLITS[whole]
     told = words_of(name)
     others = [word for word in told if word not in SPLITS]
+    if len(told) == len(others) + 1 and OF_SPLITS.issuperset(others):
+        return SPLITS[next(word for word in told if word in SPLITS)]
     known = all(word in BESIDE_SPLIT or (word.isdigit() and len(word) == 1) for word in others)
     return whole if len(others) < len(told) and known else None
 
@@ -163,6 +198,19 @@ def role_of(name: str) -> str | None:
     told = words_of(name)
     roles = {role for role, known in ARRAYS.items() if known & set(told)}
     return "labels" if "labels" in roles else next(iter(roles), None)
+
+
+def labels_among(names: Sequence[str]) -> list[str]:
+    """Those arrays that hold labels by their names: called so, or else with such a word in their name.
+
+    Examples
+    --------
+    >>> labels_among(["x", "y", "y_onehot"]), labels_among(["train_x", "train_labels", "center"])
+    (['y'], ['train_labels'])
+    """
+    told = {name: [word for word in words_of(name) if word not in SPLITS] for name in names}
+    exact = [name for name, rest in told.items() if len(rest) == 1 and rest[0] in ARRAYS["labels"]]
+    return exact or [name for name in names if role_of(name) == "labels"]
 
 
 def split_in(name: str) -> str | None:
@@ -201,12 +249,11 @@ def label_values(values: Iterable[str]) -> dict[str, int]:
     {'0.0': 0, '1.0': 1, 'True': 1, 'non-tumor': 0}
     """
     told: dict[str, int] = {}
-    for value in dict.fromkeys(values):
+    for value, known in classes_of(values).items():
         if (number := as_number(value)) is not None:
             if number in (0, 1):
                 told[value] = int(number)
             continue
-        known = class_of(value)
         if known is not None and known.label is not None and not known.by_number:
             told[value] = known.label
     return told

@@ -1,7 +1,8 @@
 """WebDataset's shards: `train-000000.tar`, in which `KEY.png` is an image and `KEY.cls` its label.
 
-The split is what a shard's name or its folder says. `KEY.json` may have the label (`label`) and the
-slide (`slide`). Images are read from the shards at their positions; nothing is unpacked.
+The split is what a shard's name or its folder says. `KEY.json` may have the label (`label`), the slide
+(`slide`) and the split (`split`). A key ends at its first dot, or at its last if several images would
+have the same key. Images are read from the shards at their positions; nothing is unpacked.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from ..constants import LARGEST_ROWS, Kind
 from ..errors import InputError
 from ..words import message_of
 from . import columns, tree
-from .class_labels import class_labels, labeled, not_read
+from .class_labels import check_once, class_labels, not_read, parts_of
 from .fitting import Size
 from .images import LARGEST_FILE, by_id, patch_of, patches
 from .positions import Positions
 from .reading import EVERYTHING, Reading
-from .slides import UNKNOWN, column_of
+from .slides import column_of, is_unknown
 from .source import Part, Source, Split, digest, source_of, train_first
 from .vocabulary import split_name, split_of_file
 
@@ -55,6 +56,7 @@ class Sample:
 
     name: str
     image: Member | None = None
+    ending: str = ""  # of the image's name
     texts: dict[str, Member] = field(default_factory=dict)
 
 
@@ -95,28 +97,49 @@ def members_of(shard: int, path: Path) -> Iterator[tuple[str, Member]]:
         ) from None
 
 
-def samples_of(shards: Sequence[Path]) -> tuple[list[Sample], list[str]]:
-    """The samples of a split's shards, in order, and the names of files that belong to none."""
-    found: dict[tuple[int, str], Sample] = {}
-    others: list[str] = []
-    count = 0
+def files_of(shards: Sequence[Path]) -> list[tuple[PurePosixPath, Member]]:
+    """The names and places of the files of a split's shards, in order."""
+    found: list[tuple[PurePosixPath, Member]] = []
     for k, path in enumerate(shards):
         for name, member in members_of(k, path):
-            count += 1
-            if count > MOST_MEMBERS:
+            if len(found) >= MOST_MEMBERS:
                 raise InputError(f"{path.parent} has more than {MOST_MEMBERS:,} files in its shards.")
             whole = PurePosixPath(name)
-            if tree.is_litter(whole.name) or whole.name.startswith("__"):
-                continue
-            stem, _, ending = whole.name.partition(".")
-            key = str(whole.with_name(stem))
-            sample = found.setdefault((k, key), Sample(key))
-            if tree.is_image(f"x.{ending}"):
-                sample.image = sample.image or member
-            elif ending.lower() in (*LABELS, JSON) or ending.lower() in columns.SLIDES:
-                sample.texts[ending.lower()] = member
-            else:
-                others.append(f"{path.name}: {name}")
+            if not (tree.is_litter(whole.name) or whole.name.startswith("__")):
+                found.append((whole, member))
+    return found
+
+
+def samples_of(shards: Sequence[Path]) -> tuple[list[Sample], list[str]]:
+    """The samples of a split's shards, in order, and the names of files that belong to none.
+
+    `KEY.png` is the image of a key that has `KEY.mask.png` as well.
+    """
+    files = files_of(shards)
+    images: dict[tuple[int, PurePosixPath], list[str]] = {}
+    for name, member in files:
+        stem, _, ending = name.name.partition(".")
+        if tree.is_image(f"x.{ending}"):
+            images.setdefault((member.shard, name.with_name(stem)), []).append(ending)
+    at_last_dot = any(
+        len(endings) > 1 and all("." in ending for ending in endings) for endings in images.values()
+    )
+    found: dict[tuple[int, str], Sample] = {}
+    others: list[str] = []
+    for name, member in files:
+        parts = name.name.rpartition(".") if at_last_dot else name.name.partition(".")
+        stem, ending = (parts[0], parts[2].lower()) if parts[1] else (name.name, "")
+        key = str(name.with_name(stem)) if stem else str(name)
+        sample = found.setdefault((member.shard, key), Sample(key))
+        if tree.is_image(f"x.{ending}") and not sample.image:
+            sample.image, sample.ending = member, ending
+        elif tree.is_image(f"x.{ending}") and "." in sample.ending and "." not in ending:
+            others.append(f"{shards[member.shard].name}: {key}.{sample.ending}")
+            sample.image, sample.ending = member, ending
+        elif ending in (*LABELS, JSON) or ending in columns.SLIDES:
+            sample.texts[ending] = member
+        else:
+            others.append(f"{shards[member.shard].name}: {name}")
     return list(found.values()), others
 
 
@@ -157,13 +180,14 @@ class Shards:
         return told if isinstance(told, dict) else {}
 
 
-def texts_of(sample: Sample, shards: Shards, reading: Reading) -> tuple[str, str | None]:
-    """The label and the slide of a sample as texts; an empty label if it has none."""
+def texts_of(sample: Sample, shards: Shards, reading: Reading) -> tuple[str, str | None, str | None]:
+    """The label, the slide and the split of a sample as texts; an empty label if it has none."""
     wanted = next((name for name in LABELS if name in sample.texts), None)
     label = shards.text(sample.texts[wanted]) if wanted else ""
     slide = next((name for name in columns.SLIDES if name in sample.texts), None)
     said = shards.text(sample.texts[slide]) if slide else None
-    if JSON in sample.texts and (not wanted or not slide):
+    split: str | None = None
+    if JSON in sample.texts:
         told = shards.record(sample.texts[JSON])
         names = list(told)
         if not wanted:
@@ -174,11 +198,16 @@ def texts_of(sample: Sample, shards: Shards, reading: Reading) -> tuple[str, str
         by_name = column_of(names)
         if not slide and by_name is not None and told[by_name] is not None:
             said = str(told[by_name])
-    return label, None if said is None or said in UNKNOWN else said
+        by_name = columns.find(names, columns.SPLITS, None, "split")
+        split = str(told[by_name]) if by_name is not None and told[by_name] is not None else None
+    return label, None if said is None or is_unknown(said) else said.strip(), split
 
 
-def split_of(name: str, paths: Sequence[Path], reading: Reading) -> Part:
-    """Open a split from its shards. Raises InputError if they are damaged, or hold no images."""
+def splits_of(name: str, paths: Sequence[Path], reading: Reading) -> list[Part]:
+    """Open a split from its shards, or the splits that the records of samples name.
+
+    Raises InputError if they are damaged, or hold no images.
+    """
     where = f"split {name} of {paths[0].parent}"
     samples, others = samples_of(paths)
     shards = Shards(paths)
@@ -194,11 +223,15 @@ def split_of(name: str, paths: Sequence[Path], reading: Reading) -> Part:
             f"{paths[0]} holds folders of images, and no labels KEY.cls; unpack it and give the folder."
         )
     short = [(PurePosixPath(key).name, sample) for key, sample in with_image]
-    unique = len({key for key, _ in short}) == len(short)
-    found, twice = by_id(short if unique else with_image)
+    in_shards = [(f"{paths[one.image.shard].stem}_{key}", one) for key, one in short if one.image]
+    named = next(
+        (keys for keys in (short, with_image, in_shards) if len({key for key, _ in keys}) == len(keys)),
+        with_image,
+    )
+    found, twice = by_id(named)
     ids, images = list(found), list(found.values())
     told = [texts_of(sample, shards, reading) for sample in images]
-    labels = class_labels([label for label, _ in told], reading, where, row_name="sample", first=1)
+    labels = class_labels([label for label, *_ in told], reading, where, row_name="sample", first=1)
 
     def original(row: int, size: Size | None) -> np.ndarray:
         member = images[row].image
@@ -207,15 +240,19 @@ def split_of(name: str, paths: Sequence[Path], reading: Reading) -> Part:
         return patch_of(data, paths[member.shard] / ids[row], size)
 
     content = digest(f"{path.name} {path.stat().st_size}" for path in paths)
-    slides = [slide for _, slide in told]
+    slides = [slide for _, slide, _ in told]
     whole = Split(name, ids, None, slides, lambda *span: content, patches(original), original)
-    split, unread = labeled(whole, labels, reading, where)
+    by_record = [split or "" for *_, split in told]
+    parts = parts_of(whole, labels, reading, where, by_record if any(by_record) else None)
+    unread = []
     if others:
         unread.append(tree.left_out(tree.OTHER, others, where))
     if bare:
         unread.append(not_read(tree.NO_FILE, bare, where, reading))
-    notes = labels.notes if any(label for label, _ in told) else [f"no labels in split {name}"]
-    return Part(split, twice, unread, notes)
+    notes = labels.notes if any(label for label, *_ in told) else [f"no labels in split {name}"]
+    first = parts[0]
+    whole_part = Part(first.split, twice, [*first.unread, *unread], [*first.notes, *notes])
+    return [whole_part, *parts[1:]]
 
 
 def in_folders(images: Sequence[tuple[str, Sample]]) -> bool:
@@ -229,5 +266,6 @@ def open_source(path: Path, reading: Reading = EVERYTHING) -> Source:
     found: dict[str, list[Path]] = {}
     for shard in shards_in(path):
         found.setdefault(split_named(shard, root), []).append(shard)
-    parts = [split_of(name, found[name], reading) for name in train_first(found)]
+    parts = [part for name in train_first(found) for part in splits_of(name, found[name], reading)]
+    check_once(path, [part.split.name for part in parts])
     return source_of(Kind.webdataset, path, PROTOCOL, parts)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ..constants import Kind
 from ..errors import InputError
-from ..storage.tables import read_table
+from ..storage.tables import header_of, plain, read_table
 from .manifest import ID, LABEL, SPLIT, split_of
 from .reading import EVERYTHING
 from .source import Source, source_of
@@ -33,7 +33,9 @@ PROTOCOL = (
 
 
 def recognize(path: Path) -> bool:
-    return (path / METADATA).is_file() and (path / PATCHES).is_dir()
+    if not ((path / METADATA).is_file() and (path / PATCHES).is_dir()):
+        return False
+    return set(REQUIRED) <= {plain(column) for column in header_of(path / METADATA)}
 
 
 def open_source(path: Path) -> Source:

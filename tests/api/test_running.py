@@ -150,6 +150,45 @@ def test_mechanics_nothing_is_left_to_do_in_a_finished_run(
     assert "combined" in result.model.scores.index
 
 
+@pytest.mark.parametrize("name", ["submission.csv", "card.md", "report.html", "model/manifest.json"])
+@pytest.mark.parametrize("damage", ["empty", "gone"])
+def test_invariant_a_result_that_was_changed_is_made_again(
+    name: str, damage: str, patches: Path, finished: Path, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(finished, tmp_path / "out"))
+    file = out / name
+    if name.startswith("model/"):
+        shutil.rmtree(file.parent)
+        if damage == "empty":
+            file.parent.mkdir()
+            with pytest.raises(pcam_features.InputError):
+                pcam_features.run(patches, out, **HOW)
+            return
+    elif damage == "empty":
+        file.write_bytes(b"")
+    else:
+        file.unlink()
+    result = pcam_features.run(patches, out, **HOW)
+    assert result.plan.seconds
+    assert content(out) == content(finished)
+
+
+def test_invariant_the_model_of_another_run_is_refused(
+    patches: Path, finished: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    pcam_features.run(patches, other, **HOW | {"seed": 1})
+    out = Path(shutil.copytree(finished, tmp_path / "out"))
+    shutil.rmtree(out / "model")
+    shutil.copytree(other / "model", out / "model")
+    (out / "submission.csv").unlink()
+    with pytest.raises(pcam_features.InputError, match=r"model is not of this run.*remove it"):
+        pcam_features.run(patches, out, **HOW)
+    shutil.rmtree(out / "model")
+    pcam_features.run(patches, out, **HOW)
+    assert content(out) == content(finished)
+
+
 def test_mechanics_other_settings_are_refused_and_overwritten_on_request(
     patches: Path, finished: Path, tmp_path: Path
 ) -> None:
@@ -280,7 +319,7 @@ def test_invariant_estimates_grow_with_patches_and_shrink_with_threads() -> None
     [
         lambda record: record | {"run_version": 99},
         lambda record: record | {"seconds": [1]},
-        lambda record: {"run_version": 1},
+        lambda record: {"run_version": 2},
     ],
 )
 def test_mechanics_a_damaged_record_is_refused(
@@ -288,7 +327,7 @@ def test_mechanics_a_damaged_record_is_refused(
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    whole = {"run_version": 1, "settings": {}, "seconds": {}, "processor_seconds": {}}
+    whole = {"run_version": 2, "settings": {}, "seconds": {}, "processor_seconds": {}, "sums": {}}
     (out / "run.json").write_text(json.dumps(spoil(whole)))
     with pytest.raises(pcam_features.InputError, match="damaged or of another version"):
         pcam_features.run(patches, out, **HOW)

@@ -214,10 +214,9 @@ def test_mechanics_what_cannot_be_told_apart_is_refused(pcam: Run, tables: Path)
 
 def test_mechanics_a_mean_of_seeds_that_is_constant_has_no_rank(pcam: Run, tables: Path) -> None:
     good = pd.read_csv(tables / "good.csv")
-    halves = {"seed_3": good["label"] / 2, "seed_4": 1 - good["label"] / 2}
-    anti = good.rename(columns={"label": "seed_1"}).assign(seed_2=1 - good["label"], **halves)
-    anti.to_csv(tables / "anti.csv", index=False)
-    run = ("compare", tables / "truth.csv", tables / "anti.csv", tables / "poor.csv")
+    good.assign(label=1 - good["label"]).to_csv(tables / "opposite.csv", index=False)
+    anti = f"anti={tables / 'good.csv'},{tables / 'opposite.csv'}"
+    run = ("compare", tables / "truth.csv", anti, tables / "poor.csv")
     result = pcam(*run, "--report", tables / "r.html", "--json")
     assert result.code == 0
     assert json.loads(result.out)["agreement"]["spearman"][0][1] is None

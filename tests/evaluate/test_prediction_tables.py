@@ -53,6 +53,59 @@ def test_oracle_columns_that_add_up_to_one_are_two_classes(
     assert list(data.notes) == read.notes
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"prediction": LABELS},
+        {"label_true": LABELS},
+        {"fold": LABELS},
+        {"confidence": np.maximum(SCORES, 1 - SCORES)},
+    ],
+)
+@pytest.mark.parametrize("commas", [False, True])
+def test_oracle_two_classes_are_found_beside_other_columns(
+    more: dict[str, np.ndarray], commas: bool, tmp_path: Path
+) -> None:
+    table = pd.DataFrame({"id": IDS, "0": 1 - SCORES, "1": SCORES} | more)
+    how = {"sep": ";", "decimal": ","} if commas else {}
+    table.to_csv(tmp_path / "a.csv", index=False, **how)
+    np.testing.assert_allclose(read_predictions(tmp_path / "a.csv", TRUTH, "a").rows, SCORES[None])
+
+
+def test_mechanics_columns_in_opposite_orders_are_no_seeds(tmp_path: Path) -> None:
+    sigmoids = {"0": (1 - SCORES) * 0.8, "1": SCORES * 0.9}
+    classes = {"seed0_normal": 1 - SCORES, "seed0_tumor": SCORES}
+    for columns in (sigmoids, classes, {"seed_0": sigmoids["0"], "seed_1": SCORES}):
+        with pytest.raises(InputError, match="classes and not seeds"):
+            read_predictions(predictions(tmp_path, **columns), TRUTH, "a")
+
+
+def test_mechanics_means_and_deviations_of_seeds_are_no_seeds(tmp_path: Path) -> None:
+    seeds = {"seed_0": SCORES, "seed_1": SCORES * 0.9}
+    file = predictions(tmp_path, **seeds, seed_mean=SCORES * 0.95, seed_std=SCORES * 0.05)
+    read = read_predictions(file, TRUTH, "a")
+    np.testing.assert_array_equal(read.rows, [SCORES, SCORES * 0.9])
+    assert "not used: seed_mean, seed_std" in read.notes[0]
+    with pytest.raises(InputError, match="no column label or seed"):
+        read_predictions(predictions(tmp_path, seeds_mean=SCORES, seeds_std=SCORES / 9), TRUTH, "a")
+
+
+def test_mechanics_of_classes_one_and_two_none_is_guessed(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="keep the probability of tumor alone"):
+        read_predictions(predictions(tmp_path, **{"1": 1 - SCORES, "2": SCORES}), TRUTH, "a")
+
+
+def test_mechanics_truth_in_two_columns_that_differ_is_refused(tmp_path: Path) -> None:
+    table = pd.DataFrame({"id": IDS, "y": LABELS, "tumor": 1 - LABELS})
+    table.to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(InputError, match=r"\(y, tumor\), and they differ"):
+        read_truth(tmp_path / "t.csv")
+    table.assign(tumor=["tumor" if label else "normal" for label in LABELS]).to_csv(
+        tmp_path / "t.csv", index=False
+    )
+    np.testing.assert_array_equal(read_truth(tmp_path / "t.csv").labels, LABELS)
+
+
 @pytest.mark.parametrize("other", ["label_true", "label_std"])
 def test_mechanics_columns_that_are_no_seeds_are_passed_over_and_named(
     other: str, tmp_path: Path

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import shutil
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 
 from pcam_features.learn.steps import Work
-from pcam_features.storage.resumable import STEPS
+from pcam_features.storage.resumable import PLAN, STEPS
 
 SHAPE, DTYPE = (40, 3), "<f4"
 WANTED = np.arange(120, dtype=DTYPE).reshape(SHAPE)
@@ -88,3 +90,21 @@ def test_mechanics_a_step_of_another_memory_order_is_kept(tmp_path: Path) -> Non
     for _ in range(2):
         assert np.array_equal(work.array("step", make, SHAPE, DTYPE), WANTED)
     assert len(made) == 1
+
+
+def test_invariant_a_step_of_another_plan_or_name_is_made_again(tmp_path: Path) -> None:
+    """Its sum beside it is right."""
+    works = []
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / PLAN).write_text(json.dumps({"seed": name}))
+        works.append(Work(tmp_path / name))
+    ours, theirs = works
+    ours.keep("step", WANTED)
+    assert ours.kept("step", SHAPE, DTYPE) is not None
+    shutil.copytree(ours.folder / STEPS, theirs.folder / STEPS)
+    assert theirs.kept("step", SHAPE, DTYPE) is None
+    for file in (ours.folder / STEPS).iterdir():
+        shutil.copy(file, file.with_name(file.name.replace("step", "next")))
+    assert ours.kept("next", SHAPE, DTYPE) is None
+    assert ours.kept("step", SHAPE, DTYPE) is not None

@@ -54,7 +54,7 @@ def test_mechanics_strange_names_are_read_or_refused(name: str, tmp_path: Path) 
     np.testing.assert_array_equal(opened(path).splits["train"].read(0, 1), PIXELS[:1])
 
 
-@pytest.mark.parametrize("split", ["../x", "/x", "a/b", " ", "x" * 65, "manifest.json", "..", "a\tb"])
+@pytest.mark.parametrize("split", ["../x", "/x", "a/b", "x" * 65, "manifest.json", "..", "a\tb"])
 def test_mechanics_splits_are_no_paths(split: str, tmp_path: Path) -> None:
     path = layouts.manifest(tmp_path)
     table = pd.read_csv(path)

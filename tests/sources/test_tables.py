@@ -362,7 +362,7 @@ def test_regression_a_table_beside_images_without_labels_is_named(
     lay_out(tmp_path, *FILES)
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text(content)
-    expected = {} if said is None else {"table that may hold labels": [said]}
+    expected = {} if said is None else {"table that may hold labels, slides or splits": [said]}
     assert unread(opened(tmp_path)) == expected
     for label in ("normal", "tumor"):  # where the folders are classes, no table is asked for
         lay_out(tmp_path / "classed", f"{label}/{label}.png")

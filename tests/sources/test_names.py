@@ -1,0 +1,361 @@
+"""What names say of patches: classes, slides, splits, arrays, keys, and the ends of paths."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from layouts import IDS, LABELS, PIXELS, ROWS, encoded, kaggle_folder, opened, refused
+from test_folders import labels_by_id, lay_out, read, unread
+
+PNGS = [encoded(one, format="PNG") for one in PIXELS]
+
+
+def shard(path: Path, files: dict[str, bytes]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as opened_tar:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            opened_tar.addfile(info, io.BytesIO(content))
+    return path.parent
+
+
+def saved(path: Path, **arrays: np.ndarray) -> Path:
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+    return path
+
+
+def parquet(path: Path, metadata: dict[str, Any] | None = None, **columns: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.table({"image": PNGS, **columns})
+    if metadata:
+        table = table.replace_schema_metadata({"huggingface": json.dumps(metadata)})
+    pq.write_table(table, path)
+    return path.parent
+
+
+def csv(file: Path, /, **columns: Any) -> Path:
+    pd.DataFrame(columns).to_csv(file, index=False)
+    return file
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train/normal", "train/tumor", "test/normal_tissue", "test/tumor_tissue"),
+        ("train/benign", "train/malignant", "test/benign", "test/malignant_tumor"),
+        ("train/0", "train/1", "test/normal", "test/tumor"),
+        ("train/normal", "train/tumor", "test/Normal", "test/Tumor"),
+        ("train/normal", "train/tumor", "test/normal ", "test/tumour"),
+    ],
+)
+def test_regression_classes_may_be_called_otherwise_in_another_split(
+    names: tuple[str, ...], tmp_path: Path
+) -> None:
+    lay_out(tmp_path, *(f"{name}/{name.replace('/', '_')}{k}.png" for name in names for k in range(3)))
+    source = opened(tmp_path)
+    for split in ("train", "test"):
+        assert sorted(labels_by_id(source, split).values()) == [0, 0, 0, 1, 1, 1]
+
+
+def test_regression_a_named_class_of_tumor_is_meant_in_any_case(tmp_path: Path) -> None:
+    lay_out(tmp_path, "a/TUM/p.png", "a/STR/q.png", "b/tum/r.png", "b/str/s.png")
+    labels = labels_by_id(read(tmp_path, positive="TUM"))
+    assert labels == {"p": 1, "q": 0, "r": 1, "s": 0}
+
+
+def test_regression_names_that_differ_in_a_number_alone_are_asked_about(tmp_path: Path) -> None:
+    lay_out(tmp_path, "tumor_0/a.png", "tumor_1/b.png", "normal/c.png")
+    refused(tmp_path, "--positive")
+    table = csv(
+        tmp_path / "t.csv", path=["tumor_0/a.png", "tumor_1/b.png"], label=["tumor_0", "tumor_1"]
+    )
+    refused(table, "the label is 'tumor_0'")
+
+
+def test_regression_a_class_lies_above_slides_that_are_called_like_classes(tmp_path: Path) -> None:
+    names = ("normal/normal_1", "normal/tumor_1", "tumor/tumor_1", "tumor/tumor_2")
+    lay_out(tmp_path, *(f"{name}/{name.replace('/', '_')}.png" for name in names))
+    source = opened(tmp_path)
+    assert list(labels_by_id(source).values()) == [0, 0, 1, 1]
+    assert source.splits["train"].slides == ["normal_1", "tumor_1", "tumor_1", "tumor_2"]
+
+
+def test_regression_folders_of_masks_are_no_patches(tmp_path: Path) -> None:
+    folders = ("tumor/images", "tumor/masks", "normal/images", "normal/masks")
+    lay_out(tmp_path, *(f"{name}/{name[0]}.png" for name in folders))
+    source = opened(tmp_path)
+    assert labels_by_id(source) == {"t": 1, "n": 0}
+    assert len(unread(source)["image in a folder of masks"]) == 2
+
+
+def test_regression_splits_unpacked_twice_are_no_slides(tmp_path: Path) -> None:
+    names = (
+        "train_data/train/tumor",
+        "train_data/train/normal",
+        "test_data/test/tumor",
+        "test_data/test/normal",
+    )
+    lay_out(tmp_path, *(f"{name}/{k}.png" for k, name in enumerate(names)))
+    source = opened(tmp_path)
+    assert {name: len(split) for name, split in source.splits.items()} == {"train": 2, "test": 2}
+    assert source.splits["train"].slides == [None, None]
+
+
+def test_regression_a_table_of_slides_beside_classes_is_said_not_to_be_read(tmp_path: Path) -> None:
+    lay_out(tmp_path, "normal/a.png", "tumor/b.png")
+    csv(tmp_path / "patients.csv", path=["normal/a.png", "tumor/b.png"], slide=["s1", "s2"])
+    (found,) = unread(opened(tmp_path)).values()
+    assert found == ["patients.csv: path, slide"]
+
+
+def test_regression_cells_of_splits_and_slides_are_read_as_folders_are(tmp_path: Path) -> None:
+    lay_out(tmp_path, *(f"p{k}.png" for k in range(6)))
+    splits = ["train", "train ", "Training", "Test set", "test", "NaN"]
+    slides = ["s0", "s0 ", "s1", " s2", "s2", "s1"]
+    names = [f"p{k}.png" for k in range(6)]
+    table = csv(tmp_path / "t.csv", path=names, label=[0, 1] * 3, split=splits, slide=slides)
+    source = opened(table)
+    assert {name: len(split) for name, split in source.splits.items()} == {"train": 4, "test": 2}
+    assert source.splits["train"].slides == ["s0", "s0", "s1", "s1"]
+    assert source.splits["test"].slides == ["s2", "s2"]
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_regression_one_image_is_never_that_of_several_rows(flat: bool, tmp_path: Path) -> None:
+    lay_out(tmp_path, *(f"{'' if flat else 'pat0/'}{k}.png" for k in range(3)))
+    paths = [f"/home/a/data/pat{p}/{k}.png" for p in range(2) for k in range(3)]
+    ids = [f"pat{p}_{k}" for p in range(2) for k in range(3)]
+    table = csv(tmp_path / "t.csv", id=ids, path=paths, label=[0, 1, 0, 1, 0, 1])
+    if flat:
+        refused(table, "missing file")
+        return
+    source = read(table, labeled_only=True)
+    assert labels_by_id(source) == {"pat0_0": 0, "pat0_1": 1, "pat0_2": 0}
+
+
+def test_regression_files_whose_names_repeat_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    lay_out(tmp_path, "train/0.png", "train/1.png", "test/0.png", "test/1.png")
+    columns = {
+        "filename": ["0.png", "1.png"] * 2,
+        "label": [0, 1, 1, 0],
+        "split": ["train"] * 2 + ["test"] * 2,
+    }
+    source = opened(csv(tmp_path / "t.csv", **columns))
+    assert [split.labels.tolist() for split in source.splits.values()] == [[0, 1], [1, 0]]  # type: ignore[union-attr]
+    paths = [f"/mnt/d/{split}/{k}.png" for split in ("train", "test") for k in (0, 1)]
+    table = csv(tmp_path / "paths.csv", path=paths, label=[0, 1, 1, 0])
+    assert sum(len(split) for split in opened(table).splits.values()) == 4
+
+
+def test_regression_paths_of_windows_may_have_both_slashes(tmp_path: Path) -> None:
+    lay_out(tmp_path, "img/a.png", "img/b.png")
+    table = csv(tmp_path / "t.csv", path=["C:/data\\img\\a.png", "C:/data\\img\\b.png"], label=[0, 1])
+    assert labels_by_id(opened(table)) == {"a": 0, "b": 1}
+
+
+def test_regression_a_relative_path_does_not_count_images_as_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lay_out(tmp_path, *(f"case/images/{split}{k}.png" for split in ("train", "test") for k in range(2)))
+    for split in ("train", "test"):
+        csv(tmp_path / "case" / f"{split}.csv", image=[f"{split}0.png", f"{split}1.png"], target=[0, 1])
+    monkeypatch.chdir(tmp_path)
+    source = opened(Path("case"))
+    assert {name: len(split) for name, split in source.splits.items()} == {"train": 2, "test": 2}
+    assert not source.unread
+
+
+def test_regression_places_are_no_labels(tmp_path: Path) -> None:
+    lay_out(tmp_path, "a.png", "b.png")
+    source = opened(csv(tmp_path / "t.csv", path=["a.png", "b.png"], x=[0, 96], y=[0, 1]))
+    assert source.splits["train"].labels is None
+    labels = opened(csv(tmp_path / "u.csv", path=["a.png", "b.png"], y=[0, 1])).splits["train"].labels
+    assert labels is not None
+
+
+def test_regression_a_table_called_metadata_is_not_always_that_of_wilds(tmp_path: Path) -> None:
+    lay_out(tmp_path, "patches/a.png", "patches/b.png")
+    csv(tmp_path / "metadata.csv", file_name=["patches/a.png", "patches/b.png"], label=[0, 1])
+    assert labels_by_id(opened(tmp_path)) == {"a": 0, "b": 1}
+
+
+def test_regression_tables_called_as_those_of_kaggle_may_be_of_images_elsewhere(tmp_path: Path) -> None:
+    lay_out(tmp_path, *(f"images/{split}{k}.png" for split in ("t", "v") for k in range(2)))
+    csv(tmp_path / "train_labels.csv", id=["t0", "t1"], label=[0, 1])
+    csv(tmp_path / "val_labels.csv", id=["v0", "v1"], label=[1, 0])
+    source = opened(tmp_path)
+    assert source.kind == "manifest"
+    assert sorted(len(split) for split in source.splits.values()) == [2, 2]
+
+
+def test_regression_a_sample_of_a_submission_alone_is_not_the_competition(tmp_path: Path) -> None:
+    lay_out(tmp_path, "train/normal/a.png", "train/tumor/b.png")
+    csv(tmp_path / "sample_submission.csv", id=["x"], label=[0])
+    assert labels_by_id(opened(tmp_path)) == {"a": 0, "b": 1}
+
+
+def test_regression_what_lies_beside_the_competition_is_counted(tmp_path: Path) -> None:
+    kaggle_folder(tmp_path)
+    lay_out(tmp_path, "val/v0.png", "val/v1.png", "stray.png")
+    csv(tmp_path / "val_labels.csv", id=["v0", "v1"], label=[0, 1])
+    found = unread(opened(tmp_path))
+    assert found["image outside of train and test"] == ["stray.png", "val/v0.png", "val/v1.png"]
+    assert found["table that may hold labels, slides or splits"] == ["val_labels.csv"]
+
+
+def test_regression_the_competitions_table_may_name_slides_and_splits(tmp_path: Path) -> None:
+    kaggle_folder(tmp_path)
+    splits = ["train"] * 8 + ["val"] * 4
+    slides = [f"s{k // 4}" for k in range(ROWS)]
+    csv(tmp_path / "train_labels.csv", id=IDS, label=LABELS, wsi=slides, split=splits)
+    source = opened(tmp_path)
+    assert {name: len(one) for name, one in source.splits.items()} == {
+        "train": 8,
+        "val": 4,
+        "test": ROWS,
+    }
+    assert source.splits["train"].slides == slides[:8]
+    assert labels_by_id(source, "val") == dict(zip(IDS[8:], LABELS[8:].tolist(), strict=True))
+    np.testing.assert_array_equal(source.splits["val"].read(0, 4), PIXELS[8:])
+
+
+def test_regression_a_file_of_labels_with_several_datasets_is_not_guessed_at(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "train_x.h5", "w") as file:
+        file["x"] = PIXELS
+    for names, labels in (
+        (("center", "y"), LABELS),
+        (("center", "tumor"), LABELS),
+        (("center", "stain"), None),
+    ):
+        with h5py.File(tmp_path / "train_y.h5", "w") as file:
+            file[names[0]] = 1 - LABELS
+            file[names[1]] = LABELS
+        if labels is None:
+            refused(tmp_path, "several datasets that may be labels")
+        else:
+            assert list(labels_by_id(opened(tmp_path)).values()) == labels.tolist()
+
+
+@pytest.mark.parametrize("names", [("y", "y_onehot"), ("label", "label_name"), ("tumor", "size")])
+def test_regression_labels_are_found_beside_arrays_of_like_names(
+    names: tuple[str, str], tmp_path: Path
+) -> None:
+    arrays = {"image": PIXELS, names[0]: LABELS, names[1]: np.eye(2)[LABELS]}
+    source = opened(saved(tmp_path / "train.npz", **arrays))
+    assert list(labels_by_id(source).values()) == LABELS.tolist()
+    assert any(names[1] in note for note in source.notes)
+    with h5py.File(tmp_path / "train.h5", "w") as file:
+        for name, values in arrays.items():
+            file[name] = values
+    assert list(labels_by_id(opened(tmp_path / "train.h5")).values()) == LABELS.tolist()
+
+
+def test_regression_several_arrays_of_labels_are_asked_about(tmp_path: Path) -> None:
+    file = saved(tmp_path / "train.npz", x=PIXELS, arr_1=LABELS, arr_2=1 - LABELS)
+    refused(file, "several arrays that may be labels")
+    file = saved(tmp_path / "train.npz", x=PIXELS, y=LABELS, slides=np.array(["s"] * 5))
+    refused(file, "one slide for each")
+
+
+def test_regression_a_mask_is_not_the_image_of_a_key(tmp_path: Path) -> None:
+    files = {}
+    for k, png in enumerate(PNGS):
+        files |= {f"{k:03}.mask.png": PNGS[0], f"{k:03}.png": png, f"{k:03}.cls": str(k % 2).encode()}
+    source = opened(shard(tmp_path / "train-0.tar", files))
+    np.testing.assert_array_equal(source.splits["train"].read(0, ROWS), PIXELS)
+    assert source.unread[0].count == ROWS
+
+
+def test_regression_keys_may_have_dots(tmp_path: Path) -> None:
+    files = {}
+    for k, png in enumerate(PNGS):
+        files |= {f"TCGA-DX{k % 3}.a{k}.png": png, f"TCGA-DX{k % 3}.a{k}.cls": str(k % 2).encode()}
+    source = opened(shard(tmp_path / "train-0.tar", files))
+    np.testing.assert_array_equal(source.splits["train"].read(0, ROWS), PIXELS)
+    assert list(labels_by_id(source).values()) == LABELS.tolist()
+
+
+def test_regression_keys_may_begin_anew_in_each_shard(tmp_path: Path) -> None:
+    for part in range(2):
+        files = {f"{k}.png": PNGS[6 * part + k] for k in range(6)}
+        files |= {f"{k}.cls": str(k % 2).encode() for k in range(6)}
+        shard(tmp_path / f"train-{part}.tar", files)
+    found = opened(tmp_path).splits["train"]
+    assert len(set(found.ids)) == ROWS
+    np.testing.assert_array_equal(found.read(0, ROWS), PIXELS)
+
+
+@pytest.mark.parametrize("layout", ["parquet", "npz", "tar"])
+def test_regression_a_column_of_splits_is_read_in_every_layout(layout: str, tmp_path: Path) -> None:
+    splits = ["Train"] * 8 + ["test"] * 4
+    if layout == "parquet":
+        path = parquet(tmp_path / "data.parquet", label=LABELS.tolist(), split=splits)
+    elif layout == "npz":
+        path = saved(tmp_path / "all.npz", x=PIXELS, y=LABELS, split=np.array(splits))
+    else:
+        files = {f"{k:02}.png": png for k, png in enumerate(PNGS)}
+        for k, split in enumerate(splits):
+            files[f"{k:02}.json"] = json.dumps({"label": k % 2, "split": split}).encode()
+        path = shard(tmp_path / "all.tar", files)
+    source = opened(path)
+    assert {name: len(one) for name, one in source.splits.items()} == {"train": 8, "test": 4}
+    np.testing.assert_array_equal(source.splits["test"].read(0, 4), PIXELS[8:])
+    assert list(labels_by_id(source, "test").values()) == LABELS[8:].tolist()
+
+
+def test_regression_a_column_that_names_no_splits_is_said_not_to_be_read(tmp_path: Path) -> None:
+    source = opened(parquet(tmp_path / "train.parquet", label=LABELS.tolist(), set=["A", "B"] * 6))
+    assert len(source.splits["train"]) == ROWS
+    assert any("column of splits is not read" in note for note in source.notes)
+
+
+def test_regression_names_of_labels_that_are_not_understood_are_asked_about(tmp_path: Path) -> None:
+    names = {"info": {"features": {"label": {"names": ["epithelium", "stroma"]}}}}
+    path = parquet(tmp_path / "train.parquet", names, label=LABELS.tolist())
+    refused(path, "--positive")
+    assert list(labels_by_id(read(path, positive="epithelium")).values()) == (1 - LABELS).tolist()
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (("pcam_train", "pcam_test"), ["train", "test"]),
+        (("Train", "Test"), ["train", "test"]),
+        (("train_part0", "train_part1"), ["train"]),
+        (("validation-00000-of-00001",), ["validation"]),
+        (("train", "other_train"), ["train", "other_train"]),
+    ],
+)
+def test_regression_names_of_parquet_files_are_read_as_those_of_folders(
+    files: tuple[str, ...], expected: list[str], tmp_path: Path
+) -> None:
+    for name in files:
+        parquet(tmp_path / f"{name}.parquet", label=LABELS.tolist())
+    assert list(opened(tmp_path).splits) == expected
+
+
+def test_regression_columns_of_other_types_are_refused_by_name(tmp_path: Path) -> None:
+    table = pa.table({"image": [list(PNGS[0])] * 3, "label": [0, 1, 0]})
+    pq.write_table(table, tmp_path / "train.parquet")
+    refused(tmp_path, "column image holds list")
+
+
+def test_regression_stray_files_beside_classes_do_not_hide_them(tmp_path: Path) -> None:
+    lay_out(tmp_path, "normal/a.png", "tumor/b.png")
+    pq.write_table(pa.table({"id": ["a", "b"], "e0": [0.1, 0.2]}), tmp_path / "embeddings.parquet")
+    with h5py.File(tmp_path / "resnet_train.h5", "w") as file:
+        file["weights"] = np.zeros(3)
+    source = opened(tmp_path)
+    assert labels_by_id(source) == {"a": 0, "b": 1}
+    assert sorted(unread(source)["file of another format"]) == ["embeddings.parquet", "resnet_train.h5"]
