@@ -114,7 +114,7 @@ def look_at_store(folder: Path) -> None:
 def look_at_run(folder: Path) -> None:
     record = RunRecord.read(folder)
     json.dumps(record.settings, allow_nan=False)
-    record.with_stage("fit", sum(record.seconds.values()), sum(record.processor_seconds.values()))
+    record.with_stage("fit", sum(record.seconds.values(, {})), sum(record.processor_seconds.values()))
 
 
 def look_at_costs(folder: Path) -> None:
@@ -138,6 +138,7 @@ RUN = {
     "settings": {"families": ["color"], "sample": None, "folds": 5, "versions": {"python": "3"}},
     "seconds": {"check": 1.5},
     "processor_seconds": {"check": 2},
+    "sums": {"check.html": "0"},
 }
 LOOKS: dict[str, tuple[str, Callable[[Path], None]]] = {
     "model": ("manifest.json", look_at_model),

@@ -178,8 +178,11 @@ def test_mechanics_fit_takes_what_is_there(store: Path) -> None:
     assert families_to_use(opened, "train", None) == ["color", "lbp", SMALL, FOUR]
     assert families_to_use(opened, "train", "all") == ["color", "lbp"]
     assert families_to_use(opened, "train", f"{FOUR},lbp") == ["lbp", FOUR]
-    for names in ("colour", "", "../color", "efficientnet_lite0_192px"):
+    for names in ("colour", "../color", "efficientnet_lite0_192px"):
         with pytest.raises(InputError, match="no finished"):
+            families_to_use(opened, "train", names)
+    for names in ("", " ", ","):
+        with pytest.raises(InputError, match="--families names none"):
             families_to_use(opened, "train", names)
 
 

@@ -341,7 +341,8 @@ def test_invariant_a_row_alone_has_the_score_that_it_has_among_others() -> None:
     table, labels, slides = small_table()
     classifier = PatchClassifier(n_splits=3, rounds=20, threads=1).fit(table, labels, groups=slides)
     alone = [classifier.decision_function(table.iloc[k : k + 1])[0] for k in range(30)]
-    np.testing.assert_allclose(alone, classifier.decision_function(table)[:30], atol=1e-5)
+    # Products of one row and of several round otherwise, on some processors.
+    np.testing.assert_allclose(alone, classifier.decision_function(table)[:30], atol=2e-4)
 
 
 @pytest.mark.usefixtures("one_blas_thread")
