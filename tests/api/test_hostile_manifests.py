@@ -114,7 +114,8 @@ def look_at_store(folder: Path) -> None:
 def look_at_run(folder: Path) -> None:
     record = RunRecord.read(folder)
     json.dumps(record.settings, allow_nan=False)
-    record.with_stage("fit", sum(record.seconds.values(, {})), sum(record.processor_seconds.values()))
+    seconds, processor = (sum(times.values()) for times in record.times)
+    record.with_stage("fit", seconds, processor, {"card.md": "0"})
 
 
 def look_at_costs(folder: Path) -> None:
