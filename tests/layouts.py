@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,20 @@ def encoded(pixels: np.ndarray, **how: Any) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, **how)
     return buffer.getvalue()
+
+
+PNGS = [encoded(one, format="PNG") for one in PIXELS]
+
+
+def shard(path: Path, files: dict[str, bytes]) -> Path:
+    """A tar of files by their names."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as opened_tar:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            opened_tar.addfile(info, io.BytesIO(data))
+    return path
 
 
 def kaggle_folder(path: Path) -> Path:

@@ -491,7 +491,8 @@ class Run:
     @property
     def left(self) -> list[str]:
         """The stages that are left."""
-        return [stage for stage in STAGES if stage not in self.done]
+        done = self.done
+        return [stage for stage in STAGES if stage not in done]
 
     def use(self, executor: Dask) -> None:
         """Have a cluster do the work."""

@@ -90,7 +90,7 @@ def recognize(path: Path) -> bool:
         return False
     files = [file for file in below(path) if is_hdf5(file) and holds_patches(file)]
     if any(file.parent == path for file in files):
-        return not (has_images(path) and image_folder.has_known_classes(path))
+        return not image_folder.has_known_classes(path)
     labels = {file.parent for file in files if role_of(stem(file)) == LABELS}
     pixels = {file.parent for file in files if role_of(stem(file)) != LABELS}
     # Otherwise one of the folders is the source, which `detect` names.

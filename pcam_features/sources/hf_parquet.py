@@ -35,7 +35,7 @@ from .images import patch_of, patches
 from .reading import EVERYTHING, Reading
 from .slides import column_of, is_unknown
 from .source import Original, Part, Source, Split, digest, numbered, source_of, train_first
-from .tree import has_images, is_litter, left_out
+from .tree import is_litter, left_out
 from .vocabulary import class_of, split_in, split_name
 
 IMAGE, BYTES, LABEL, ID = "image", "bytes", "label", "id"  # as `pcam convert` names them
@@ -139,9 +139,7 @@ def recognize(path: Path) -> bool:
     files = listed(path)
     if not files or urls.is_url(path) or not path.is_dir():
         return bool(files)
-    return any(map(may_hold_images, files)) or not (
-        has_images(path) and image_folder.has_known_classes(path)
-    )
+    return any(map(may_hold_images, files)) or not image_folder.has_known_classes(path)
 
 
 def may_hold_images(path: Path) -> bool:

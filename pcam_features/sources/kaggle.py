@@ -180,7 +180,8 @@ class Zip:
 
 def tables_of(folder: Path) -> tuple[str, ...]:
     """The names of the competition's tables in its folder; none where images lie in other folders."""
-    return (SAMPLE, LABELS) if (folder / TRAIN).is_dir() or not other_images(folder) else (SAMPLE,)
+    elsewhere = (folder / LABELS).is_file() and other_images(folder)
+    return (SAMPLE,) if elsewhere else (SAMPLE, LABELS)
 
 
 def other_images(folder: Path) -> bool:

@@ -128,13 +128,15 @@ def classes_of(names: Iterable[str]) -> dict[str, ClassName | None]:
     >>> [name for name, known in classes_of(["normal", "tumor 0", "tumor 1"]).items() if known]
     ['normal']
     """
-    known = {name: class_of(name) for name in dict.fromkeys(names)}
-    without = {name: tuple(word for word in words_of(name) if not word.isdigit()) for name in known}
+    rest: dict[str, tuple[str, ...]] = {}  # the words of a name that are no numbers
     numbers: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
-    for name, rest in without.items():
-        numbers.setdefault(rest, set()).add(tuple(filter(str.isdigit, words_of(name))))
+    for name in names:
+        told = words_of(name)
+        rest[name] = tuple(word for word in told if not word.isdigit())
+        numbers.setdefault(rest[name], set()).add(tuple(filter(str.isdigit, told)))
+    known = {name: class_of(name) for name in rest}
     return {
-        name: one if one is None or one.by_number or len(numbers[without[name]]) == 1 else None
+        name: one if one is None or one.by_number or len(numbers[rest[name]]) == 1 else None
         for name, one in known.items()
     }
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +12,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from layouts import IDS, LABELS, PIXELS, ROWS, encoded, kaggle_folder, opened, refused
+from layouts import IDS, LABELS, PIXELS, PNGS, ROWS, kaggle_folder, opened, refused, shard
 from test_folders import labels_by_id, lay_out, read, unread
-
-PNGS = [encoded(one, format="PNG") for one in PIXELS]
-
-
-def shard(path: Path, files: dict[str, bytes]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as opened_tar:
-        for name, content in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            opened_tar.addfile(info, io.BytesIO(content))
-    return path.parent
 
 
 def saved(path: Path, **arrays: np.ndarray) -> Path:

@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from layouts import IDS, LABELS, PIXELS, ROWS, SLIDES, encoded, opened, refused
+from layouts import IDS, LABELS, PIXELS, PNGS, ROWS, SLIDES, opened, refused, shard
 from test_folders import labels_by_id, read, unread
-
-PNGS = [encoded(one, format="PNG") for one in PIXELS]
-
-
-def shard(path: Path, files: dict[str, bytes]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as opened_tar:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            opened_tar.addfile(info, io.BytesIO(data))
-    return path
 
 
 def samples(start: int = 0, stop: int = ROWS, label: str = "cls") -> dict[str, bytes]:
