@@ -41,7 +41,7 @@ PROTOCOL = (
     "Patches as stored in arrays. Only the author of the arrays knows whether splits share slides."
 )
 TRAIN = "train"
-PIXELS, LABELS = "pixels", "labels"
+PIXELS = "pixels"  # the role of an array
 MOST_HEADER = 1 << 14  # bytes before the values of an array
 LARGEST_VALUES = 1 << 28  # bytes of labels, ids or slides that are read into memory
 MOST_SHOWN = 1 << 24  # bytes of values that are looked at for a message

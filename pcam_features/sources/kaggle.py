@@ -234,11 +234,8 @@ def read_labels(files: Files, path: Path, reading: Reading) -> LabelTable:
     missing = [name for name, found in (("id", ids), ("label", told_by)) if found is None]
     if ids is None or told_by is None:
         bare = {"0", "1"} & {plain(column) for column in columns}
-        advice = (
-            "the first line has to name the columns: id,label"
-            if bare
-            else (f"name it with --{missing[0]}-column")
-        )
+        option = f"name it with --{missing[0]}-column"
+        advice = "the first line has to name the columns: id,label" if bare else option
         none = " or ".join(missing)
         raise InputError(f"{where} has no column {none}; its columns are: {shown(columns)}; {advice}.")
     check_ids(table[ids].tolist(), where)

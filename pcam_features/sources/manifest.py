@@ -162,15 +162,15 @@ def by_names(
         told = [(count, path) for count, path in best if {*hints[row]} & {*path.parent.parts}]
         if len(best) == 1 or len(told) == 1:
             found[row] = best[0] if len(best) == 1 else told[0]
-    rows_of: dict[Path, dict[str, int]] = {}
+    counts: dict[Path, dict[str, int]] = {}  # of the paths that would have an image
     for row, (count, path) in found.items():
-        rows_of.setdefault(path, {})[named[row]] = count
-    return {
-        row: path
-        for row, (count, path) in found.items()
-        if [*rows_of[path].values()].count(max(rows_of[path].values())) == 1
-        and count == max(rows_of[path].values())
+        counts.setdefault(path, {})[named[row]] = count
+    owner = {
+        path: max(by_text, key=by_text.__getitem__)
+        for path, by_text in counts.items()
+        if [*by_text.values()].count(max(by_text.values())) == 1
     }
+    return {row: path for row, (_, path) in found.items() if owner.get(path) == named[row]}
 
 
 def same_end(path: Path, named: str) -> int:
