@@ -42,6 +42,7 @@ PROTOCOL = (
 )
 TRAIN = "train"
 PIXELS = "pixels"  # the role of an array
+CLASSES = ("classes", "class_names", "label_names", "target_names", "categories")  # by number
 MOST_HEADER = 1 << 14  # bytes before the values of an array
 LARGEST_VALUES = 1 << 28  # bytes of labels, ids or slides that are read into memory
 MOST_SHOWN = 1 << 24  # bytes of values that are looked at for a message
@@ -181,6 +182,7 @@ class SplitArrays:
     ids: Array | None
     slides: Array | None
     splits: Array | None = None
+    classes: Array | None = None
     others: Sequence[str] = ()
 
 
@@ -217,13 +219,19 @@ def understood(arrays: Sequence[Array], root: Path) -> list[SplitArrays]:
             column_among(beside, columns.IDS),
             column_among(beside, columns.SLIDES),
             column_among(beside, columns.SPLITS),
+            next((one for one in arrays if names_classes(one)), None),
         )
-        read = (told.labels, told.ids, told.slides, told.splits)
+        read = (told.labels, told.ids, told.slides, told.splits, told.classes)
         others = [one.name for one in beside if not any(one is own for own in read)]
         found.append(replace(told, others=others))
     if not found:
         raise InputError(not_clear(TRAIN, arrays, root))
     return found
+
+
+def names_classes(array: Array) -> bool:
+    """Whether an array has a name for each class, in the order of their numbers."""
+    return array.name.lower() in CLASSES and array.dtype.kind in "US" and len(array.shape) == 1
 
 
 def not_clear(split: str, arrays: Sequence[Array], root: Path) -> str:
@@ -303,14 +311,40 @@ def texts_of(array: Array, rows: int, what: str) -> list[str]:
     return [str(one) for one in flat.tolist()]
 
 
-def label_texts(array: Array, rows: int) -> tuple[list[str], list[str]]:
-    """The labels as texts, and notes. Of two columns, one of which is 1, the second is tumor."""
-    if array.shape == (rows, 2) and array.dtype.kind in "iubf":
+def label_texts(own: SplitArrays, array: Array, rows: int) -> tuple[list[str], list[str]]:
+    """The labels as texts, and notes. Where classes have names, these are in place of numbers.
+
+    Raises InputError for a number that has no name.
+    """
+    names = [] if own.classes is None else texts_of(own.classes, own.classes.shape[0], "name")
+    numbers = class_numbers(array, rows, len(names))
+    if numbers is None:
+        return texts_of(array, rows, "label"), []
+    if not names:
+        note = f"labels of {array.where} are in two columns; tumor is the second"
+        return [str(number) for number in numbers], [note]
+    wrong = next((number for number in numbers if not 0 <= number < len(names)), None)
+    if wrong is not None:
+        raise InputError(
+            f"{array.where} has the label {wrong}, but {len(names)} classes are named, from 0; correct "
+            "one of them."
+        )
+    return [names[number] for number in numbers], []
+
+
+def class_numbers(array: Array, rows: int, named: int) -> list[int] | None:
+    """The number of each row's class; None if the array does not say it.
+
+    Of two columns, or as many as classes are named, the one with 1 says it; all others have 0. A single
+    column of integers says it where classes are named.
+    """
+    if array.dtype.kind in "iubf" and array.shape in ((rows, 2), (rows, named)):
         values = values_of(array).astype(np.float64)
-        if (np.sort(values, axis=1) == (0, 1)).all():
-            note = f"labels of {array.where} are in two columns; tumor is the second"
-            return [str(int(one)) for one in values[:, 1]], [note]
-    return texts_of(array, rows, "label"), []
+        if np.isin(values, (0, 1)).all() and (values.sum(axis=1) == 1).all():
+            return [int(k) for k in values.argmax(axis=1)]
+    if named and array.dtype.kind in "iub" and math.prod(array.shape) == rows == array.shape[0]:
+        return [int(k) for k in values_of(array).reshape(-1)]
+    return None
 
 
 def pixel_file(array: Array, unpacking: Unpacking) -> tuple[Positions, int]:
@@ -406,7 +440,7 @@ def splits_of(
         notes.append(f"no labels of split {own.name} beside {pixels.name}")
     else:
         where = own.labels.where
-        texts, more = label_texts(own.labels, rows)
+        texts, more = label_texts(own, own.labels, rows)
         notes += more
     told = class_labels(texts, reading, where, row_name="row", first=0)
     ids = numbered(own.name, rows) if own.ids is None else texts_of(own.ids, rows, "id")

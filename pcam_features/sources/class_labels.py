@@ -14,6 +14,7 @@ from .source import Part, Problem, Split, whole_labels
 from .tree import EXCLUDED, NO_FILE, NO_LABEL, NOT_ASKED, left_out, printable
 from .vocabulary import alike, as_number, classes_of, label_values, split_name
 
+NO_SPLITS = "the column of splits is not read, because it does not name train, valid or test"
 WITHHELD = -1.0  # as Hugging Face marks labels that are not published
 SHOWN = 12  # classes in a message
 
@@ -148,9 +149,8 @@ def parts_of(
     """
     names = [split_name(text) for text in told or ()]
     if told is None or not all(names):
-        note = "the column of splits is not read, because it does not name train, valid or test"
         one, unread = labeled(split, found, reading, where)
-        return [Part(one, unread=unread, notes=[] if told is None else [note])]
+        return [Part(one, unread=unread, notes=[] if told is None else [NO_SPLITS])]
     parts = []
     for name in dict.fromkeys(filter(None, names)):
         rows = [row for row, own in enumerate(names) if own == name]

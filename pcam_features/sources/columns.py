@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ..errors import InputError
 from ..storage.tables import check_ids, header_of, plain, read_table, without_column
 from .reading import TABLES
+from .vocabulary import words, words_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +32,11 @@ SLIDES = (
     *("case", "case_id"),
 )
 SPLITS = ("split", "subset", "set", "partition")
+# Folders of tables, beside the folders of images that these tables list.
+OF_TABLES = words(
+    "label labels table tables csv csvs split splits meta metadata annotation annotations list lists "
+    "manifest manifests info"
+)
 SHOWN = 20  # columns in a message
 
 
@@ -129,3 +135,17 @@ def tables_in(folder: Path, besides: Sequence[str] = (), *, labeled: bool = True
         if columns & {*PATHS, *IDS} and (columns & set(LABELS) or not labeled):
             found.append(path)
     return found
+
+
+def is_of_tables(folder: Path) -> bool:
+    """Whether a folder is called as one of tables is, such as `labels` and `csv_files`."""
+    told = [word for word in words_of(folder.name) if word not in ("file", "files", "data")]
+    return bool(told) and OF_TABLES.issuperset(told)
+
+
+def folder_of_tables(folder: Path) -> Path:
+    """The folder that has the tables of a folder of images: itself, or a folder of tables in it."""
+    if not folder.is_dir() or tables_in(folder):
+        return folder
+    inside = [one for one in folder.iterdir() if one.is_dir() and is_of_tables(one) and tables_in(one)]
+    return inside[0] if len(inside) == 1 else folder

@@ -29,7 +29,7 @@ from . import (
     webdataset,
     wilds,
 )
-from .columns import IDS, PATHS, find, shown, tables_in
+from .columns import IDS, PATHS, find, folder_of_tables, shown, tables_in
 from .fitting import check_mpp, how_named
 from .hdf5 import Unpacking
 from .images import SUFFIXES
@@ -128,7 +128,7 @@ def table_of(folder: Path) -> Path | None:
         return None
     if manifest.tables_by_split(folder):
         return folder
-    tables = tables_in(folder, besides=kaggle.tables_of(folder))
+    tables = tables_in(folder_of_tables(folder), besides=kaggle.tables_of(folder))
     if len(tables) > 1:
         raise InputError(
             f"{folder} has several tables of labels ({', '.join(table.name for table in tables[:5])}); "
@@ -168,8 +168,9 @@ def detect(path: str) -> Kind:
     found = kind_of(there)
     if found not in (None, Kind.images):
         return found
-    # The folder of a split or a class also looks like a source of images.
-    inside = [(at, kind) for at, kind in sources_inside(there) if kind != Kind.images]
+    # The folder of a split or a class also looks like a source of images; tables may lie beside these.
+    tables = folder_of_tables(there)
+    inside = [(at, kind) for at, kind in sources_inside(there) if kind != Kind.images and at != tables]
     if len(inside) == 1:
         raise InputError(
             f"{path} is not a source itself but contains one ({inside[0][1]}); give {inside[0][0]}."

@@ -20,15 +20,15 @@ from ..storage.tables import check_ids, parse_table, plain, read_table
 from ..words import counted
 from . import tree
 from .archive import Archive
-from .class_labels import meaning, not_read
-from .columns import IDS, PATHS, SPLITS, find, label_column, shown, tables_in
+from .class_labels import NO_SPLITS, meaning, not_read
+from .columns import IDS, PATHS, SPLITS, find, folder_of_tables, label_column, shown, tables_in
 from .fitting import Size
 from .images import LARGEST_FILE, by_id, patch_of, patches, read_patch
 from .reading import EVERYTHING, TABLES, Reading
 from .slides import BESIDE, column_of
 from .slides import known as known_slides
 from .source import Part, Problem, Source, Split, digest, problem, source_of, train_first
-from .vocabulary import split_name
+from .vocabulary import classes_of, split_name
 
 LABELS = "train_labels.csv"
 PACKED = f"{LABELS}.gz"
@@ -199,7 +199,7 @@ def recognize(path: Path) -> bool:
     bare = not (path / TRAIN).is_dir() or has_tiffs(path / TRAIN)
     if (path / ZIP).is_file() or ((path / SAMPLE).is_file() and bare):
         return True
-    if tables_in(path):
+    if tables_in(folder_of_tables(path)):
         return False  # images with labels in another table
     return any(has_tiffs(folder) for folder in (path / TRAIN, path / TEST) if folder.is_dir())
 
@@ -211,7 +211,7 @@ def has_tiffs(folder: Path) -> bool:
 
 @dataclass(frozen=True)
 class LabelTable:
-    """What the table of labels says, by id in its order: labels, slides and splits, and problems.
+    """What the table of labels says, by id in its order: labels, slides and splits, problems and notes.
 
     A label that says neither 0 nor 1 is None. `splits` is empty if the table names none.
     """
@@ -220,6 +220,7 @@ class LabelTable:
     slides: dict[str, str | None]
     splits: dict[str, str]
     problems: Sequence[Problem]
+    notes: Sequence[str]
 
 
 def read_labels(files: Files, path: Path, reading: Reading) -> LabelTable:
@@ -257,11 +258,13 @@ def read_labels(files: Files, path: Path, reading: Reading) -> LabelTable:
     rows = table[ids].tolist()
     slide, split = column_of(columns), find(columns, SPLITS, None, "split")
     named = [split_name(cell) for cell in table[split]] if split else []
+    splits = {i: name for i, name in zip(rows, named, strict=False) if name}
     return LabelTable(
         {i: told.get(label) for i, label in pairs},
         dict(zip(rows, known_slides(table[slide]), strict=True)) if slide else {},
-        {i: name for i, name in zip(rows, named, strict=True) if name} if all(named) and named else {},
+        splits if all(named) else {},
         problems,
+        [] if all(named) else [NO_SPLITS],
     )
 
 
@@ -301,7 +304,8 @@ def _train(files: Files, path: Path, reading: Reading) -> list[Part]:
     listing = files.images(TRAIN)
     images = listing.files
     whole = without_suffix(told, images)
-    notes = [f"ids of {LABELS} are file names; ids are these without their suffix"] * (whole != told)
+    notes = [*table.notes]
+    notes += [f"ids of {LABELS} are file names; ids are these without their suffix"] * (whole != told)
     labels = padded(whole, images)
     notes += [f"ids of {LABELS} lack zeros at their start; files were found by number"] * (
         labels != whole
@@ -332,6 +336,14 @@ def _train(files: Files, path: Path, reading: Reading) -> list[Part]:
         parts.append(Part(replace(split, slides=[table.slides.get(own_name[i]) for i in own])))
     problems = [*bad, *listing.problems]
     return [replace(parts[0], problems=problems, unread=unread, notes=notes), *parts[1:]]
+
+
+def labels_by_folder(images: Mapping[str, Any]) -> np.ndarray | None:
+    """The labels of images in folders of classes; None unless all are in such folders."""
+    names = [PurePosixPath(str(file)).parent.name for file in images.values()]
+    known = classes_of(set(names))
+    labels = [None if (own := known[name]) is None else own.label for name in names]
+    return None if None in labels or not labels else np.array(labels, np.int8)
 
 
 def _split(
@@ -379,8 +391,10 @@ def open_source(path: Path, reading: Reading = EVERYTHING) -> Source:
                 "the folder or that split."
             )
         listing = files.images(TEST)
-        test = _split(TEST, list(listing.files), None, files, listing.files)
-        parts.append(Part(test, listing.problems, listing.unread))
+        labels = labels_by_folder(listing.files)
+        test = _split(TEST, list(listing.files), labels, files, listing.files)
+        notes = [f"labels of {TEST} are its folders"] * (labels is not None)
+        parts.append(Part(test, listing.problems, listing.unread, notes))
     unread = [
         tree.left_out(reason, names, str(path))
         for reason, names in ((ELSEWHERE, files.beside()), (tree.TABLE, files.tables()))

@@ -1,16 +1,17 @@
 """A table of image files: a CSV with paths and optionally ids, labels, slides and splits.
 
 Columns are found by their names, see `columns`. Paths are relative to the table's folder and must stay
-in it. If no file is where its path says, files are looked for below the folder by their names, as they
-are for a table of ids. Without ids, the id is the file's name without suffix, with its folders before
-it if names repeat. Without splits, they are what the folders say, or all patches are in `train`.
+in it; if that is a folder of tables, such as `labels`, in the folder above. If no file is where its
+path says, files are looked for below the folder by their names, as they are for a table of ids. Without
+ids, the id is the file's name without suffix, with its folders before it if names repeat. Without
+splits, they are what the folders say, or all patches are in `train`.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -22,12 +23,23 @@ from ..storage.ids import stem
 from ..storage.tables import read_table
 from . import kaggle, tree
 from .class_labels import class_labels, not_read
-from .columns import IDS, PATHS, SPLITS, find, is_table, label_column, shown, tables_in
+from .columns import (
+    IDS,
+    PATHS,
+    SPLITS,
+    find,
+    folder_of_tables,
+    is_of_tables,
+    is_table,
+    label_column,
+    shown,
+    tables_in,
+)
 from .images import by_id, content_of, originals, patches
 from .reading import EVERYTHING, Reading
 from .slides import UNKNOWN, column_of
 from .slides import known as known_slides
-from .source import Part, Problem, Source, Split, source_of, whole_labels
+from .source import Part, Problem, Source, Split, source_of, train_first, whole_labels
 from .vocabulary import split_in, split_name
 
 NAME = "manifest.csv"  # the table's name in a folder that is given as the source
@@ -50,12 +62,13 @@ def recognize(path: Path) -> bool:
 def tables_by_split(folder: Path) -> dict[str, Path]:
     """The table of each split: train.csv, test.csv …, or train/metadata.csv …; empty without such."""
     besides = kaggle.tables_of(folder)
-    tables = tables_in(folder, besides, labeled=False)
+    tables = tables_in(folder_of_tables(folder), besides, labeled=False)
     stems = [table.name.partition(".")[0] for table in tables]
     told = [split_name(stem) or split_in(stem) for stem in stems]
-    labeled = tables_in(folder, besides)
+    labeled = tables_in(folder_of_tables(folder), besides)
     if len(tables) > 1 and labeled and all(told) and len(set(told)) == len(told):
-        return {split: table for split, table in zip(told, tables, strict=True) if split}
+        named = {split: table for split, table in zip(told, tables, strict=True) if split}
+        return {split: named[split] for split in train_first(named)}
     if labeled or not folder.is_dir():
         return {}
     found: dict[str, Path] = {}
@@ -64,7 +77,15 @@ def tables_by_split(folder: Path) -> dict[str, Path]:
         own = tables_in(inside) if split else []
         if split and len(own) == 1 and split not in found:
             found[split] = own[0]
-    return found
+    return {split: found[split] for split in train_first(found)}
+
+
+def folder_of_images(folder: Path) -> Path:
+    """The folder below which the files of a table are: the table's own, or the one above it."""
+    whole = folder.absolute()
+    if is_of_tables(whole) and not tree.has_images(whole) and tree.has_images(whole.parent):
+        return folder.parent if folder.name else whole.parent
+    return folder
 
 
 def inside(folder: Path, path: str, where: str) -> Path:
@@ -159,7 +180,7 @@ def by_names(
         ends = [(same_end(path, text), path) for path in there or ()]
         most = max((count for count, _ in ends), default=0)
         best = [(count, path) for count, path in ends if count == most]
-        told = [(count, path) for count, path in best if {*hints[row]} & {*path.parent.parts}]
+        told = [(count, path) for count, path in best if {*hints[row]} & named_by(path)]
         if len(best) == 1 or len(told) == 1:
             found[row] = best[0] if len(best) == 1 else told[0]
     counts: dict[Path, dict[str, int]] = {}  # of the paths that would have an image
@@ -171,6 +192,12 @@ def by_names(
         if [*by_text.values()].count(max(by_text.values())) == 1
     }
     return {row: path for row, (_, path) in found.items() if owner.get(path) == named[row]}
+
+
+def named_by(path: Path) -> set[str]:
+    """The names of a file's folders, and the splits that they stand for."""
+    parts = path.parent.parts
+    return {*parts, *filter(None, map(split_name, parts))}
 
 
 def same_end(path: Path, named: str) -> int:
@@ -211,23 +238,32 @@ def with_splits(rows: pd.DataFrame, files: Files, folder: Path) -> tuple[pd.Data
     names = {split or TRAIN for split in own}
     if len(names) == 1 and not more:
         return rows.assign(**{SPLIT: TRAIN}), []
-    added = pd.DataFrame(
-        {
-            ID: [path.stem for path in more],
-            "file": list(more),
-            LABEL: pd.Series([None] * len(more), dtype="object"),
-            "slide": "",
-        }
-    )
     whole = pd.concat(
         [
             rows.assign(**{SPLIT: [split or TRAIN for split in own]}),
-            added.assign(**{SPLIT: list(more.values())}),
+            without_labels(list(more), folder).assign(**{SPLIT: list(more.values())}),
         ],
         ignore_index=True,
     )
     said = [f"splits are folders: {', '.join(sorted(names))}"] if len(names) > 1 else []
     return whole, said + notes * bool(more)
+
+
+def without_labels(files: Sequence[Path], folder: Path) -> pd.DataFrame:
+    """Rows for images that no table lists."""
+    none = pd.Series([None] * len(files), dtype="object")
+    return pd.DataFrame({ID: ids_of(files, folder)[0], "file": files, LABEL: none, "slide": ""})
+
+
+def without_table(
+    files: Sequence[Path], folder: Path, splits: Container[str | None]
+) -> dict[str, list[Path]]:
+    """The images in folders of splits that have no table, by split."""
+    found: dict[str, list[Path]] = {}
+    for file, split in zip(files, splits_of(files, folder), strict=True):
+        if split and split not in splits:
+            found.setdefault(split, []).append(file)
+    return found
 
 
 def splits_named(cells: Sequence[str]) -> list[str]:
@@ -261,17 +297,22 @@ def open_source(path: Path, reading: Reading = EVERYTHING) -> Source:
         tables = dict[str | None, Path](tables_by_split(path).items())
     path = path if len(tables) > 1 or None not in tables else tables[None]
     listed = [read_listed(table, reading, split) for split, table in tables.items()]
-    source = source_of(Kind.manifest, path, PROTOCOL, [part for one in listed for part in one.parts])
+    root = folder_of_images(path if path.is_dir() else path.parent)
+    parts = [part for one in listed for part in one.parts]
     others = [file for one in listed for file in one.others]
     notes = list(dict.fromkeys(note for one in listed for note in one.notes))
+    read = frozenset[Path]().union(*(one.files for one in listed))
     if None not in tables:
-        found = tree.walk(path.absolute())
-        others = [file for files in found.folders.values() for file in files]
+        found = tree.walk(root.absolute())
+        others = [file for files in found.folders.values() for file in files if file not in read]
+        more = without_table(others, root, tables)
+        parts += [split_of(n, without_labels(own, root), str(path), reading) for n, own in more.items()]
+        read = read.union(*more.values())
         names = (os.path.relpath(table, path) for table in tables.values())
         notes = [f"each split has its table: {', '.join(names)}", *notes]
-    read = frozenset[Path]().union(*(one.files for one in listed))
+        notes += [f"without a table and labels: {', '.join(more)}"] * bool(more)
+    source = source_of(Kind.manifest, path, PROTOCOL, parts)
     unread = [one for each in listed for one in each.unread]
-    root = path if path.is_dir() else path.parent
     if unlisted := sorted({os.path.relpath(file, root) for file in others if file not in read}):
         advice = "add rows for them, or move them away"
         unread.append(tree.left_out(UNLISTED, unlisted, f"manifest {path}", advice))
@@ -282,7 +323,7 @@ def read_listed(path: Path, reading: Reading, name: str | None) -> Listed:
     """Read a table of image files, all of split `name` if that is given. Raises InputError."""
     if path.name in kaggle.tables_of(path.parent):
         raise InputError(f"{path} is Kaggle's label table; give its folder: {path.parent}.")
-    table = read_table(path, (), "manifest")
+    table, folder = read_table(path, (), "manifest"), folder_of_images(path.parent)
     where, columns = f"manifest {path}", list(table.columns)
     by_path = find(columns, PATHS, reading.path_column, "--path-column")
     by_id_column = find(columns, IDS, reading.id_column, "--id-column")
@@ -293,8 +334,9 @@ def read_listed(path: Path, reading: Reading, name: str | None) -> Listed:
             "one with --path-column or --id-column."
         )
     split, slide = find(columns, SPLITS, None, "split"), column_of(columns)
-    hints = table[[column for column in (split, slide) if column]].to_numpy().tolist()
-    files = locate(table[named].tolist(), path.parent, where, hints, by_path=by_path is not None)
+    cells = table[[column for column in (split, slide) if column]].to_numpy().tolist()
+    hints = [[*own, name] if name else own for own in cells]
+    files = locate(table[named].tolist(), folder, where, hints, by_path=by_path is not None)
     told = label_column(columns, reading.label_column, where)
     without = f"no label column among: {shown(columns)} (--label-column names one)"
     labels = class_labels(table[told].tolist() if told else [""] * len(table), reading, where)
@@ -302,7 +344,7 @@ def read_listed(path: Path, reading: Reading, name: str | None) -> Listed:
     if by_id_column is not None and (by_path is not None or reading.id_column):
         ids = table[by_id_column].tolist()
     else:
-        ids, more = ids_of(files.paths, path.parent)
+        ids, more = ids_of(files.paths, folder)
         notes += more
     rows = pd.DataFrame(
         {
@@ -317,7 +359,7 @@ def read_listed(path: Path, reading: Reading, name: str | None) -> Listed:
     elif split:
         rows = rows.assign(**{SPLIT: splits_named(table[split].tolist())})
     else:
-        rows, more = with_splits(rows, files, path.parent)
+        rows, more = with_splits(rows, files, folder)
         notes += more
     listed = frozenset(rows["file"])
     rows, unread = rows_read(rows, labels.left_out, reading, where)

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +21,7 @@ from . import view
 from .fitting import Fit, Size, SizeError
 from .opening import Opening
 from .reading import EVERYTHING, Reading
+from .vocabulary import split_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -372,10 +373,14 @@ class Source:
         Raises InputError if no id of the table is in the source.
         """
         ids, given = set(self.ids), list(slides)
-        if not ids & slides.keys():  # the table may name files instead, such as ID.tif
-            pairs = matched(list(slides), list(ids)) or {}
-            slides = {i: slides[own] for i, own in pairs.items()}
         told = replace(self, splits={n: named(s, slides) for n, s in self.splits.items()})
+        if not ids & slides.keys():  # the table may name files instead, such as ID.tif
+            splits = {n: named(s, by_paths(slides, s)) for n, s in self.splits.items()}
+            pairs = matched(list(slides), list(ids)) or {}
+            by_stem = {i: slides[own] for i, own in pairs.items()}
+            if not any(slide for split in splits.values() for slide in split.slides):
+                splits = {n: named(s, by_stem) for n, s in self.splits.items()}
+            told = replace(self, splits=splits)
         if not any(slide for split in told.splits.values() for slide in split.slides):
             raise InputError(
                 f"none of the ids in {where} is in {self.path}; give the slide table of this source "
@@ -438,6 +443,24 @@ def joined(read: Callable[[int, int], np.ndarray], rows: np.ndarray) -> np.ndarr
     """Read some rows, run by run."""
     parts = [read(int(run[0]), int(run[-1]) + 1) for run in runs(rows)]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def by_paths(slides: Mapping[str, str], split: Split) -> dict[str, str]:
+    """Slides by the ids of a split, from a table of its files' paths; without paths that are not clear.
+
+    An id is the end of the path, with `_` for `/`, as the layouts name patches. A path with the name
+    of another split is not of this one.
+    """
+    ids = set(split.ids)
+    found: dict[str, set[str]] = {}
+    for path, slide in slides.items():
+        parts = PurePosixPath(path.replace("\\", "/")).with_suffix("").parts
+        others = {split_name(part) for part in parts[:-1]} - {None, split.name}
+        ends = ("_".join(parts[k:]) for k in range(len(parts)))
+        own = next((end for end in ends if end in ids), None)
+        if len(parts) > 1 and not others and own is not None:
+            found.setdefault(own, set()).add(slide)
+    return {i: told.pop() for i, told in found.items() if len(told) == 1}
 
 
 def named(split: Split, slides: Mapping[str, str]) -> Split:

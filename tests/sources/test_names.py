@@ -345,3 +345,95 @@ def test_regression_stray_files_beside_classes_do_not_hide_them(tmp_path: Path) 
     source = opened(tmp_path)
     assert labels_by_id(source) == {"a": 0, "b": 1}
     assert sorted(unread(source)["file of another format"]) == ["embeddings.parquet", "resnet_train.h5"]
+
+
+def test_regression_tables_may_lie_in_a_folder_of_their_own_beside_images(tmp_path: Path) -> None:
+    lay_out(tmp_path, *(f"images/{name}.png" for name in "abcd"))
+    tables = tmp_path / "labels"
+    tables.mkdir()
+    csv(tables / "train.csv", id=["a", "b"], label=[0, 1])
+    csv(tables / "test.csv", path=["../images/c.png", "../images/d.png"], label=[1, 0])
+    for path in (tmp_path, tables):
+        source = opened(path)
+        assert labels_by_id(source) == {"a": 0, "b": 1}
+        assert labels_by_id(source, "test") == {"c": 1, "d": 0}
+    (tables / "test.csv").unlink()
+    (tables / "train.csv").rename(tables / "grades.csv")
+    for path in (tmp_path, tables / "grades.csv"):
+        assert labels_by_id(opened(path)) == {"a": 0, "b": 1}
+
+
+def test_regression_a_table_elsewhere_still_stays_in_its_folder(tmp_path: Path) -> None:
+    lay_out(tmp_path, "images/a.png", "images/b.png")
+    (tmp_path / "other").mkdir()
+    table = csv(tmp_path / "other" / "t.csv", path=["../images/a.png"], label=[0])
+    refused(table, "leads out of")
+    (tmp_path / "set" / "labels").mkdir(parents=True)
+    lay_out(tmp_path, "set/images/a.png")
+    refused(csv(tmp_path / "set" / "labels" / "t.csv", path=["../../images/b.png"], label=[0]), "b.png")
+
+
+def test_regression_the_table_of_a_split_is_of_its_folder_where_names_repeat(tmp_path: Path) -> None:
+    lay_out(tmp_path, *(f"images/{split}/{k}.png" for split in ("train", "val") for k in range(2)))
+    (tmp_path / "labels").mkdir()
+    csv(tmp_path / "labels" / "train.csv", id=["0", "1"], label=[0, 1])
+    csv(tmp_path / "labels" / "val.csv", id=["0", "1"], label=[1, 0])
+    source = opened(tmp_path)
+    assert list(source.splits) == ["train", "val"]
+    assert labels_by_id(source) == {"0": 0, "1": 1}
+    assert labels_by_id(source, "val") == {"0": 1, "1": 0}
+
+
+def test_regression_a_split_without_a_table_is_read_without_labels(tmp_path: Path) -> None:
+    lay_out(tmp_path, "train/a.png", "train/b.png", "val/c.png", "test/d.png", "test/e.png")
+    csv(tmp_path / "train.csv", id=["a", "b"], label=[0, 1])
+    csv(tmp_path / "val.csv", id=["c"], label=[1])
+    source = opened(tmp_path)
+    assert source.splits["test"].ids == ["d", "e"]
+    assert source.splits["test"].labels is None
+    assert not unread(source)
+
+
+def test_regression_slides_are_found_by_paths_where_names_repeat(tmp_path: Path) -> None:
+    names = [f"{split}/{label}/{k}.png" for split in ("train", "test") for label in "01" for k in "ab"]
+    lay_out(tmp_path, *names)
+    csv(tmp_path / "slides.csv", path=names, slide=[f"s{k}" for k in range(len(names))])
+    source = opened(tmp_path)
+    assert source.splits["train"].ids == ["0_a", "0_b", "1_a", "1_b"]
+    assert source.splits["train"].slides == ["s0", "s1", "s2", "s3"]
+    assert source.splits["test"].slides == ["s4", "s5", "s6", "s7"]
+
+
+@pytest.mark.parametrize("classes", [["normal", "tumor"], ["tumor", "normal"]])
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_regression_numbers_of_classes_are_read_by_their_names(
+    classes: list[str], one_hot: bool, tmp_path: Path
+) -> None:
+    numbers = LABELS if classes[1] == "tumor" else 1 - LABELS
+    labels = np.eye(2)[numbers] if one_hot else numbers
+    path = saved(tmp_path / "a.npz", x=PIXELS, y=labels, class_names=np.array(classes))
+    assert np.array_equal(opened(path).splits["train"].labels, LABELS)
+
+
+def test_regression_a_number_without_a_name_is_refused(tmp_path: Path) -> None:
+    names = np.array(["normal", "tumor"])
+    refused(saved(tmp_path / "a.npz", x=PIXELS, y=LABELS + 1, classes=names), "2 classes are named")
+
+
+def test_regression_classes_in_kaggles_test_folder_are_its_labels(tmp_path: Path) -> None:
+    folder = kaggle_folder(tmp_path / "k")
+    test = folder / "test"
+    files = sorted(test.iterdir())
+    for k, file in enumerate(files):
+        (test / str(k % 2)).mkdir(exist_ok=True)
+        file.rename(test / str(k % 2) / file.name)
+    source = opened(folder)
+    assert labels_by_id(source, "test") == {file.stem: k % 2 for k, file in enumerate(files)}
+
+
+def test_regression_a_column_that_names_no_splits_is_noted(tmp_path: Path) -> None:
+    folder = kaggle_folder(tmp_path / "k")
+    table = pd.read_csv(folder / "train_labels.csv")
+    table.assign(set="A").to_csv(folder / "train_labels.csv", index=False)
+    source = opened(folder)
+    assert any("column of splits is not read" in note for note in source.notes)
