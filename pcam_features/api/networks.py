@@ -214,7 +214,7 @@ def predictions(
 
     from ..networks import fit as deep
     from ..networks.bundle import read
-    from ..networks.memory import memory_kept
+    from ..networks.memory import memory_kept, peak_mib
     from ..networks.predict import probabilities
 
     where, why = deep.choose(device)
@@ -241,7 +241,7 @@ def predictions(
     cost = replace(
         known,
         predict_patches_per_second=round(len(rows) / seconds, 2),
-        predict_memory_mib=deep.card_memory_mib() if where == "cuda" else costs.peak_memory_mib(),
+        predict_memory_mib=peak_mib(where),
         predict_device=deep.device_name(where, workers),
     )
     return NetworkPredictions([part.ids[k] for k in rows], found, learned, held_out, cost)

@@ -38,7 +38,7 @@ from .manifest import (
     TrainingOutcome,
     TrainingPlan,
 )
-from .memory import memory_kept
+from .memory import memory_kept, peak_mib
 from .predict import probabilities
 from .training import CHECKPOINT, Trainer, TrainingData, train
 from .watch import Watch
@@ -304,14 +304,9 @@ def cost(trainer: Trainer, patches: int, patches_per_second: float) -> costs.Cos
         parameters=weights(trainer.network),
         train_seconds=round(patches / patches_per_second, 1) if patches_per_second else None,
         train_patches_per_second=round(patches_per_second, 2) or None,
-        train_memory_mib=card_memory_mib() if how.device == "cuda" else costs.peak_memory_mib(),
+        train_memory_mib=peak_mib(how.device),
         train_device=device_name(how.device, how.threads),
     )
-
-
-def card_memory_mib() -> float:
-    """Peak memory use of the GPU in MiB."""
-    return round(float(torch.cuda.max_memory_allocated()) / 2**20, 1)
 
 
 def device_name(device: str, threads: int) -> str:

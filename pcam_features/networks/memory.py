@@ -1,4 +1,4 @@
-"""Keeps the memory of freed tensors while a network is trained or predicts, with glibc.
+"""Memory of networks: how much was used, and freed tensors kept for the next step, with glibc.
 
 glibc returns each large block to the system as soon as it is freed, and the next step has to have its
 pages made again: on the CPU, half of the time of a step and more (DECISIONS.md has figures).
@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from ..storage import costs
 
 # Options of glibc's malloc.h, and what it comes to by itself once large blocks were freed.
 TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
@@ -48,3 +50,12 @@ def glibc() -> Any:
         return None
     library = ctypes.CDLL(None)
     return library if all(hasattr(library, name) for name in ("mallopt", "malloc_trim")) else None
+
+
+def peak_mib(device: str) -> float | None:
+    """The most memory used so far in MiB: of the GPU, or of this process; None if it is not known."""
+    if device != "cuda":
+        return costs.peak_memory_mib()
+    import torch
+
+    return round(float(torch.cuda.max_memory_allocated()) / 2**20, 1)

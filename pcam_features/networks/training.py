@@ -35,6 +35,7 @@ from .augment import at_random
 from .bundle import read_tensors
 from .feed import batches, normalized, to_light
 from .manifest import Epoch, TrainingOptions
+from .memory import peak_mib
 from .predict import ROWS, probabilities
 from .watch import Pace, Watch
 
@@ -391,7 +392,7 @@ def go_on(
 
 
 def expectation(trainer: Trainer, data: TrainingData, done: int) -> str:
-    """A sentence on how long an epoch takes here, after `done` epochs, measured with a copy."""
+    """A sentence on the time and memory of an epoch here, after `done` epochs, measured with a copy."""
     how, per_epoch = trainer.how, data.steps(trainer.how.batch)
     copy = Trainer(deepcopy(trainer.network), trainer.recipe, how)
     size = min(how.batch, len(data.learned))
@@ -407,11 +408,13 @@ def expectation(trainer: Trainer, data: TrainingData, done: int) -> str:
     patch = (time.monotonic() - began) / len(some)
     epoch = per_epoch * step + len(data.held) * patch
     left = how.epochs - done
+    peak = peak_mib(how.device)
+    memory = "" if peak is None else f"; {peak / 1024:,.1f} GiB of memory used at most so far"
     return (
         f"an epoch takes about {duration(epoch)} here ({counted(per_epoch, 'step')} of "
         f"{counted(size, 'patch')}, then {counted(len(data.held), 'held-out patch')}; measured on "
         f"{counted(TRIAL_STEPS - 1, 'step')}); {left:,} {form(left, 'epoch', 'epochs')} "
-        f"{form(left, 'takes', 'take')} at most {duration(left * epoch)}"
+        f"{form(left, 'takes', 'take')} at most {duration(left * epoch)}{memory}"
     )
 
 

@@ -103,3 +103,23 @@ def test_invariant_a_full_disk_spoils_nothing(
     for numbers in trials(f"{kind}: {name}", 0.02, least=1):
         TOTALS.record(kind, *trial(small, command, numbers))
     TOTALS.check(kind)
+
+
+def test_regression_the_full_disk_of_compiled_kernels_is_named(disk: Path, tmp_path: Path) -> None:
+    mount(disk, ROOM, again=True)
+    empty(disk)
+    mount(disk, PAGE * 4, again=True)
+    command = [sys.executable, "-m", "pcam_features", "extract", "synthetic:12", str(tmp_path / "store")]
+    ended = subprocess.run(
+        [*command, "--families", "glszm"],
+        env=os.environ | {"PCAM_CACHE_DIR": str(disk)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    mount(disk, ROOM, again=True)
+    empty(disk)
+    assert ended.returncode == 1, ended.stderr
+    assert ended.stderr.splitlines()[-1].startswith(f"error: the disk of {disk}")
+    assert " is full (" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -170,6 +170,7 @@ def test_mechanics_the_time_of_an_epoch_is_said_first(trained: Path, told: list[
     first, *epochs, last = told
     assert re.match(r"an epoch takes about [\d.]+ (s|min) here \(2 steps of \d+ patches, then ", first)
     assert f"{18 - learned} held-out patches; measured on 2 steps); 2 epochs take at most " in first
+    assert re.search(r"; \d+\.\d GiB of memory used at most so far$", first)
     number = r"[\d.]+"
     for k, sentence in enumerate(epochs, 1):
         assert re.fullmatch(
