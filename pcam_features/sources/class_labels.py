@@ -12,11 +12,12 @@ from .reading import Reading
 from .slides import UNKNOWN
 from .source import Part, Problem, Split, whole_labels
 from .tree import EXCLUDED, NO_FILE, NO_LABEL, NOT_ASKED, left_out, printable
-from .vocabulary import alike, as_number, classes_of, label_values, split_name
+from .vocabulary import alike, as_number, classes_of, is_unlabeled, label_values, split_name
 
 NO_SPLITS = "the column of splits is not read, because it does not name train, valid or test"
 WITHHELD = -1.0  # as Hugging Face marks labels that are not published
 SHOWN = 12  # classes in a message
+NO_LABELS = frozenset(("n/a", "?", "--", "unk"))  # cells, besides those that are empty
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,11 @@ def meaning(texts: Sequence[str]) -> dict[str, int | None]:
     told: dict[str, int | None] = {
         text: None
         for text in texts
-        if text.strip() in UNKNOWN or (withheld and as_number(text) == WITHHELD) or is_nan(text)
+        if text.strip() in UNKNOWN
+        or text.strip().lower() in NO_LABELS
+        or (withheld and as_number(text) == WITHHELD)
+        or is_nan(text)
+        or is_unlabeled(text)
     }
     others = [text for text in texts if text not in told]
     named = {text for text in others if as_number(text) in (None, 0, 1)}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,7 +27,19 @@ from .reading import EVERYTHING, TABLES, Reading
 from .slides import BESIDE
 from .source import Problem, Source, Split, train_first
 from .tree import EXCLUDED, NO_LABEL, NOT_ASKED, NOT_LABELED, TABLE, Parts, Tree, printable
-from .vocabulary import MASKS, UNLABELED_NAMES, alike, class_of, classes_of, split_name, words_of
+from .vocabulary import (
+    MASKS,
+    alike,
+    class_of,
+    classes_of,
+    is_unlabeled,
+    split_in,
+    split_name,
+    words_of,
+)
+from .vocabulary import (
+    SPLITS as SPLIT_WORDS,
+)
 
 PROTOCOL = (
     "The class of a patch is its folder. Only the author of the folder knows whether splits share "
@@ -37,7 +49,8 @@ TRAIN = "train"
 MARK = "converted.json"  # written by `pcam convert`; it names the splits
 # Folders that say nothing of the slide of patches: kinds of files, magnifications, folds and parts.
 SAYS_NOTHING = re.compile(
-    r"(images?|imgs?|patch(es)?|tiles?|png|tiff?|jpe?g|data)|\d+(\.\d+)?\s*x"
+    r"((all|original|augmented)[_ -]?)?(images?|imgs?|patch(es)?|tiles?|png|tiff?|jpe?g|data)"
+    r"|originals?|augmented|aug|\d+(\.\d+)?\s*x"
     r"|(level|folds?|part|shard)[_ -]?\d+",
     re.I,
 )
@@ -64,6 +77,12 @@ def is_known_class(name: str) -> bool:
     """Whether a folder of this name is clearly a class."""
     known = class_of(name)
     return known is not None and not known.by_number
+
+
+def by_number(name: str) -> bool:
+    """Whether a folder of this name may be a class by its number alone."""
+    known = class_of(name)
+    return known is not None and known.by_number
 
 
 def has_known_classes(path: Path) -> bool:
@@ -99,11 +118,12 @@ class Roles:
     """
 
     def __init__(
-        self, folders: Iterable[Parts], path: Path, reading: Reading, splits: frozenset[str]
+        self, folders: Collection[Parts], path: Path, reading: Reading, splits: frozenset[str]
     ) -> None:
         self.path = path
         self.told = {name for name in (reading.positive, *reading.classes) if name}
         self.known_splits = splits
+        self.siblings = split_siblings(folders)
         self.split_of: dict[Parts, str | None] = {}
         rest: dict[Parts, Parts] = {}
         for parts in folders:
@@ -129,34 +149,68 @@ class Roles:
                     f"{self.path}: the folder {printable(name)} names a split and a class; rename it "
                     "to <split>/<class>, such as train/tumor."
                 )
-        found = [split_name(name) if name not in self.told else None for name in parts]
+        found = [
+            None if name in self.told else split_name(name) or self.siblings.get(parts[: k + 1])
+            for k, name in enumerate(parts)
+        ]
         split = next((name for name in found if name), None)
         return split, tuple(
-            name for name, one in zip(parts, found, strict=True) if one is None or one != split
+            name
+            for k, (name, one) in enumerate(zip(parts, found, strict=True))
+            if one is None or one != split or self._is_part(parts[: k + 1])
         )
+
+    def _is_part(self, folder: Parts) -> bool:
+        """Whether a folder is one of several of its split, as `train_01` is beside `train_02`."""
+        own = self.siblings.get(folder)
+        beside = [one for one in self.siblings if one[:-1] == folder[:-1]]
+        return own is not None and [self.siblings[one] for one in beside].count(own) > 1
 
     def _places(self) -> dict[Parts, int | None]:
         """Where in `rest` the class of each folder is; None if none of the names is a class."""
         by_word = {parts: self._by_word(rest) for parts, rest in self.rest.items()}
+        by_number = self._by_number()
+        if by_number and not self.told and self._are_slides(by_word, by_number):
+            return {**by_number}
         found = Counter(place for place in by_word.values() if place is not None)
         if found:
             usual = max(found, key=lambda place: (found[place], place))
-        elif (numbered := self._by_number()) is not None:
-            usual = numbered
+        elif by_number:
+            return {**by_number}
         else:
-            first = {rest[0] for rest in self._main()}
+            first = {self.rest[parts][0] for parts in self._main()}
             usual = 0 if len(first) > 1 else tree.DEEPEST + 1
         return {
-            parts: by_word[parts]
-            if by_word[parts] is not None
-            else (usual if len(rest) > usual else None)
+            parts: by_word[parts] if by_word[parts] is not None else self._at(rest, usual)
             for parts, rest in self.rest.items()
         }
 
+    def _at(self, rest: Parts, place: int) -> int | None:
+        """The place of the class where others have theirs; None if no class can be there."""
+        there = len(rest) > place and not SAYS_NOTHING.fullmatch(rest[place])
+        return place if there else None
+
+    def _are_slides(self, by_word: Mapping[Parts, int | None], by_number: Mapping[Parts, int]) -> bool:
+        """Whether folders called like classes are slides, because all have folders 0 or 1 in them.
+
+        They are not if a normal one has a folder 1, unless it is numbered: 0 and 1 are then slides.
+        """
+        named: set[tuple[str, str]] = set()
+        for parts in self._main():
+            word, number, rest = by_word[parts], by_number[parts], self.rest[parts]
+            if word is None or word >= number:
+                return False
+            named.add((rest[word], rest[number]))
+        known = {name: class_of(name) for name, _ in named}
+        if any(re.search(r"\d", name) for name in known):
+            return True
+        normal = {name for name, one in known.items() if one is not None and one.label == 0}
+        return not any(name in normal and class_of(number) == class_of("1") for name, number in named)
+
     def _main(self) -> list[Parts]:
-        """The names of the folders of the splits, if there are splits, without their own images."""
+        """The folders of the splits, if there are splits, without their own images."""
         return [
-            rest
+            parts
             for parts, rest in self.rest.items()
             if rest and (self.split_of[parts] or not self.has_splits)
         ]
@@ -167,13 +221,20 @@ class Roles:
         bare = [k for k in classes if rest[k] in self.told or not re.search(r"\d", rest[k])]
         return next(iter(bare or classes), None)
 
-    def _by_number(self) -> int | None:
-        """The deepest level on which all folders are called 0 or 1, class0 or class1."""
-        rests = self._main()
-        for level in reversed(range(max(map(len, rests), default=0))):
-            if all(len(rest) > level and class_of(rest[level]) is not None for rest in rests):
-                return level
-        return None
+    def _by_number(self) -> dict[Parts, int]:
+        """Where each folder has the name 0 or 1, class0 or class1; empty if some folders have none.
+
+        It is the deepest level on which all have one, or else the deepest such name of each.
+        """
+        main = self._main()
+        known = {
+            parts: [k for k, name in enumerate(self.rest[parts]) if by_number(name)] for parts in main
+        }
+        if not main or not all(known.values()):
+            return {}
+        everywhere = set.intersection(*(set(places) for places in known.values()))
+        level = max(everywhere, default=None)
+        return {parts: places[-1] if level is None else level for parts, places in known.items()}
 
     def role(self, parts: Parts) -> Role:
         """What the names on the way to a folder say."""
@@ -184,6 +245,28 @@ class Roles:
         if self.has_splits and split is None and self.is_class(rest[place]) and place:
             return Role(rest[0], rest[place], (*rest[1:place], *rest[place + 1 :]))
         return Role(split, rest[place], group)
+
+
+def split_siblings(folders: Iterable[Parts]) -> dict[Parts, str]:
+    """The splits of folders that only name them beside others, such as `pcam_train` and `pcam_test`.
+
+    All folders of a level must have a word of a split, and several splits be named.
+    """
+    beside: dict[Parts, set[str]] = {}
+    for parts in folders:
+        for level, name in enumerate(parts):
+            beside.setdefault(parts[:level], set()).add(name)
+    found: dict[Parts, str] = {}
+    for above, names in beside.items():
+        told = {name: split_in(name) for name in names if not split_name(name)}
+        if len(told) == len(names) and all(told.values()) and len(set(told.values())) > 1:
+            found |= {(*above, name): split_word(name) for name in told}
+    return found
+
+
+def split_word(name: str) -> str:
+    """The split that a word of a name says, as a folder of that word would be."""
+    return next(SPLIT_WORDS[word] for word in words_of(name) if word in SPLIT_WORDS)
 
 
 def common_start(paths: Sequence[Parts]) -> int:
@@ -248,7 +331,7 @@ def chosen(found: Tree, reading: Reading) -> None:
 
 def settled(found: Tree, reading: Reading) -> dict[Parts, Role]:
     """The role of each folder whose images are read; other folders are left out of the tree."""
-    masks = [parts for parts in found.folders if parts and MASKS & set(words_of(parts[-1]))]
+    masks = [p for p in found.folders if any(MASKS & set(words_of(name)) for name in p)]
     for parts in masks if len(masks) < len(found.folders) else ():
         found.leave_out(OF_MASKS, parts)
     decided = Roles(found.folders, found.root, reading, converted_splits(found.root))
@@ -272,11 +355,7 @@ def unlabeled_splits(found: Tree, roles: dict[Parts, Role], reading: Reading) ->
 
     Of a split with labeled patches as well, the others are left out: of the tree, and of the roles.
     """
-    bare = {
-        parts
-        for parts, role in roles.items()
-        if role.name is None or role.name.lower() in UNLABELED_NAMES
-    }
+    bare = {parts for parts, role in roles.items() if role.name is None or is_unlabeled(role.name)}
     labeled = {role.split for parts, role in roles.items() if parts not in bare}
     for parts in bare:
         if roles[parts].split in labeled:

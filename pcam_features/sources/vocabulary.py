@@ -38,11 +38,19 @@ NEGATIVE = words("negative neg négatif negativo negativ 阴性 陰性")
 NEGATIONS = words(
     "no non not without false free absent kein keine ohne sans sin senza sem pas нет без 无 無"
 )
-UNLABELED_NAMES = frozenset((UNLABELED, "unlabelled"))
+CLASS_WORDS = POSITIVE | HEALTHY | NEGATIVE | NEGATIONS
+UNLABELED_NAMES = frozenset((UNLABELED, "unlabelled", "unknown"))
+YES = words("positive pos true yes positif positivo positiv 阳性 陽性")  # of tumor, or of anything else
+SIGN = re.compile(r"([+−–-])[)\]\s]*$")  # at the end of a name, as in tumor- and IDC(+)
 FILLERS = words(
     "a b c has have with is of for the class label tissue tissues cell cells patch patches image "
     "images img imgs tile tiles sample samples region area idc lymph node nodes breast colon lung "
     "prostate skin in present h e he"
+)
+LABELS = words("label labels class classes")  # without one: unlabeled
+PIECES = words(  # without one: blank, or of unknown meaning
+    "patch patches image images img imgs tile tiles sample samples tissue tissues cell cells region "
+    "area"
 )
 SPLITS = {
     "train": "train",
@@ -51,6 +59,7 @@ SPLITS = {
     "test": "test",
     "testing": "test",
     "testset": "test",
+    "tests": "test",
     "trn": "train",
     "tst": "test",
 } | {name: name for name in ("valid", "validation", "val", "vld", "dev", "holdout")}
@@ -96,25 +105,57 @@ def class_of(name: str) -> ClassName | None:
     >>> class_of("tumor_001") is class_of("stroma") is None  # the former is a slide of CAMELYON16
     True
     """
-    if name.lower() in UNLABELED_NAMES:
+    if name.strip().lower() in UNLABELED_NAMES:
         return ClassName(None)
-    told = [word for word in words_of(name) if word not in FILLERS]
+    every = words_of(name)
+    told = [word for word in every if word not in FILLERS]
     numbers = [word for word in told if word.isdigit()]
     said = {word for word in told if not word.isdigit()}
-    if any(len(number) > 1 for number in numbers) or len(numbers) > 1:
+    sign = SIGN.search(name)
+    if any(len(number) > 1 for number in numbers) or len(numbers) > 1 or "?" in name:
         return None
+    if sign and not numbers:
+        return signed(said, sign[1] == "+") if every else None
     if not said:
         return ClassName(int(numbers[0]), by_number=True) if numbers in (["0"], ["1"]) else None
-    if not all(word in POSITIVE | HEALTHY | NEGATIVE | NEGATIONS or is_negated(word) for word in said):
-        return None
+    if said <= NEGATIONS and not {*every}.isdisjoint(LABELS | PIECES):
+        return None if LABELS.isdisjoint(every) else ClassName(None)
+    every_known = all(word in CLASS_WORDS or is_negated(word) for word in said)
+    return None if not every_known or is_unclear(said) else ClassName(1 if said <= POSITIVE else 0)
+
+
+def is_unclear(said: set[str]) -> bool:
+    """Whether words of classes deny each other, as in not_normal, false_negative and normal_tumor."""
     healthy, denied = said & HEALTHY, said & NEGATIONS
-    unclear = (  # such as not_normal, not_absent, false_negative and normal_tumor
+    return bool(
         (denied and said & (HEALTHY | NEGATIVE))
         or len(denied) > 1
         or ("false" in said and len(said) > 1)
         or (healthy and said & POSITIVE)
     )
-    return None if unclear else ClassName(1 if said <= POSITIVE else 0)
+
+
+def signed(said: set[str], plus: bool) -> ClassName | None:
+    """What words before a sign say: that there is tumor or none; None unless they are of tumor.
+
+    Examples
+    --------
+    >>> class_of("tumor-"), class_of("IDC (+)"), class_of("normal-"), class_of("positive-")
+    (ClassName(label=0, by_number=False), ClassName(label=1, by_number=False), None, None)
+    """
+    return ClassName(int(plus)) if said <= POSITIVE - YES else None
+
+
+def is_unlabeled(name: str) -> bool:
+    """Whether a name says that there is no label.
+
+    Examples
+    --------
+    >>> [is_unlabeled(name) for name in ("unlabeled", "no_label", "without class", "no_tumor")]
+    [True, True, True, False]
+    """
+    known = class_of(name)
+    return known is not None and known.label is None
 
 
 def classes_of(names: Iterable[str]) -> dict[str, ClassName | None]:

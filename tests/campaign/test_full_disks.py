@@ -109,7 +109,14 @@ def test_regression_the_full_disk_of_compiled_kernels_is_named(disk: Path, tmp_p
     mount(disk, ROOM, again=True)
     empty(disk)
     mount(disk, PAGE * 4, again=True)
-    command = [sys.executable, "-m", "pcam_features", "extract", "synthetic:12", str(tmp_path / "store")]
+    command = [
+        sys.executable,
+        "-m",
+        "pcam_features",
+        "extract",
+        "synthetic:12",
+        str(tmp_path / "store"),
+    ]
     ended = subprocess.run(
         [*command, "--families", "glszm"],
         env=os.environ | {"PCAM_CACHE_DIR": str(disk)},

@@ -437,3 +437,119 @@ def test_regression_a_column_that_names_no_splits_is_noted(tmp_path: Path) -> No
     table.assign(set="A").to_csv(folder / "train_labels.csv", index=False)
     source = opened(folder)
     assert any("column of splits is not read" in note for note in source.notes)
+
+
+@pytest.mark.parametrize(
+    ("negative", "positive"),
+    [
+        ("tumor-", "tumor+"),
+        ("cancer (-)", "cancer (+)"),
+        ("IDC(-)", "IDC(+)"),
+        ("metastasis −", "met +"),
+    ],
+)
+def test_regression_a_sign_after_a_class_says_its_label(
+    negative: str, positive: str, tmp_path: Path
+) -> None:
+    lay_out(tmp_path / "a", f"{negative}/a.png", f"{positive}/b.png")
+    if positive != "met +":  # no word for tumor
+        assert labels_by_id(opened(tmp_path / "a")) == {"a": 0, "b": 1}
+        table = csv(tmp_path / "a" / "t.csv", path=[f"{negative}/a.png"], label=[negative])
+        assert labels_by_id(opened(table)) == {"a": 0}
+    else:
+        refused(tmp_path / "a", "--positive")
+    lay_out(tmp_path / "b", "tumor?/a.png", "normal/b.png", "tumor/c.png")
+    refused(tmp_path / "b", "tumor?")
+
+
+@pytest.mark.parametrize("name", ["no_label", "without class", "unknown"])
+def test_regression_names_that_deny_a_label_are_no_class(name: str, tmp_path: Path) -> None:
+    lay_out(tmp_path, "normal/a.png", "tumor/b.png", f"{name}/c.png")
+    source = opened(tmp_path)
+    assert labels_by_id(source) == {"a": 0, "b": 1}
+    assert unread(source) == {"no label": [f"{name}/c.png"]}
+    table = csv(tmp_path / "t.csv", path=["normal/a.png", "tumor/b.png"], label=["tumor", name])
+    assert labels_by_id(opened(table)) == {"a": 1}
+    assert labels_by_id(read(table, positive="tumor")) == {"a": 1}
+
+
+def test_regression_names_that_deny_a_patch_are_asked_about(tmp_path: Path) -> None:
+    lay_out(tmp_path, "normal/a.png", "tumor/b.png", "no_tissue/c.png")
+    refused(tmp_path, "--positive")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("pcam_train", "pcam_test"),
+        ("train_224", "test_224"),
+        ("train_96x96", "test_96x96"),
+        ("X_train", "X_test"),
+        ("train_resized", "test_resized"),
+        ("train2018", "test2018"),
+        ("my_train", "tests_all"),
+    ],
+)
+def test_regression_folders_beside_each_other_name_splits_with_other_words(
+    names: tuple[str, str], tmp_path: Path
+) -> None:
+    lay_out(
+        tmp_path, *(f"{name}/{c}/{c}{k}.png" for name in names for c in ("no", "yes") for k in "ab")
+    )
+    source = opened(tmp_path)
+    assert {name: len(one) for name, one in source.splits.items()} == {"train": 4, "test": 4}
+    assert source.splits["train"].slides == [None] * 4
+
+
+def test_regression_several_folders_of_a_split_are_its_slides(tmp_path: Path) -> None:
+    lay_out(tmp_path, *(f"{n}/{c}/{n}{c}.png" for n in ("train_a", "train_b", "test_a") for c in "01"))
+    source = opened(tmp_path)
+    assert source.splits["train"].slides == ["train_a", "train_a", "train_b", "train_b"]
+    assert len(source.splits["test"]) == 2
+
+
+def test_regression_slides_of_camelyon_are_no_splits(tmp_path: Path) -> None:
+    names = ("test_001", "tumor_001", "normal_002")
+    lay_out(tmp_path, *(f"{name}/{c}/{name}_{c}.png" for name in names for c in "01"))
+    source = opened(tmp_path)
+    assert list(source.splits) == ["train"]
+    assert sorted(set(map(str, source.splits["train"].slides))) == sorted(names)
+
+
+def test_regression_masks_are_no_patches_wherever_their_folder_is(tmp_path: Path) -> None:
+    names = ("images/{}/{}.png", "masks/{}/{}_mask.png", "train_masks/{}/{}_m.png")
+    lay_out(tmp_path, *(name.format(c, c) for name in names for c in ("normal", "tumor")))
+    source = opened(tmp_path)
+    assert labels_by_id(source) == {"normal": 0, "tumor": 1}
+    assert len(unread(source)["image in a folder of masks"]) == 4
+
+
+def test_regression_folders_0_and_1_in_slides_called_like_classes_are_the_classes(
+    tmp_path: Path,
+) -> None:
+    files = ("tumor_1/0/a.png", "tumor_1/1/b.png", "normal_1/0/c.png")
+    source = opened(lay_out(tmp_path / "a", *files))
+    assert labels_by_id(source) == {"a": 0, "b": 1, "c": 0}
+    assert source.splits["train"].slides == ["tumor_1", "tumor_1", "normal_1"]
+    plain = opened(lay_out(tmp_path / "b", "Tumor/0/a.png", "Tumor/1/b.png", "Normal/0/c.png"))
+    assert labels_by_id(plain) == {"a": 0, "b": 1, "c": 0}
+    both = lay_out(tmp_path / "c", *(f"{c}/{k}/{c}{k}.png" for c in ("tumor", "normal") for k in "01"))
+    assert list(labels_by_id(opened(both)).values()) == [0, 0, 1, 1]
+    assert list(labels_by_id(read(both, positive="1")).values()) == [0, 1, 0, 1]
+
+
+def test_regression_a_copy_of_the_data_in_a_folder_below_is_read_whole(tmp_path: Path) -> None:
+    """Kaggle's Breast Histopathology Images holds itself once more."""
+    names = [f"{patient}/{c}/{patient}_{c}.png" for patient in ("8863", "8864") for c in "01"]
+    lay_out(tmp_path, *names, *(f"IDC_regular_ps50_idx5/{name}" for name in names))
+    source = opened(tmp_path)
+    assert len(source.splits["train"]) == 8
+    assert source.splits["train"].labels is not None
+    assert source.splits["train"].labels.sum() == 4
+
+
+def test_regression_a_folder_of_images_in_an_unlabeled_split_is_no_class(tmp_path: Path) -> None:
+    lay_out(tmp_path, "train/normal/a.png", "train/tumor/b.png", "test/all_images/c.png")
+    for source in (opened(tmp_path), read(tmp_path, positive="tumor")):
+        assert source.splits["test"].labels is None
+        assert labels_by_id(source) == {"a": 0, "b": 1}
