@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 
 from ..errors import InputError
 from ..sources.columns import shown
-from ..sources.vocabulary import class_of
+from ..sources.vocabulary import ClassName, class_of
 from ..storage.tables import plain
 from .id_table import LABEL, SEED, IdTable
 
@@ -72,6 +72,7 @@ def choose(table: IdTable, *, from_file: bool) -> Chosen:
         columns = otherwise_named(names)
         if len(columns) != 1:
             raise InputError(missing(table, names, from_file=from_file))
+        check_positive(table, columns[0])
         notes.append(f"The probabilities of {table.name} are those of column {columns[0]}.")
     over = [name for name in names if name not in columns and name.lower().startswith((LABEL, SEED))]
     if over:
@@ -134,9 +135,7 @@ def classes_of(table: IdTable, names: list[str]) -> Chosen | None:
     else:
         return None
     listed = ", ".join(classes)
-    said = {
-        name: class_of(re.sub(rf"^({LABEL}|prob(ability)?|p)[\s_-]+", "", name)) for name in classes
-    }
+    said = {name: class_named(name) for name in classes}
     if not all(said.values()):  # then 1 may be the first of 1 and 2
         said = {name: known for name, known in said.items() if known and not known.by_number}
     positive = [name for name, known in said.items() if known and known.label == 1]
@@ -150,6 +149,27 @@ def classes_of(table: IdTable, names: list[str]) -> Chosen | None:
         "taken as the probability of tumor."
     )
     return Chosen(positive, [note])
+
+
+def class_named(column: str) -> ClassName | None:
+    """What the name of a column of probabilities says of their class.
+
+    Examples
+    --------
+    >>> class_named("prob_normal"), class_named("p_tumor")
+    (ClassName(label=0, by_number=False), ClassName(label=1, by_number=False))
+    """
+    return class_of(re.sub(rf"^({LABEL}|prob(ability)?|p)[\s_-]+", "", column))
+
+
+def check_positive(table: IdTable, column: str) -> None:
+    """Raise InputError if a column is that of patches without tumor by its name."""
+    known = class_named(column)
+    if known is not None and known.label == 0 and not known.by_number:
+        raise InputError(
+            f"column {column} of {table.name} is the probability of no tumor by its name; give that of "
+            f"tumor, 1 less it, as a column {LABEL}."
+        )
 
 
 def otherwise_named(names: list[str]) -> list[str]:

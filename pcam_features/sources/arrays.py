@@ -218,7 +218,7 @@ def understood(arrays: Sequence[Array], root: Path) -> list[SplitArrays]:
             label_array(beside, pixels, root),
             column_among(beside, columns.IDS),
             column_among(beside, columns.SLIDES),
-            column_among(beside, columns.SPLITS),
+            column_among(beside, (*columns.SPLITS, *columns.MORE_SPLITS)),
             next((one for one in arrays if names_classes(one)), None),
         )
         read = (told.labels, told.ids, told.slides, told.splits, told.classes)
@@ -236,9 +236,11 @@ def names_classes(array: Array) -> bool:
 
 def not_clear(split: str, arrays: Sequence[Array], root: Path) -> str:
     listed = ", ".join(f"{one.name} {one.shape}" for one in arrays[:10]) or "none"
+    in_color = any(are_images(one) for one in arrays)
+    advice = "name the images x and the labels y, with the split if there are several (x_train)"
     return (
         f"{root} has no clear array of color images (N, 96, 96, 3) for split {split}; its arrays are: "
-        f"{listed}; name the images x and the labels y, with the split if there are several (x_train)."
+        f"{listed}; {advice if in_color else 'save images with three channels (RGB)'}."
     )
 
 

@@ -6,8 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import InputError
+from .columns import labels_like
 from .reading import Reading
 from .slides import UNKNOWN
 from .source import Part, Problem, Split, whole_labels
@@ -15,6 +17,9 @@ from .tree import EXCLUDED, NO_FILE, NO_LABEL, NOT_ASKED, left_out, printable
 from .vocabulary import alike, as_number, classes_of, is_unlabeled, label_values, split_name
 
 NO_SPLITS = "the column of splits is not read, because it does not name train, valid or test"
+if TYPE_CHECKING:
+    import pandas as pd
+
 WITHHELD = -1.0  # as Hugging Face marks labels that are not published
 SHOWN = 12  # classes in a message
 NO_LABELS = frozenset(("n/a", "?", "--", "unk"))  # cells, besides those that are empty
@@ -105,6 +110,20 @@ def class_labels(
         )
     labels = [told.get(text) for text in texts]
     return ClassLabels(labels, [left_out.get(text) for text in texts], notes_on(classes, told))
+
+
+def check_agreement(table: pd.DataFrame, told_by: str, where: str) -> None:
+    """Raise InputError if another column that may be labels says the opposite of one of them."""
+    own = meaning(table[told_by].str.strip().unique().tolist())
+    for other in labels_like(list(table.columns)):
+        theirs = meaning(table[other].str.strip().unique().tolist())
+        pairs = [] if other == told_by else zip(table[told_by], table[other], strict=True)
+        for row, (one, two) in enumerate(pairs):
+            if {own.get(one.strip()), theirs.get(two.strip())} == {0, 1}:
+                raise InputError(
+                    f"{where}, line {row + 2}: {told_by} is {one[:40]!r} and {other} is {two[:40]!r}; "
+                    "name the column of labels with --label-column."
+                )
 
 
 def reason_left_out(text: str, reading: Reading) -> str | None:

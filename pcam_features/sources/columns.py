@@ -5,21 +5,23 @@ A column is found by its name, from explicit lists, or by the option that names 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..storage.tables import check_ids, header_of, plain, read_table, without_column
+from ..storage.tables import check_ids, header_of, read_table, without_column
 from .reading import TABLES
-from .vocabulary import words, words_of
+from .vocabulary import label_values, split_name, words, words_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PATHS = (
     *("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img"),
-    *("img_path", "image_file", "image_name", "img_name", "img_file", "patch", "patch_path"),
+    *("img_path", "image_file", "image_name", "img_name", "img_file", "patch", "patch_path", "fname"),
+    *("patch_name", "tile", "tile_path", "tile_name", "relative_path", "rel_path"),
 )
 IDS = ("id", "image_id", "patch_id", "img_id", "tile_id", "uid", "name")
 LABELS = (
@@ -29,9 +31,23 @@ LABELS = (
 )
 SLIDES = (
     *("slide", "wsi", "slide_id", "slide_name", "wsi_id", "wsi_name", "patient", "patient_id"),
-    *("case", "case_id"),
+    *("case", "case_id", "case_no", "slide_no", "wsi_file", "svs", "subject", "subject_id", "specimen"),
+    *("specimen_id", "donor", "donor_id"),
 )
 SPLITS = ("split", "subset", "set", "partition")
+MORE_SPLITS = (  # count only if their cells name splits
+    *("data_split", "dataset_split", "split_name", "subset_name", "phase", "usage", "stage", "tvt"),
+    *("which_set", "train_test"),
+)
+FLAGS = {  # the splits of rows with 0 and with 1 in a column of this name
+    "is_valid": ("train", "valid"),
+    "is_val": ("train", "valid"),
+    "is_validation": ("train", "valid"),
+    "is_test": ("train", "test"),
+    "is_train": ("test", "train"),
+    "is_training": ("test", "train"),
+}
+MOST_SPLITS = 20  # different cells of a column that may name splits
 # Folders of tables, beside the folders of images that these tables list.
 OF_TABLES = words(
     "label labels table tables csv csvs split splits meta metadata annotation annotations list lists "
@@ -43,6 +59,16 @@ SHOWN = 20  # columns in a message
 def is_table(path: Path) -> bool:
     """Whether this is the name of a table."""
     return path.name.lower().endswith(TABLES)
+
+
+def bare(name: str) -> str:
+    """The letters and digits of a column's name: the same for `slide_id`, `SlideID` and `slide.id`."""
+    return re.sub(r"[\W_]+", "", name).lower()
+
+
+def is_one_of(column: str, names: Iterable[str]) -> bool:
+    """Whether a column has one of some names, however these are written."""
+    return bare(column) in map(bare, names)
 
 
 def find(columns: Sequence[str], known: Sequence[str], given: str | None, option: str) -> str | None:
@@ -66,9 +92,9 @@ def find(columns: Sequence[str], known: Sequence[str], given: str | None, option
     """
     if given is not None:
         alike = [column for column in columns if column == given]
-        alike = alike or [column for column in columns if plain(column) == plain(given)]
+        alike = alike or [column for column in columns if bare(column) == bare(given)]
     else:
-        by_name = [[column for column in columns if plain(column) == name] for name in known]
+        by_name = [[column for column in columns if bare(column) == bare(name)] for name in known]
         alike = next((found for found in by_name if found), [])
     if len(alike) == 1 or not (alike or given):
         return alike[0] if alike else None
@@ -105,16 +131,46 @@ def label_column(columns: Sequence[str], given: str | None, where: str) -> str |
 
     Raises InputError if several may be meant and none is called `label`.
     """
-    names = [plain(column) for column in columns]
-    known = [name for name in LABELS if name != "y" or "x" not in names]  # x and y are a place
-    found = find(columns, known, given, "--label-column")
-    alike = [column for column, name in zip(columns, names, strict=True) if name in known]
-    if given is None and len(alike) > 1 and found is not None and plain(found) != LABELS[0]:
+    found = find(columns, label_names(columns), given, "--label-column")
+    alike = labels_like(columns)
+    if given is None and len(alike) > 1 and found is not None and bare(found) != LABELS[0]:
         raise InputError(
             f"{where} has several columns that may be labels ({', '.join(alike)}); name one with "
             "--label-column COLUMN."
         )
     return found
+
+
+def label_names(columns: Sequence[str]) -> list[str]:
+    """The names by which a column of labels is found in a table with these columns."""
+    a_place = "x" in map(bare, columns)  # x and y are a place
+    return [name for name in LABELS if name != "y" or not a_place]
+
+
+def labels_like(columns: Sequence[str]) -> list[str]:
+    """The columns that may be labels."""
+    names = set(map(bare, label_names(columns)))
+    return [column for column in columns if bare(column) in names]
+
+
+def split_cells(table: pd.DataFrame, used: Sequence[str]) -> list[str] | None:
+    """The split that a column not `used` names for each row; None if there is no such column.
+
+    It is a column of which every cell is the name of a split, and there are several, or one such as
+    `is_valid` with only true and false in it.
+    """
+    for column in table.columns:
+        cells = table[column].tolist()
+        distinct = set(cells)
+        if column in used or not 1 < len(distinct) <= MOST_SPLITS:
+            continue
+        named = {cell: split_name(cell) for cell in distinct}
+        flags = next((both for flag, both in FLAGS.items() if bare(flag) == bare(column)), None)
+        if flags is not None and (told := label_values(distinct)).keys() == distinct:
+            named = {cell: flags[label] for cell, label in told.items()}
+        if all(named.values()):
+            return [str(named[cell]) for cell in cells]
+    return None
 
 
 def tables_in(folder: Path, besides: Sequence[str] = (), *, labeled: bool = True) -> list[Path]:
@@ -131,8 +187,9 @@ def tables_in(folder: Path, besides: Sequence[str] = (), *, labeled: bool = True
             or not path.is_file()
         ):
             continue
-        columns = {plain(column) for column in header_of(path)}
-        if columns & {*PATHS, *IDS} and (columns & set(LABELS) or not labeled):
+        columns = {bare(column) for column in header_of(path)}
+        known, labels = set(map(bare, (*PATHS, *IDS))), set(map(bare, LABELS))
+        if columns & known and (columns & labels or not labeled):
             found.append(path)
     return found
 

@@ -38,6 +38,7 @@ from .images import SHAPE, check_size, other_size
 from .positions import Positions
 from .slides import column_of, known
 from .source import UNPACK, Source, Split, digest, numbered, train_first
+from .tree import printable
 
 STEM = "camelyonpatch_level_2_split_"
 PIXELS, LABELS = "x", "y"  # names of the datasets, and endings of their files
@@ -264,6 +265,11 @@ def read_labels(data: Dataset, rows: int) -> tuple[np.ndarray, list[str]]:
     if shape == [rows, 2] and (values.reshape(rows, 2).sum(axis=1) == 1).all():
         values = values.reshape(rows, 2)[:, 1]
         notes = [f"labels of {path.name} are in two columns; tumor is the second"]
+    if len(values) != rows and len(shape) > 1 and shape[0] == rows:
+        raise InputError(
+            f"{path}: labels are in {shape[1]} columns, so it is not clear which one is tumor; write one "
+            "label for each patch, 1 for tumor and 0 for others."
+        )
     if len(values) != rows:
         raise InputError(
             f"{path} has {counted(len(values), 'label')} for {counted(rows, 'patch')}; download "
@@ -309,6 +315,8 @@ def split_of(files: SplitFiles, *, any_size: bool) -> tuple[Split, list[str]]:
     else:
         labels, more = read_labels(files.labels, rows)
         notes = [*notes, *more]
+    if files.others:
+        notes = [*notes, f"datasets not read: {', '.join(map(printable, files.others[:10]))}"]
     ids, slides = read_meta(files.meta, files.name, rows)
     size = pixels.stat().st_size
 

@@ -37,12 +37,13 @@ class Dataset:
 
 @dataclass(frozen=True)
 class SplitFiles:
-    """Where the pixels, labels and meta table of a split are."""
+    """Where the pixels, labels and meta table of a split are; `others` are datasets beside these."""
 
     name: str
     pixels: Dataset
     labels: Dataset | None
     meta: Path | None
+    others: Sequence[str] = ()
 
 
 def plain_name(path: Path) -> str:
@@ -134,10 +135,19 @@ def find(path: Path, shapes_of: Callable[[Path], tuple[Path, Shapes]]) -> list[S
                 other, inside = shapes_of(beside)
                 key_there = label_key(other, inside, None) or only_one(other, inside)
                 told = Dataset(other, key_there) if key_there else None
-            found[name] = SplitFiles(
-                name, Dataset(unpacked, key), told, matching(tables, name, len(pixels) == 1)
-            )
+            meta = matching(tables, name, len(pixels) == 1)
+            others = beside_pixels(shapes, key, in_key, own)
+            found[name] = SplitFiles(name, Dataset(unpacked, key), told, meta, others)
     return list(found.values())
+
+
+def beside_pixels(shapes: Shapes, pixels: str, split: str | None, labels: str | None) -> list[str]:
+    """The datasets of a split, besides its pixels and labels, that have a value for each patch."""
+    return [
+        key
+        for key, shape in shapes.items()
+        if key not in (pixels, labels) and split_in(key) == split and shape[:1] == shapes[pixels][:1]
+    ]
 
 
 def matching(files: Sequence[Path], split: str, alone: bool) -> Path | None:
@@ -161,9 +171,13 @@ def pixel_keys(shapes: Shapes, path: Path) -> dict[str, str | None]:
         listed = (
             ", ".join(f"{key} {tuple(shape)}" for key, shape in list(shapes.items())[:10]) or "none"
         )
+        named_so = any(role_of(key) == PIXELS for key in shapes)
+        advice = (
+            "write images with three channels (RGB)" if named_so else "rename the one of patches to x"
+        )
         raise InputError(
             f"{path} has no dataset x or images of shape (N, 96, 96, 3); its datasets are: {listed}; "
-            "rename the one of patches to x."
+            f"{advice}."
         )
     return chosen
 

@@ -55,7 +55,7 @@ def layout(path: str, name: str, values: bool) -> dict[str, Any]:
         if found.dtype.kind == "f" and not values:
             raise ValueError(f"{name!r} holds {found.dtype} {extent(found)}, not 8-bit integers")
         if found.dtype.kind not in "iubf":
-            raise ValueError(f"{name!r} holds {found.dtype}, not numbers")
+            raise ValueError(f"{name!r} holds {found.dtype}, not numbers; write labels as 0 and 1")
         said: dict[str, Any] = {"shape": list(found.shape), "dtype": found.dtype.str}
         if not found.shape or found.shape[0] > MOST_ROWS:
             raise ValueError(f"{name!r} has the shape {found.shape}")
@@ -67,11 +67,16 @@ def layout(path: str, name: str, values: bool) -> dict[str, Any]:
 
 
 def extent(found: Any) -> str:
-    """The range of the first values of a dataset of floating-point numbers, and how to write them."""
+    """The range of the first values of a dataset of other numbers, and how to write them."""
     first = found[:16]
     low, high = float(first.min()), float(first.max())
-    advice = "multiply them by 255 and round" if low >= 0 and high <= 1 else "bring them to 0 to 255"
-    return f"with values from {low:g} to {high:g} ({advice}, and write uint8)"
+    if low >= 0 and high <= 1:
+        advice = "multiply them by 255, round, and write uint8"
+    else:
+        advice = (
+            "write uint8" if low >= 0 and high <= 255 else "bring them to 0 to 255, and write uint8"
+        )
+    return f"with values from {low:g} to {high:g} ({advice})"
 
 
 def own(file: Any, name: str) -> Any:

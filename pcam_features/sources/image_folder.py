@@ -19,9 +19,9 @@ import numpy as np
 from ..constants import Kind
 from ..errors import InputError
 from ..storage.files import read_json
-from ..storage.tables import header_of, plain
+from ..storage.tables import header_of
 from . import tree, vocabulary
-from .columns import SLIDES, SPLITS, shown
+from .columns import FLAGS, MORE_SPLITS, SLIDES, SPLITS, is_one_of, shown
 from .images import by_id, content_of, originals, patches
 from .reading import EVERYTHING, TABLES, Reading
 from .slides import BESIDE
@@ -58,6 +58,7 @@ BESIDE_CLASSES = "image beside the folders of classes"
 BESIDE_SPLITS = "image outside of the splits"
 OF_MASKS = "image in a folder of masks"
 SHOWN = 12  # names of classes in a message
+LEAST_ALIKE = 3  # classes that two data sets share, to be splits although one does not say so
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,11 @@ def has_known_classes(path: Path) -> bool:
     roles = Roles(found.folders, path, EVERYTHING, converted_splits(path))
     names = {role.name for role in map(roles.role, found.folders) if role.name is not None}
     return any(map(is_known_class, names)) or (bool(names) and all(map(class_of, names)))
+
+
+def names_splits(path: Path) -> bool:
+    """Whether folders with images name splits."""
+    return Roles(tree.walk(path).folders, path, EVERYTHING, converted_splits(path)).has_splits
 
 
 def converted_splits(path: Path) -> frozenset[str]:
@@ -250,17 +256,26 @@ class Roles:
 def split_siblings(folders: Iterable[Parts]) -> dict[Parts, str]:
     """The splits of folders that only name them beside others, such as `pcam_train` and `pcam_test`.
 
-    All folders of a level must have a word of a split, and several splits be named.
+    All folders of a level must have a word of a split, and several splits be named. A single folder
+    without such a word is `train`, if the folders in it are called like those in all others.
     """
-    beside: dict[Parts, set[str]] = {}
+    beside: dict[Parts, dict[str, set[str]]] = {}
     for parts in folders:
         for level, name in enumerate(parts):
-            beside.setdefault(parts[:level], set()).add(name)
+            inside = beside.setdefault(parts[:level], {}).setdefault(name, set())
+            inside.update(parts[level + 1 : level + 2])
     found: dict[Parts, str] = {}
     for above, names in beside.items():
-        told = {name: split_in(name) for name in names if not split_name(name)}
-        if len(told) == len(names) and all(told.values()) and len(set(told.values())) > 1:
-            found |= {(*above, name): split_word(name) for name in told}
+        if any(map(split_name, names)):
+            continue
+        told = {name: split_word(name) for name in names if split_in(name)}
+        rest = [name for name in names if name not in told]
+        classes = list(names.values())
+        alike = len(classes[0]) >= LEAST_ALIKE and all(one == classes[0] for one in classes)
+        if len(rest) == 1 and told and TRAIN not in told.values() and alike:
+            told[rest[0]] = TRAIN
+        if len(told) == len(names) and len(set(told.values())) > 1:
+            found |= {(*above, name): split for name, split in told.items()}
     return found
 
 
@@ -439,14 +454,14 @@ def with_columns(folder: Path, name: str) -> str:
 
 def tables_of_rest(found: Tree, *, splits: bool) -> list[str]:
     """The tables beside classes that tell what folders do not: slides, and splits unless `splits`."""
-    wanted = {*SLIDES, *(() if splits else SPLITS)}
-    return [
-        name
-        for name in found.tables
-        if name.lower().endswith(TABLES)
-        and name != BESIDE
-        and wanted & {plain(column) for column in header_of(found.root / name)}
-    ]
+    wanted = (*SLIDES, *(() if splits else (*SPLITS, *MORE_SPLITS, *FLAGS)))
+
+    def tells(name: str) -> bool:
+        if not name.lower().endswith(TABLES):
+            return not splits and split_in(Path(name).stem) is not None
+        return any(is_one_of(column, wanted) for column in header_of(found.root / name))
+
+    return [name for name in found.tables if name != BESIDE and tells(name)]
 
 
 def open_source(path: Path, reading: Reading = EVERYTHING) -> Source:

@@ -20,8 +20,18 @@ from ..storage.tables import check_ids, parse_table, plain, read_table
 from ..words import counted
 from . import tree
 from .archive import Archive
-from .class_labels import NO_SPLITS, meaning, not_read
-from .columns import IDS, PATHS, SPLITS, find, folder_of_tables, label_column, shown, tables_in
+from .class_labels import NO_SPLITS, check_agreement, meaning, not_read
+from .columns import (
+    IDS,
+    PATHS,
+    SPLITS,
+    find,
+    folder_of_tables,
+    label_column,
+    shown,
+    split_cells,
+    tables_in,
+)
 from .fitting import Size
 from .images import LARGEST_FILE, by_id, patch_of, patches, read_patch
 from .reading import EVERYTHING, TABLES, Reading
@@ -196,8 +206,10 @@ def recognize(path: Path) -> bool:
         return path.suffix.lower() == ".zip"
     if any((path / name).is_file() for name in (LABELS, PACKED)) and not other_images(path):
         return True
-    bare = not (path / TRAIN).is_dir() or has_tiffs(path / TRAIN)
-    if (path / ZIP).is_file() or ((path / SAMPLE).is_file() and bare):
+    no_classes = not (path / TRAIN).is_dir() or has_tiffs(path / TRAIN)
+    if (path / ZIP).is_file():
+        return True
+    if (path / SAMPLE).is_file() and no_classes and not other_images(path):
         return True
     if tables_in(folder_of_tables(path)):
         return False  # images with labels in another table
@@ -234,9 +246,9 @@ def read_labels(files: Files, path: Path, reading: Reading) -> LabelTable:
     told_by = label_column(columns, reading.label_column, where)
     missing = [name for name, found in (("id", ids), ("label", told_by)) if found is None]
     if ids is None or told_by is None:
-        bare = {"0", "1"} & {plain(column) for column in columns}
+        no_names = {"0", "1"} & {plain(column) for column in columns}
         option = f"name it with --{missing[0]}-column"
-        advice = "the first line has to name the columns: id,label" if bare else option
+        advice = "the first line has to name the columns: id,label" if no_names else option
         none = " or ".join(missing)
         raise InputError(f"{where} has no column {none}; its columns are: {shown(columns)}; {advice}.")
     check_ids(table[ids].tolist(), where)
@@ -256,8 +268,12 @@ def read_labels(files: Files, path: Path, reading: Reading) -> LabelTable:
         )
         problems = problem("bad label", [pairs[k][0] for k in bad], says)
     rows = table[ids].tolist()
+    if reading.label_column is None:
+        check_agreement(table, told_by, where)
     slide, split = column_of(columns), find(columns, SPLITS, None, "split")
     named = [split_name(cell) for cell in table[split]] if split else []
+    if not split:
+        named = [*(split_cells(table, [c for c in (ids, told_by, slide) if c]) or ())]
     splits = {i: name for i, name in zip(rows, named, strict=False) if name}
     return LabelTable(
         {i: told.get(label) for i, label in pairs},

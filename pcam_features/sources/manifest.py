@@ -19,10 +19,11 @@ import pandas as pd
 
 from ..constants import Kind
 from ..errors import InputError
+from ..storage.ids import number as number_of
 from ..storage.ids import stem
 from ..storage.tables import read_table
 from . import kaggle, tree
-from .class_labels import class_labels, not_read
+from .class_labels import check_agreement, class_labels, not_read
 from .columns import (
     IDS,
     PATHS,
@@ -33,11 +34,12 @@ from .columns import (
     is_table,
     label_column,
     shown,
+    split_cells,
     tables_in,
 )
 from .images import by_id, content_of, originals, patches
 from .reading import EVERYTHING, Reading
-from .slides import UNKNOWN, column_of
+from .slides import BESIDE, UNKNOWN, column_of
 from .slides import known as known_slides
 from .source import Part, Problem, Source, Split, source_of, train_first, whole_labels
 from .vocabulary import split_in, split_name
@@ -143,7 +145,8 @@ def locate(
         named = [ABOVE.sub("", name, count=1) for name in named]
     direct = [inside(folder, name, f"{where}, line {k + 2}") for k, name in enumerate(named)]
     if by_path and any(os.path.isfile(path) for path in direct):
-        return Files(direct)
+        listed = set(direct)
+        return Files(direct, [path for path in images_beside(direct) if path not in listed])
     found = tree.walk(folder.absolute())
     images = [path for paths in found.folders.values() for path in paths]
     by_name = by_names(named, images, hints)
@@ -153,6 +156,12 @@ def locate(
     listed = set(paths)
     others = [path for path in images if path not in listed]
     return Files(paths, others, found.problems(), [f"files were found by their names below {folder}"])
+
+
+def images_beside(files: Sequence[Path]) -> list[Path]:
+    """The images in the folders of some files."""
+    folders = sorted({file.parent for file in files if file.parent.is_dir()})
+    return [one for folder in folders for one in sorted(folder.iterdir()) if tree.is_patch(one)]
 
 
 def is_elsewhere(name: str, folder: Path) -> bool:
@@ -173,6 +182,8 @@ def by_names(
     for path in images:
         for name in {path.name, path.stem}:
             of_name.setdefault(name, []).append(path)
+    if not any(PurePosixPath(text).name in of_name for text in named):
+        of_name |= by_numbers(images)
     found: dict[int, tuple[int, Path]] = {}
     for row, text in enumerate(named):
         name = PurePosixPath(text).name
@@ -192,6 +203,17 @@ def by_names(
         if [*by_text.values()].count(max(by_text.values())) == 1
     }
     return {row: path for row, (_, path) in found.items() if owner.get(path) == named[row]}
+
+
+def by_numbers(images: Sequence[Path]) -> dict[str, list[Path]]:
+    """Images whose names are numbers, by these without zeros at their start; empty if one is not."""
+    found: dict[str, list[Path]] = {}
+    for path in images:
+        number = number_of(path.name)
+        if number is None:
+            return {}
+        found.setdefault(number, []).append(path)
+    return found
 
 
 def named_by(path: Path) -> set[str]:
@@ -313,6 +335,10 @@ def open_source(path: Path, reading: Reading = EVERYTHING) -> Source:
         notes += [f"without a table and labels: {', '.join(more)}"] * bool(more)
     source = source_of(Kind.manifest, path, PROTOCOL, parts)
     unread = [one for each in listed for one in each.unread]
+    folder = next(iter(tables.values())).parent
+    beside = tables_in(folder, (kaggle.SAMPLE, BESIDE), labeled=False)
+    if rest := [table.name for table in beside if table not in tables.values()]:
+        unread.append(tree.left_out(tree.TABLE, rest, f"manifest {path}"))
     if unlisted := sorted({os.path.relpath(file, root) for file in others if file not in read}):
         advice = "add rows for them, or move them away"
         unread.append(tree.left_out(UNLISTED, unlisted, f"manifest {path}", advice))
@@ -336,8 +362,10 @@ def read_listed(path: Path, reading: Reading, name: str | None) -> Listed:
     split, slide = find(columns, SPLITS, None, "split"), column_of(columns)
     cells = table[[column for column in (split, slide) if column]].to_numpy().tolist()
     hints = [[*own, name] if name else own for own in cells]
-    files = locate(table[named].tolist(), folder, where, hints, by_path=by_path is not None)
+    files = locate(table[named].str.strip().tolist(), folder, where, hints, by_path=by_path is not None)
     told = label_column(columns, reading.label_column, where)
+    if told and reading.label_column is None:
+        check_agreement(table, told, where)
     without = f"no label column among: {shown(columns)} (--label-column names one)"
     labels = class_labels(table[told].tolist() if told else [""] * len(table), reading, where)
     notes = [*files.notes, *(labels.notes if told else [without])]
@@ -354,10 +382,13 @@ def read_listed(path: Path, reading: Reading, name: str | None) -> Listed:
             "slide": table[slide] if slide else "",
         }
     )
+    used = [column for column in (by_path, by_id_column, told, slide) if column]
     if name is not None:
         rows = rows.assign(**{SPLIT: name})
     elif split:
         rows = rows.assign(**{SPLIT: splits_named(table[split].tolist())})
+    elif in_cells := split_cells(table, used):
+        rows = rows.assign(**{SPLIT: in_cells})
     else:
         rows, more = with_splits(rows, files, folder)
         notes += more

@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import InputError
-from ..storage.tables import plain
-from .columns import SLIDES, read_by_id
+from .columns import SLIDES, bare, read_by_id
 
 COLUMNS = ("slide", "wsi")
 UNKNOWN = ("", "NA", "nan", "NaN", "None", "null")  # cells without a value
@@ -17,8 +16,8 @@ BESIDE = "slides.csv"  # used by default if it is in the source's folder
 
 def column_of(names: Iterable[str]) -> str | None:
     """The column that names slides; None if there is none."""
-    there = {plain(name): name for name in names}
-    return next((there[name] for name in SLIDES if name in there), None)
+    there = {bare(name): name for name in names}
+    return next((there[bare(name)] for name in SLIDES if bare(name) in there), None)
 
 
 def is_unknown(slide: str) -> bool:

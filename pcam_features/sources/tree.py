@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .images import SUFFIXES
 from .source import EXAMPLES, Problem
-from .vocabulary import words, words_of
+from .vocabulary import SPLITS, words, words_of
 
 IMAGES = frozenset(SUFFIXES)
 Parts = tuple[str, ...]  # the folders on the way from the root to a folder
@@ -131,6 +131,11 @@ def is_image(name: str) -> bool:
     return dot > 0 and name[dot:].lower() in IMAGES
 
 
+def is_patch(path: Path) -> bool:
+    """Whether this is an image file, and none that programs leave behind."""
+    return is_image(path.name) and not is_litter(path.name) and path.is_file()
+
+
 def walk(root: Path) -> Tree:
     """Find the images below a folder, at any depth. Links are followed, but to no folder twice."""
     tree = Tree(root)
@@ -208,7 +213,7 @@ def may_hold_labels(parts: Parts) -> bool:
     """
     name = parts[-1].lower()
     told = {word for part in parts for word in words_of(part)}
-    return name.endswith(SHEETS) or (name.endswith(NOTES) and bool(told & OF_LABELS))
+    return name.endswith(SHEETS) or (name.endswith(NOTES) and bool(told & (OF_LABELS | SPLITS.keys())))
 
 
 def has_images(root: Path) -> bool:

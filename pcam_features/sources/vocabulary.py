@@ -304,6 +304,8 @@ def label_values(values: Iterable[str]) -> dict[str, int]:
 
 def as_number(text: str) -> float | None:
     """The number that a text spells; None if it spells none."""
+    if re.fullmatch(r"\s*[+-]?\d+,\d+\s*", text):  # a decimal comma
+        text = text.replace(",", ".")
     try:
         return float(text)
     except ValueError:

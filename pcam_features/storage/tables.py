@@ -157,6 +157,7 @@ def parse_table(content: bytes, columns: Sequence[str], name: str) -> pd.DataFra
             )
     except (ValueError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
         raise InputError(f"{name} cannot be read as CSV: {reason_of(error)}.") from None
+    table = without_blank_rows(table)
     table = table.rename(columns=spelled(list(table.columns), columns))
     missing = [column for column in columns if column not in table.columns]
     if missing:
@@ -164,6 +165,13 @@ def parse_table(content: bytes, columns: Sequence[str], name: str) -> pd.DataFra
     if "id" in columns:
         check_ids(table["id"].tolist(), name)
     return table
+
+
+def without_blank_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """The table without rows of empty cells, which spreadsheets leave at the end."""
+    blank = table.iloc[:, 0].str.strip() == ""
+    blank[blank] = (table[blank].map(str.strip) == "").all(axis=1)
+    return table[~blank].reset_index(drop=True) if blank.any() else table
 
 
 def without_column(wanted: str, columns: Sequence[str], name: str) -> str:

@@ -190,7 +190,7 @@ def test_regression_patches_are_left_out_by_id_in_every_layout(tmp_path: Path) -
     kept = [k for k in range(ROWS) if k not in (2, 3)]
     assert source.splits["train"].ids == [IDS[k] for k in kept]
     np.testing.assert_array_equal(source.splits["train"].read(0, len(kept)), PIXELS[kept])
-    assert unread(source) == {"excluded": IDS[2:4]}
+    assert unread(source) == {"excluded": IDS[2:4] * 2}  # of train and test
     table.write_text("\n".join(IDS[:3]) + "\n")  # a list without a header
     assert read(folder, exclude=(str(table),)).splits["test"].ids == IDS[3:]
     table.write_text("id\nnobody\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -553,3 +554,141 @@ def test_regression_a_folder_of_images_in_an_unlabeled_split_is_no_class(tmp_pat
     for source in (opened(tmp_path), read(tmp_path, positive="tumor")):
         assert source.splits["test"].labels is None
         assert labels_by_id(source) == {"a": 0, "b": 1}
+
+
+@pytest.mark.parametrize(
+    ("column", "cells"),
+    [
+        ("is_valid", ["False", "False", "True", "True"]),
+        ("isTest", ["0", "0", "1", "1"]),
+        ("is_train", ["yes", "yes", "no", "no"]),
+        ("Dataset", ["train", "train", "test", "test"]),
+        ("fold", ["Training", "Training", "val", "val"]),
+    ],
+)
+def test_regression_a_column_of_splits_is_found_by_its_cells(
+    column: str, cells: list[str], tmp_path: Path
+) -> None:
+    lay_out(tmp_path, *(f"images/{name}.png" for name in "abcd"))
+    names, labels = [f"images/{name}.png" for name in "abcd"], [0, 1, 0, 1]
+    table = csv(tmp_path / "t.csv", name=names, label=labels, **{column: cells})
+    source = opened(table)
+    assert source.splits["train"].ids == ["a", "b"]
+    assert len(source.splits) == 2
+    folder = kaggle_folder(tmp_path / "k")
+    labels_csv = folder / "train_labels.csv"
+    known = pd.read_csv(labels_csv)
+    shutil.rmtree(folder / "test")
+    half = [cells[0]] * 2 + [cells[2]] * (len(known) - 2)
+    known.assign(**{column: half}).to_csv(labels_csv, index=False)
+    assert len(opened(folder).splits["train"]) == 2
+
+
+@pytest.mark.parametrize("column", ["PatientID", "slideId", "slide.id", "SUBJECT", "wsi_file"])
+def test_regression_a_column_of_slides_is_found_however_it_is_written(
+    column: str, tmp_path: Path
+) -> None:
+    lay_out(tmp_path, "a.png", "b.png")
+    table = csv(tmp_path / "t.csv", path=["a.png", "b.png"], label=[0, 1], **{column: ["s", "t"]})
+    assert opened(table).splits["train"].slides == ["s", "t"]
+
+
+def test_regression_columns_of_labels_that_differ_are_asked_about(tmp_path: Path) -> None:
+    """Numbers in the order of the alphabet: cancer is 0."""
+    lay_out(tmp_path, "a.png", "b.png")
+    table = tmp_path / "t.csv"
+    columns = {"path": ["a.png", "b.png"], "class": ["cancer", "normal"]}
+    refused(csv(table, **columns, label=[0, 1]), "class is 'cancer'; name the column")
+    assert labels_by_id(read(table, label_column="class")) == {"a": 1, "b": 0}
+    assert labels_by_id(opened(csv(table, **columns, label=[1, 0]))) == {"a": 1, "b": 0}
+    folder = kaggle_folder(tmp_path / "k")
+    known = pd.read_csv(folder / "train_labels.csv")
+    wrong = known.assign(label_name=known["label"].map({0: "tumor", 1: "normal"}))
+    wrong.to_csv(folder / "train_labels.csv", index=False)
+    refused(folder, "--label-column")
+
+
+def test_regression_tables_of_splits_beside_classes_say_the_splits(tmp_path: Path) -> None:
+    names = [f"{c}/{k}.png" for c in ("normal", "tumor") for k in range(3)]
+    lay_out(tmp_path, *names)
+    labels = [0, 0, 0, 1, 1, 1]
+    csv(tmp_path / "train.csv", path=names[::2], label=labels[::2])
+    csv(tmp_path / "test.csv", path=names[1::2], label=labels[1::2])
+    source = opened(tmp_path)
+    assert {name: len(one) for name, one in source.splits.items()} == {"train": 3, "test": 3}
+    for file in tmp_path.glob("*.csv"):
+        file.unlink()
+    (tmp_path / "train.txt").write_text("normal/0.png\n")
+    assert unread(opened(tmp_path)) == {"table that may hold labels, slides or splits": ["train.txt"]}
+
+
+def test_regression_blank_rows_spaces_and_lost_zeros_of_spreadsheets_are_read(tmp_path: Path) -> None:
+    lay_out(tmp_path, "images/0001.png", "images/0002.png")
+    table = tmp_path / "t.csv"
+    table.write_text("path,label\n images/0001.png ,0\nimages/0002.png,1\n,\n,\n")
+    assert labels_by_id(opened(table)) == {"0001": 0, "0002": 1}
+    csv(table, id=["1", "2"], label=[0, 1])
+    assert labels_by_id(opened(table)) == {"0001": 0, "0002": 1}
+    table.write_text("path;label\nimages/0001.png;0,0\nimages/0002.png;1,0\n")
+    assert labels_by_id(opened(table)) == {"0001": 0, "0002": 1}
+    folder = kaggle_folder(tmp_path / "k")
+    known = opened(folder)
+    with (folder / "train_labels.csv").open("a") as file:
+        file.write(",\n,\n")
+    assert labels_by_id(opened(folder)) == labels_by_id(known)
+
+
+def test_regression_images_in_no_row_are_counted_where_paths_are_right(tmp_path: Path) -> None:
+    lay_out(tmp_path, *(f"images/{name}.png" for name in "abc"))
+    table = csv(tmp_path / "t.csv", path=["images/a.png", "images/b.png"], label=[0, 1])
+    csv(tmp_path / "patients.csv", id=["a", "b"], patient=["s", "t"])
+    assert unread(opened(table)) == {
+        "image not in the table": ["images/c.png"],
+        "table that may hold labels, slides or splits": ["patients.csv"],
+    }
+
+
+def test_regression_folders_like_those_of_other_competitions_are_read_by_their_table(
+    tmp_path: Path,
+) -> None:
+    lay_out(tmp_path, "train_images/a.png", "train_images/b.png", "test_images/c.png")
+    csv(tmp_path / "train.csv", image_id=["a.png", "b.png"], label=[0, 1])
+    csv(tmp_path / "sample_submission.csv", image_id=["c.png"], label=[0])
+    source = opened(tmp_path)
+    assert labels_by_id(source) == {"a": 0, "b": 1}
+    assert source.splits["test"].ids == ["c"]
+    assert source.splits["test"].labels is None
+
+
+def test_regression_patches_to_exclude_are_meant_by_path(tmp_path: Path) -> None:
+    classes = ("normal", "tumor")
+    names = [f"{split}/{c}/{c[0]}{k}.png" for split in ("train", "test") for c in classes for k in "12"]
+    lay_out(tmp_path / "d", *names)
+    table = tmp_path / "odd.csv"
+    csv(table, path=["train/normal/n1.png", " test\\tumor\\t2.png ", "train/tumor/t9.png"])
+    source = read(tmp_path / "d", exclude=(str(table),))
+    assert source.splits["train"].ids == ["n2", "t1", "t2"]
+    assert source.splits["test"].ids == ["n1", "n2", "t1"]
+    (record,) = source.unread
+    assert record.count == 2
+    assert "of which 1 id is not there: 'train/tumor/t9.png'" in record.says
+
+
+def test_regression_datasets_beside_pixels_are_named_if_they_are_not_read(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "train.h5", "w") as file:
+        file["x"], file["y"], file["wsi"] = PIXELS, LABELS, np.arange(ROWS)
+    assert "datasets not read: wsi" in opened(tmp_path / "train.h5").notes
+
+
+def test_regression_a_data_set_beside_its_validation_set_is_train(tmp_path: Path) -> None:
+    sets = ("NCT-CRC-HE-100K", "CRC-VAL-HE-7K")
+    lay_out(tmp_path, *(f"{one}/{c}/{c}-{one}.png" for one in sets for c in ("NORM", "STR", "TUM")))
+    source = read(tmp_path, positive="TUM")
+    assert {name: len(one) for name, one in source.splits.items()} == {"train": 3, "val": 3}
+    assert sorted(labels_by_id(source, "val").values()) == [0, 0, 1]
+
+
+def test_regression_labels_in_several_columns_of_hdf5_are_asked_about(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "train.h5", "w") as file:
+        file["x"], file["y"] = PIXELS, np.eye(3, dtype=np.uint8)[np.arange(ROWS) % 3]
+    refused(tmp_path / "train.h5", "3 columns")
