@@ -267,8 +267,8 @@ def read_labels(data: Dataset, rows: int) -> tuple[np.ndarray, list[str]]:
         notes = [f"labels of {path.name} are in two columns; tumor is the second"]
     if len(values) != rows and len(shape) > 1 and shape[0] == rows:
         raise InputError(
-            f"{path}: labels are in {shape[1]} columns, so it is not clear which one is tumor; write one "
-            "label for each patch, 1 for tumor and 0 for others."
+            f"{path}: labels are in {shape[1]} columns, so it is not clear which one is tumor; write "
+            "one label for each patch, 1 for tumor and 0 for others."
         )
     if len(values) != rows:
         raise InputError(
