@@ -180,7 +180,7 @@ class Contents:
     """What a file holds beside its images.
 
     `image` is the column of images and `rows` the number of rows of each row group. `labels` are texts,
-    None without a column of labels; `ids`, `slides` and `splits` likewise.
+    None without a column of labels; `ids`, `slides` and `splits` likewise. `names` are those of labels.
     """
 
     image: str
@@ -189,6 +189,7 @@ class Contents:
     ids: list[Any] | None
     slides: list[Any] | None
     splits: list[Any] | None
+    names: Sequence[str]
 
 
 def contents_of(path: Path, reading: Reading) -> Contents:
@@ -221,11 +222,10 @@ def contents_of(path: Path, reading: Reading) -> Contents:
             wanted = [name for name in (label, own_id, slide, split) if name is not None]
             table = parquet.read(file, wanted, rows=sum(rows))
             column = {name: table[name].to_pylist() for name in wanted}
-            told = (
-                None if label is None else texts_of(column[label], class_names(schema, label), reading)
-            )
-            found = (column.get(name or "") for name in (own_id, slide, split))
-            return Contents(image, rows, told, *found)
+            classes = [] if label is None else class_names(schema, label)
+            told = None if label is None else texts_of(column[label], classes, reading)
+            ids, slides, splits = (column.get(name or "") for name in (own_id, slide, split))
+            return Contents(image, rows, told, ids, slides, splits, classes)
     except (OSError, KeyError, ValueError, TypeError, MemoryError, pa.ArrowException) as error:
         raise InputError(f"{path} cannot be read as Parquet: {message_of(error)}.") from None
 
@@ -330,6 +330,11 @@ def splits_of(name: str, files: list[Path], reading: Reading) -> list[Part]:
                 f"some files of split {name} have a column {what} and some have none; add it to all "
                 "files."
             )
+    if len({tuple(one.names) for one in contents}) > 1:
+        raise InputError(
+            f"the files of {where} name the labels in different ways, so it is not clear which is "
+            "tumor; save them with the same names."
+        )
     texts = [t for one, n in zip(contents, counts, strict=True) for t in one.labels or [""] * n]
     labels = class_labels(texts, reading, where, row_name="row", first=1)
     slides = [

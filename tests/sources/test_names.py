@@ -692,3 +692,10 @@ def test_regression_labels_in_several_columns_of_hdf5_are_asked_about(tmp_path: 
     with h5py.File(tmp_path / "train.h5", "w") as file:
         file["x"], file["y"] = PIXELS, np.eye(3, dtype=np.uint8)[np.arange(ROWS) % 3]
     refused(tmp_path / "train.h5", "3 columns")
+
+
+def test_regression_parquet_files_of_a_split_name_labels_alike(tmp_path: Path) -> None:
+    named = {"info": {"features": {"label": {"names": ["tumor", "normal"]}}}}
+    parquet(tmp_path / "train-00000-of-00002.parquet", named, label=LABELS.tolist())
+    parquet(tmp_path / "train-00001-of-00002.parquet", label=LABELS.tolist())
+    refused(tmp_path, "name the labels in different ways")
