@@ -173,6 +173,19 @@ def split_cells(table: pd.DataFrame, used: Sequence[str]) -> list[str] | None:
     return None
 
 
+def one_hot(table: pd.DataFrame, used: Sequence[str]) -> list[str] | None:
+    """The name of the column with 1 in each row, of several columns of 0 and 1; None without these."""
+    columns = [
+        column
+        for column in table.columns
+        if column not in used and table[column].str.strip().isin(("0", "1", "0.0", "1.0")).all()
+    ]
+    values = table[columns].astype(float).to_numpy()
+    if len(columns) < 2 or not len(table) or (values.sum(axis=1) != 1).any():
+        return None
+    return [columns[k] for k in values.argmax(axis=1).tolist()]
+
+
 def tables_in(folder: Path, besides: Sequence[str] = (), *, labeled: bool = True) -> list[Path]:
     """The tables in a folder that have ids or paths, by name; not those called `besides`.
 

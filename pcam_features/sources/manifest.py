@@ -23,7 +23,7 @@ from ..storage.ids import number as number_of
 from ..storage.ids import stem
 from ..storage.tables import read_table
 from . import kaggle, tree
-from .class_labels import check_agreement, class_labels, not_read
+from .class_labels import ClassLabels, check_agreement, class_labels, not_read
 from .columns import (
     IDS,
     PATHS,
@@ -33,6 +33,7 @@ from .columns import (
     is_of_tables,
     is_table,
     label_column,
+    one_hot,
     shown,
     split_cells,
     tables_in,
@@ -363,12 +364,9 @@ def read_listed(path: Path, reading: Reading, name: str | None) -> Listed:
     cells = table[[column for column in (split, slide) if column]].to_numpy().tolist()
     hints = [[*own, name] if name else own for own in cells]
     files = locate(table[named].str.strip().tolist(), folder, where, hints, by_path=by_path is not None)
-    told = label_column(columns, reading.label_column, where)
-    if told and reading.label_column is None:
-        check_agreement(table, told, where)
-    without = f"no label column among: {shown(columns)} (--label-column names one)"
-    labels = class_labels(table[told].tolist() if told else [""] * len(table), reading, where)
-    notes = [*files.notes, *(labels.notes if told else [without])]
+    used = [column for column in (by_path, by_id_column, split, slide) if column]
+    labels, notes = labels_of(table, used, reading, where)
+    notes = [*files.notes, *notes]
     if by_id_column is not None and (by_path is not None or reading.id_column):
         ids = table[by_id_column].tolist()
     else:
@@ -382,7 +380,6 @@ def read_listed(path: Path, reading: Reading, name: str | None) -> Listed:
             "slide": table[slide] if slide else "",
         }
     )
-    used = [column for column in (by_path, by_id_column, told, slide) if column]
     if name is not None:
         rows = rows.assign(**{SPLIT: name})
     elif split:
@@ -397,6 +394,29 @@ def read_listed(path: Path, reading: Reading, name: str | None) -> Listed:
     groups = rows.groupby(SPLIT, sort=False)
     parts = [split_of(str(of_split), part, where, reading) for of_split, part in groups]
     return Listed(parts, [*unread, *files.unread], notes, listed, files.others)
+
+
+def labels_of(
+    table: pd.DataFrame, used: Sequence[str], reading: Reading, where: str
+) -> tuple[ClassLabels, list[str]]:
+    """The labels of a table whose columns `used` hold other things, and notes.
+
+    They are in one column, or in a column of 0 and 1 for each class. Raises InputError if it is not
+    clear which column has them, or what they mean.
+    """
+    columns = list(table.columns)
+    told = label_column(columns, reading.label_column, where)
+    if told is None:
+        texts = one_hot(table, used)
+        if texts is None:
+            without = f"no label column among: {shown(columns)} (--label-column names one)"
+            return class_labels([""] * len(table), reading, where), [without]
+        labels = class_labels(texts, reading, where)
+        return labels, [f"labels are in columns: {shown(list(dict.fromkeys(texts)))}", *labels.notes]
+    if reading.label_column is None:
+        check_agreement(table, told, where)
+    labels = class_labels(table[told].tolist(), reading, where)
+    return labels, [*labels.notes]
 
 
 def rows_read(

@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import InputError
 
 TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")  # suffixes of tables
+LIST = ".txt"
 Names = str | list[str] | tuple[str, ...] | None  # comma-separated, or a list
 
 
@@ -44,8 +45,8 @@ class Reading:
 
     @property
     def excluded_tables(self) -> tuple[str, ...]:
-        """The items of `exclude` that are tables of ids."""
-        return tuple(name for name in self.exclude if name.lower().endswith(TABLES))
+        """The items of `exclude` that are tables or lists of ids."""
+        return tuple(name for name in self.exclude if name.lower().endswith((*TABLES, LIST)))
 
     def without_tables(self) -> Reading:
         """The same, with names of classes and folders alone in `exclude`."""

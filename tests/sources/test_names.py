@@ -699,3 +699,21 @@ def test_regression_parquet_files_of_a_split_name_labels_alike(tmp_path: Path) -
     parquet(tmp_path / "train-00000-of-00002.parquet", named, label=LABELS.tolist())
     parquet(tmp_path / "train-00001-of-00002.parquet", label=LABELS.tolist())
     refused(tmp_path, "name the labels in different ways")
+
+
+def test_regression_a_column_for_each_class_says_the_label(tmp_path: Path) -> None:
+    """As Roboflow exports them."""
+    lay_out(tmp_path, "a.png", "b.png")
+    table = tmp_path / "_classes.csv"
+    csv(table, filename=["a.png", "b.png"], IDC_negative=[1, 0], IDC_positive=[0, 1])
+    assert labels_by_id(opened(table)) == {"a": 0, "b": 1}
+    csv(table, filename=["a.png", "b.png"], stroma=[1, 0], gland=[0, 1])
+    refused(table, "--positive CLASS")
+    assert labels_by_id(read(table, positive="stroma")) == {"a": 1, "b": 0}
+
+
+def test_regression_a_list_of_ids_may_be_excluded(tmp_path: Path) -> None:
+    lay_out(tmp_path / "d", "normal/a.png", "normal/b.png", "tumor/c.png")
+    odd = tmp_path / "odd.txt"
+    odd.write_text("b\n")
+    assert labels_by_id(read(tmp_path / "d", exclude=(str(odd),))) == {"a": 0, "c": 1}
