@@ -24,6 +24,10 @@ PROBABILITIES = (
 )
 INDEX = re.compile(r"(unnamed: ?\d+|index|)", re.IGNORECASE)  # of a table that pandas wrote
 NEAR = 1e-2  # how far from 1 the classes of a softmax add up to that is rounded or of half precision
+# Words beside a class in a column's name, as in prob_tumor and normal_score.
+OF_PROBABILITIES = re.compile(
+    rf"(?<![^\W_])({LABEL}|prob(ability)?|proba|p|score|pred(icted|iction)?)(?![^\W_])", re.IGNORECASE
+)
 SEEDS = re.compile(rf"{SEED}[\s_-]*(\d+|[a-z])?")
 OPPOSITE = -0.5  # rank correlation; seeds of a model rank patches alike, classes in opposite orders
 LEAST_RANKED = 20  # patches; ranks of fewer are opposite by chance
@@ -156,10 +160,10 @@ def class_named(column: str) -> ClassName | None:
 
     Examples
     --------
-    >>> class_named("prob_normal"), class_named("p_tumor")
-    (ClassName(label=0, by_number=False), ClassName(label=1, by_number=False))
+    >>> [class_named(name).label for name in ("prob_normal", "p(tumor)", "non_cancer_score")]
+    [0, 1, 0]
     """
-    return class_of(re.sub(rf"^({LABEL}|prob(ability)?|p)[\s_-]+", "", column))
+    return class_of(OF_PROBABILITIES.sub(" ", column).strip(" _"))
 
 
 def check_positive(table: IdTable, column: str) -> None:

@@ -42,12 +42,12 @@ PROTOCOL = (
 )
 TRAIN = "train"
 PIXELS = "pixels"  # the role of an array
-CLASSES = ("classes", "class_names", "label_names", "target_names", "categories")  # by number
+CLASSES = ("classes", "class_names", "label_names", "target_names")  # by number
 MOST_HEADER = 1 << 14  # bytes before the values of an array
 LARGEST_VALUES = 1 << 28  # bytes of labels, ids or slides that are read into memory
 MOST_SHOWN = 1 << 24  # bytes of values that are looked at for a message
 MOST_LISTED, MOST_ARRAYS = 1000, 100  # of a folder, and of an .npz
-CHANNELS = 3
+CHANNELS, MOST_CLASSES = 3, 1000
 MiB = 1 << 20
 
 
@@ -218,8 +218,8 @@ def understood(arrays: Sequence[Array], root: Path) -> list[SplitArrays]:
             label_array(beside, pixels, root),
             column_among(beside, columns.IDS),
             column_among(beside, columns.SLIDES),
-            column_among(beside, (*columns.SPLITS, *columns.MORE_SPLITS)),
-            next((one for one in arrays if names_classes(one)), None),
+            column_among(beside, columns.SPLITS),
+            class_names(arrays, pixels),
         )
         read = (told.labels, told.ids, told.slides, told.splits, told.classes)
         others = [one.name for one in beside if not any(one is own for own in read)]
@@ -229,9 +229,24 @@ def understood(arrays: Sequence[Array], root: Path) -> list[SplitArrays]:
     return found
 
 
-def names_classes(array: Array) -> bool:
-    """Whether an array has a name for each class, in the order of their numbers."""
-    return array.name.lower() in CLASSES and array.dtype.kind in "US" and len(array.shape) == 1
+def class_names(arrays: Sequence[Array], pixels: Array) -> Array | None:
+    """The array with a name for each class, in the order of their numbers; None without one.
+
+    One of the file of the pixels goes before the only one elsewhere. No name occurs twice.
+    """
+    found = [
+        one
+        for one in arrays
+        if one.name.lower() in CLASSES
+        and one.dtype.kind in "US"
+        and one.size > 1
+        and len(one.shape) == 1
+    ]
+    own = [one for one in found if one.path == pixels.path] or found
+    if len(own) != 1 or own[0].shape[0] > MOST_CLASSES:
+        return None
+    names = texts_of(own[0], own[0].shape[0], "name")
+    return own[0] if len(set(names)) == len(names) > 1 else None
 
 
 def not_clear(split: str, arrays: Sequence[Array], root: Path) -> str:
@@ -313,7 +328,9 @@ def texts_of(array: Array, rows: int, what: str) -> list[str]:
     return [str(one) for one in flat.tolist()]
 
 
-def label_texts(own: SplitArrays, array: Array, rows: int) -> tuple[list[str], list[str]]:
+def label_texts(
+    own: SplitArrays, array: Array, rows: int, reading: Reading
+) -> tuple[list[str], list[str]]:
     """The labels as texts, and notes. Where classes have names, these are in place of numbers.
 
     Raises InputError for a number that has no name.
@@ -322,30 +339,36 @@ def label_texts(own: SplitArrays, array: Array, rows: int) -> tuple[list[str], l
     numbers = class_numbers(array, rows, len(names))
     if numbers is None:
         return texts_of(array, rows, "label"), []
+    by_number = reading.positive is not None and reading.positive not in names
+    notes = []
     if not names:
-        note = f"labels of {array.where} are in two columns; tumor is the second"
-        return [str(number) for number in numbers], [note]
-    wrong = next((number for number in numbers if not 0 <= number < len(names)), None)
+        notes = [f"labels of {array.where} are in two columns; tumor is the second"]
+    if not names or by_number:
+        return [str(number) for number in numbers], notes
+    wrong = next((number for number in numbers if not -1 <= number < len(names)), None)
     if wrong is not None:
         raise InputError(
             f"{array.where} has the label {wrong}, but {len(names)} classes are named, from 0; correct "
             "one of them."
         )
-    return [names[number] for number in numbers], []
+    return ["" if number < 0 else names[number] for number in numbers], notes
 
 
 def class_numbers(array: Array, rows: int, named: int) -> list[int] | None:
     """The number of each row's class; None if the array does not say it.
 
     Of two columns, or as many as classes are named, the one with 1 says it; all others have 0. A single
-    column of integers says it where classes are named.
+    column of whole numbers says it where classes are named; −1 is no label.
     """
-    if array.dtype.kind in "iubf" and array.shape in ((rows, 2), (rows, named)):
+    if array.dtype.kind not in "iubf" or array.shape[:1] != (rows,):
+        return None
+    if array.shape in ((rows, 2), (rows, named)):
         values = values_of(array).astype(np.float64)
         if np.isin(values, (0, 1)).all() and (values.sum(axis=1) == 1).all():
             return [int(k) for k in values.argmax(axis=1)]
-    if named and array.dtype.kind in "iub" and math.prod(array.shape) == rows == array.shape[0]:
-        return [int(k) for k in values_of(array).reshape(-1)]
+    if named and math.prod(array.shape) == rows:
+        values = values_of(array).reshape(-1).astype(np.float64)
+        return [int(k) for k in values] if (values == np.round(values)).all() else None
     return None
 
 
@@ -442,7 +465,7 @@ def splits_of(
         notes.append(f"no labels of split {own.name} beside {pixels.name}")
     else:
         where = own.labels.where
-        texts, more = label_texts(own, own.labels, rows)
+        texts, more = label_texts(own, own.labels, rows, reading)
         notes += more
     told = class_labels(texts, reading, where, row_name="row", first=0)
     ids = numbered(own.name, rows) if own.ids is None else texts_of(own.ids, rows, "id")

@@ -16,10 +16,10 @@ from .source import Part, Problem, Split, whole_labels
 from .tree import EXCLUDED, NO_FILE, NO_LABEL, NOT_ASKED, left_out, printable
 from .vocabulary import alike, as_number, classes_of, is_unlabeled, label_values, split_name
 
-NO_SPLITS = "the column of splits is not read, because it does not name train, valid or test"
 if TYPE_CHECKING:
     import pandas as pd
 
+NO_SPLITS = "the column of splits is not read, because it does not name train, valid or test"
 WITHHELD = -1.0  # as Hugging Face marks labels that are not published
 SHOWN = 12  # classes in a message
 NO_LABELS = frozenset(("n/a", "?", "--", "unk"))  # cells, besides those that are empty
@@ -113,17 +113,24 @@ def class_labels(
 
 
 def check_agreement(table: pd.DataFrame, told_by: str, where: str) -> None:
-    """Raise InputError if another column that may be labels says the opposite of one of them."""
+    """Raise InputError if a column of names of classes says the opposite of the labels in every row.
+
+    Such are numbers in the order of the alphabet, by which cancer is 0 and normal is 1.
+    """
     own = meaning(table[told_by].str.strip().unique().tolist())
     for other in labels_like(list(table.columns)):
         theirs = meaning(table[other].str.strip().unique().tolist())
-        pairs = [] if other == told_by else zip(table[told_by], table[other], strict=True)
-        for row, (one, two) in enumerate(pairs):
-            if {own.get(one.strip()), theirs.get(two.strip())} == {0, 1}:
-                raise InputError(
-                    f"{where}, line {row + 2}: {told_by} is {one[:40]!r} and {other} is {two[:40]!r}; "
-                    "name the column of labels with --label-column."
-                )
+        if other == told_by or any(as_number(text) is not None for text in theirs):
+            continue
+        pairs = [
+            (own.get(one.strip()), theirs.get(two.strip()))
+            for one, two in zip(table[told_by], table[other], strict=True)
+        ]
+        if {(0, 1), (1, 0)} == set(pairs):
+            raise InputError(
+                f"{where}: {told_by} and {other} say the opposite of each other in every row; name the "
+                "column of labels with --label-column."
+            )
 
 
 def reason_left_out(text: str, reading: Reading) -> str | None:

@@ -10,8 +10,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..errors import InputError
-from ..storage.tables import check_ids, header_of, read_table, without_column
+from ..storage.tables import check_ids, header_of, plain, read_table, without_column
 from .reading import TABLES
 from .vocabulary import label_values, split_name, words, words_of
 
@@ -20,8 +22,10 @@ if TYPE_CHECKING:
 
 PATHS = (
     *("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img"),
-    *("img_path", "image_file", "image_name", "img_name", "img_file", "patch", "patch_path", "fname"),
-    *("patch_name", "tile", "tile_path", "tile_name", "relative_path", "rel_path"),
+    *("img_path", "image_file", "image_name", "img_name", "img_file", "patch", "patch_path"),
+)
+MORE_PATHS = (  # where there are no ids
+    *("fname", "patch_name", "tile", "tile_path", "tile_name", "relative_path", "rel_path"),
 )
 IDS = ("id", "image_id", "patch_id", "img_id", "tile_id", "uid", "name")
 LABELS = (
@@ -35,23 +39,24 @@ SLIDES = (
     *("specimen_id", "donor", "donor_id"),
 )
 SPLITS = ("split", "subset", "set", "partition")
-MORE_SPLITS = (  # count only if their cells name splits
-    *("data_split", "dataset_split", "split_name", "subset_name", "phase", "usage", "stage", "tvt"),
-    *("which_set", "train_test"),
+MORE_SPLITS = (  # tables with one of these may tell splits
+    *("data_split", "dataset_split", "split_name", "subset_name", "tvt", "which_set", "train_test"),
 )
-FLAGS = {  # the splits of rows with 0 and with 1 in a column of this name
-    "is_valid": ("train", "valid"),
-    "is_val": ("train", "valid"),
-    "is_validation": ("train", "valid"),
-    "is_test": ("train", "test"),
-    "is_train": ("test", "train"),
-    "is_training": ("test", "train"),
+FLAGS = {  # columns that say of each row whether it is of a split
+    "is_train": "train",
+    "is_training": "train",
+    "is_valid": "valid",
+    "is_val": "valid",
+    "is_validation": "valid",
+    "is_test": "test",
 }
-MOST_SPLITS = 20  # different cells of a column that may name splits
+MOST_SPLITS, FIRST_ROWS = (
+    20,
+    1000,
+)  # different cells of a column that may name splits, in rows looked at
 # Folders of tables, beside the folders of images that these tables list.
 OF_TABLES = words(
-    "label labels table tables csv csvs split splits meta metadata annotation annotations list lists "
-    "manifest manifests info"
+    "label labels table tables csv csvs split splits list lists manifest manifests metadata"
 )
 SHOWN = 20  # columns in a message
 
@@ -91,11 +96,11 @@ def find(columns: Sequence[str], known: Sequence[str], given: str | None, option
         If there is no column as given, or two of the same name.
     """
     if given is not None:
-        alike = [column for column in columns if column == given]
-        alike = alike or [column for column in columns if bare(column) == bare(given)]
+        alike = named_exactly(columns, given) or [c for c in columns if bare(c) == bare(given)]
     else:
+        exact = [named_exactly(columns, name) for name in known]
         by_name = [[column for column in columns if bare(column) == bare(name)] for name in known]
-        alike = next((found for found in by_name if found), [])
+        alike = next((found for found in (*exact, *by_name) if found), [])
     if len(alike) == 1 or not (alike or given):
         return alike[0] if alike else None
     wrong = "two columns" if alike else "no column"
@@ -119,6 +124,11 @@ def read_by_id(path: Path, columns: Sequence[str], what: str) -> pd.DataFrame:
     table = table.rename(columns={own: IDS[0]})
     check_ids(table[IDS[0]].tolist(), where)
     return table
+
+
+def named_exactly(columns: Sequence[str], name: str) -> list[str]:
+    """The columns of a name, in any case and with spaces."""
+    return [c for c in columns if c == name] or [c for c in columns if plain(c) == plain(name)]
 
 
 def shown(columns: Sequence[str]) -> str:
@@ -153,24 +163,55 @@ def labels_like(columns: Sequence[str]) -> list[str]:
     return [column for column in columns if bare(column) in names]
 
 
-def split_cells(table: pd.DataFrame, used: Sequence[str]) -> list[str] | None:
-    """The split that a column not `used` names for each row; None if there is no such column.
+def split_cells(table: pd.DataFrame, used: Sequence[str], where: str) -> tuple[list[str], str] | None:
+    """The split that columns not `used` name for each row, and a note; None if there are none.
 
-    It is a column of which every cell is the name of a split, and there are several, or one such as
-    `is_valid` with only true and false in it.
+    It is a column of which every cell is the name of a split, and there are several, or else columns
+    such as `is_valid`, with only true and false in them. Raises InputError if several may be meant.
     """
-    for column in table.columns:
-        cells = table[column].tolist()
-        distinct = set(cells)
-        if column in used or not 1 < len(distinct) <= MOST_SPLITS:
-            continue
-        named = {cell: split_name(cell) for cell in distinct}
-        flags = next((both for flag, both in FLAGS.items() if bare(flag) == bare(column)), None)
-        if flags is not None and (told := label_values(distinct)).keys() == distinct:
-            named = {cell: flags[label] for cell, label in told.items()}
-        if all(named.values()):
-            return [str(named[cell]) for cell in cells]
-    return None
+    some = table.head(FIRST_ROWS)
+    rest = [c for c in table.columns if c not in used and some[c].nunique() <= MOST_SPLITS]
+    told = {c: {cell: split_name(cell) for cell in table[c].unique()} for c in rest}
+    found = [c for c, named in told.items() if len(named) > 1 and all(named.values())]
+    if len(found) > 1:
+        raise InputError(
+            f"{where} has several columns that name splits ({', '.join(found)}); keep one of them, "
+            "called split."
+        )
+    if found:
+        return [
+            str(told[found[0]][cell]) for cell in table[found[0]]
+        ], f"splits are in column {found[0]}"
+    return flagged(table, rest, where)
+
+
+def flagged(table: pd.DataFrame, columns: Sequence[str], where: str) -> tuple[list[str], str] | None:
+    """The split of each row by columns of true and false that are called `FLAGS`, and a note, or None.
+
+    A row of none is of `train`, or of `test` if there is a column for `train`. Raises InputError for a
+    row of two.
+    """
+    by_name = {bare(name): split for name, split in FLAGS.items()}
+    labels = {c: label_values(table[c].unique()) for c in columns if bare(c) in by_name}
+    flags = {c: told for c, told in labels.items() if len(told) == table[c].nunique()}
+    if not flags:
+        return None
+    splits = ["test" if "train" in map(by_name.get, map(bare, flags)) else "train"] * len(table)
+    said = np.zeros(len(table), int)
+    for column, told in flags.items():
+        of = table[column].map(told).to_numpy(int)
+        said += of
+        splits = [
+            by_name[bare(column)] if one else split for one, split in zip(of, splits, strict=True)
+        ]
+    if said.max(initial=0) > 1:
+        row = int(said.argmax())
+        raise InputError(
+            f"{where}, line {row + 2} is of several splits by {', '.join(flags)}; correct it."
+        )
+    if len(set(splits)) == 1:
+        return None
+    return splits, f"splits are in {', '.join(flags)}"
 
 
 def one_hot(table: pd.DataFrame, used: Sequence[str]) -> list[str] | None:
@@ -215,7 +256,12 @@ def is_of_tables(folder: Path) -> bool:
 
 def folder_of_tables(folder: Path) -> Path:
     """The folder that has the tables of a folder of images: itself, or a folder of tables in it."""
-    if not folder.is_dir() or tables_in(folder):
+    try:
+        if not folder.is_dir() or tables_in(folder):
+            return folder
+        inside = [
+            one for one in folder.iterdir() if one.is_dir() and is_of_tables(one) and tables_in(one)
+        ]
+    except PermissionError:
         return folder
-    inside = [one for one in folder.iterdir() if one.is_dir() and is_of_tables(one) and tables_in(one)]
     return inside[0] if len(inside) == 1 else folder

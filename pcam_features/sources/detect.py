@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -37,7 +37,7 @@ from .images import SUFFIXES
 from .opening import NO_SLIDES, Opening
 from .reading import EVERYTHING, Reading
 from .slides import BESIDE, read_slides
-from .source import Source, Split, by_paths
+from .source import Source, Split, same
 from .tree import EXCLUDED, is_image, is_litter, left_out
 from .vocabulary import UNLABELED
 
@@ -123,16 +123,12 @@ def kind_of(path: Path) -> Kind | None:
 def table_of(folder: Path) -> Path | None:
     """The table of labels beside the images of a folder, or the folder if its splits have a table each.
 
-    None if there is none, or classes are folders and no table says their splits. Raises InputError if
-    there are several.
+    None if there is none, or classes are folders. Raises InputError if there are several.
     """
-    if not folder.is_dir():
+    if not folder.is_dir() or image_folder.has_known_classes(folder):
         return None
-    classes = image_folder.has_known_classes(folder)
-    if manifest.tables_by_split(folder) and not (classes and image_folder.names_splits(folder)):
+    if manifest.tables_by_split(folder):
         return folder
-    if classes:
-        return None
     tables = tables_in(folder_of_tables(folder), besides=kaggle.tables_of(folder))
     if len(tables) > 1:
         raise InputError(
@@ -365,8 +361,13 @@ def without_ids(source: Source, table: str, id_column: str | None) -> Source:
     if column is None and len(columns) > 1:
         raise InputError(f"--exclude {table} has no column id; its columns are: {shown(columns)}.")
     listed = [*columns, *read[columns[0]]] if column is None else read[column].tolist()
-    names = {name.strip(): name for name in listed if name.strip()}
-    hit = {name: found_by(names, split) for name, split in source.splits.items()}
+    names = dict.fromkeys(name.strip() for name in listed if name.strip())
+    files = {stem(name): name for name in names if is_image(name) and not FOLDERS.match(name)}
+    by_path = source.by_paths(names)
+    hit = {
+        name: {i: files[i] for i in split.ids if i in files} | by_path[name] | same(split.ids, names)
+        for name, split in source.splits.items()
+    }
     rows = {
         name: [row for row, i in enumerate(split.ids) if i not in hit[name]]
         for name, split in source.splits.items()
@@ -384,20 +385,6 @@ def without_ids(source: Source, table: str, id_column: str | None) -> Source:
         are = form(len(unused), "is", "are")
         advice += f", of which {counted(len(unused), 'id')} {are} not there: {examples(unused)}"
     return source.with_rows(rows, left_out(EXCLUDED, gone, source.path, advice))
-
-
-def found_by(names: Mapping[str, str], split: Split) -> dict[str, str]:
-    """The ids of a split that are among some names of patches, with the name of each.
-
-    A name is an id, a path, or the name of a file.
-    """
-    files = {stem(name): name for name in names if is_image(name) and not FOLDERS.match(name)}
-    by_file = {i: files[i] for i in split.ids if i in files}
-    return (
-        by_file
-        | by_paths({name: name for name in names}, split)
-        | {i: i for i in split.ids if i in names}
-    )
 
 
 def without_unreadable(source: Source, display: Unpacking) -> Source:

@@ -29,7 +29,7 @@ from ..words import counted, message_of
 from . import image_folder
 from .blocks import Blocks
 from .class_labels import check_once, class_labels, parts_of
-from .columns import MORE_SPLITS, SPLITS, find, label_column, shown
+from .columns import SPLITS, find, label_column, shown
 from .fitting import Size
 from .images import patch_of, patches
 from .reading import EVERYTHING, Reading
@@ -217,7 +217,7 @@ def contents_of(path: Path, reading: Reading) -> Contents:
             others = [name for name in names if name != image]
             label = label_column(others, reading.label_column, str(path))
             own_id = find(others, (ID,), reading.id_column, "--id-column")
-            slide, split = column_of(others), find(others, (*SPLITS, *MORE_SPLITS), None, "split")
+            slide, split = column_of(others), find(others, SPLITS, None, "split")
             check_type(path, image, schema.field(image).type)
             wanted = [name for name in (label, own_id, slide, split) if name is not None]
             table = parquet.read(file, wanted, rows=sum(rows))

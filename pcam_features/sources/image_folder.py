@@ -28,17 +28,15 @@ from .slides import BESIDE
 from .source import Problem, Source, Split, train_first
 from .tree import EXCLUDED, NO_LABEL, NOT_ASKED, NOT_LABELED, TABLE, Parts, Tree, printable
 from .vocabulary import (
-    MASKS,
     alike,
     class_of,
     classes_of,
+    has_masks,
+    is_masks,
     is_unlabeled,
     split_in,
     split_name,
-    words_of,
-)
-from .vocabulary import (
-    SPLITS as SPLIT_WORDS,
+    split_word,
 )
 
 PROTOCOL = (
@@ -80,7 +78,7 @@ def is_known_class(name: str) -> bool:
     return known is not None and not known.by_number
 
 
-def by_number(name: str) -> bool:
+def is_number(name: str) -> bool:
     """Whether a folder of this name may be a class by its number alone."""
     known = class_of(name)
     return known is not None and known.by_number
@@ -92,11 +90,6 @@ def has_known_classes(path: Path) -> bool:
     roles = Roles(found.folders, path, EVERYTHING, converted_splits(path))
     names = {role.name for role in map(roles.role, found.folders) if role.name is not None}
     return any(map(is_known_class, names)) or (bool(names) and all(map(class_of, names)))
-
-
-def names_splits(path: Path) -> bool:
-    """Whether folders with images name splits."""
-    return Roles(tree.walk(path).folders, path, EVERYTHING, converted_splits(path)).has_splits
 
 
 def converted_splits(path: Path) -> frozenset[str]:
@@ -128,8 +121,8 @@ class Roles:
     ) -> None:
         self.path = path
         self.told = {name for name in (reading.positive, *reading.classes) if name}
-        self.known_splits = splits
-        self.siblings = split_siblings(folders)
+        self.known_splits, self.unclear = splits, False
+        self.siblings = split_siblings(folders, self.told)
         self.split_of: dict[Parts, str | None] = {}
         rest: dict[Parts, Parts] = {}
         for parts in folders:
@@ -156,33 +149,24 @@ class Roles:
                     "to <split>/<class>, such as train/tumor."
                 )
         found = [
-            None if name in self.told else split_name(name) or self.siblings.get(parts[: k + 1])
-            for k, name in enumerate(parts)
+            None if name in self.told else split_name(name) or self.siblings.get(name) for name in parts
         ]
         split = next((name for name in found if name), None)
         return split, tuple(
-            name
-            for k, (name, one) in enumerate(zip(parts, found, strict=True))
-            if one is None or one != split or self._is_part(parts[: k + 1])
+            name for name, one in zip(parts, found, strict=True) if one is None or one != split
         )
-
-    def _is_part(self, folder: Parts) -> bool:
-        """Whether a folder is one of several of its split, as `train_01` is beside `train_02`."""
-        own = self.siblings.get(folder)
-        beside = [one for one in self.siblings if one[:-1] == folder[:-1]]
-        return own is not None and [self.siblings[one] for one in beside].count(own) > 1
 
     def _places(self) -> dict[Parts, int | None]:
         """Where in `rest` the class of each folder is; None if none of the names is a class."""
         by_word = {parts: self._by_word(rest) for parts, rest in self.rest.items()}
-        by_number = self._by_number()
-        if by_number and not self.told and self._are_slides(by_word, by_number):
-            return {**by_number}
+        numbered = self._numbered()
+        if numbered and not self.told and self._are_slides(by_word, numbered):
+            return {parts: numbered.get(parts) for parts in self.rest}
         found = Counter(place for place in by_word.values() if place is not None)
         if found:
             usual = max(found, key=lambda place: (found[place], place))
-        elif by_number:
-            return {**by_number}
+        elif numbered:
+            return {parts: numbered.get(parts) for parts in self.rest}
         else:
             first = {self.rest[parts][0] for parts in self._main()}
             usual = 0 if len(first) > 1 else tree.DEEPEST + 1
@@ -193,25 +177,31 @@ class Roles:
 
     def _at(self, rest: Parts, place: int) -> int | None:
         """The place of the class where others have theirs; None if no class can be there."""
-        there = len(rest) > place and not SAYS_NOTHING.fullmatch(rest[place])
-        return place if there else None
+        if len(rest) <= place:
+            return None
+        says_nothing = SAYS_NOTHING.fullmatch(rest[place]) and not any(
+            SAYS_NOTHING.fullmatch(name) for name in self.told
+        )
+        return None if says_nothing else place
 
-    def _are_slides(self, by_word: Mapping[Parts, int | None], by_number: Mapping[Parts, int]) -> bool:
+    def _are_slides(self, by_word: Mapping[Parts, int | None], numbered: Mapping[Parts, int]) -> bool:
         """Whether folders called like classes are slides, because all have folders 0 or 1 in them.
 
-        They are not if a normal one has a folder 1, unless it is numbered: 0 and 1 are then slides.
+        They are if all are numbered. Else 0 and 1 are slides if a normal one has a folder 1, and if
+        not, either may be the class, which is `unclear`.
         """
         named: set[tuple[str, str]] = set()
         for parts in self._main():
-            word, number, rest = by_word[parts], by_number[parts], self.rest[parts]
+            word, number, rest = by_word[parts], numbered[parts], self.rest[parts]
             if word is None or word >= number:
                 return False
             named.add((rest[word], rest[number]))
         known = {name: class_of(name) for name, _ in named}
-        if any(re.search(r"\d", name) for name in known):
+        if all(re.search(r"\d$", name) for name in known):
             return True
         normal = {name for name, one in known.items() if one is not None and one.label == 0}
-        return not any(name in normal and class_of(number) == class_of("1") for name, number in named)
+        self.unclear = not any(name in normal and class_of(n) == class_of("1") for name, n in named)
+        return False
 
     def _main(self) -> list[Parts]:
         """The folders of the splits, if there are splits, without their own images."""
@@ -227,14 +217,14 @@ class Roles:
         bare = [k for k in classes if rest[k] in self.told or not re.search(r"\d", rest[k])]
         return next(iter(bare or classes), None)
 
-    def _by_number(self) -> dict[Parts, int]:
-        """Where each folder has the name 0 or 1, class0 or class1; empty if some folders have none.
+    def _numbered(self) -> dict[Parts, int]:
+        """Where each folder of `_main` is called 0 or 1, class0 or class1; empty if one is not.
 
         It is the deepest level on which all have one, or else the deepest such name of each.
         """
         main = self._main()
         known = {
-            parts: [k for k, name in enumerate(self.rest[parts]) if by_number(name)] for parts in main
+            parts: [k for k, name in enumerate(self.rest[parts]) if is_number(name)] for parts in main
         }
         if not main or not all(known.values()):
             return {}
@@ -253,35 +243,29 @@ class Roles:
         return Role(split, rest[place], group)
 
 
-def split_siblings(folders: Iterable[Parts]) -> dict[Parts, str]:
+def split_siblings(folders: Collection[Parts], told: Collection[str]) -> dict[str, str]:
     """The splits of folders that only name them beside others, such as `pcam_train` and `pcam_test`.
 
-    All folders of a level must have a word of a split, and several splits be named. A single folder
-    without such a word is `train`, if the folders in it are called like those in all others.
+    All folders of a level must have a word of a split, each of another one, and one be `train`. A
+    single folder without such a word is `train` if the folders in it are called like those in all
+    others. Empty if folders are called like splits, or if the user named one (`told`).
     """
-    beside: dict[Parts, dict[str, set[str]]] = {}
-    for parts in folders:
-        for level, name in enumerate(parts):
-            inside = beside.setdefault(parts[:level], {}).setdefault(name, set())
-            inside.update(parts[level + 1 : level + 2])
-    found: dict[Parts, str] = {}
-    for above, names in beside.items():
-        if any(map(split_name, names)):
-            continue
-        told = {name: split_word(name) for name in names if split_in(name)}
-        rest = [name for name in names if name not in told]
-        classes = list(names.values())
-        alike = len(classes[0]) >= LEAST_ALIKE and all(one == classes[0] for one in classes)
-        if len(rest) == 1 and told and TRAIN not in told.values() and alike:
-            told[rest[0]] = TRAIN
-        if len(told) == len(names) and len(set(told.values())) > 1:
-            found |= {(*above, name): split for name, split in told.items()}
-    return found
-
-
-def split_word(name: str) -> str:
-    """The split that a word of a name says, as a folder of that word would be."""
-    return next(SPLIT_WORDS[word] for word in words_of(name) if word in SPLIT_WORDS)
+    every = {name for parts in folders for name in parts}
+    if any(split_name(name) or (name in told and split_word(name)) for name in every):
+        return {}
+    for level in range(min((len(parts) for parts in folders if parts), default=0)):
+        inside: dict[str, set[str]] = {}
+        for parts in filter(None, folders):
+            inside.setdefault(parts[level], set()).update(parts[level + 1 : level + 2])
+        found = {name: split for name in inside if (split := split_word(name))}
+        rest, (classes, *others) = [*inside.keys() - found], inside.values()
+        alike = len(classes) >= LEAST_ALIKE and all(one == classes for one in others)
+        if len(rest) == 1 and found and alike:
+            found[rest[0]] = TRAIN
+        each_once = len(set(found.values())) == len(inside)
+        if len(inside) > 1 and each_once and TRAIN in found.values():
+            return found
+    return {}
 
 
 def common_start(paths: Sequence[Parts]) -> int:
@@ -344,12 +328,17 @@ def chosen(found: Tree, reading: Reading) -> None:
             found.leave_out(EXCLUDED, parts)
 
 
-def settled(found: Tree, reading: Reading) -> dict[Parts, Role]:
-    """The role of each folder whose images are read; other folders are left out of the tree."""
-    masks = [p for p in found.folders if any(MASKS & set(words_of(name)) for name in p)]
+def settled(found: Tree, reading: Reading) -> tuple[dict[Parts, Role], list[str]]:
+    """The role of each folder whose images are read, and notes; others are left out of the tree."""
+    masks = [parts for parts in found.folders if in_masks(parts)]
     for parts in masks if len(masks) < len(found.folders) else ():
         found.leave_out(OF_MASKS, parts)
     decided = Roles(found.folders, found.root, reading, converted_splits(found.root))
+    if decided.unclear:
+        raise InputError(
+            f"{found.root} has folders 0 and 1 in folders called like classes, and either may be the "
+            "class; name the one of tumor with --positive, such as --positive 1."
+        )
     roles = {parts: decided.role(parts) for parts in found.folders}
     classed = {role.split for role in roles.values() if role.name is not None}
     for parts, role in list(roles.items()):
@@ -362,7 +351,13 @@ def settled(found: Tree, reading: Reading) -> dict[Parts, Role]:
         else:
             continue
         del roles[parts]
-    return roles
+    beside = ", ".join(f"{printable(name)} ({one})" for name, one in sorted(decided.siblings.items()))
+    return roles, [f"splits are folders: {beside}"] if beside else []
+
+
+def in_masks(parts: Parts) -> bool:
+    """Whether a folder is one of masks by its name, or below one that is called nothing else."""
+    return bool(parts) and (has_masks(parts[-1]) or any(map(is_masks, parts)))
 
 
 def unlabeled_splits(found: Tree, roles: dict[Parts, Role], reading: Reading) -> set[str | None]:
@@ -457,9 +452,10 @@ def tables_of_rest(found: Tree, *, splits: bool) -> list[str]:
     wanted = (*SLIDES, *(() if splits else (*SPLITS, *MORE_SPLITS, *FLAGS)))
 
     def tells(name: str) -> bool:
-        if not name.lower().endswith(TABLES):
-            return not splits and split_in(Path(name).stem) is not None
-        return any(is_one_of(column, wanted) for column in header_of(found.root / name))
+        if not splits and split_in(Path(name).stem) is not None:
+            return True
+        columns = header_of(found.root / name) if name.lower().endswith(TABLES) else []
+        return any(is_one_of(column, wanted) for column in columns)
 
     return [name for name in found.tables if name != BESIDE and tells(name)]
 
@@ -472,7 +468,7 @@ def open_source(path: Path, reading: Reading = EVERYTHING) -> Source:
     """
     found = tree.walk(path)
     chosen(found, reading)
-    roles = settled(found, reading)
+    roles, notes = settled(found, reading)
     own_name = split_name(path.absolute().name)
     unlabeled = unlabeled_splits(found, roles, reading)
     splits = any(role.split for role in roles.values())
@@ -496,5 +492,5 @@ def open_source(path: Path, reading: Reading = EVERYTHING) -> Source:
         Source(Kind.images, str(path), PROTOCOL, {name: made[name] for name in train_first(made)}),
         problems=problems,
         unread=found.problems(),
-        notes=notes_on(roles, classes, by_folder),
+        notes=[*notes, *notes_on(roles, classes, by_folder)],
     )

@@ -26,7 +26,6 @@ from .columns import (
     PATHS,
     SPLITS,
     find,
-    folder_of_tables,
     label_column,
     shown,
     split_cells,
@@ -211,7 +210,7 @@ def recognize(path: Path) -> bool:
         return True
     if (path / SAMPLE).is_file() and no_classes and not other_images(path):
         return True
-    if tables_in(folder_of_tables(path)):
+    if tables_in(path):
         return False  # images with labels in another table
     return any(has_tiffs(folder) for folder in (path / TRAIN, path / TEST) if folder.is_dir())
 
@@ -272,15 +271,19 @@ def read_labels(files: Files, path: Path, reading: Reading) -> LabelTable:
         check_agreement(table, told_by, where)
     slide, split = column_of(columns), find(columns, SPLITS, None, "split")
     named = [split_name(cell) for cell in table[split]] if split else []
-    if not split:
-        named = [*(split_cells(table, [c for c in (ids, told_by, slide) if c]) or ())]
+    notes = [] if all(named) else [NO_SPLITS]
+    in_cells = None if split else split_cells(table, [c for c in (ids, told_by, slide) if c], where)
+    if in_cells is not None and TEST in in_cells[0] and files.has(TEST):
+        notes = [f"{in_cells[1]}, which is not read, because there is a folder {TEST}"]
+    elif in_cells is not None:
+        named, notes = [*in_cells[0]], [in_cells[1]]
     splits = {i: name for i, name in zip(rows, named, strict=False) if name}
     return LabelTable(
         {i: told.get(label) for i, label in pairs},
         dict(zip(rows, known_slides(table[slide]), strict=True)) if slide else {},
         splits if all(named) else {},
         problems,
-        [] if all(named) else [NO_SPLITS],
+        notes,
     )
 
 
@@ -359,7 +362,9 @@ def labels_by_folder(images: Mapping[str, Any]) -> np.ndarray | None:
     names = [PurePosixPath(str(file)).parent.name for file in images.values()]
     known = classes_of(set(names))
     labels = [None if (own := known[name]) is None else own.label for name in names]
-    return None if None in labels or not labels else np.array(labels, np.int8)
+    by_number = any(own is not None and own.by_number for own in known.values())
+    clear = bool(labels) and None not in labels and (not by_number or set(labels) == {0, 1})
+    return np.array(labels, np.int8) if clear else None
 
 
 def _split(

@@ -26,6 +26,7 @@ from . import kaggle, tree
 from .class_labels import ClassLabels, check_agreement, class_labels, not_read
 from .columns import (
     IDS,
+    MORE_PATHS,
     PATHS,
     SPLITS,
     find,
@@ -43,7 +44,7 @@ from .reading import EVERYTHING, Reading
 from .slides import BESIDE, UNKNOWN, column_of
 from .slides import known as known_slides
 from .source import Part, Problem, Source, Split, source_of, train_first, whole_labels
-from .vocabulary import split_in, split_name
+from .vocabulary import is_masks, split_in, split_name
 
 NAME = "manifest.csv"  # the table's name in a folder that is given as the source
 ID, LABEL, SPLIT = "id", "label", "split"
@@ -83,12 +84,20 @@ def tables_by_split(folder: Path) -> dict[str, Path]:
     return {split: found[split] for split in train_first(found)}
 
 
-def folder_of_images(folder: Path) -> Path:
-    """The folder below which the files of a table are: the table's own, or the one above it."""
+def folder_of_images(folder: Path, paths: Sequence[str]) -> Path:
+    """The folder below which the files of a table in `folder` are: this, or the one above it.
+
+    It is the one above a folder of tables, if paths lead to files there or begin with `..`, or if there
+    are none, and images are there alone.
+    """
     whole = folder.absolute()
-    if is_of_tables(whole) and not tree.has_images(whole) and tree.has_images(whole.parent):
-        return folder.parent if folder.name else whole.parent
-    return folder
+    if not is_of_tables(whole):
+        return folder
+    above = whole.parent
+    plain = [name for name in paths if "\0" not in name]
+    leads = any(name.startswith("..") or os.path.isfile(above / name) for name in plain)
+    alone = not paths and not tree.has_images(whole) and tree.has_images(above)
+    return above if leads or alone else folder
 
 
 def inside(folder: Path, path: str, where: str) -> Path:
@@ -284,7 +293,7 @@ def without_table(
     """The images in folders of splits that have no table, by split."""
     found: dict[str, list[Path]] = {}
     for file, split in zip(files, splits_of(files, folder), strict=True):
-        if split and split not in splits:
+        if split and split not in splits and not any(map(is_masks, file.parts)):
             found.setdefault(split, []).append(file)
     return found
 
@@ -300,13 +309,15 @@ def splits_named(cells: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Listed:
-    """What a table lists: its splits, what is not read, notes, its files, and images in no row."""
+    """What a table lists: its splits, what is not read, notes, its files, images in no row, and the
+    folder that these are below."""
 
     parts: Sequence[Part]
     unread: Sequence[Problem]
     notes: Sequence[str]
     files: frozenset[Path]
     others: Sequence[Path]
+    folder: Path
 
 
 def open_source(path: Path, reading: Reading = EVERYTHING) -> Source:
@@ -319,8 +330,10 @@ def open_source(path: Path, reading: Reading = EVERYTHING) -> Source:
     if path.is_dir() and not (path / NAME).is_file():
         tables = dict[str | None, Path](tables_by_split(path).items())
     path = path if len(tables) > 1 or None not in tables else tables[None]
-    listed = [read_listed(table, reading, split) for split, table in tables.items()]
-    root = folder_of_images(path if path.is_dir() else path.parent)
+    root = path if path.is_dir() else path.parent
+    listed = [read_listed(table, reading, split, root) for split, table in tables.items()]
+    folders = {one.folder for one in listed}
+    root = folders.pop() if len(folders) == 1 else root
     parts = [part for one in listed for part in one.parts]
     others = [file for one in listed for file in one.others]
     notes = list(dict.fromkeys(note for one in listed for note in one.notes))
@@ -337,8 +350,10 @@ def open_source(path: Path, reading: Reading = EVERYTHING) -> Source:
     source = source_of(Kind.manifest, path, PROTOCOL, parts)
     unread = [one for each in listed for one in each.unread]
     folder = next(iter(tables.values())).parent
-    beside = tables_in(folder, (kaggle.SAMPLE, BESIDE), labeled=False)
-    if rest := [table.name for table in beside if table not in tables.values()]:
+    besides = (kaggle.SAMPLE, BESIDE, *(table.name for table in tables_in(folder)))
+    if rest := [table.name for table in tables_in(folder, besides, labeled=False)]:
+        rest = [name for name in rest if folder / name not in tables.values()]
+    if rest:
         unread.append(tree.left_out(tree.TABLE, rest, f"manifest {path}"))
     if unlisted := sorted({os.path.relpath(file, root) for file in others if file not in read}):
         advice = "add rows for them, or move them away"
@@ -346,20 +361,29 @@ def open_source(path: Path, reading: Reading = EVERYTHING) -> Source:
     return replace(source, unread=[*source.unread, *unread], notes=notes)
 
 
-def read_listed(path: Path, reading: Reading, name: str | None) -> Listed:
-    """Read a table of image files, all of split `name` if that is given. Raises InputError."""
+def read_listed(path: Path, reading: Reading, name: str | None, root: Path) -> Listed:
+    """Read a table of image files below `root`, all of split `name` if that is given.
+
+    Raises InputError.
+    """
     if path.name in kaggle.tables_of(path.parent):
         raise InputError(f"{path} is Kaggle's label table; give its folder: {path.parent}.")
-    table, folder = read_table(path, (), "manifest"), folder_of_images(path.parent)
+    table = read_table(path, (), "manifest")
     where, columns = f"manifest {path}", list(table.columns)
     by_path = find(columns, PATHS, reading.path_column, "--path-column")
     by_id_column = find(columns, IDS, reading.id_column, "--id-column")
+    if by_path is None and by_id_column is None:
+        by_path = find(columns, MORE_PATHS, None, "path")
     named = by_path or by_id_column
     if named is None:
         raise InputError(
             f"{where} has no column {PATHS[0]} of image files; its columns are: {shown(columns)}; name "
             "one with --path-column or --id-column."
         )
+    # In a folder of splits each table is beside its images.
+    folder = root if is_of_tables(path.parent.absolute()) else path.parent
+    if folder == path.parent:
+        folder = folder_of_images(folder, table[by_path].tolist() if by_path else [])
     split, slide = find(columns, SPLITS, None, "split"), column_of(columns)
     cells = table[[column for column in (split, slide) if column]].to_numpy().tolist()
     hints = [[*own, name] if name else own for own in cells]
@@ -384,16 +408,16 @@ def read_listed(path: Path, reading: Reading, name: str | None) -> Listed:
         rows = rows.assign(**{SPLIT: name})
     elif split:
         rows = rows.assign(**{SPLIT: splits_named(table[split].tolist())})
-    elif in_cells := split_cells(table, used):
-        rows = rows.assign(**{SPLIT: in_cells})
     else:
         rows, more = with_splits(rows, files, folder)
+        if not more and (in_cells := split_cells(table, used, where)):
+            rows, more = rows.assign(**{SPLIT: in_cells[0]}), [in_cells[1]]
         notes += more
     listed = frozenset(rows["file"])
     rows, unread = rows_read(rows, labels.left_out, reading, where)
     groups = rows.groupby(SPLIT, sort=False)
     parts = [split_of(str(of_split), part, where, reading) for of_split, part in groups]
-    return Listed(parts, [*unread, *files.unread], notes, listed, files.others)
+    return Listed(parts, [*unread, *files.unread], notes, listed, files.others, folder)
 
 
 def labels_of(

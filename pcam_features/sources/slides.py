@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import InputError
+from ..storage.tables import plain
 from .columns import SLIDES, bare, read_by_id
 
 COLUMNS = ("slide", "wsi")
@@ -16,8 +17,11 @@ BESIDE = "slides.csv"  # used by default if it is in the source's folder
 
 def column_of(names: Iterable[str]) -> str | None:
     """The column that names slides; None if there is none."""
-    there = {bare(name): name for name in names}
-    return next((there[bare(name)] for name in SLIDES if bare(name) in there), None)
+    names = list(names)
+    exact = {plain(name): name for name in reversed(names)}
+    spelled = {bare(name): name for name in reversed(names)}
+    found = [exact.get(name) for name in SLIDES] + [spelled.get(bare(name)) for name in SLIDES]
+    return next(filter(None, found), None)
 
 
 def is_unknown(slide: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -14,7 +14,7 @@ import numpy as np
 from ..constants import Fitting
 from ..errors import InputError
 from ..geometry import PATCH_SIZE
-from ..storage.ids import examples, matched
+from ..storage.ids import ENDINGS, examples, matched
 from ..storage.urls import text_of
 from ..words import counted
 from . import view
@@ -372,21 +372,43 @@ class Source:
 
         Raises InputError if no id of the table is in the source.
         """
-        ids, given = set(self.ids), list(slides)
-        told = replace(self, splits={n: named(s, slides) for n, s in self.splits.items()})
-        if not ids & slides.keys():  # the table may name files instead, such as ID.tif
-            splits = {n: named(s, by_paths(slides, s)) for n, s in self.splits.items()}
-            pairs = matched(list(slides), list(ids)) or {}
-            by_stem = {i: slides[own] for i, own in pairs.items()}
-            if not any(slide for split in splits.values() for slide in split.slides):
-                splits = {n: named(s, by_stem) for n, s in self.splits.items()}
-            told = replace(self, splits=splits)
+        given, by_path = list(slides), self.by_paths(slides)
+        found = {
+            name: {i: slides[text] for i, text in (by_path[name] | same(split.ids, slides)).items()}
+            for name, split in self.splits.items()
+        }
+        if not any(found.values()):  # the table may name files instead, such as ID.tif
+            pairs = matched(given, list(set(self.ids))) or {}
+            found = {name: {i: slides[own] for i, own in pairs.items()} for name in self.splits}
+        told = replace(self, splits={n: named(s, found[n]) for n, s in self.splits.items()})
         if not any(slide for split in told.splits.values() for slide in split.slides):
             raise InputError(
                 f"none of the ids in {where} is in {self.path}; give the slide table of this source "
                 f"(its ids are such as {examples(given)}, the source's {examples(self.ids)})."
             )
         return told
+
+    def by_paths(self, names: Iterable[str]) -> dict[str, dict[str, str]]:
+        """The ids of each split that are files' paths among some names, with these.
+
+        An id is the end of the path, with `_` for `/`, as the layouts name patches. Of several splits
+        that have it, a path is of that which it names; of all, if it names none.
+        """
+        there: dict[str, list[str]] = {}
+        for name, split in self.splits.items():
+            for i in split.ids:
+                there.setdefault(i, []).append(name)
+        found: dict[str, dict[str, str]] = {name: {} for name in self.splits}
+        for text in names:
+            parts = PurePosixPath(ENDINGS.sub("", text.strip().replace("\\", "/"))).parts
+            ends = ("_".join(parts[k:]) for k in range(len(parts)))
+            own = next((end for end in ends if end in there), None)
+            if own is None or len(parts) < 2:
+                continue
+            said = {split_name(part) for part in parts[:-1]}
+            for name in [one for one in there[own] if one in said] or there[own]:
+                found[name][own] = text
+        return found
 
     def without_slides(self) -> Source:
         """The same source with unknown slides."""
@@ -445,22 +467,9 @@ def joined(read: Callable[[int, int], np.ndarray], rows: np.ndarray) -> np.ndarr
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def by_paths(slides: Mapping[str, str], split: Split) -> dict[str, str]:
-    """Slides by the ids of a split, from a table of its files' paths; without paths that are not clear.
-
-    An id is the end of the path, with `_` for `/`, as the layouts name patches. A path with the name
-    of another split is not of this one.
-    """
-    ids = set(split.ids)
-    found: dict[str, set[str]] = {}
-    for path, slide in slides.items():
-        parts = PurePosixPath(path.replace("\\", "/")).with_suffix("").parts
-        others = {split_name(part) for part in parts[:-1]} - {None, split.name}
-        ends = ("_".join(parts[k:]) for k in range(len(parts)))
-        own = next((end for end in ends if end in ids), None)
-        if len(parts) > 1 and not others and own is not None:
-            found.setdefault(own, set()).add(slide)
-    return {i: told.pop() for i, told in found.items() if len(told) == 1}
+def same(ids: Iterable[str], names: Container[str]) -> dict[str, str]:
+    """The ids that are among some names, with themselves."""
+    return {i: i for i in ids if i in names}
 
 
 def named(split: Split, slides: Mapping[str, str]) -> Split:

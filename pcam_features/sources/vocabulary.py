@@ -41,6 +41,7 @@ NEGATIONS = words(
 CLASS_WORDS = POSITIVE | HEALTHY | NEGATIVE | NEGATIONS
 UNLABELED_NAMES = frozenset((UNLABELED, "unlabelled", "unknown"))
 YES = words("positive pos true yes positif positivo positiv 阳性 陽性")  # of tumor, or of anything else
+IDC = "idc"  # a tumor, which names classes with a sign or a word beside it
 SIGN = re.compile(r"([+−–-])[)\]\s]*$")  # at the end of a name, as in tumor- and IDC(+)
 FILLERS = words(
     "a b c has have with is of for the class label tissue tissues cell cells patch patches image "
@@ -111,17 +112,23 @@ def class_of(name: str) -> ClassName | None:
     told = [word for word in every if word not in FILLERS]
     numbers = [word for word in told if word.isdigit()]
     said = {word for word in told if not word.isdigit()}
-    sign = SIGN.search(name)
     if any(len(number) > 1 for number in numbers) or len(numbers) > 1 or "?" in name:
         return None
-    if sign and not numbers:
-        return signed(said, sign[1] == "+") if every else None
+    sign = None if numbers else SIGN.search(name)
+    if not said and sign:
+        return ClassName(int(sign[1] == "+")) if IDC in every else None
     if not said:
         return ClassName(int(numbers[0]), by_number=True) if numbers in (["0"], ["1"]) else None
-    if said <= NEGATIONS and not {*every}.isdisjoint(LABELS | PIECES):
+    known = of_words(said, {*every})
+    return known if sign is None or known is None else signed(known, said, plus=sign[1] == "+")
+
+
+def of_words(said: set[str], every: set[str]) -> ClassName | None:
+    """What words say, `every` with those that say nothing by themselves."""
+    if said <= NEGATIONS and not every.isdisjoint(LABELS | PIECES):
         return None if LABELS.isdisjoint(every) else ClassName(None)
-    every_known = all(word in CLASS_WORDS or is_negated(word) for word in said)
-    return None if not every_known or is_unclear(said) else ClassName(1 if said <= POSITIVE else 0)
+    known = all(word in CLASS_WORDS or is_negated(word) for word in said)
+    return ClassName(1 if said <= POSITIVE else 0) if known and not is_unclear(said) else None
 
 
 def is_unclear(said: set[str]) -> bool:
@@ -135,15 +142,19 @@ def is_unclear(said: set[str]) -> bool:
     )
 
 
-def signed(said: set[str], plus: bool) -> ClassName | None:
-    """What words before a sign say: that there is tumor or none; None unless they are of tumor.
+def signed(known: ClassName, said: set[str], *, plus: bool) -> ClassName | None:
+    """What words before a sign say: the sign counts after words for tumor, and may agree with others.
 
     Examples
     --------
-    >>> class_of("tumor-"), class_of("IDC (+)"), class_of("normal-"), class_of("positive-")
-    (ClassName(label=0, by_number=False), ClassName(label=1, by_number=False), None, None)
+    >>> [class_of(name).label for name in ("tumor-", "IDC (+)", "Negative (-)")]
+    [0, 1, 0]
+    >>> class_of("normal+") is class_of("positive-") is class_of("A+") is None
+    True
     """
-    return ClassName(int(plus)) if said <= POSITIVE - YES else None
+    if said <= POSITIVE - YES:
+        return ClassName(int(plus))
+    return known if known.label == int(plus) else None
 
 
 def is_unlabeled(name: str) -> bool:
@@ -268,6 +279,34 @@ def split_in(name: str) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
+def split_word(name: str) -> str | None:
+    """The split that a word of a name says, called as a folder of that word would be, or None.
+
+    Examples
+    --------
+    >>> [split_word(name) for name in ("pcam_train", "val_224", "train_and_test")]
+    ['train', 'val', None]
+    """
+    said = [SPLITS[word] for word in words_of(name) if word in SPLITS]
+    return said[0] if split_in(name) is not None else None
+
+
+def has_masks(name: str) -> bool:
+    """Whether a name has a word for masks."""
+    return not MASKS.isdisjoint(words_of(name))
+
+
+def is_masks(name: str) -> bool:
+    """Whether a name is one of masks and says nothing else, apart from a split.
+
+    Examples
+    --------
+    >>> [is_masks(name) for name in ("train_masks", "mask images", "case_mask")]
+    [True, True, False]
+    """
+    return has_masks(name) and MASKS.union(OF_SPLITS, SPLITS).issuperset(words_of(name))
+
+
 def split_of_file(file: Path, root: Path) -> str | None:
     """The split that a file is of, by its name or by that of its folder, unless that is `root`.
 
@@ -304,7 +343,7 @@ def label_values(values: Iterable[str]) -> dict[str, int]:
 
 def as_number(text: str) -> float | None:
     """The number that a text spells; None if it spells none."""
-    if re.fullmatch(r"\s*[+-]?\d+,\d+\s*", text):  # a decimal comma
+    if re.fullmatch(r"\s*[+-]?\d+,\d{1,2}\s*", text):  # a decimal comma
         text = text.replace(",", ".")
     try:
         return float(text)

@@ -198,7 +198,7 @@ def texts_of(sample: Sample, shards: Shards, reading: Reading) -> tuple[str, str
         by_name = column_of(names)
         if not slide and by_name is not None and told[by_name] is not None:
             said = str(told[by_name])
-        by_name = columns.find(names, (*columns.SPLITS, *columns.MORE_SPLITS), None, "split")
+        by_name = columns.find(names, columns.SPLITS, None, "split")
         split = str(told[by_name]) if by_name is not None and told[by_name] is not None else None
     return label, None if said is None or is_unknown(said) else said.strip(), split
 

@@ -168,10 +168,11 @@ def parse_table(content: bytes, columns: Sequence[str], name: str) -> pd.DataFra
 
 
 def without_blank_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """The table without rows of empty cells, which spreadsheets leave at the end."""
-    blank = table.iloc[:, 0].str.strip() == ""
-    blank[blank] = (table[blank].map(str.strip) == "").all(axis=1)
-    return table[~blank].reset_index(drop=True) if blank.any() else table
+    """The table without rows of empty cells at its end, which spreadsheets leave there."""
+    rows = len(table)
+    while rows and not any(cell.strip() for cell in table.iloc[rows - 1]):
+        rows -= 1
+    return table.iloc[:rows]
 
 
 def without_column(wanted: str, columns: Sequence[str], name: str) -> str:

@@ -16,6 +16,9 @@ import pytest
 from layouts import IDS, LABELS, PIXELS, PNGS, ROWS, kaggle_folder, opened, refused, shard
 from test_folders import labels_by_id, lay_out, read, unread
 
+from pcam_features.errors import InputError
+from pcam_features.sources.detect import open_source
+
 
 def saved(path: Path, **arrays: np.ndarray) -> Path:
     np.savez(path, **arrays)  # type: ignore[arg-type]
@@ -352,7 +355,7 @@ def test_regression_tables_may_lie_in_a_folder_of_their_own_beside_images(tmp_pa
     lay_out(tmp_path, *(f"images/{name}.png" for name in "abcd"))
     tables = tmp_path / "labels"
     tables.mkdir()
-    csv(tables / "train.csv", id=["a", "b"], label=[0, 1])
+    csv(tables / "train.csv", path=["images/a.png", "images/b.png"], label=[0, 1])
     csv(tables / "test.csv", path=["../images/c.png", "../images/d.png"], label=[1, 0])
     for path in (tmp_path, tables):
         source = opened(path)
@@ -362,6 +365,17 @@ def test_regression_tables_may_lie_in_a_folder_of_their_own_beside_images(tmp_pa
     (tables / "train.csv").rename(tables / "grades.csv")
     for path in (tmp_path, tables / "grades.csv"):
         assert labels_by_id(opened(path)) == {"a": 0, "b": 1}
+    csv(tables / "grades.csv", id=["a", "b"], label=[1, 0])
+    assert labels_by_id(opened(tmp_path)) == {"a": 1, "b": 0}
+
+
+def test_regression_a_data_set_called_like_a_folder_of_tables_has_no_images_of_others(
+    tmp_path: Path,
+) -> None:
+    lay_out(tmp_path, "list/images/b.png", "other/x/a.png")
+    table = csv(tmp_path / "list" / "t.csv", path=["images/a.png", "images/b.png"], label=[0, 1])
+    assert labels_by_id(opened(table)) == {"b": 1}
+    assert list(unread(opened(table))) == ["missing file"]
 
 
 def test_regression_a_table_elsewhere_still_stays_in_its_folder(tmp_path: Path) -> None:
@@ -502,11 +516,26 @@ def test_regression_folders_beside_each_other_name_splits_with_other_words(
     assert source.splits["train"].slides == [None] * 4
 
 
-def test_regression_several_folders_of_a_split_are_its_slides(tmp_path: Path) -> None:
-    lay_out(tmp_path, *(f"{n}/{c}/{n}{c}.png" for n in ("train_a", "train_b", "test_a") for c in "01"))
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train_a", "train_b", "test_a"),  # which of the first two is meant?
+        ("Val_dOr", "Dr_Dev"),
+        ("fold0_train", "fold0_test", "fold1_train"),
+    ],
+)
+def test_invariant_folders_that_name_splits_by_chance_are_slides(
+    names: tuple[str, ...], tmp_path: Path
+) -> None:
+    lay_out(tmp_path, *(f"{name}/{c}/{name}{c}.png" for name in names for c in "01"))
     source = opened(tmp_path)
-    assert source.splits["train"].slides == ["train_a", "train_a", "train_b", "train_b"]
-    assert len(source.splits["test"]) == 2
+    assert list(source.splits) == ["train"]
+    assert set(source.splits["train"].slides) == set(names)
+
+
+def test_invariant_slides_in_a_class_are_no_splits(tmp_path: Path) -> None:
+    lay_out(tmp_path, "normal/a_train/a.png", "normal/b_test/b.png", "tumor/c/c.png")
+    assert labels_by_id(opened(tmp_path)) == {"a": 0, "b": 0, "c": 1}
 
 
 def test_regression_slides_of_camelyon_are_no_splits(tmp_path: Path) -> None:
@@ -532,8 +561,14 @@ def test_regression_folders_0_and_1_in_slides_called_like_classes_are_the_classe
     source = opened(lay_out(tmp_path / "a", *files))
     assert labels_by_id(source) == {"a": 0, "b": 1, "c": 0}
     assert source.splits["train"].slides == ["tumor_1", "tumor_1", "normal_1"]
-    plain = opened(lay_out(tmp_path / "b", "Tumor/0/a.png", "Tumor/1/b.png", "Normal/0/c.png"))
-    assert labels_by_id(plain) == {"a": 0, "b": 1, "c": 0}
+    plain = lay_out(tmp_path / "b", "Tumor/0/a.png", "Tumor/1/b.png", "Normal/0/c.png")
+    refused(plain, "--positive 1")
+    assert labels_by_id(read(plain, positive="1")) == {"a": 0, "b": 1, "c": 0}
+    assert labels_by_id(read(plain, positive="Tumor")) == {"a": 1, "b": 1, "c": 0}
+    numbered = lay_out(
+        tmp_path / "d", *(f"{c}/{k}/{k}{c}.png" for c in ("0_no", "1_yes") for k in "01")
+    )
+    assert list(labels_by_id(opened(numbered)).values()) == [0, 1, 0, 1]
     both = lay_out(tmp_path / "c", *(f"{c}/{k}/{c}{k}.png" for c in ("tumor", "normal") for k in "01"))
     assert list(labels_by_id(opened(both)).values()) == [0, 0, 1, 1]
     assert list(labels_by_id(read(both, positive="1")).values()) == [0, 1, 0, 1]
@@ -598,7 +633,9 @@ def test_regression_columns_of_labels_that_differ_are_asked_about(tmp_path: Path
     lay_out(tmp_path, "a.png", "b.png")
     table = tmp_path / "t.csv"
     columns = {"path": ["a.png", "b.png"], "class": ["cancer", "normal"]}
-    refused(csv(table, **columns, label=[0, 1]), "class is 'cancer'; name the column")
+    refused(csv(table, **columns, label=[0, 1]), "label and class say the opposite")
+    both = {"path": ["a.png", "b.png"], "class": ["tumor", "normal"]}  # of the slide
+    assert labels_by_id(opened(csv(table, **both, label=[0, 0]))) == {"a": 0, "b": 0}
     assert labels_by_id(read(table, label_column="class")) == {"a": 1, "b": 0}
     assert labels_by_id(opened(csv(table, **columns, label=[1, 0]))) == {"a": 1, "b": 0}
     folder = kaggle_folder(tmp_path / "k")
@@ -608,18 +645,15 @@ def test_regression_columns_of_labels_that_differ_are_asked_about(tmp_path: Path
     refused(folder, "--label-column")
 
 
-def test_regression_tables_of_splits_beside_classes_say_the_splits(tmp_path: Path) -> None:
+def test_regression_tables_and_lists_of_splits_beside_classes_are_named(tmp_path: Path) -> None:
     names = [f"{c}/{k}.png" for c in ("normal", "tumor") for k in range(3)]
     lay_out(tmp_path, *names)
-    labels = [0, 0, 0, 1, 1, 1]
-    csv(tmp_path / "train.csv", path=names[::2], label=labels[::2])
-    csv(tmp_path / "test.csv", path=names[1::2], label=labels[1::2])
+    csv(tmp_path / "train.csv", path=names[::2])
+    (tmp_path / "test.txt").write_text("normal/1.png\n")
     source = opened(tmp_path)
-    assert {name: len(one) for name, one in source.splits.items()} == {"train": 3, "test": 3}
-    for file in tmp_path.glob("*.csv"):
-        file.unlink()
-    (tmp_path / "train.txt").write_text("normal/0.png\n")
-    assert unread(opened(tmp_path)) == {"table that may hold labels, slides or splits": ["train.txt"]}
+    assert len(source.splits["train"]) == 6
+    (found,) = unread(source).values()
+    assert [name.partition(":")[0] for name in found] == ["test.txt", "train.csv"]
 
 
 def test_regression_blank_rows_spaces_and_lost_zeros_of_spreadsheets_are_read(tmp_path: Path) -> None:
@@ -717,3 +751,96 @@ def test_regression_a_list_of_ids_may_be_excluded(tmp_path: Path) -> None:
     odd = tmp_path / "odd.txt"
     odd.write_text("b\n")
     assert labels_by_id(read(tmp_path / "d", exclude=(str(odd),))) == {"a": 0, "c": 1}
+
+
+@pytest.mark.parametrize(
+    "more", ["overview.png", "figures/d.png", "extra/0/d.png", "test/x.png", "train/x.png"]
+)
+@pytest.mark.parametrize(
+    "classes", ["train/0 train/1", "0 1", "p1/0 p1/1", "train/class0 train/class1"]
+)
+def test_regression_an_image_beside_numbered_classes_is_no_error(
+    classes: str, more: str, tmp_path: Path
+) -> None:
+    lay_out(tmp_path, *(f"{name}/{k}.png" for k, name in zip("ab", classes.split(), strict=True)), more)
+    try:
+        source = opened(tmp_path)
+    except InputError:
+        return
+    for split in source.splits.values():
+        if split.labels is not None:
+            assert (
+                dict(zip(split.ids, split.labels, strict=True)).items()
+                <= {"a": 0, "b": 1, "d": 0}.items()
+            )
+
+
+def test_regression_two_flags_say_three_splits(tmp_path: Path) -> None:
+    lay_out(tmp_path, "a.png", "b.png", "c.png")
+    table, columns = tmp_path / "t.csv", {"path": ["a.png", "b.png", "c.png"], "label": [0, 1, 0]}
+    csv(table, **columns, is_val=[0, 1, 0], is_test=[0, 0, 1])
+    source = opened(table)
+    assert {name: one.ids for name, one in source.splits.items()} == {
+        "train": ["a"],
+        "valid": ["b"],
+        "test": ["c"],
+    }
+    assert any("splits are in is_val, is_test" in note for note in source.notes)
+    refused(csv(table, **columns, is_val=[0, 1, 0], is_test=[0, 1, 1]), "several splits")
+    splits = ["train", "test", "test"]
+    refused(csv(table, **columns, split_a=splits, split_b=splits[::-1]), "several columns")
+
+
+def test_invariant_folders_say_the_splits_before_columns(tmp_path: Path) -> None:
+    names = ["train/a.png", "train/b.png", "test/c.png"]
+    lay_out(tmp_path, *names)
+    table = csv(tmp_path / "t.csv", path=names, label=[0, 1, 0], fold1=["train", "val", "val"])
+    assert {n: len(one) for n, one in opened(table).splits.items()} == {"train": 2, "test": 1}
+
+
+def test_regression_paths_to_exclude_need_not_name_the_split(tmp_path: Path) -> None:
+    folder = kaggle_folder(tmp_path / "k")
+    known = pd.read_csv(folder / "train_labels.csv")
+    shutil.rmtree(folder / "test")
+    known.assign(split=["train"] * 4 + ["valid"] * (ROWS - 4)).to_csv(
+        folder / "train_labels.csv", index=False
+    )
+    odd = csv(tmp_path / "odd.csv", path=[f"train/{IDS[0]}.tif", f"train/{IDS[-1]}.tif", "/", "."])
+    source = read(folder, exclude=(str(odd),))
+    assert source.ids == IDS[1:-1]
+    slides = csv(tmp_path / "s.csv", path=[f"train/{i}.tif" for i in IDS], slide=list(IDS))
+    assert open_source(str(folder), slides=str(slides))[0].slides == IDS
+
+
+def test_invariant_texts_of_patches_are_no_names_of_classes(tmp_path: Path) -> None:
+    texts = np.array(["normal", "tumor"])[LABELS]
+    path = saved(tmp_path / "a.npz", x=PIXELS, y=LABELS, classes=texts)
+    assert np.array_equal(opened(path).splits["train"].labels, LABELS)
+    path = saved(tmp_path / "b.npz", x=PIXELS, y=LABELS.astype(float), class_names=["tumor", "normal"])
+    assert np.array_equal(opened(path).splits["train"].labels, 1 - LABELS)
+
+
+def test_regression_the_exact_name_of_a_column_goes_first(tmp_path: Path) -> None:
+    lay_out(tmp_path, "a.png", "b.png")
+    table = csv(
+        tmp_path / "t.csv",
+        path=["a.png", "b.png"],
+        label=[0, 1],
+        slide_id=["s", "t"],
+        SlideID=["x", "x"],
+    )
+    assert opened(table).splits["train"].slides == ["s", "t"]
+    table = csv(tmp_path / "t.csv", id=["a", "b"], label=[0, 1], patch_name=["n", "o"])
+    assert labels_by_id(opened(table)) == {"a": 0, "b": 1}
+
+
+def test_invariant_signs_after_other_words_say_nothing(tmp_path: Path) -> None:
+    lay_out(tmp_path / "a", "lung-/a.png", "colon+/b.png")
+    refused(tmp_path / "a", "--positive")
+    lay_out(tmp_path / "b", "Negative (-)/a.png", "Positive (+)/b.png")
+    assert labels_by_id(opened(tmp_path / "b")) == {"a": 0, "b": 1}
+
+
+def test_invariant_classes_that_say_nothing_may_be_named(tmp_path: Path) -> None:
+    lay_out(tmp_path, "level_0/a.png", "level_1/b.png")
+    assert labels_by_id(read(tmp_path, positive="level_1")) == {"a": 0, "b": 1}
