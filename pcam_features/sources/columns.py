@@ -35,8 +35,8 @@ LABELS = (
 )
 SLIDES = (
     *("slide", "wsi", "slide_id", "slide_name", "wsi_id", "wsi_name", "patient", "patient_id"),
-    *("case", "case_id", "case_no", "slide_no", "wsi_file", "svs", "subject", "subject_id", "specimen"),
-    *("specimen_id", "donor", "donor_id"),
+    *("case", "case_id", "case_no", "slide_no", "wsi_file", "svs", "subject_id", "specimen_id"),
+    *("donor", "donor_id"),
 )
 SPLITS = ("split", "subset", "set", "partition")
 MORE_SPLITS = (  # tables with one of these may tell splits
@@ -50,6 +50,7 @@ FLAGS = {  # columns that say of each row whether it is of a split
     "is_validation": "valid",
     "is_test": "test",
 }
+TRAIN = "train"
 MOST_SPLITS, FIRST_ROWS = (
     20,
     1000,
@@ -96,9 +97,11 @@ def find(columns: Sequence[str], known: Sequence[str], given: str | None, option
         If there is no column as given, or two of the same name.
     """
     if given is not None:
-        alike = named_exactly(columns, given) or [c for c in columns if bare(c) == bare(given)]
+        alike = [column for column in columns if column == given]
+        alike = alike or [column for column in columns if plain(column) == plain(given)]
+        alike = alike or [column for column in columns if bare(column) == bare(given)]
     else:
-        exact = [named_exactly(columns, name) for name in known]
+        exact = [[column for column in columns if plain(column) == name] for name in known]
         by_name = [[column for column in columns if bare(column) == bare(name)] for name in known]
         alike = next((found for found in (*exact, *by_name) if found), [])
     if len(alike) == 1 or not (alike or given):
@@ -124,11 +127,6 @@ def read_by_id(path: Path, columns: Sequence[str], what: str) -> pd.DataFrame:
     table = table.rename(columns={own: IDS[0]})
     check_ids(table[IDS[0]].tolist(), where)
     return table
-
-
-def named_exactly(columns: Sequence[str], name: str) -> list[str]:
-    """The columns of a name, in any case and with spaces."""
-    return [c for c in columns if c == name] or [c for c in columns if plain(c) == plain(name)]
 
 
 def shown(columns: Sequence[str]) -> str:
@@ -166,13 +164,13 @@ def labels_like(columns: Sequence[str]) -> list[str]:
 def split_cells(table: pd.DataFrame, used: Sequence[str], where: str) -> tuple[list[str], str] | None:
     """The split that columns not `used` name for each row, and a note; None if there are none.
 
-    It is a column of which every cell is the name of a split, and there are several, or else columns
+    It is a column of which every cell is the name of a split, `train` and others, or else columns
     such as `is_valid`, with only true and false in them. Raises InputError if several may be meant.
     """
     some = table.head(FIRST_ROWS)
     rest = [c for c in table.columns if c not in used and some[c].nunique() <= MOST_SPLITS]
     told = {c: {cell: split_name(cell) for cell in table[c].unique()} for c in rest}
-    found = [c for c, named in told.items() if len(named) > 1 and all(named.values())]
+    found = [c for c, named in told.items() if all(named.values()) and {TRAIN} < {*named.values()}]
     if len(found) > 1:
         raise InputError(
             f"{where} has several columns that name splits ({', '.join(found)}); keep one of them, "
@@ -196,7 +194,7 @@ def flagged(table: pd.DataFrame, columns: Sequence[str], where: str) -> tuple[li
     flags = {c: told for c, told in labels.items() if len(told) == table[c].nunique()}
     if not flags:
         return None
-    splits = ["test" if "train" in map(by_name.get, map(bare, flags)) else "train"] * len(table)
+    splits = ["test" if TRAIN in map(by_name.get, map(bare, flags)) else TRAIN] * len(table)
     said = np.zeros(len(table), int)
     for column, told in flags.items():
         of = table[column].map(told).to_numpy(int)

@@ -37,6 +37,7 @@ from .vocabulary import (
     split_in,
     split_name,
     split_word,
+    words_of,
 )
 
 PROTOCOL = (
@@ -56,7 +57,8 @@ BESIDE_CLASSES = "image beside the folders of classes"
 BESIDE_SPLITS = "image outside of the splits"
 OF_MASKS = "image in a folder of masks"
 SHOWN = 12  # names of classes in a message
-LEAST_ALIKE = 3  # classes that two data sets share, to be splits although one does not say so
+# Data sets that share so many classes and words are splits, although one does not say so.
+LEAST_ALIKE, LEAST_WORDS = 3, 2
 
 
 @dataclass(frozen=True)
@@ -247,8 +249,8 @@ def split_siblings(folders: Collection[Parts], told: Collection[str]) -> dict[st
     """The splits of folders that only name them beside others, such as `pcam_train` and `pcam_test`.
 
     All folders of a level must have a word of a split, each of another one, and one be `train`. A
-    single folder without such a word is `train` if the folders in it are called like those in all
-    others. Empty if folders are called like splits, or if the user named one (`told`).
+    single folder without such a word is `train` if it shares words, and the folders in it, with
+    all others. Empty if folders are called like splits, or if the user named one (`told`).
     """
     every = {name for parts in folders for name in parts}
     if any(split_name(name) or (name in told and split_word(name)) for name in every):
@@ -260,7 +262,8 @@ def split_siblings(folders: Collection[Parts], told: Collection[str]) -> dict[st
         found = {name: split for name in inside if (split := split_word(name))}
         rest, (classes, *others) = [*inside.keys() - found], inside.values()
         alike = len(classes) >= LEAST_ALIKE and all(one == classes for one in others)
-        if len(rest) == 1 and found and alike:
+        said = [{word for word in words_of(name) if word.isalpha()} for name in inside]
+        if len(rest) == 1 and found and alike and len(set.intersection(*said)) >= LEAST_WORDS:
             found[rest[0]] = TRAIN
         each_once = len(set(found.values())) == len(inside)
         if len(inside) > 1 and each_once and TRAIN in found.values():

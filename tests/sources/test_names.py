@@ -619,7 +619,7 @@ def test_regression_a_column_of_splits_is_found_by_its_cells(
     assert len(opened(folder).splits["train"]) == 2
 
 
-@pytest.mark.parametrize("column", ["PatientID", "slideId", "slide.id", "SUBJECT", "wsi_file"])
+@pytest.mark.parametrize("column", ["PatientID", "slideId", "slide.id", "SubjectID", "wsi_file"])
 def test_regression_a_column_of_slides_is_found_however_it_is_written(
     column: str, tmp_path: Path
 ) -> None:
