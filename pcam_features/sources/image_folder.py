@@ -189,8 +189,8 @@ class Roles:
     def _are_slides(self, by_word: Mapping[Parts, int | None], numbered: Mapping[Parts, int]) -> bool:
         """Whether folders called like classes are slides, because all have folders 0 or 1 in them.
 
-        They are if all are numbered. Else 0 and 1 are slides if a normal one has a folder 1, and if
-        not, either may be the class, which is `unclear`.
+        They are if all are numbered, but not by their labels. Else 0 and 1 are slides if a normal one
+        has a folder 1, and if not, either may be the class, which is `unclear`.
         """
         named: set[tuple[str, str]] = set()
         for parts in self._main():
@@ -198,11 +198,13 @@ class Roles:
             if word is None or word >= number:
                 return False
             named.add((rest[word], rest[number]))
-        known = {name: class_of(name) for name, _ in named}
-        if all(re.search(r"\d$", name) for name in known):
+        labels = {name: one.label for name, _ in named if (one := class_of(name)) is not None}
+        numbers = {name: re.search(r"\d$", name) for name in labels}
+        by_label = all(found and found[0] == str(labels[name]) for name, found in numbers.items())
+        if all(numbers.values()) and not by_label:  # normal_1, not tumor1 beside normal0
             return True
-        normal = {name for name, one in known.items() if one is not None and one.label == 0}
-        self.unclear = not any(name in normal and class_of(n) == class_of("1") for name, n in named)
+        with_one = {labels[name] for name, number in named if class_of(number) == class_of("1")}
+        self.unclear = 0 not in with_one
         return False
 
     def _main(self) -> list[Parts]:

@@ -60,7 +60,6 @@ SPLITS = {
     "test": "test",
     "testing": "test",
     "testset": "test",
-    "tests": "test",
     "trn": "train",
     "tst": "test",
 } | {name: name for name in ("valid", "validation", "val", "vld", "dev", "holdout")}
@@ -304,7 +303,8 @@ def is_masks(name: str) -> bool:
     >>> [is_masks(name) for name in ("train_masks", "mask images", "case_mask")]
     [True, True, False]
     """
-    return has_masks(name) and MASKS.union(OF_SPLITS, SPLITS).issuperset(words_of(name))
+    told = set(words_of(name))
+    return not told.isdisjoint(("mask", "masks")) and MASKS.union(OF_SPLITS, SPLITS).issuperset(told)
 
 
 def split_of_file(file: Path, root: Path) -> str | None:

@@ -502,7 +502,7 @@ def test_regression_names_that_deny_a_patch_are_asked_about(tmp_path: Path) -> N
         ("X_train", "X_test"),
         ("train_resized", "test_resized"),
         ("train2018", "test2018"),
-        ("my_train", "tests_all"),
+        ("my_train", "test_all"),
     ],
 )
 def test_regression_folders_beside_each_other_name_splits_with_other_words(
