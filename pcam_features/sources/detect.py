@@ -13,7 +13,7 @@ from pathlib import Path
 from ..constants import Fitting, Kind
 from ..errors import InputError
 from ..execution.executor import Threads
-from ..storage.ids import FOLDERS, examples, stem
+from ..storage.ids import examples
 from ..storage.parquet import LONGEST
 from ..storage.tables import read_table
 from ..storage.urls import is_file, is_url
@@ -37,8 +37,8 @@ from .images import SUFFIXES
 from .opening import NO_SLIDES, Opening
 from .reading import EVERYTHING, Reading
 from .slides import BESIDE, read_slides
-from .source import Source, Split, same
-from .tree import EXCLUDED, is_image, is_litter, left_out
+from .source import Source, Split
+from .tree import EXCLUDED, is_litter, left_out
 from .vocabulary import UNLABELED
 
 # In this order: the first layout that recognizes a path is used.
@@ -362,12 +362,7 @@ def without_ids(source: Source, table: str, id_column: str | None) -> Source:
         raise InputError(f"--exclude {table} has no column id; its columns are: {shown(columns)}.")
     listed = [*columns, *read[columns[0]]] if column is None else read[column].tolist()
     names = dict.fromkeys(name.strip() for name in listed if name.strip())
-    files = {stem(name): name for name in names if is_image(name) and not FOLDERS.match(name)}
-    by_path = source.by_paths(names)
-    hit = {
-        name: {i: files[i] for i in split.ids if i in files} | by_path[name] | same(split.ids, names)
-        for name, split in source.splits.items()
-    }
+    hit = source.named_in(names)
     rows = {
         name: [row for row, i in enumerate(split.ids) if i not in hit[name]]
         for name, split in source.splits.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -372,10 +372,10 @@ class Source:
 
         Raises InputError if no id of the table is in the source.
         """
-        given, by_path = list(slides), self.by_paths(slides)
+        given = list(slides)
         found = {
-            name: {i: slides[text] for i, text in (by_path[name] | same(split.ids, slides)).items()}
-            for name, split in self.splits.items()
+            name: {i: slides[text] for i, text in pairs.items()}
+            for name, pairs in self.named_in(slides).items()
         }
         if not any(found.values()):  # the table may name files instead, such as ID.tif
             pairs = matched(given, list(set(self.ids))) or {}
@@ -388,12 +388,13 @@ class Source:
             )
         return told
 
-    def by_paths(self, names: Iterable[str]) -> dict[str, dict[str, str]]:
-        """The ids of each split that are files' paths among some names, with these.
+    def named_in(self, names: Iterable[str]) -> dict[str, dict[str, str]]:
+        """The ids of each split that are among some names, with these: as ids, files or paths.
 
-        An id is the end of the path, with `_` for `/`, as the layouts name patches. Of several splits
-        that have it, a path is of that which it names; of all, if it names none.
+        An id is the end of a path, with `_` for `/`, as the layouts name patches. Of several splits
+        that have it, a path is of that which it names last; of all, if it names none.
         """
+        names = dict.fromkeys(names)
         there: dict[str, list[str]] = {}
         for name, split in self.splits.items():
             for i in split.ids:
@@ -402,11 +403,11 @@ class Source:
         for text in names:
             parts = PurePosixPath(ENDINGS.sub("", text.strip().replace("\\", "/"))).parts
             ends = ("_".join(parts[k:]) for k in range(len(parts)))
-            own = next((end for end in ends if end in there), None)
-            if own is None or len(parts) < 2:
+            own = text if text in there else next((end for end in ends if end in there), None)
+            if own is None or (own != text and own in names):
                 continue
-            said = {split_name(part) for part in parts[:-1]}
-            for name in [one for one in there[own] if one in said] or there[own]:
+            said = next(filter(None, map(split_name, reversed(parts[:-1]))), None)
+            for name in [one for one in there[own] if one == said] or there[own]:
                 found[name][own] = text
         return found
 
@@ -465,11 +466,6 @@ def joined(read: Callable[[int, int], np.ndarray], rows: np.ndarray) -> np.ndarr
     """Read some rows, run by run."""
     parts = [read(int(run[0]), int(run[-1]) + 1) for run in runs(rows)]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def same(ids: Iterable[str], names: Container[str]) -> dict[str, str]:
-    """The ids that are among some names, with themselves."""
-    return {i: i for i in ids if i in names}
 
 
 def named(split: Split, slides: Mapping[str, str]) -> Split:
