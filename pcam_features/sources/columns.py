@@ -209,6 +209,8 @@ def flagged(table: pd.DataFrame, columns: Sequence[str], where: str) -> tuple[li
         )
     if len(set(splits)) == 1:
         return None
+    if 2 * splits.count(TRAIN) < len(splits):
+        return [TRAIN] * len(splits), f"{', '.join(flags)} is not read: most rows would not be of train"
     return splits, f"splits are in {', '.join(flags)}"
 
 

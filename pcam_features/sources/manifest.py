@@ -332,8 +332,8 @@ def open_source(path: Path, reading: Reading = EVERYTHING) -> Source:
     path = path if len(tables) > 1 or None not in tables else tables[None]
     root = path if path.is_dir() else path.parent
     listed = [read_listed(table, reading, split, root) for split, table in tables.items()]
-    folders = {one.folder for one in listed}
-    root = folders.pop() if len(folders) == 1 else root
+    above = {one.folder for one in listed} - {table.parent for table in tables.values()}
+    root = above.pop() if len(above) == 1 else root
     parts = [part for one in listed for part in one.parts]
     others = [file for one in listed for file in one.others]
     notes = list(dict.fromkeys(note for one in listed for note in one.notes))

@@ -614,9 +614,9 @@ def test_regression_a_column_of_splits_is_found_by_its_cells(
     labels_csv = folder / "train_labels.csv"
     known = pd.read_csv(labels_csv)
     shutil.rmtree(folder / "test")
-    half = [cells[0]] * 2 + [cells[2]] * (len(known) - 2)
-    known.assign(**{column: half}).to_csv(labels_csv, index=False)
-    assert len(opened(folder).splits["train"]) == 2
+    most = [cells[0]] * (len(known) - 2) + [cells[2]] * 2
+    known.assign(**{column: most}).to_csv(labels_csv, index=False)
+    assert len(opened(folder).splits["train"]) == len(known) - 2
 
 
 @pytest.mark.parametrize("column", ["PatientID", "slideId", "slide.id", "SubjectID", "wsi_file"])
@@ -776,18 +776,22 @@ def test_regression_an_image_beside_numbered_classes_is_no_error(
 
 
 def test_regression_two_flags_say_three_splits(tmp_path: Path) -> None:
-    lay_out(tmp_path, "a.png", "b.png", "c.png")
-    table, columns = tmp_path / "t.csv", {"path": ["a.png", "b.png", "c.png"], "label": [0, 1, 0]}
-    csv(table, **columns, is_val=[0, 1, 0], is_test=[0, 0, 1])
+    lay_out(tmp_path, "a.png", "b.png", "c.png", "d.png")
+    names = ["a.png", "b.png", "c.png", "d.png"]
+    table, columns = tmp_path / "t.csv", {"path": names, "label": [0, 1, 0, 1]}
+    csv(table, **columns, is_val=[0, 1, 0, 0], is_test=[0, 0, 1, 0])
     source = opened(table)
     assert {name: one.ids for name, one in source.splits.items()} == {
-        "train": ["a"],
+        "train": ["a", "d"],
         "valid": ["b"],
         "test": ["c"],
     }
     assert any("splits are in is_val, is_test" in note for note in source.notes)
-    refused(csv(table, **columns, is_val=[0, 1, 0], is_test=[0, 1, 1]), "several splits")
-    splits = ["train", "test", "test"]
+    refused(csv(table, **columns, is_val=[0, 1, 0, 0], is_test=[0, 1, 1, 0]), "several splits")
+    quality = opened(csv(table, **columns, is_valid=[1, 1, 1, 0]))
+    assert len(quality.splits["train"]) == 4
+    assert any("is_valid is not read" in note for note in quality.notes)
+    splits = ["train", "test", "test", "train"]
     refused(csv(table, **columns, split_a=splits, split_b=splits[::-1]), "several columns")
 
 

@@ -327,6 +327,8 @@ def test_regression_each_split_may_have_a_table_in_its_folder(tmp_path: Path) ->
     assert source.splits["valid"].labels is None
     assert not source.unread
     assert any("train/metadata.csv, test/metadata.csv" in note for note in source.notes)
+    (tmp_path / "test" / "metadata.csv").unlink()
+    assert opened(tmp_path).splits["test"].labels is None
 
 
 def test_regression_each_split_may_have_a_table_called_by_it(tmp_path: Path) -> None:
