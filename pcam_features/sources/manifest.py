@@ -153,7 +153,8 @@ def locate(
     if by_path and all(is_elsewhere(name, folder) for name in named):
         # of another machine: only the names count
         named = [ABOVE.sub("", name, count=1) for name in named]
-    direct = [inside(folder, name, f"{where}, line {k + 2}") for k, name in enumerate(named)]
+    whole = folder.absolute()  # once, because it takes time
+    direct = [inside(whole, name, f"{where}, line {k + 2}") for k, name in enumerate(named)]
     if by_path and any(os.path.isfile(path) for path in direct):
         listed = set(direct)
         return Files(direct, [path for path in images_beside(direct) if path not in listed])
@@ -170,8 +171,9 @@ def locate(
 
 def images_beside(files: Sequence[Path]) -> list[Path]:
     """The images in the folders of some files."""
-    folders = sorted({file.parent for file in files if file.parent.is_dir()})
-    return [one for folder in folders for one in sorted(folder.iterdir()) if tree.is_patch(one)]
+    folders = sorted({file.parent for file in files})
+    there = [folder for folder in folders if folder.is_dir()]
+    return [one for folder in there for one in sorted(folder.iterdir()) if tree.is_patch(one)]
 
 
 def is_elsewhere(name: str, folder: Path) -> bool:
