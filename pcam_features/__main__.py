@@ -16,11 +16,16 @@ def main() -> None:
         os.write(2, STOPPED)
         os._exit(128 + number)
 
-    if threading.current_thread() is threading.main_thread():
+    in_charge = threading.current_thread() is threading.main_thread()
+    if in_charge:
         signal.signal(signal.SIGINT, stop)  # `cli.failures` has its own while a command runs
     from .cli.main import main as run
 
-    run()
+    try:
+        run()
+    finally:
+        if in_charge:  # Python takes a moment to end, and what is done cannot be stopped
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 if __name__ == "__main__":
