@@ -31,7 +31,7 @@ from ..sources.kaggle import SAMPLE
 from ..sources.source import Source, Split
 from ..storage.fields import Fields
 from ..storage.files import check_file, read_json, readable, sha256, write_json, write_text
-from ..storage.folders import copy_folder, is_marked, one_process, recover
+from ..storage.folders import copy_folder, is_marked, one_process, recover, sweep
 from ..storage.links import check_written
 from ..storage.resumable import (
     PLAN_KEY,
@@ -584,6 +584,7 @@ class Run:
         with one_process(self.path, f"running in {self.path}"):
             if self.place == self.path:
                 check_written(self.path)
+                sweep(self.path)
                 self.do(plan, progress)
             else:
                 self.replace(plan, progress)

@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError, PcamError
-from ..storage import folders
+from ..storage import resumable
 from ..storage.files import read_json, sha256
 from ..storage.links import check_read
 from ..storage.resumable import unfinished
@@ -166,7 +166,7 @@ def check_free(path: Path, *, overwrite: bool) -> None:
     InputError
         If `path` is in use, and is not a model or `overwrite` is false.
     """
-    folders.check_free(path, overwrite=overwrite, what=WHAT, mark=MANIFEST, key=KEY)
+    resumable.check_result(path, overwrite=overwrite, what=WHAT, mark=MANIFEST, key=KEY)
 
 
 def model_sum(path: Path) -> str:

@@ -23,8 +23,7 @@ from ..grouping.folds import TABLE as FOLD_TABLE
 from ..grouping.folds import Folds, make_folds
 from ..sources.source import Source, Split
 from ..storage import costs
-from ..storage.folders import check_free
-from ..storage.resumable import STEPS, in_the_making
+from ..storage.resumable import STEPS, check_result, in_the_making
 from ..storage.sums import write_bytes, write_sealed
 from ..words import counted
 from .architectures import Recipe, recipe, weights
@@ -170,7 +169,7 @@ def fit(
     labels = patches["label"].to_numpy(np.int8)
     learned, held = rows_of_folds(task, labels)
     names = {"what": WHAT, "mark": MANIFEST, "key": KEY}
-    check_free(path, overwrite=overwrite, **names)
+    check_result(path, overwrite=overwrite, **names)
     torch.set_num_threads(how.threads)
     torch.manual_seed(how.seed)
     known = recipe(task.network, pretrained=True)

@@ -53,11 +53,8 @@ def in_the_making(
     Raises InputError if it belongs to another plan, or if `path` exists, unless `overwrite` is true.
     Raises PcamError while another process fills it.
     """
-    check_local(path, f"a {what} to write")
-    recover(path, mark, key)
-    settle(path, mark, key)
     check = partial(check_free, path, overwrite=overwrite, what=what, mark=mark, key=key)
-    check()
+    check_result(path, overwrite=overwrite, what=what, mark=mark, key=key)
     folder = unfinished(path)
     ours = is_marked(folder, PLAN, PLAN_KEY) or is_bare(folder)
     if folder.is_symlink() or (folder.exists() and not ours):
@@ -88,6 +85,17 @@ def in_the_making(
         replace_folder(folder, path)
         if not folder.exists():  # else something of what was replaced could not be removed
             tidy(path)
+
+
+def check_result(path: Path, *, overwrite: bool, what: str, mark: str, key: str) -> None:
+    """Check before the work that `in_the_making` can make `path`, after what an earlier one left to do.
+
+    Raises InputError as `check_free` does.
+    """
+    check_local(path, f"a {what} to write")
+    recover(path, mark, key)
+    settle(path, mark, key)
+    check_free(path, overwrite=overwrite, what=what, mark=mark, key=key)
 
 
 def settle(path: Path, mark: str, key: str) -> None:

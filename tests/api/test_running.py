@@ -24,6 +24,7 @@ from pcam_features.api.progress import Reporter
 from pcam_features.api.stages import Stages, staged
 from pcam_features.convert.synthesize import synthesize
 from pcam_features.geometry import THUMBNAIL_SIDE
+from pcam_features.storage.files import TEMPORARY
 
 Run = Callable[..., Result]
 HOW: dict[str, Any] = {"families": "lbp", "folds": 3, "threads": 1, "progress": None}
@@ -148,6 +149,19 @@ def test_mechanics_nothing_is_left_to_do_in_a_finished_run(
     assert result.plan.seconds == {}
     assert all(file.exists() for file in result.files.values())
     assert "combined" in result.model.scores.index
+
+
+def test_regression_half_written_files_of_a_killed_run_are_removed(
+    patches: Path, finished: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    half = out / f"run.json.77{TEMPORARY}"
+    half.write_text("{")
+    (out / "card.md").unlink()
+    pcam_features.run(patches, out, **HOW)
+    assert not half.exists()
+    assert content(out) == content(finished)
 
 
 @pytest.mark.parametrize("name", ["submission.csv", "card.md", "report.html", "model/manifest.json"])

@@ -130,6 +130,19 @@ def test_mechanics_a_fit_that_is_killed_as_it_ends_only_gets_its_name(
     assert sorted(f.name for f in model.iterdir()) == sorted(f.name for f in model_folder.iterdir())
 
 
+def test_regression_a_refused_fit_removes_what_a_killed_one_left_in_its_model(
+    model_folder: Path, store_folder: Path, pcam: Run, tmp_path: Path
+) -> None:
+    """A process that is killed after its folder became the model leaves the plan and steps in it."""
+    model = tmp_path / "model"
+    shutil.copytree(model_folder, model)
+    (model / PLAN).write_text(json.dumps({making.PLAN_KEY: 1}))
+    (model / STEPS).mkdir()
+    result = pcam(*command(store_folder, model))
+    assert (result.code, "exists already" in result.err) == (2, True)
+    assert sorted(f.name for f in model.iterdir()) == sorted(f.name for f in model_folder.iterdir())
+
+
 def test_mechanics_what_appears_under_its_name_meanwhile_is_left(
     store_folder: Path, tmp_path: Path
 ) -> None:
