@@ -70,7 +70,7 @@ SETTINGS = [
             (120, 60),
         )
     ),
-    *(Setting(PATCHES, positive, "patches") for positive in (2, 3, 4, 5, 10, 20, 60)),
+    *(Setting(PATCHES, positive, "patches") for positive in (2, 3, 4, 5, 6, 7, 8, 10, 20, 60)),
 ]
 
 
