@@ -29,10 +29,9 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError, PcamError
-from ..storage import resumable
 from ..storage.files import read_json, sha256
 from ..storage.links import check_read
-from ..storage.resumable import unfinished
+from ..storage.resumable import check_result, unfinished
 from ..storage.sums import FileSum, check_sum, read_verified, write_bytes, write_sealed
 from ..store.values import Values
 from . import known_answers
@@ -166,7 +165,7 @@ def check_free(path: Path, *, overwrite: bool) -> None:
     InputError
         If `path` is in use, and is not a model or `overwrite` is false.
     """
-    resumable.check_result(path, overwrite=overwrite, what=WHAT, mark=MANIFEST, key=KEY)
+    check_result(path, overwrite=overwrite, what=WHAT, mark=MANIFEST, key=KEY)
 
 
 def model_sum(path: Path) -> str:

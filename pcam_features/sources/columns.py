@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -51,10 +52,8 @@ FLAGS = {  # columns that say of each row whether it is of a split
     "is_test": "test",
 }
 TRAIN = "train"
-MOST_SPLITS, FIRST_ROWS = (
-    20,
-    1000,
-)  # different cells of a column that may name splits, in rows looked at
+MOST_SPLITS = 20  # different cells of a column that may name splits
+FIRST_ROWS = 1000  # in which they are counted
 # Folders of tables, beside the folders of images that these tables list.
 OF_TABLES = words(
     "label labels table tables csv csvs split splits list lists manifest manifests metadata"
@@ -75,6 +74,13 @@ def bare(name: str) -> str:
 def is_one_of(column: str, names: Iterable[str]) -> bool:
     """Whether a column has one of some names, however these are written."""
     return bare(column) in map(bare, names)
+
+
+def called(columns: Sequence[str], known: Sequence[str]) -> list[str]:
+    """The columns of the first of some names that is there: as written, or else in any spelling."""
+    exact = ([column for column in columns if plain(column) == name] for name in known)
+    spelled = ([column for column in columns if bare(column) == bare(name)] for name in known)
+    return next(filter(None, chain(exact, spelled)), [])
 
 
 def find(columns: Sequence[str], known: Sequence[str], given: str | None, option: str) -> str | None:
@@ -101,9 +107,7 @@ def find(columns: Sequence[str], known: Sequence[str], given: str | None, option
         alike = alike or [column for column in columns if plain(column) == plain(given)]
         alike = alike or [column for column in columns if bare(column) == bare(given)]
     else:
-        exact = [[column for column in columns if plain(column) == name] for name in known]
-        by_name = [[column for column in columns if bare(column) == bare(name)] for name in known]
-        alike = next((found for found in (*exact, *by_name) if found), [])
+        alike = called(columns, known)
     if len(alike) == 1 or not (alike or given):
         return alike[0] if alike else None
     wrong = "two columns" if alike else "no column"
@@ -161,8 +165,15 @@ def labels_like(columns: Sequence[str]) -> list[str]:
     return [column for column in columns if bare(column) in names]
 
 
-def split_cells(table: pd.DataFrame, used: Sequence[str], where: str) -> tuple[list[str], str] | None:
-    """The split that columns not `used` name for each row, and a note; None if there are none.
+class CellSplits(NamedTuple):
+    """The split of each row of a table, and a note on the column that says it."""
+
+    rows: list[str]
+    note: str
+
+
+def split_cells(table: pd.DataFrame, used: Sequence[str], where: str) -> CellSplits | None:
+    """The splits that columns not `used` name; None if there are none.
 
     It is a column of which every cell is the name of a split, `train` and others, or else columns
     such as `is_valid`, with only true and false in them. Raises InputError if several may be meant.
@@ -177,14 +188,15 @@ def split_cells(table: pd.DataFrame, used: Sequence[str], where: str) -> tuple[l
             "called split."
         )
     if found:
-        return [
-            str(told[found[0]][cell]) for cell in table[found[0]]
-        ], f"splits are in column {found[0]}"
+        named = told[found[0]]
+        return CellSplits(
+            [str(named[cell]) for cell in table[found[0]]], f"splits are in column {found[0]}"
+        )
     return flagged(table, rest, where)
 
 
-def flagged(table: pd.DataFrame, columns: Sequence[str], where: str) -> tuple[list[str], str] | None:
-    """The split of each row by columns of true and false that are called `FLAGS`, and a note, or None.
+def flagged(table: pd.DataFrame, columns: Sequence[str], where: str) -> CellSplits | None:
+    """The splits by columns of true and false that are called `FLAGS`; None if there are none.
 
     A row of none is of `train`, or of `test` if there is a column for `train`. Raises InputError for a
     row of two.
@@ -210,8 +222,9 @@ def flagged(table: pd.DataFrame, columns: Sequence[str], where: str) -> tuple[li
     if len(set(splits)) == 1:
         return None
     if 2 * splits.count(TRAIN) < len(splits):
-        return [TRAIN] * len(splits), f"{', '.join(flags)} is not read: most rows would not be of train"
-    return splits, f"splits are in {', '.join(flags)}"
+        note = f"{', '.join(flags)} is not read: most rows would not be of train"
+        return CellSplits([TRAIN] * len(splits), note)
+    return CellSplits(splits, f"splits are in {', '.join(flags)}")
 
 
 def one_hot(table: pd.DataFrame, used: Sequence[str]) -> list[str] | None:
@@ -233,6 +246,7 @@ def tables_in(folder: Path, besides: Sequence[str] = (), *, labeled: bool = True
     If `labeled`, only those that have labels.
     """
     found = []
+    known, labels = set(map(bare, (*PATHS, *IDS))), set(map(bare, LABELS))
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if (
             not is_table(path)
@@ -242,7 +256,6 @@ def tables_in(folder: Path, besides: Sequence[str] = (), *, labeled: bool = True
         ):
             continue
         columns = {bare(column) for column in header_of(path)}
-        known, labels = set(map(bare, (*PATHS, *IDS))), set(map(bare, LABELS))
         if columns & known and (columns & labels or not labeled):
             found.append(path)
     return found

@@ -100,7 +100,7 @@ class Folder:
 
     def beside(self) -> list[str]:
         entries = [one for one in sorted(self.path.iterdir()) if not tree.is_litter(one.name)]
-        files = [one for one in entries if tree.is_image(one.name) and one.is_file()]
+        files = [one for one in entries if tree.is_patch(one)]
         for folder in entries:
             if folder.name not in (TRAIN, TEST) and split_name(folder.name) and folder.is_dir():
                 files += [file for own in tree.walk(folder).folders.values() for file in own]
@@ -273,10 +273,10 @@ def read_labels(files: Files, path: Path, reading: Reading) -> LabelTable:
     named = [split_name(cell) for cell in table[split]] if split else []
     notes = [] if all(named) else [NO_SPLITS]
     in_cells = None if split else split_cells(table, [c for c in (ids, told_by, slide) if c], where)
-    if in_cells is not None and TEST in in_cells[0] and files.has(TEST):
-        notes = [f"{in_cells[1]}, which is not read, because there is a folder {TEST}"]
+    if in_cells is not None and TEST in in_cells.rows and files.has(TEST):
+        notes = [f"{in_cells.note}, which is not read, because there is a folder {TEST}"]
     elif in_cells is not None:
-        named, notes = [*in_cells[0]], [in_cells[1]]
+        named, notes = [*in_cells.rows], [in_cells.note]
     splits = {i: name for i, name in zip(rows, named, strict=False) if name}
     return LabelTable(
         {i: told.get(label) for i, label in pairs},

@@ -65,11 +65,11 @@ def recognize(path: Path) -> bool:
 
 def tables_by_split(folder: Path) -> dict[str, Path]:
     """The table of each split: train.csv, test.csv …, or train/metadata.csv …; empty without such."""
-    besides = kaggle.tables_of(folder)
-    tables = tables_in(folder_of_tables(folder), besides, labeled=False)
+    there, besides = folder_of_tables(folder), kaggle.tables_of(folder)
+    tables = tables_in(there, besides, labeled=False)
     stems = [table.name.partition(".")[0] for table in tables]
     told = [split_name(stem) or split_in(stem) for stem in stems]
-    labeled = tables_in(folder_of_tables(folder), besides)
+    labeled = tables_in(there, besides)
     if len(tables) > 1 and labeled and all(told) and len(set(told)) == len(told):
         named = {split: table for split, table in zip(told, tables, strict=True) if split}
         return {split: named[split] for split in train_first(named)}
@@ -311,8 +311,10 @@ def splits_named(cells: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Listed:
-    """What a table lists: its splits, what is not read, notes, its files, images in no row, and the
-    folder that these are below."""
+    """What a table lists: its splits, what is not read, notes, its files, images in no row (`others`).
+
+    All of them are below `folder`.
+    """
 
     parts: Sequence[Part]
     unread: Sequence[Problem]
@@ -352,11 +354,9 @@ def open_source(path: Path, reading: Reading = EVERYTHING) -> Source:
     source = source_of(Kind.manifest, path, PROTOCOL, parts)
     unread = [one for each in listed for one in each.unread]
     folder = next(iter(tables.values())).parent
-    besides = (kaggle.SAMPLE, BESIDE, *(table.name for table in tables_in(folder)))
-    if rest := [table.name for table in tables_in(folder, besides, labeled=False)]:
-        rest = [name for name in rest if folder / name not in tables.values()]
-    if rest:
-        unread.append(tree.left_out(tree.TABLE, rest, f"manifest {path}"))
+    chosen = [table.name for table in (*tables.values(), *tables_in(folder))]  # by the user, if several
+    if rest := tables_in(folder, (kaggle.SAMPLE, BESIDE, *chosen), labeled=False):
+        unread.append(tree.left_out(tree.TABLE, [one.name for one in rest], f"manifest {path}"))
     if unlisted := sorted({os.path.relpath(file, root) for file in others if file not in read}):
         advice = "add rows for them, or move them away"
         unread.append(tree.left_out(UNLISTED, unlisted, f"manifest {path}", advice))
@@ -382,7 +382,7 @@ def read_listed(path: Path, reading: Reading, name: str | None, root: Path) -> L
             f"{where} has no column {PATHS[0]} of image files; its columns are: {shown(columns)}; name "
             "one with --path-column or --id-column."
         )
-    # In a folder of splits each table is beside its images.
+    # Of metadata.csv in train/ and in test/, each is beside its images.
     folder = root if is_of_tables(path.parent.absolute()) else path.parent
     if folder == path.parent:
         folder = folder_of_images(folder, table[by_path].tolist() if by_path else [])
@@ -413,7 +413,7 @@ def read_listed(path: Path, reading: Reading, name: str | None, root: Path) -> L
     else:
         rows, more = with_splits(rows, files, folder)
         if not more and (in_cells := split_cells(table, used, where)):
-            rows, more = rows.assign(**{SPLIT: in_cells[0]}), [in_cells[1]]
+            rows, more = rows.assign(**{SPLIT: in_cells.rows}), [in_cells.note]
         notes += more
     listed = frozenset(rows["file"])
     rows, unread = rows_read(rows, labels.left_out, reading, where)

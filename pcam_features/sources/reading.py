@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import InputError
 
 TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")  # suffixes of tables
-LIST = ".txt"
+LIST = ".txt"  # a suffix of lists of ids
 Names = str | list[str] | tuple[str, ...] | None  # comma-separated, or a list
 
 

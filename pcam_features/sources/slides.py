@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import InputError
-from ..storage.tables import plain
-from .columns import SLIDES, bare, read_by_id
+from .columns import SLIDES, called, read_by_id
 
 COLUMNS = ("slide", "wsi")
 UNKNOWN = ("", "NA", "nan", "NaN", "None", "null")  # cells without a value
@@ -17,11 +16,7 @@ BESIDE = "slides.csv"  # used by default if it is in the source's folder
 
 def column_of(names: Iterable[str]) -> str | None:
     """The column that names slides; None if there is none."""
-    names = list(names)
-    exact = {plain(name): name for name in reversed(names)}
-    spelled = {bare(name): name for name in reversed(names)}
-    found = [exact.get(name) for name in SLIDES] + [spelled.get(bare(name)) for name in SLIDES]
-    return next(filter(None, found), None)
+    return next(iter(called(list(names), SLIDES)), None)
 
 
 def is_unknown(slide: str) -> bool:

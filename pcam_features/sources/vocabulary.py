@@ -48,8 +48,8 @@ FILLERS = words(
     "images img imgs tile tiles sample samples region area idc lymph node nodes breast colon lung "
     "prostate skin in present h e he"
 )
-LABELS = words("label labels class classes")  # without one: unlabeled
-PIECES = words(  # without one: blank, or of unknown meaning
+LABELS = words("label labels class classes")  # no_label is unlabeled
+PIECES = words(  # no_tissue is not understood: blank patches are neither tumor nor normal tissue
     "patch patches image images img imgs tile tiles sample samples tissue tissues cell cells region "
     "area"
 )
