@@ -22,6 +22,7 @@ from scipy.stats import rankdata, t
 
 LEVEL = 0.95
 LEAST_GROUPS = 4  # of each class; with fewer, a difference is not tested
+LEAST_PATCHES = 6  # of each class; with fewer, the test would find too few differences
 LEAST_EFFECTIVE = 2.0  # as `Design.effective`; with fewer, neither
 SHARED = 4.0  # degrees of freedom of both classes together that each class's variance is drawn towards
 DRAWS = 4000  # of the distribution of an AUC over its spread
@@ -71,22 +72,33 @@ class Design:
 
     Parameters
     ----------
-    shares
-        The group's share of all positive and of all negative patches, (2, groups).
+    counts
+        The number of positive and of negative patches of each group, (2, groups).
 
     Examples
     --------
-    >>> design = Design(np.array([[0.5, 0.25, 0.25, 0], [0, 0.25, 0.25, 0.5]]))
+    >>> design = Design(np.array([[2, 1, 1, 0], [0, 1, 1, 2]]))
     >>> design.holding, round(design.effective, 2), design.enough
     ((3, 3), 2.67, False)
     """
 
-    shares: np.ndarray
+    counts: np.ndarray
+
+    @cached_property
+    def shares(self) -> np.ndarray:
+        """The group's share of all positive and of all negative patches, (2, groups)."""
+        return np.asarray(self.counts / self.counts.sum(axis=1, keepdims=True))
+
+    @property
+    def patches(self) -> tuple[int, int]:
+        """How many patches are positive, and how many negative."""
+        positive, negative = self.counts.sum(axis=1).tolist()
+        return positive, negative
 
     @property
     def holding(self) -> tuple[int, int]:
         """How many groups have positive patches, and how many have negative ones."""
-        positive, negative = (self.shares > 0).sum(axis=1).tolist()
+        positive, negative = (self.counts > 0).sum(axis=1).tolist()
         return positive, negative
 
     @property
@@ -96,8 +108,12 @@ class Design:
 
     @property
     def enough(self) -> bool:
-        """Whether there are enough groups of both classes to test a difference."""
-        return min(self.holding) >= LEAST_GROUPS and self.effective >= LEAST_EFFECTIVE
+        """Whether there are enough groups and patches of both classes to test a difference."""
+        return (
+            min(self.holding) >= LEAST_GROUPS
+            and min(self.patches) >= LEAST_PATCHES
+            and self.effective >= LEAST_EFFECTIVE
+        )
 
     @property
     def least_freedom(self) -> int:
@@ -293,10 +309,10 @@ def contributions(labels: np.ndarray, scores: np.ndarray, codes: np.ndarray) -> 
     groups = int(codes.max()) + 1
     positive, negative = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
     together = rankdata(scores, axis=1)
-    added, shares = [], []
+    added, counts = [], []
     for own, other, sign in ((positive, negative, 1), (negative, positive, -1)):
         below = (together[:, own] - rankdata(scores[:, own], axis=1)) / len(other)
         placements = sign * (below - below.mean(axis=1, keepdims=True)) / len(own)
         added.append(np.array([np.bincount(codes[own], row, groups) for row in placements]))
-        shares.append(np.bincount(codes[own], minlength=groups) / len(own))
-    return Contributions(added[0], added[1], Design(np.array(shares)))
+        counts.append(np.bincount(codes[own], minlength=groups))
+    return Contributions(added[0], added[1], Design(np.array(counts)))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..words import counted, form
 from .intervals import CHANCE, Estimate
 from .result import ModelResult, PairDifference
-from .spread import LEAST_GROUPS, LEVEL, Design
+from .spread import LEAST_GROUPS, LEAST_PATCHES, LEVEL, Design
 
 FEW_GROUPS = 30  # of the rarer kind; intervals from fewer are rough
 PATCHES = "patches"  # as groups: each is one
@@ -61,21 +61,35 @@ def rarer(design: Design, over: str) -> tuple[int, str]:
     Examples
     --------
     >>> import numpy as np
-    >>> rarer(Design(np.array([[0.5, 0.5, 0], [0, 0.5, 0.5]])), "slides")
+    >>> rarer(Design(np.array([[9, 9, 0], [0, 9, 9]])), "slides")
     (2, 'only 2 slides have positive patches')
     """
-    positive, negative = design.holding
-    count, kind = (positive, "positive") if positive <= negative else (negative, "negative")
     if over == PATCHES:
-        return count, f"only {counted(count, 'patch')} {form(count, 'is', 'are')} {kind}"
+        return rarer_patches(design)
+    count, kind = fewer(design.holding)
     return count, f"only {count:,} {over} have {kind} patches"
+
+
+def rarer_patches(design: Design) -> tuple[int, str]:
+    """The number of patches of the rarer class, and a clause on it."""
+    count, kind = fewer(design.patches)
+    return count, f"only {counted(count, 'patch')} {form(count, 'is', 'are')} {kind}"
+
+
+def fewer(of_classes: tuple[int, int]) -> tuple[int, str]:
+    """The smaller of the counts of both classes, and which class it is of."""
+    positive, negative = of_classes
+    return (positive, "positive") if positive <= negative else (negative, "negative")
 
 
 def too_few(design: Design, over: str) -> str:
     """Why a difference cannot be tested with these groups, as a clause."""
-    count, clause = rarer(design, over)
-    if count < LEAST_GROUPS:
+    groups, clause = rarer(design, over)
+    if over != PATCHES and groups < LEAST_GROUPS:
         return f"{clause} and a test needs {LEAST_GROUPS}"
+    patches, clause = rarer_patches(design)
+    if patches < LEAST_PATCHES:
+        return f"{clause} and a test needs {LEAST_PATCHES}"
     return (
         f"one or two {over} have nearly all patches of a class, so that they vary as "
         f"{design.effective:.1f} {over} of equal size would"

@@ -283,6 +283,6 @@ def test_mechanics_four_patches_are_compared_with_a_caution() -> None:
         "b": pd.Series([0.1, 0.9, 0.5, 0.2], ids),
     }
     result = run(gather(truth, models), OPTIONS)
-    assert "cannot be tested, because only 2 patches are positive and a test needs 4" in result.verdict
+    assert "cannot be tested, because only 2 patches are positive and a test needs 6" in result.verdict
     assert "Only 2 patches are positive: intervals from so few are rough" in result.verdict
     assert result._repr_html_()

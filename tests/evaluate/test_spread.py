@@ -69,13 +69,13 @@ def test_oracle_slides_of_one_class_and_size_have_obuchowskis_variance() -> None
 def test_oracle_the_test_is_students_where_only_the_positive_slides_vary() -> None:
     """With equal slides, and negatives without spread, an AUC is a mean of the slides' placements."""
     rng = np.random.default_rng(3)
-    shares = np.zeros((2, 10_008))
-    shares[0, :8], shares[1, 8:] = 1 / 8, 1e-4
+    counts = np.zeros((2, 10_008), int)
+    counts[0, :8], counts[1, 8:] = 1, 1
     placements = rng.normal(0.03, 0.05, 8)
     contributed = (placements - placements.mean()) / 8
     positive = np.r_[contributed, np.zeros(10_000)]
     negative = np.r_[np.zeros(8), np.tile([1e-9, -1e-9], 5000)]
-    found = Contributions(positive[None], negative[None], Design(shares)).spread(np.ones(1))
+    found = Contributions(positive[None], negative[None], Design(counts)).spread(np.ones(1))
     assert found.deviation == pytest.approx(placements.std(ddof=1) / np.sqrt(8), rel=1e-3)
     assert found.quantile == pytest.approx(t.ppf(0.975, 7), rel=0.03)
     expected = ttest_rel(placements, np.zeros(8)).pvalue
@@ -84,8 +84,7 @@ def test_oracle_the_test_is_students_where_only_the_positive_slides_vary() -> No
 
 def test_invariant_components_are_unbiased_under_the_working_model() -> None:
     rng = np.random.default_rng(4)
-    sizes = rng.integers(1, 40, (2, 12)) * np.array([[1] * 9 + [0] * 3, [0] * 2 + [1] * 10])
-    design = Design(sizes / sizes.sum(axis=1, keepdims=True))
+    design = Design(rng.integers(1, 40, (2, 12)) * np.array([[1] * 9 + [0] * 3, [0] * 2 + [1] * 10]))
     true = np.array([0.04, 0.02, 0.015])
     covariance = np.array([[true[0], true[2]], [true[2], true[1]]])
     placements = rng.multivariate_normal(np.zeros(2), covariance, (40_000, 12))
@@ -100,8 +99,7 @@ def test_invariant_components_are_unbiased_under_the_working_model() -> None:
 
 def test_oracle_sums_of_draws_are_those_of_placements_drawn_one_by_one() -> None:
     rng = np.random.default_rng(5)
-    shares = rng.random((2, 7))
-    design = Design(shares / shares.sum(axis=1, keepdims=True))
+    design = Design(rng.integers(1, 40, (2, 7)))
     components = np.array([0.03, 0.01, 0.008])
     error, sums = design.drawn.contributed(components, squares(design.shares))
     normal = np.random.default_rng(0).normal(size=(2, len(error), 8))[:, :, 1:]
@@ -116,12 +114,10 @@ def test_oracle_sums_of_draws_are_those_of_placements_drawn_one_by_one() -> None
 
 def test_invariant_many_small_groups_are_drawn_as_one() -> None:
     """Another limit on groups drawn singly hardly changes the distribution."""
-    shares = np.zeros((2, 900))
-    shares[0, :6], shares[1, 6:] = 1 / 6, 1 / 894
+    many = np.repeat([[1, 0], [0, 1]], [6, 894], axis=1)
     components = np.array([0.02, 0.02, 0.0])
-    merged = Design(shares).reference(components)
-    few = np.zeros((2, 206))
-    few[0, :6], few[1, 6:] = 1 / 6, 1 / 200
+    merged = Design(many).reference(components)
+    few = np.repeat([[1, 0], [0, 1]], [6, 200], axis=1)
     np.testing.assert_allclose(merged, Design(few).reference(components), rtol=0.06)
 
 
@@ -148,15 +144,14 @@ def test_invariant_the_p_value_is_five_percent_where_the_interval_ends_at_zero()
 
 
 def test_mechanics_few_or_lopsided_groups_are_not_enough() -> None:
-    def design(*positive: float) -> Design:
-        shares = np.zeros((2, len(positive) + 30))
-        shares[0, : len(positive)] = np.array(positive) / sum(positive)
-        shares[1, len(positive) :] = 1 / 30
-        return Design(shares)
+    def design(*positive: int) -> Design:
+        return Design(np.array([[*positive, *[0] * 30], [*[0] * len(positive), *[9] * 30]]))
 
-    assert not design(1, 1, 1).enough
-    assert design(1, 1, 1, 1).enough
+    assert not design(9, 9, 9).enough
+    assert design(9, 9, 9, 9).enough
     assert not design(50, 1, 1, 1, 1).enough  # one slide has nearly all
+    assert design(1, 1, 1, 1, 1, 1).enough
+    assert not design(1, 1, 1, 1, 1).enough  # the test would find too few differences
     assert design(1, 1).least_freedom == 1
     few = design(1, 1, 1).spread(np.r_[0.1, -0.2, 0.1, np.zeros(30)], np.zeros(33))
     assert few.quantile == pytest.approx(t.ppf(0.975, 2))
