@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..evaluate.inputs import find_features, grouped, slides_of
 from ..evaluate.outside import OutsidePredictions, Patches, check_unseen, read_outside
 from ..evaluate.predictions import Models, Truth, check_outputs, read_truth, write_predictions
+from ..execution.memory import check_room
 from ..grouping.folds import make_folds, read_folds
 from ..learn.blend import Blended, Parts
 from ..learn.blend import blend as combined
@@ -283,6 +284,7 @@ def blend(
     >>> bool(blend.scores.auc["blend"] > blend.scores.auc[["a", "b"]].max())
     True
     """
+    check_room()
     check_numbers(folds=folds, seed=seed)
     check_log(log)
     how = shares_named(shares)

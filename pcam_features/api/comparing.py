@@ -17,6 +17,7 @@ from ..evaluate import comparison, inputs
 from ..evaluate.inputs import TrainingPatches
 from ..evaluate.options import ComparisonOptions
 from ..evaluate.result import Comparison as Result
+from ..execution.memory import check_room
 from ..storage.files import check_file
 from ..store.store import Store
 from .arguments import check_groupings, check_numbers, check_pairs, check_path, check_progress
@@ -231,6 +232,7 @@ def compare(
     >>> list(result.models.index)
     ['good', 'poor']
     """
+    check_room()
     check_numbers(
         margin=margin, specificity=specificity, resamples=resamples, threads=threads, seed=seed
     )

@@ -18,6 +18,7 @@ from ..errors import InputError
 from ..evaluate.outside import Patches, check_unseen, read_outside
 from ..evaluate.predictions import Models, names_of, parse_models
 from ..execution.cluster import check_cluster, connected
+from ..execution.memory import check_room
 from ..extraction.transformer import device_of
 from ..grouping.folds import TABLE, Folds, known_labels, read_fold_table, read_folds
 from ..learn import bundle as bundles
@@ -146,6 +147,7 @@ def fit(
         raise InputError(
             "--folds-from already defines the folds and groups; leave out --folds and --groups."
         )
+    check_room()
     check_numbers(folds=folds, trials=trials, max_memory=max_memory, threads=threads, seed=seed)
     check_families(families)
     check_progress(progress)

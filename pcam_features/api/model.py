@@ -20,6 +20,7 @@ from ..constants import Adapt, Device
 from ..errors import InputError
 from ..evaluate.predictions import Models
 from ..execution.cluster import check_cluster
+from ..execution.memory import check_room
 from ..extraction.images import Images, images_of
 from ..extraction.thumbnails import Thumbnails
 from ..learn import bundle as bundles
@@ -330,6 +331,7 @@ class Model:
         PcamError
             If the scheduler or the workers of a cluster are gone.
         """
+        check_room()
         check_numbers(threads=threads)
         check_log(log)
         if cluster is not None:

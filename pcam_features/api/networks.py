@@ -18,6 +18,7 @@ from .. import extras
 from ..constants import BATCH, EPOCHS, FOLDS, PATIENCE, Device, Network
 from ..errors import InputError
 from ..evaluate.predictions import write_predictions
+from ..execution.memory import check_room
 from ..extraction.transformer import device_of
 from ..grouping.folds import Folds, read_folds
 from ..sources.source import Source, Split
@@ -156,6 +157,7 @@ class ReferenceNetwork:
         InputError
             If the network was trained on all of these patches, or they cannot be read.
         """
+        check_room()
         check_numbers(threads=threads)
         check_text(split=split)
         check_progress(progress)
@@ -326,6 +328,7 @@ def fit_network(
     PcamError
         If training fails.
     """
+    check_room()
     check_numbers(
         folds=folds,
         fold=fold,

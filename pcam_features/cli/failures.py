@@ -16,11 +16,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import PcamError
+from ..execution.memory import let_cpp_throw, limit
 from ..storage.disks import full_disk, is_full
 from . import console
 
 STOPPED = 128 + signal.SIGINT  # the exit code of a command that Ctrl-C ended
 STOPPED_SENTENCE = "stopped; run the same command again"
+LEAST_LIMIT = 1000 << 20  # bytes of addresses; with less, some libraries hang while they are imported
 # How the system, NumPy, XGBoost, OpenCV, Numba, OpenVINO and the loader of libraries say that memory,
 # or room for a thread, could not be had. None is a MemoryError.
 NO_MEMORY = re.compile(
@@ -71,12 +73,8 @@ def lacks_memory(error: BaseException | None) -> bool:
 
 def limit_of_memory() -> str:
     """The limit that the shell has set to this process's memory, in brackets; empty without one."""
-    try:
-        import resource
-    except ImportError:
-        return ""
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    return "" if limit == resource.RLIM_INFINITY else f" (ulimit -v is {limit >> 10} KiB)"
+    most = limit()
+    return "" if most is None else f" (ulimit -v is {most >> 10} KiB)"
 
 
 def open_streams() -> None:
@@ -102,8 +100,17 @@ def spare_memory() -> None:
 
     OpenBLAS starts a thread per core when it is imported, and ends the process or waits for ever if one
     cannot start; PyArrow's own allocator reserves a GiB of addresses.
+
+    Raises
+    ------
+    MemoryError
+        If it is less than LEAST_LIMIT.
     """
-    if limit_of_memory():
+    most = limit()
+    if most is not None:
+        if most < LEAST_LIMIT:
+            raise MemoryError
+        let_cpp_throw()
         for library in ("OPENBLAS", "OMP", "MKL"):
             os.environ.setdefault(f"{library}_NUM_THREADS", "1")
         os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
@@ -127,7 +134,6 @@ def handled() -> Iterator[None]:
     that is a fault of pcam keeps its traceback.
     """
     open_streams()
-    spare_memory()
     stopped = False
     code: int | str | None = 0
 
@@ -138,6 +144,7 @@ def handled() -> Iterator[None]:
 
     with console.on_ctrl_c(stop):
         try:
+            spare_memory()
             yield
         except SystemExit as end:
             code = end.code

@@ -8,6 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from .memory import check_room, let_cpp_throw
+
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")
 
@@ -52,6 +54,8 @@ class Threads:
         ------
         Exception
             The exception that `work` raises for a unit, when its result is due.
+        MemoryError
+            If memory is limited and threads could not start.
 
         Examples
         --------
@@ -64,7 +68,8 @@ class Threads:
             return
         pending: deque[Future[Result]] = deque()
         most = self.workers + (self.workers if self.waiting is None else self.waiting)
-        with ThreadPoolExecutor(self.workers) as pool:
+        check_room(self.workers)
+        with ThreadPoolExecutor(self.workers, initializer=let_cpp_throw) as pool:
             try:
                 for unit in units:
                     pending.append(pool.submit(work, unit))

@@ -193,6 +193,7 @@ def run(job: Job, seconds: float = 900) -> dict[str, Any]:
 
 if __name__ == "__main__":
     os.environ["OMP_NUM_THREADS"] = "1"  # threads of a parent do not live on in a child
+    os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"  # as pcam does where memory is limited
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     load()

@@ -12,7 +12,7 @@ import pytest
 from campaign.harness import TOTALS, Command, Ended, Place, Server, trials
 from campaign.test_kills import after, prepare, words_of
 
-LEAST, MOST = 16, 29  # memory that a command may take beside what it begins with, as powers of two
+LEAST, MOST = 20, 31  # memory that a command may take beside what it begins with, as powers of two
 NAMES = ("convert", "extract", "fit", "predict")
 ENCODINGS = ("ascii", "latin-1", "cp1252", "cp437", "koi8-r", "cp1251")  # of one byte a character
 STRANGE = "Größe → 数据 é"

@@ -114,7 +114,7 @@ def test_mechanics_python_without_docstrings(
         assert ended(*command, more=bare) == ended(*command)
 
 
-@pytest.mark.parametrize("mebibytes", [250, 500])
+@pytest.mark.parametrize("mebibytes", [250, 500, 1100])
 def test_mechanics_little_memory(
     mebibytes: int, model_folder: Path, store_folder: Path, tmp_path: Path
 ) -> None:
