@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -84,6 +88,28 @@ def test_oracle_answers_are_those_of_xgboost_and_of_the_stack(
     np.testing.assert_allclose(answers.margins["all_trees"], expected, atol=1e-6)
     logits = np.stack([answers.margins[name] for name in manifest.stack.models], axis=1)
     np.testing.assert_allclose(answers.probabilities, manifest.stack.probability(logits))
+
+
+@pytest.mark.parametrize("processor", ["Prescott", "Haswell"])
+def test_invariant_answers_are_those_of_other_processors(processor: str, model_folder: Path) -> None:
+    """OpenBLAS has other kernels for each kind of processor, which sum in another order."""
+    if platform.machine() != "x86_64":
+        pytest.skip(f"{processor} is a kind of x86-64")
+    code = (
+        "import sys; from pathlib import Path; from pcam_features.learn import bundle\n"
+        "from threadpoolctl import threadpool_info\n"
+        "bundle.read(Path(sys.argv[1]))\n"
+        "print({one.get('architecture') for one in threadpool_info()})"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(model_folder)],
+        env=os.environ | {"OPENBLAS_CORETYPE": processor},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert f"'{processor}'" in ended.stdout
 
 
 def test_mechanics_only_models_with_a_share_are_asked(model_folder: Path, store_folder: Path) -> None:
