@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -154,3 +155,22 @@ def sentence(error: InputError) -> str:
     assert said.endswith("."), said
     assert "\n" not in said, said
     return said
+
+
+def saved(path: Path, **arrays: np.ndarray) -> Path:
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+    return path
+
+
+def parquet_of(path: Path, metadata: dict[str, Any] | None = None, **columns: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.table({"image": PNGS, **columns})
+    if metadata:
+        table = table.replace_schema_metadata({"huggingface": json.dumps(metadata)})
+    pq.write_table(table, path)
+    return path.parent
+
+
+def csv(file: Path, /, **columns: Any) -> Path:
+    pd.DataFrame(columns).to_csv(file, index=False)
+    return file

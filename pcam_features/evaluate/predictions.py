@@ -244,11 +244,21 @@ def order_of(
     missing = [patch for patch in ids if patch not in position]
     extra = sorted(position.keys() - set(ids), key=lambda patch: position[patch])
     raise InputError(
-        f"{table.name} do not match {whose}: {len(missing):,} of its ids are missing"
-        f"{f', the first {missing[0]},' if missing else ''} and {len(extra):,} are not in it"
+        f"{table.name} do not match {whose}: {len(missing):,} of its ids "
+        f"{form(len(missing), 'is', 'are')} missing{f', the first {missing[0]},' if missing else ''} "
+        f"and {len(extra):,} {form(len(extra), 'is', 'are')} not in it"
         f"{f', the first {extra[0]!r}' if extra else ''}; {whose} has ids such as {examples(ids)}, "
-        f"the predictions {examples(table.ids)}."
+        f"the predictions {examples(table.ids)}. {next_step(len(missing), len(extra), whose)}"
     )
+
+
+def next_step(missing: int, extra: int, whose: str) -> str:
+    """What to do if so many ids are missing in predictions, and so many are in them alone."""
+    if not extra:
+        return "Predict the missing ones too."
+    if not missing:
+        return "Leave the others out of the predictions."
+    return f"Give the predictions of the same patches, with the ids of {whose}."
 
 
 def plain(cell: Any) -> str:

@@ -283,15 +283,19 @@ def common_start(paths: Sequence[Parts]) -> int:
     return count
 
 
-def positive_classes(names: Sequence[str], path: Path, given: str | None) -> frozenset[str]:
+def positive_classes(
+    names: Sequence[str], inner: Sequence[str], path: Path, given: str | None
+) -> frozenset[str]:
     """The classes that are tumor; empty without labels or tumor. `unlabeled` is not among the names.
 
-    One that is given is written in any case. Raises InputError if it is not clear from the names.
+    One that is given is written in any case. `inner` are the names of folders above and below classes.
+    Raises InputError if it is not clear from the names.
     """
-    shown = ", ".join(map(printable, names[:SHOWN])) + (", …" if len(names) > SHOWN else "")
     if given is not None:
         if given not in names:
-            raise InputError(f"--positive {given}: {path} has no such class; it has: {shown}.")
+            raise InputError(
+                f"--positive {given}: {path} has no such class; it has: {first_few(names)}."
+            )
         return frozenset(name for name in names if alike(name) == alike(given))
     known = classes_of(names)
     all_known = all(known.values())
@@ -302,10 +306,15 @@ def positive_classes(names: Sequence[str], path: Path, given: str | None) -> fro
     if len(labels) == len(names) or (len(positive) == 1 and len(names) == 2):
         return frozenset(positive)
     raise InputError(
-        f"it is not clear which folders of {path} are classes and which is tumor ({shown}); name the "
-        "class of tumor with --positive CLASS, which makes the others negative, or leave folders out "
-        "with --exclude NAMES."
+        f"it is not clear which folders of {path} are classes and which is tumor ({first_few(names)}"
+        f"{f'; or {first_few(inner)}' if inner else ''}); name the class of tumor with --positive "
+        "CLASS, which makes the others negative, or leave folders out with --exclude NAMES."
     )
+
+
+def first_few(names: Sequence[str]) -> str:
+    """The first SHOWN names in a message."""
+    return ", ".join(map(printable, names[:SHOWN])) + (", …" if len(names) > SHOWN else "")
 
 
 def group_names(roles: Iterable[Role]) -> dict[Parts, str | None]:
@@ -479,9 +488,11 @@ def open_source(path: Path, reading: Reading = EVERYTHING) -> Source:
     splits = any(role.split for role in roles.values())
     if tables := found.tables if unlabeled else tables_of_rest(found, splits=splits):
         found.pass_over(TABLE, [with_columns(path, name) for name in tables])
-    names = sorted({r.name for r in roles.values() if r.name and r.split not in unlabeled})
+    labeled = [role for role in roles.values() if role.name and role.split not in unlabeled]
+    names = sorted({str(role.name) for role in labeled})
+    inner = sorted({name for role in labeled for name in role.group})
     classes = Classes(
-        positive_classes(names, path, reading.positive), unlabeled, group_names(roles.values())
+        positive_classes(names, inner, path, reading.positive), unlabeled, group_names(roles.values())
     )
     made: dict[str, Split] = {}
     problems: list[Problem] = []

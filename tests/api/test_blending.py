@@ -88,7 +88,7 @@ def test_mechanics_what_is_missing_is_asked_for() -> None:
         (lambda: blended().predict({"a": A}), "predictions of a were given"),
         (
             lambda: blended().predict({"a": A[:10], "b": B[:9]}),
-            "do not match those of a: 1 of its ids are missing",
+            "do not match those of a: 1 of its ids is missing",
         ),
     ]
     for call, message in cases:

@@ -88,8 +88,8 @@ def spoil(table: pd.DataFrame, how: str) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("how", "words"),
     [
-        ("missing", "1 of its ids are missing"),
-        ("extra", "1 are not in it"),
+        ("missing", "1 of its ids is missing"),
+        ("extra", "1 is not in it"),
         ("duplicate", "more than once"),
         ("constant", "cannot be compared"),
         ("labels", "give probabilities"),

@@ -173,8 +173,11 @@ def test_mechanics_bad_predictions_in_memory_are_told_as_those_of_files(folder: 
     both = np.stack([1 - good.to_numpy(), good.to_numpy()], axis=1)
     nameless = good.rename(index={"p002": None})
     cases: list[tuple[Any, str]] = [
-        (good.iloc[1:], "1 of its ids are missing, the first p000,"),
-        (pd.concat([good, pd.Series({"q": 0.5})]), "1 are not in it"),
+        (good.iloc[1:], "1 of its ids is missing, the first p000,"),
+        (good.iloc[1:], "Predict the missing ones too."),
+        (pd.concat([good, pd.Series({"q": 0.5})]), "1 is not in it"),
+        (pd.concat([good, pd.Series({"q": 0.5})]), "Leave the others out of the predictions."),
+        (good.rename({"p000": "q"}), "Give the predictions of the same patches, with the ids of the"),
         (pd.concat([good, good.iloc[:1]]), "has the id p000 more than once"),
         (good * 0 + 0.5, "are all 0.5; a constant prediction cannot be compared"),
         (good.round(), "hold only 0 and 1"),
