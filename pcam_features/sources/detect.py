@@ -191,6 +191,11 @@ def detect(path: str) -> Kind:
             "(N, 96, 96, 3) and labels (N,) with numpy.savez('train.npz', x=images, y=labels), or "
             "image files and a CSV with the columns path and label."
         )
+    if there.is_file() and hdf5_files.is_hdf5(there):
+        raise InputError(
+            f"{path} holds labels, as its name says, and no patches; give the file of the patches, or "
+            "the folder of both."
+        )
     if unnamed := next(filter(hdf5_files.is_hdf5, first_files(there)), None):
         raise InputError(
             f"{unnamed} does not say in its name which split it is; give the file itself, or "

@@ -192,3 +192,9 @@ def test_invariant_texts_of_patches_are_no_names_of_classes(tmp_path: Path) -> N
     assert np.array_equal(opened(path).splits["train"].labels, LABELS)
     path = saved(tmp_path / "b.npz", x=PIXELS, y=LABELS.astype(float), class_names=["tumor", "normal"])
     assert np.array_equal(opened(path).splits["train"].labels, 1 - LABELS)
+
+
+def test_regression_a_file_of_labels_alone_is_told(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "train_y.h5", "w") as file:
+        file["y"] = LABELS
+    refused(tmp_path / "train_y.h5", "holds labels, as its name says, and no patches; give the file of")
