@@ -17,6 +17,8 @@ from .duplicates import MOST_PAIRS, Copies
 from .look import Look
 from .quality import black, blank, out_of_focus, pen_marked
 
+SHOWN = 3  # examples in a sentence
+
 
 class Grade(StrEnum):
     """How serious a finding is."""
@@ -94,7 +96,7 @@ def named(parts: Sequence[CheckedSplit], rows: Rows, chosen: np.ndarray) -> list
 
 def some(examples: Sequence[str]) -> str:
     """A few examples."""
-    return ", ".join(examples[:3])
+    return ", ".join(examples[:SHOWN])
 
 
 def in_source(source: Source) -> Iterator[Finding]:
@@ -111,10 +113,12 @@ def unreadable(parts: Sequence[CheckedSplit]) -> Iterator[Finding]:
     for part in parts:
         rows = sorted(part.look.unreadable)
         if rows:
-            reason = part.look.unreadable[rows[0]]
-            says = f"{counted(len(rows), 'patch')} of {part.name} cannot be read; the first: {reason}"
+            reason, ids = part.look.unreadable[rows[0]], ids_of(part, rows)
+            which = f" ({some(ids)}{', …' if len(ids) > SHOWN else ''})" if len(ids) > 1 else ""
+            says = f"{counted(len(rows), 'patch')} of {part.name} cannot be read{which}; the first: "
+            says += reason
             grade = Grade.fault if part.own else Grade.odd
-            yield Finding(grade, "unreadable", len(rows), ids_of(part, rows), says, part.name)
+            yield Finding(grade, "unreadable", len(rows), ids, says, part.name)
 
 
 def not_their_sum(look: Look) -> np.ndarray:

@@ -168,19 +168,22 @@ def check_size(found: Size, expected: Size | None, path: Path) -> None:
     if expected in (None, found):
         return
     if expected == PATCH:
-        raise SizeError(other_size(str(path), found))
+        raise SizeError(other_size(str(path), found, of_few="leave them out with --skip-unreadable"))
     raise InputError(
         f"{path} is {width}×{height} pixels and the first patch is {expected[0]}×{expected[1]}; give "
         "a source whose patches all have one size."
     )
 
 
-def other_size(where: str, size: Size) -> str:
-    """The sentence that refuses patches of another size than 96×96."""
+def other_size(where: str, size: Size, of_few: str = "") -> str:
+    """The sentence that refuses patches of another size than 96×96.
+
+    `of_few` is what to do if few patches have that size, where it can differ.
+    """
     return (
         f"{where} is {size[0]}×{size[1]} pixels, and features are measured on "
         f"{PATCH_SIZE}×{PATCH_SIZE}; if all patches have that size, choose with --fit how they are "
-        f"brought to {PATCH_SIZE}×{PATCH_SIZE}."
+        f"brought to {PATCH_SIZE}×{PATCH_SIZE}{of_few and f'; if few have, {of_few}'}."
     )
 
 
