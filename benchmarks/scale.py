@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 
 from pcam_features.sources.source import Source, Split
+from pcam_features.store.extending import plan
 from pcam_features.store.layout import PATCHES, part_count, part_span
-from pcam_features.store.manifest import marked_complete, plan, write_manifest
+from pcam_features.store.manifest import marked_complete, write_manifest
 from pcam_features.store.parts import write_features, write_patches
 
 SLIDES = 200

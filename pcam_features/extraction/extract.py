@@ -25,17 +25,9 @@ from ..storage.folders import clear_folder, is_marked, one_process, recover, swe
 from ..storage.links import check_written
 from ..storage.resumable import PLAN, PLAN_KEY, in_the_making, settle
 from ..storage.urls import check_local
+from ..store.extending import check_ours, extended, new_manifest, plan
 from ..store.layout import MANIFEST, PATCHES, part_count, part_span
-from ..store.manifest import (
-    KEY,
-    StoreManifest,
-    check_ours,
-    extended,
-    marked_complete,
-    new_manifest,
-    plan,
-    read_manifest,
-)
+from ..store.manifest import KEY, StoreManifest, marked_complete, read_manifest
 from ..store.parts import (
     Ledger,
     Record,

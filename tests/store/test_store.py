@@ -22,14 +22,8 @@ from pcam_features.families.registry import chosen
 from pcam_features.sources.detect import open_source
 from pcam_features.sources.fitting import Fit
 from pcam_features.storage.sums import sealed
-from pcam_features.store.manifest import (
-    FamilyRecord,
-    SourceRecord,
-    StoreManifest,
-    check_source,
-    plan,
-    write_manifest,
-)
+from pcam_features.store.extending import check_source, plan
+from pcam_features.store.manifest import FamilyRecord, SourceRecord, StoreManifest, write_manifest
 from pcam_features.store.store import open_store
 
 
