@@ -16,7 +16,7 @@ import pytest
 from conftest import Result
 
 import pcam_features as pcam
-from pcam_features.api.running import KEY, RECORD, VERSION, RunRecord
+from pcam_features.api.run_record import KEY, RECORD, VERSION, RunRecord
 from pcam_features.cli import show
 from pcam_features.errors import InputError
 from pcam_features.storage import costs

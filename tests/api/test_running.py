@@ -19,10 +19,11 @@ from PIL import Image
 
 import pcam_features
 from pcam_features import words
-from pcam_features.api import estimating, running
+from pcam_features.api import estimating, run_stages, running
 from pcam_features.api.progress import Reporter
 from pcam_features.api.stages import Stages, staged
 from pcam_features.convert.synthesize import synthesize
+from pcam_features.encoders.options import EncoderOptions
 from pcam_features.geometry import THUMBNAIL_SIDE
 from pcam_features.storage.files import TEMPORARY
 
@@ -54,7 +55,7 @@ def content(out: Path) -> dict[str, bytes]:
     return {str(file.relative_to(out)): file.read_bytes() for file in files}
 
 
-def stopped(run: running.Run, progress: object) -> None:
+def stopped(run: run_stages.Run, progress: object) -> None:
     raise KeyboardInterrupt
 
 
@@ -69,7 +70,7 @@ def test_mechanics_a_run_makes_the_submission_the_card_and_the_reports(
     for page in ("check.html", "report.html"):
         assert (finished / page).read_text().startswith("<!doctype html>")
     record = json.loads((finished / "run.json").read_text())
-    assert list(record["seconds"]) == list(running.STAGES)
+    assert list(record["seconds"]) == list(run_stages.STAGES)
     assert json.loads((finished / "submission.cost.json").read_text())["predict_device"]
 
 
@@ -96,15 +97,15 @@ def test_invariant_a_run_stopped_at_any_stage_ends_in_the_same_files(
 ) -> None:
     """It is stopped before each stage, or after it but before this is recorded."""
     out = tmp_path / "out"
-    for stage, work in running.STAGES.items():
+    for stage, work in run_stages.STAGES.items():
 
-        def stop(run: running.Run, progress: Any, work: Any = work) -> None:
+        def stop(run: run_stages.Run, progress: Any, work: Any = work) -> None:
             if after:
                 work(run, progress)
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patched:
-            patched.setitem(running.STAGES, stage, stop)
+            patched.setitem(run_stages.STAGES, stage, stop)
             with pytest.raises(KeyboardInterrupt):
                 pcam_features.run(patches, out, **HOW)
         assert stage not in json.loads((out / "run.json").read_text())["seconds"]
@@ -140,8 +141,8 @@ def test_invariant_a_run_killed_while_it_fits_ends_in_the_same_files(
 def test_mechanics_nothing_is_left_to_do_in_a_finished_run(
     patches: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for stage in running.STAGES:
-        monkeypatch.setitem(running.STAGES, stage, stopped)
+    for stage in run_stages.STAGES:
+        monkeypatch.setitem(run_stages.STAGES, stage, stopped)
     before, told = content(finished), list[str]()
     result = pcam_features.run(patches, finished, **HOW, log=told.append)
     assert told[-1] == "nothing is left to do"
@@ -224,10 +225,10 @@ def test_mechanics_other_settings_are_refused_and_overwritten_on_request(
 
 def test_mechanics_changed_files_are_another_run(patches: Path, tmp_path: Path) -> None:
     source = Path(shutil.copytree(patches, tmp_path / "kaggle"))
-    before = running.digests(pcam_features.open_source(source).splits["train"])
+    before = run_stages.digests(pcam_features.open_source(source).splits["train"])
     file = next((source / "train").iterdir())
     Image.open(file).convert("RGB").save(file, format="TIFF", compression="tiff_lzw")
-    after = running.digests(pcam_features.open_source(source).splits["train"])
+    after = run_stages.digests(pcam_features.open_source(source).splits["train"])
     assert [name for name in after if after[name] != before[name]] == ["content"]
 
 
@@ -239,7 +240,7 @@ def test_mechanics_a_dry_run_writes_nothing(patches: Path, pcam: Run, tmp_path: 
     assert (printed["dry_run"], printed["files"]) == (True, {})
     plan = printed["plan"]
     assert plan["patches"] == {"train": 120, "test": 30}
-    assert list(plan["seconds"]) == list(running.STAGES)
+    assert list(plan["seconds"]) == list(run_stages.STAGES)
     assert plan["disk_bytes"] == 150 * (plan["columns"]["lbp"] + THUMBNAIL_SIDE**2) * 4
     assert "estimated time: " in result.err
 
@@ -261,7 +262,7 @@ def test_mechanics_what_a_run_cannot_use_is_refused(
     source = pcam_features.open_source(patches)
     with pytest.raises(pcam_features.InputError, match="give it to open_source"):
         pcam_features.run(source, tmp_path / "a", slides="none")
-    monkeypatch.setattr(running, "free_bytes", lambda path: 1000)
+    monkeypatch.setattr(run_stages, "free_bytes", lambda path: 1000)
     refused = pcam("run", patches, tmp_path / "a", *WORDS)
     assert refused.code == 2
     assert "free disk space or give a folder on another disk" in refused.err
@@ -272,7 +273,7 @@ def test_mechanics_what_a_run_cannot_use_is_refused(
 def test_mechanics_faults_stop_a_run_only_if_asked_or_unreadable(
     patches: Path, pcam: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(running.STAGES, "extract", stopped)  # the check is enough here
+    monkeypatch.setitem(run_stages.STAGES, "extract", stopped)  # the check is enough here
     source = Path(shutil.copytree(patches, tmp_path / "kaggle"))
     labels = pd.read_csv(source / "train_labels.csv")
     twin = "twin"
@@ -291,7 +292,7 @@ def test_mechanics_faults_stop_a_run_only_if_asked_or_unreadable(
 
 
 def test_mechanics_a_run_computes_the_families_that_fit_learns_from() -> None:
-    options = running.EncoderOptions()
+    options = EncoderOptions()
     every = [family.name for family in running.families_to_run(None, options)]
     assert "histogram" not in every
     assert len(every) == 13
@@ -317,7 +318,7 @@ def test_invariant_progress_of_stages_goes_from_nothing_to_all() -> None:
 
 
 def test_invariant_estimates_grow_with_patches_and_shrink_with_threads() -> None:
-    families = running.families_to_run("color,nuclei", running.EncoderOptions())
+    families = running.families_to_run("color,nuclei", EncoderOptions())
 
     def seconds(rows: int, threads: int) -> np.ndarray:
         amount = estimating.Amount(families, {"train": rows}, rows, rows, 18, rows, rows)
