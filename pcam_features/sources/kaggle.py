@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import filterfalse
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -122,11 +123,12 @@ class Zip:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.archive = Archive(path)
+        self.files = [name for name in self.archive.members if not is_litter(name)]
         self.folders: dict[PurePosixPath, list[str]] = {}
-        for name in self.archive.names:
+        for name in filterfalse(is_litter, self.archive.names):
             self.folders.setdefault(PurePosixPath(name).parent, []).append(name)
         self.root = min(
-            (PurePosixPath(n).parent for n in self.archive.members if n.split("/")[-1] == LABELS),
+            (PurePosixPath(name).parent for name in self.files if name.split("/")[-1] == LABELS),
             key=lambda folder: len(folder.parts),
             default=PurePosixPath(),
         )
@@ -136,9 +138,7 @@ class Zip:
         return sorted(
             str(folder)
             for folder, names in self.folders.items()
-            if folder.name != TEST
-            and any(map(tree.is_image, names))
-            and not any(map(tree.is_litter, folder.parts))
+            if folder.name != TEST and any(map(tree.is_image, names))
         )
 
     def has(self, name: str) -> bool:
@@ -158,7 +158,6 @@ class Zip:
             for parent, own in self.folders.items()
             if parent == inside or inside in parent.parents
             for name in own
-            if not any(map(tree.is_litter, PurePosixPath(name).parts))
         )
         files, twice = by_id((PurePosixPath(n).stem, n) for n in names if tree.is_image(n))
         other = [name for name in names if tree.is_foreign(name)]
@@ -171,20 +170,24 @@ class Zip:
             name
             for folder, names in self.folders.items()
             if not any(one == folder or one in folder.parents for one in own)
-            and not any(map(tree.is_litter, folder.parts))
             for name in names
             if tree.is_image(name)
         ]
 
     def tables(self) -> list[str]:
         own = (str(self.root / LABELS), str(self.root / SAMPLE), str(self.root / BESIDE))
-        return [name for name in self.archive.members if name.endswith(TABLES) and name not in own]
+        return [name for name in self.files if name.endswith(TABLES) and name not in own]
 
     def size(self, file: str) -> int:
         return self.archive.members[file].file_size
 
     def image(self, file: str, size: Size | None) -> np.ndarray:
         return patch_of(self.archive.read(file, LARGEST_FILE), self.path / file, size)
+
+
+def is_litter(member: str) -> bool:
+    """Whether programs left a file of a zip behind, or its folder."""
+    return any(map(tree.is_litter, PurePosixPath(member).parts))
 
 
 def tables_of(folder: Path) -> tuple[str, ...]:

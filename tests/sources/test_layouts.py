@@ -98,6 +98,18 @@ def test_oracle_zips_as_people_pack_them(prefix: str, method: int, tmp_path: Pat
     np.testing.assert_array_equal(opened(tmp_path / "k.zip").splits["test"].read(0, ROWS), PIXELS)
 
 
+def test_regression_what_macos_adds_to_zips_is_not_counted(tmp_path: Path) -> None:
+    folder = layouts.kaggle_folder(tmp_path / "data")
+    with zipfile.ZipFile(tmp_path / "k.zip", "w") as archive:
+        for file in sorted(folder.rglob("*.*")):
+            name = str(file.relative_to(folder))
+            for member in (name, f"__MACOSX/{name}", f"__MACOSX/{file.parent.name}/._{file.name}"):
+                archive.write(file, member)
+    source = opened(tmp_path / "k.zip")
+    assert (source.unread, source.problems) == ([], [])
+    np.testing.assert_array_equal(source.splits["test"].read(0, ROWS), PIXELS)
+
+
 @pytest.mark.parametrize(
     "how",
     [
