@@ -18,7 +18,7 @@ from ..evaluate.inputs import TrainingPatches
 from ..evaluate.options import ComparisonOptions
 from ..evaluate.result import Comparison as Result
 from ..execution.memory import check_room
-from ..storage.files import check_file
+from ..storage.files import check_html
 from ..store.store import Store
 from .arguments import check_groupings, check_numbers, check_pairs, check_path, check_progress
 from .messages import for_python
@@ -107,7 +107,7 @@ class Comparison:
         from ..report import comparison_page
 
         file = Path(path)
-        check_file(file)
+        check_html(file)
         bundle = None
         if model is not None:
             bundle = exhibits.open_model(folder_of(model), self.data)

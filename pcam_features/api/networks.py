@@ -23,7 +23,7 @@ from ..extraction.transformer import device_of
 from ..grouping.folds import Folds, read_folds
 from ..sources.source import Source, Split
 from ..storage import costs
-from ..storage.files import check_file
+from ..storage.files import check_html
 from ..storage.urls import check_local
 from ..words import counted, message_of
 from .arguments import check_log, check_numbers, check_path, check_progress, check_text
@@ -188,7 +188,7 @@ class ReferenceNetwork:
         check_path("path", path, "the path of the page to write")
         from ..report import network_page
 
-        check_file(Path(path))
+        check_html(Path(path))
         network_page.write(Path(path), self.manifest, costs.read(self.path / costs.FILE))
         return Path(path)
 

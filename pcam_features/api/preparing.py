@@ -22,12 +22,14 @@ from ..engine import cpu
 from ..errors import InputError
 from ..execution.cluster import check_cluster, joined
 from ..sources.source import Source
-from ..storage.files import check_file, whole_file
+from ..storage.files import check_file, check_html, check_replaced, whole_file
 from .arguments import check_log, check_numbers, check_path, check_progress, check_text, told
 from .check_cluster import ready_crew
 from .data import Log, open_source, unheard
 from .messages import for_python
 from .progress import Progress, shown
+
+TABLE_START = b"id,split,label,slide,readable,"  # how tables of `CheckResult.write_patches` begin
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class SourceCheck:
         from ..report import check_page  # loads a library of charts
 
         check_path("path", path, "the path of the page to write")
-        check_file(Path(path))
+        check_html(Path(path))
         check_page.write(Path(path), self.result, gather(self.result))
         return Path(path)
 
@@ -112,6 +114,7 @@ class SourceCheck:
         """
         check_path("path", path, "the path of the CSV file to write")
         check_file(Path(path))
+        check_replaced(Path(path), TABLE_START)
         with whole_file(Path(path)) as temporary:
             self.to_frame().to_csv(temporary, index=False)
         return Path(path)

@@ -80,19 +80,14 @@ def fetch(
 
 def check_outputs(report: Path | None, patches: Path | None) -> None:
     """Raise InputError for a file that cannot be written, or that `pcam check` did not write."""
-    from ..storage.files import check_file
+    from ..api.preparing import TABLE_START
+    from ..storage.files import check_file, check_html, check_replaced
 
-    for file, start in ((report, b"<!doctype html>"), (patches, b"id,split,label,slide,readable,")):
-        if file is None:
-            continue
-        check_file(file)
-        if file.is_file():
-            with file.open("rb") as there:
-                ours = there.read(len(start)) == start
-            if not ours:
-                raise InputError(
-                    f"{file} exists and was not written by pcam check; choose another file name."
-                )
+    if report is not None:
+        check_html(report)
+    if patches is not None:
+        check_file(patches)
+        check_replaced(patches, TABLE_START)
     if report is not None and report == patches:
         raise InputError(f"--report and --patches both name {report}; choose two different files.")
 

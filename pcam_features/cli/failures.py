@@ -6,9 +6,7 @@ nothing heavy.
 
 from __future__ import annotations
 
-import errno
 import os
-import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -16,21 +14,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import PcamError
-from ..execution.memory import let_cpp_throw, limit
+from ..execution.memory import lacks_memory, let_cpp_throw, limit
 from ..storage.disks import full_disk, is_full
 from . import console
 
 STOPPED = 128 + signal.SIGINT  # the exit code of a command that Ctrl-C ended
 STOPPED_SENTENCE = "stopped; run the same command again"
-LEAST_LIMIT = 1000 << 20  # bytes of addresses; with less, some libraries hang while they are imported
-# How the system, NumPy, XGBoost, OpenCV, Numba, OpenVINO and the loader of libraries say that memory,
-# or room for a thread, could not be had. None is a MemoryError.
-NO_MEMORY = re.compile(
-    r"bad_alloc|cannot allocate memory|out of memory|insufficient memory|unable to allocate|"
-    r"can't start new thread|failed to map segment|resource temporarily unavailable|"
-    r"cannot apply additional memory protection",
-    re.IGNORECASE,
-)
+LEAST_LIMIT = 1100 << 20  # bytes of addresses; with less, some libraries hang while they are imported
 
 
 def sentence_of(error: BaseException) -> str | None:
@@ -56,19 +46,6 @@ def sentence_of(error: BaseException) -> str | None:
     if isinstance(error, OSError):
         return f"cannot read or write {error.filename or 'a file'}: {error.strerror or error}."
     return None
-
-
-def lacks_memory(error: BaseException | None) -> bool:
-    """Whether an error, or one that led to it, says that there is too little memory."""
-    seen: list[BaseException] = []
-    while error is not None and error not in seen:
-        if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
-            return True
-        if isinstance(error, Exception) and NO_MEMORY.search(str(error)):
-            return True
-        seen.append(error)
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def limit_of_memory() -> str:
@@ -166,5 +143,5 @@ def handled() -> Iterator[None]:
 
 def told(say: Callable[[str], None], sentence: str) -> None:
     """Print a sentence, if anybody listens."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, MemoryError):
         say(sentence)

@@ -349,10 +349,10 @@ def compare(
         )
     from ..api.comparing import compare as run
     from ..api.progress import Reporter
-    from ..storage.files import check_file
+    from ..storage.files import check_html
 
     if report is not None:
-        check_file(report)
+        check_html(report)
     compared = run(
         truth,
         predictions,
@@ -483,8 +483,10 @@ def explain(
     """Explain one prediction: the probability and the ten feature columns that contributed most."""
     from ..api.model import open_model
     from ..report.explanation_page import sentence
-    from ..storage.files import write_text
+    from ..storage.files import check_html, write_text
 
+    if out is not None:
+        check_html(out)
     explanation = open_model(model).explain(
         patch, store=features, split=split, source=source, log=console.say
     )

@@ -115,10 +115,10 @@ def fit(
     from ..api.data import open_source
     from ..api.networks import check_installed, fit_network
     from ..api.progress import Reporter
-    from ..storage.files import check_file
+    from ..storage.files import check_html
 
     if report is not None:
-        check_file(report)
+        check_html(report)
     check_installed()
     bars = Reporter(console.progress)
     opened = open_source(

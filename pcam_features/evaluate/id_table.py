@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError
-from ..sources.columns import read_by_id
+from ..sources.columns import IDS, PATHS, find, read_by_id
 from ..sources.slides import is_unknown
 from ..storage.tables import check_ids
 from ..words import counted
@@ -51,9 +51,10 @@ def id_table(given: object, what: str, ids: Sequence[str] | None = None) -> IdTa
     Parameters
     ----------
     given
-        The path of a CSV with a column `id`; a DataFrame with a column `id` or indexed by id; a Series
-        indexed by id, whose values become the column `label`; an array (n,) or (n, seeds), in the order
-        of `ids`; or anything that has a method `to_pandas`, such as a Polars DataFrame.
+        The path of a CSV with a column `id`; a DataFrame with such a column, which is found by its name
+        as in a CSV unless rows are indexed by id; a Series indexed by id, whose values become the
+        column `label`; an array (n,) or (n, seeds), in the order of `ids`; or anything that has a
+        method `to_pandas`, such as a Polars DataFrame.
     what
         The name of the table in error messages, such as `truth` or `predictions 'name'`.
     ids
@@ -86,20 +87,25 @@ def _(given: pd.Series[float], what: str, ids: Sequence[str] | None = None) -> I
 
 @id_table.register(pd.DataFrame)
 def _(given: pd.DataFrame, what: str, ids: Sequence[str] | None = None) -> IdTable:
+    if given.columns.nlevels > 1:
+        raise InputError(f"{what} has column names of several levels; give each column one name.")
+    given = given.rename(columns=str)
     if not given.columns.is_unique:
         twice = given.columns[given.columns.duplicated()][0]
         raise InputError(f"{what} has two columns named {twice}; keep one.")
-    if "id" in given.columns:
-        index = pd.Index(given["id"])
-        cells = given.drop(columns="id")
-    else:
-        index, cells = given.index, given
-    return in_memory(cells.rename(columns=str).reset_index(drop=True), index, what)
+    named = given.index.name is not None or not pd.api.types.is_integer_dtype(given.index)
+    columns = [str(column) for column in given.columns]
+    own = "id" if "id" in columns else None if named else find(columns, (*IDS, *PATHS), None, what)
+    if own is None:
+        return in_memory(given.reset_index(drop=True), given.index, what)
+    return in_memory(given.drop(columns=own).reset_index(drop=True), pd.Index(given[own]), what)
 
 
 @id_table.register(np.ndarray)
 @id_table.register(list)
 def _(given: np.ndarray, what: str, ids: Sequence[str] | None = None) -> IdTable:
+    if np.ma.is_masked(given):
+        raise InputError(f"{what} is an array with masked values; give a value for each patch.")
     try:
         values = np.asarray(given)
     except ValueError:
@@ -126,6 +132,8 @@ def _(given: np.ndarray, what: str, ids: Sequence[str] | None = None) -> IdTable
 
 def in_memory(cells: pd.DataFrame, index: pd.Index, what: str) -> IdTable:
     """A table of `cells` whose rows have the ids of `index`."""
+    if index.nlevels > 1:
+        raise InputError(f"{what} is indexed on several levels; index it by id alone.")
     missing = np.asarray(index.isna())
     if missing.any():
         raise InputError(f"{what} has no id in row {int(np.flatnonzero(missing)[0])}.")
@@ -177,7 +185,15 @@ def by_id(given: Names, what: str, columns: Sequence[str] = ()) -> dict[str, str
                 "keep one."
             )
         given = table.cells.set_index("id")[known[0]]
-    return {
-        str(patch): None if pd.isna(name) or is_unknown(str(name)) else str(name)
-        for patch, name in given.items()
-    }
+    elif isinstance(given, pd.Series):
+        given = id_table(given, what).cells.set_index("id")[LABEL]
+    return {str(patch): name_in(cell, what) for patch, cell in given.items()}
+
+
+def name_in(cell: Any, what: str) -> str | None:
+    """The name in a cell; None if it is missing or empty. Raises InputError for several values."""
+    if not pd.api.types.is_scalar(cell):
+        raise InputError(
+            f"{what} holds {type(cell).__name__} in place of a name; give text or a number."
+        )
+    return None if pd.isna(cell) or is_unknown(str(cell)) else str(cell)

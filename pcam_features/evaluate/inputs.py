@@ -14,9 +14,9 @@ from ..errors import InputError
 from ..grouping.appearance import Looks, looks_in
 from ..grouping.groups import SMALL, group_codes, group_unknown
 from ..sources.columns import read_by_id
+from ..sources.ids import examples, how_matched, matched
 from ..sources.slides import COLUMNS, is_unknown, parse, read_slides
 from ..storage import costs
-from ..storage.ids import examples, how_matched, matched
 from ..store.store import Store, open_store
 from ..words import counted, form
 from .id_table import Given, Names, by_id
@@ -263,7 +263,7 @@ def tuned(
             "model, as NAME=FILE or in their order."
         )
     truth = read_truth(tuned_on.truth)
-    if shared := len(ids & set(truth.ids)):
+    if shared := len(ids & set(truth.ids)) or len(matched(truth.ids, list(ids)) or ()):
         raise InputError(
             f"{counted(shared, 'patch')} of {tuned_on.name} {form(shared, 'is', 'are')} also "
             "compared; choose thresholds on others."

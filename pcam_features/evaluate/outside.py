@@ -188,7 +188,7 @@ def read_one(given: Given, name: str, ids: Sequence[str] | None) -> Table:
     fold = None
     if known:
         fold = [str(cell) for cell in table.cells[known[0]]]
-        empty = sum(is_unknown(cell) or cell == "nan" for cell in fold)
+        empty = sum(map(is_unknown, fold))
         if empty:
             raise InputError(
                 f"{table.name} have no fold for {counted(empty, 'patch')}; fill in the column "

@@ -13,10 +13,10 @@ import pandas as pd
 from ..errors import InputError
 from ..sources.class_labels import class_labels, meaning
 from ..sources.columns import LABELS, find, shown
+from ..sources.ids import examples, how_matched, matched
 from ..sources.reading import EVERYTHING
 from ..storage import costs
-from ..storage.files import check_file, whole_file
-from ..storage.ids import examples, how_matched, matched
+from ..storage.files import check_file, not_ours, whole_file
 from ..words import counted, form
 from .id_table import LABEL, Given, IdTable, id_table
 from .prediction_columns import check_not_truth, choose, numbers_in, sentence
@@ -300,9 +300,14 @@ def how_to_convert(cells: pd.Series[Any], values: np.ndarray) -> str:
 
 
 def check_outputs(path: Path) -> None:
-    """Raise InputError if predictions or their costs cannot be written. Call this before long work."""
+    """Raise InputError if predictions or their costs cannot be written, or would replace another file.
+
+    Predictions have their costs beside them. Call this before long work.
+    """
     check_file(path)
     check_file(costs.beside(path))
+    if path.is_file() and path.stat().st_size and not costs.beside(path).is_file():
+        raise InputError(not_ours(path))
 
 
 def write_predictions(

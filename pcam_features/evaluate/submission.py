@@ -9,8 +9,8 @@ import numpy as np
 
 from ..errors import InputError
 from ..sources.columns import read_by_id
+from ..sources.ids import examples, how_matched, matched
 from ..storage.costs import Cost
-from ..storage.ids import examples, how_matched, matched
 from ..words import counted
 from .predictions import write_predictions
 

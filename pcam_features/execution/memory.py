@@ -6,7 +6,9 @@ Without it, glibc ends the process, or Python waits for ever for a thread that e
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
+import re
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +16,15 @@ from pathlib import Path
 MIB = 1 << 20
 LEAST_ROOM = 256 * MIB  # of addresses beside those of threads, for libraries and buffers
 ROOM_OF_THREAD = 80 * MIB  # 8 MiB for its stack, and 64 MiB that glibc reserves for what it allocates
+
+# How the system, NumPy, XGBoost, OpenCV, Numba, OpenVINO and the loader of libraries say that memory,
+# or room for a thread, could not be had. None is a MemoryError.
+NO_MEMORY = re.compile(
+    r"bad_alloc|cannot allocate memory|out of memory|insufficient memory|unable to allocate|"
+    r"can't start new thread|failed to launch worker thread|failed to map segment|"
+    r"resource temporarily unavailable|cannot apply additional memory protection",
+    re.IGNORECASE,
+)
 
 
 def let_cpp_throw() -> None:
@@ -63,3 +74,16 @@ def limit() -> int | None:
         return None
     most = resource.getrlimit(resource.RLIMIT_AS)[0]
     return None if most == resource.RLIM_INFINITY else most
+
+
+def lacks_memory(error: BaseException | None) -> bool:
+    """Whether an error, or one that led to it, says that there is too little memory."""
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+            return True
+        if isinstance(error, Exception) and NO_MEMORY.search(str(error)):
+            return True
+        seen.append(error)
+        error = error.__cause__ or error.__context__
+    return False

@@ -26,10 +26,10 @@ from ..families.family import FeatureFamily
 from ..families.registry import ALL, CNN, FAMILIES
 from ..sources import arrays
 from ..sources.columns import IDS, LABELS, SLIDES, SPLITS, find
+from ..sources.ids import examples, how_matched, matched
 from ..sources.source import Split
 from ..storage import parquet
 from ..storage.files import readable
-from ..storage.ids import examples, how_matched, matched
 from ..storage.sums import signature
 from ..storage.tables import check_ids, plain
 from ..store.layout import PATCHES

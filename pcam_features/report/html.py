@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from html import escape
 
+from ..storage.files import PAGE
 from .charts import Chart
 
 # The browser refuses to load anything, whatever the file contains.
@@ -114,7 +115,7 @@ addEventListener('afterprint', () => {
 def document(title: str, body: str, head: str = "", end: str = "") -> str:
     """A page; `head` and `end` are further elements, as HTML."""
     return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'{PAGE}\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n{head}</head>\n<body>\n"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 NO_SPLITS = "the column of splits is not read, because it does not name train, valid or test"
 WITHHELD = -1.0  # as Hugging Face marks labels that are not published
 SHOWN = 12  # classes in a message
-NO_LABELS = frozenset(("n/a", "?", "--", "unk"))  # cells, besides those that are empty
+NO_LABELS = frozenset(("n/a", "#n/a", "<na>", "?", "--", "unk"))  # cells, besides those that are empty
 
 
 @dataclass(frozen=True)

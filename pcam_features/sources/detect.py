@@ -13,7 +13,6 @@ from pathlib import Path
 from ..constants import Fitting, Kind
 from ..errors import InputError
 from ..execution.executor import Threads
-from ..storage.ids import examples
 from ..storage.parquet import LONGEST
 from ..storage.tables import read_table
 from ..storage.urls import is_file, is_url
@@ -33,6 +32,7 @@ from . import (
 from .columns import IDS, PATHS, find, folder_of_tables, shown, tables_in
 from .fitting import check_mpp, how_named
 from .hdf5 import Unpacking
+from .ids import examples
 from .images import SUFFIXES
 from .opening import NO_SLIDES, Opening
 from .reading import EVERYTHING, Reading

@@ -16,7 +16,6 @@ import pandas as pd
 
 from ..constants import Kind
 from ..errors import InputError
-from ..storage.ids import examples, stem
 from ..storage.tables import check_ids, parse_table, plain, read_table
 from ..words import counted
 from . import tree
@@ -33,6 +32,7 @@ from .columns import (
     tables_in,
 )
 from .fitting import Size
+from .ids import examples, stem
 from .images import LARGEST_FILE, by_id, patch_of, patches, read_patch
 from .reading import EVERYTHING, TABLES, Reading
 from .slides import BESIDE, column_of

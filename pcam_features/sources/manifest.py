@@ -19,8 +19,6 @@ import pandas as pd
 
 from ..constants import Kind
 from ..errors import InputError
-from ..storage.ids import number as number_of
-from ..storage.ids import stem
 from ..storage.tables import read_table
 from . import kaggle, tree
 from .class_labels import ClassLabels, check_agreement, class_labels, not_read
@@ -39,6 +37,8 @@ from .columns import (
     split_cells,
     tables_in,
 )
+from .ids import number as number_of
+from .ids import stem
 from .images import by_id, content_of, originals, patches
 from .reading import EVERYTHING, Reading
 from .slides import BESIDE, UNKNOWN, column_of

@@ -10,7 +10,9 @@ from .columns import SLIDES, called, read_by_id
 
 COLUMNS = ("slide", "wsi")
 UNKNOWN = ("", "NA", "nan", "NaN", "None", "null")  # cells without a value
-NO_SLIDE = frozenset(("", "na", "n/a", "nan", "none", "null", "unknown", "unk", "-", "--", "?"))
+NO_SLIDE = frozenset(
+    ("", "na", "n/a", "#n/a", "<na>", "nan", "none", "null", "unknown", "unk", "-", "--", "?")
+)
 BESIDE = "slides.csv"  # used by default if it is in the source's folder
 
 

@@ -14,11 +14,11 @@ import numpy as np
 from ..constants import Fitting
 from ..errors import InputError
 from ..geometry import PATCH_SIZE
-from ..storage.ids import ENDINGS, examples, matched
 from ..storage.urls import text_of
 from ..words import counted
 from . import view
 from .fitting import Fit, Size, SizeError
+from .ids import ENDINGS, examples, matched
 from .opening import Opening
 from .reading import EVERYTHING, Reading
 from .vocabulary import split_name

@@ -24,6 +24,7 @@ from .links import within
 
 TEMPORARY = ".part-written"  # suffix of incomplete files and folders
 LOCK = "lock"  # the lock file of a folder that only one process may write to at a time
+PAGE = "<!doctype html>"  # how HTML pages begin
 
 
 def cache_root() -> Path:
@@ -157,6 +158,25 @@ def check_file(path: Path) -> None:
     parent = next(folder for folder in path.absolute().parents if folder.exists())
     if (path.exists() and not path.is_file()) or not parent.is_dir() or not os.access(parent, os.W_OK):
         raise InputError(f"{path} cannot be written as a file; choose another file name.")
+
+
+def check_html(path: Path) -> None:
+    """Raise InputError if an HTML page cannot be written, or would replace a file that is none."""
+    check_file(path)
+    check_replaced(path, PAGE.encode())
+
+
+def check_replaced(path: Path, start: bytes) -> None:
+    """Raise InputError if a file would be replaced that does not begin as those that pcam writes."""
+    if path.is_file() and path.stat().st_size:
+        with path.open("rb") as there:
+            if there.read(len(start)) != start:
+                raise InputError(not_ours(path))
+
+
+def not_ours(path: Path) -> str:
+    """The sentence that refuses to replace a file."""
+    return f"{path} exists and was not written by this command; choose another file name, or delete it."
 
 
 def write_text(path: Path, text: str, root: Path | None = None) -> None:

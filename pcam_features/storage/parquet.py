@@ -42,12 +42,23 @@ def readable(file: Path) -> Any:
     return urls.opened(file) if urls.is_url(file) else file
 
 
+def in_arrow(content: bytes) -> pa.BufferReader:
+    """Bytes in memory of Arrow's own.
+
+    Its threads let go of what they read now and then after Python has begun to end. If that were
+    Python's bytes, the process would be aborted.
+    """
+    memory = pa.allocate_buffer(len(content))
+    memoryview(memory).cast("B")[:] = content
+    return pa.BufferReader(memory)
+
+
 def open_file(file: Path | bytes) -> tuple[pq.ParquetFile, pa.Schema]:
     """Open a Parquet file, or the content of one, for `read`; returns it with its schema.
 
     Its attribute `described` has what its footer says of the columns of each group of rows.
     """
-    source = pa.BufferReader(file) if isinstance(file, bytes) else readable(file)
+    source = in_arrow(file) if isinstance(file, bytes) else readable(file)
     with pq.ParquetFile(source) as opened:  # which leaves open what it did not open itself
         schema = opened.schema_arrow
     text = [name for name, kind in zip(schema.names, schema.types, strict=True) if is_text(kind)]

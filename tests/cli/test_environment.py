@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from pcam_features.cli.failures import lacks_memory, sentence_of
+from pcam_features.cli.failures import sentence_of
 from pcam_features.errors import PcamError
+from pcam_features.execution.memory import lacks_memory
 from pcam_features.storage.disks import is_full
 from pcam_features.storage.files import whole_file
 from pcam_features.storage.folders import one_process

@@ -271,15 +271,15 @@ def test_mechanics_groups_of_a_table_and_slides_of_one_class(pcam: Run, tables: 
 
 def test_invariant_costs_of_other_predictions_are_not_shown(pcam: Run, tables: Path) -> None:
     """As after a run that was killed between writing predictions and their costs."""
-    good, run = tables / "good.csv", ("compare", tables / "truth.csv", tables / "good.csv")
-    table = pd.read_csv(good, dtype={"id": str})
+    good, run = tables / "own.csv", ("compare", tables / "truth.csv", tables / "own.csv")
+    table = pd.read_csv(tables / "good.csv", dtype={"id": str})
     write_predictions(good, table["id"].tolist(), table["label"].to_numpy(), Cost(parameters=1234))
     assert json.loads(pcam(*run, "--json").out)["models"][0]["cost"] == {"parameters": 1234}
     table.assign(label=table["label"] * 0.9).to_csv(good, index=False)
     told = json.loads(pcam(*run, "--json").out)["models"][0]["cost"]
-    assert told == {"left_out": "good.cost.json is of other predictions"}
+    assert told == {"left_out": "own.cost.json is of other predictions"}
     text = pcam(*run, "--markdown").out
-    assert "good.cost.json is of other predictions" in text
+    assert "own.cost.json is of other predictions" in text
     assert "1,234" not in text
 
 

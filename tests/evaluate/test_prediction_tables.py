@@ -17,8 +17,8 @@ from pcam_features.errors import InputError
 from pcam_features.evaluate.inputs import find_features, gather, grouped
 from pcam_features.evaluate.predictions import Truth, read_predictions, read_truth
 from pcam_features.evaluate.submission import submit
+from pcam_features.sources.ids import matched
 from pcam_features.storage.costs import Cost
-from pcam_features.storage.ids import matched
 from pcam_features.store.store import open_store
 
 Run = Callable[..., Result]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 
+from .vocabulary import split_name
+
 ENDINGS = re.compile(
     r"\.(tiff?|png|jpe?g|jfif|bmp|webp|gif|jp2|j2k|ppm|pgm|qoi|npy|npz|h5|svs)$", re.IGNORECASE
 )
@@ -52,8 +54,8 @@ def matched(theirs: Sequence[str], wanted: Sequence[str]) -> dict[str, str] | No
     Returns
     -------
     dict or None
-        The table's id for each id wanted that it has. None if it has none, or if two ids of either are
-        alike, so that it is not clear which is meant.
+        The table's id for each id wanted that it has. None if it has none, if two ids of either are
+        alike, so that it is not clear which is meant, or if they are of two splits.
 
     Examples
     --------
@@ -63,9 +65,25 @@ def matched(theirs: Sequence[str], wanted: Sequence[str]) -> dict[str, str] | No
     {'0007': '7', '0010': '10'}
     >>> matched(["train/p0.tif", "test/p0.tif"], ["p0"]) is None
     True
+    >>> matched(["valid/p0.tif"], ["test/p0.tif"]) is None
+    True
     """
-    pairs = (matched_by(key, theirs, wanted) for key in (stem, number))
-    return max(pairs, key=len) or None
+    pairs = max((matched_by(key, theirs, wanted) for key in (stem, number)), key=len)
+    of_two = any(map(of_two_splits, pairs.keys(), pairs.values()))
+    return None if of_two else pairs or None
+
+
+def of_two_splits(patch: str, other: str) -> bool:
+    r"""Whether the folders of two ids name different splits.
+
+    Examples
+    --------
+    >>> of_two_splits("test/p0", r"D:\pcam\valid\p0.tif"), of_two_splits("test/p0", "png/p0.png")
+    (True, False)
+    """
+    named = [{split_name(name) for name in re.split(r"[/\\]", one)[:-1]} for one in (patch, other)]
+    first, second = (splits - {None} for splits in named)
+    return bool(first) and bool(second) and first.isdisjoint(second)
 
 
 def matched_by(
