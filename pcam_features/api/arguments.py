@@ -68,6 +68,13 @@ def check_numbers(**given: Any) -> None:
             raise InputError(f"{name}= is {told(value)}; give {limits.sentence()}.")
 
 
+def check_flags(**given: Any) -> None:
+    """Raises InputError for an argument that is neither True nor False."""
+    for name, value in given.items():
+        if type(value).__name__ not in ("bool", "bool_"):  # of Python or NumPy
+            raise InputError(f"{name}= is {told(value)}; give True or False.")
+
+
 def is_number(value: Any, kind: type = Real) -> bool:
     """Whether this is a number, of Python or NumPy, and not True or False."""
     return isinstance(value, kind) and not isinstance(value, bool)
@@ -106,6 +113,13 @@ def check_text(**given: Any) -> None:
     for name, value in given.items():
         if value is not None and not isinstance(value, str):
             raise InputError(f"{name}= is {told(value)}; give a text.")
+
+
+def check_named(**given: Any) -> None:
+    """Raises InputError for an argument that is no text."""
+    for name, value in given.items():
+        if not isinstance(value, str):
+            raise InputError(f"{name}= is {told(value)}; give a name.")
 
 
 def check_texts(**given: Any) -> None:

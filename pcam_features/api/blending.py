@@ -23,7 +23,7 @@ from ..report.sentences import blended as sentences_on
 from ..report.sentences import not_above_chance, too_good
 from ..storage import costs
 from ..store.store import Store
-from .arguments import check_log, check_numbers, check_path
+from .arguments import check_flags, check_log, check_numbers, check_path
 from .data import Log, unheard
 from .fitting import shares_named, with_models_read
 from .messages import for_python
@@ -285,6 +285,7 @@ def blend(
     True
     """
     check_room()
+    check_flags(vouch=vouch)
     check_numbers(folds=folds, seed=seed)
     check_log(log)
     how = shares_named(shares)

@@ -36,6 +36,7 @@ from ..store.store import Store
 from ..words import counted, form
 from .arguments import (
     check_families,
+    check_flags,
     check_log,
     check_numbers,
     check_path,
@@ -129,6 +130,7 @@ def open_source(
     """
     check_path("path", path, "the path of a source")
     check_scale(mpp)
+    check_flags(labeled_only=labeled_only, skip_unreadable=skip_unreadable, strict=strict)
     check_text(
         positive=positive, label_column=label_column, id_column=id_column, path_column=path_column
     )
@@ -288,6 +290,7 @@ def extract(
     check_path("path", path, "the path of a feature store")
     check_local(path, "a feature store to write")
     check_families(families)
+    check_flags(verify=verify, unseen=unseen, overwrite=overwrite)
     check_numbers(threads=threads, copies=copies)
     check_progress(progress)
     check_text(split=split)

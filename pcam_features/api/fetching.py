@@ -9,7 +9,7 @@ from ..errors import InputError
 from ..fetch import kaggle, pcam
 from ..fetch.record import FetchResult
 from ..storage.urls import check_local
-from .arguments import check_log, check_path, check_progress, check_text, told
+from .arguments import check_flags, check_log, check_path, check_progress, check_text, told
 from .data import Log, unheard
 from .messages import for_python
 from .progress import Progress, display_of, in_mebibytes
@@ -64,6 +64,7 @@ def fetch_dataset(
     """
     check_path("path", path, "the folder to download to")
     check_local(path, "the folder to download to")
+    check_flags(keep_packed=keep_packed, dry_run=dry_run)
     check_text(mirror=mirror)
     check_progress(progress)
     check_log(log)

@@ -36,7 +36,15 @@ from ..store.names import copies_of
 from ..store.store import Store
 from ..store.trained_on import optimism
 from ..words import counted, form
-from .arguments import check_families, check_log, check_numbers, check_path, check_progress
+from .arguments import (
+    check_families,
+    check_flags,
+    check_log,
+    check_named,
+    check_numbers,
+    check_path,
+    check_progress,
+)
 from .data import Log, opened_store, unheard
 from .fit_cluster import ready_crew
 from .messages import for_python
@@ -148,6 +156,8 @@ def fit(
             "--folds-from already defines the folds and groups; leave out --folds and --groups."
         )
     check_room()
+    check_flags(overwrite=overwrite, copies=copies, vouch=vouch)
+    check_named(split=split)
     check_numbers(folds=folds, trials=trials, max_memory=max_memory, threads=threads, seed=seed)
     check_families(families)
     check_progress(progress)

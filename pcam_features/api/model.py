@@ -549,6 +549,7 @@ class Model:
         InputError
             For a patch that is not in the store, or no image.
         """
+        check_room()
         check_numbers(threads=threads)
         check_text(split=split, encoder=encoder)
         check_log(log)

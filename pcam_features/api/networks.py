@@ -26,7 +26,7 @@ from ..storage import costs
 from ..storage.files import check_html
 from ..storage.urls import check_local
 from ..words import counted, message_of
-from .arguments import check_log, check_numbers, check_path, check_progress, check_text
+from .arguments import check_flags, check_log, check_numbers, check_path, check_progress, check_text
 from .data import Log, unheard
 from .messages import for_python
 from .preparing import opened_source
@@ -339,6 +339,7 @@ def fit_network(
         threads=threads,
         seed=seed,
     )
+    check_flags(overwrite=overwrite)
     check_text(arch=arch, split=split)
     check_path("path", path, "the path of the network to make")
     check_progress(progress)

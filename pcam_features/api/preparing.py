@@ -23,7 +23,15 @@ from ..errors import InputError
 from ..execution.cluster import check_cluster, joined
 from ..sources.source import Source
 from ..storage.files import check_file, check_html, check_replaced, whole_file
-from .arguments import check_log, check_numbers, check_path, check_progress, check_text, told
+from .arguments import (
+    check_flags,
+    check_log,
+    check_numbers,
+    check_path,
+    check_progress,
+    check_text,
+    told,
+)
 from .check_cluster import ready_crew
 from .data import Log, open_source, unheard
 from .messages import for_python
@@ -271,6 +279,7 @@ def convert_source(
     (96, 96, 3)
     """
     check_path("path", path, "the path of the folder to create")
+    check_flags(overwrite=overwrite)
     check_numbers(threads=threads)
     check_text(split=split)
     check_progress(progress)

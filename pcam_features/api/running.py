@@ -25,7 +25,7 @@ from ..sources.source import Source
 from ..storage.files import readable
 from ..storage.urls import check_local
 from ..words import counted, duration
-from .arguments import check_families, check_log, check_numbers, check_path, check_progress
+from .arguments import check_families, check_flags, check_log, check_numbers, check_path, check_progress
 from .data import (
     Log,
     encoder_named,
@@ -171,6 +171,7 @@ def run(
     check_path("path", path, "the folder for all results")
     check_local(path, "the folder for all results")
     check_families(families)
+    check_flags(strict=strict, overwrite=overwrite, dry_run=dry_run)
     check_numbers(
         copies=copies,
         folds=folds,

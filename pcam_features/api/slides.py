@@ -26,6 +26,7 @@ from ..slides.reading import open_slide
 from ..slides.scoring import SlideScores
 from ..storage.folders import check_free
 from .arguments import (
+    check_flags,
     check_log,
     check_numbers,
     check_path,
@@ -147,6 +148,7 @@ def map_slide(
     check_path("out", out, "the folder to create")
     if mask is not None:
         check_path("mask", mask, "a picture")
+    check_flags(overwrite=overwrite)
     check_numbers(threads=threads, stride=stride, threshold=threshold)
     check_scale(mpp)
     check_text(encoder=encoder)
@@ -279,6 +281,7 @@ def cut_slides(
         ("annotations", annotations, "a folder of annotations"),
     ):
         check_path(name, value, what)
+    check_flags(balanced=balanced, unannotated=unannotated, overwrite=overwrite)
     check_numbers(threads=threads, stride=stride, seed=seed, most=most, test=test)
     check_scale(mpp)
     check_texts(tumor=tumor)
@@ -356,6 +359,7 @@ def score_maps(
     """
     check_path("maps", maps, "a map or a folder of maps")
     check_path("annotations", annotations, "a folder of annotations")
+    check_flags(unannotated=unannotated)
     check_numbers(seed=seed)
     check_texts(tumor=tumor)
     return scoring.score_maps(

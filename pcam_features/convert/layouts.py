@@ -104,12 +104,16 @@ def write_parquet(folder: Path, split: Split, batches: Iterator[list[bytes]]) ->
     data.mkdir(exist_ok=True)
     starts = iter(range(0, len(split), BATCH_ROWS))
     for shard in range(shards):
-        with pq.ParquetWriter(
-            data / hf_parquet.file_name(split.name, shard, shards),
-            SCHEMA,
-            use_dictionary=[SLIDE],  # other columns differ in each row
-            compression=dict.fromkeys((hf_parquet.LABEL, hf_parquet.ID, SLIDE), "snappy"),
-        ) as writer:
+        file = data / hf_parquet.file_name(split.name, shard, shards)
+        with (
+            file.open("wb") as out,  # which PyArrow cannot open if its path is not UTF-8
+            pq.ParquetWriter(
+                out,
+                SCHEMA,
+                use_dictionary=[SLIDE],  # other columns differ in each row
+                compression=dict.fromkeys((hf_parquet.LABEL, hf_parquet.ID, SLIDE), "snappy"),
+            ) as writer,
+        ):
             for start in islice(starts, SHARD_ROWS // BATCH_ROWS):
                 writer.write_table(row_group(split, start, next(batches)))
 

@@ -20,6 +20,7 @@ from ..networks.manifest import NetworkManifest
 from ..storage import costs, json_text
 from ..storage.files import read_at_most, read_json
 from ..storage.folders import begins_with
+from ..storage.links import check_read
 from ..storage.sums import MANIFEST, FileSum, check_seal, check_sum
 from ..storage.urls import is_file, is_url, text_of
 from ..store.layout import PATCHES, part_path
@@ -116,6 +117,8 @@ def verify(
         raise InputError(
             f"{path} is no feature store, model or network (no {MANIFEST}); give the folder of one."
         )
+    if not is_url(path):
+        check_read(path)
     try:
         content = read_json(manifest, "manifest")
     except InputError as error:

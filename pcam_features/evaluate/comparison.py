@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 from .. import __version__
 from ..check.duplicates import copies_among
-from ..errors import InputError
 from ..grouping.appearance import near_duplicates
 from ..grouping.groups import pseudo_slides
 from . import subsets
@@ -98,11 +97,7 @@ def parts_of(data: ComparisonData, options: ComparisonOptions) -> tuple[PartResu
         clusters = pseudo_slides(looks.slide, STAINS, options.seed)
         add(STAIN_CLUSTER, [str(k + 1) for k in clusters.tolist()])
     for grouping in groupings(options.by):
-        groups = [grouping.group_of.get(patch) for patch in data.ids]
-        if not any(groups):
-            raise InputError(
-                f"--by {grouping.given} has none of the truth's ids; give a table with these ids."
-            )
+        groups = grouping.of(data.ids)
         taken = any(part.name == grouping.name for part in parts)
         add(f"{grouping.name} (--by)" if taken else grouping.name, groups)
     return tuple(parts)

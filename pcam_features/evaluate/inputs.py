@@ -341,6 +341,22 @@ class Grouping:
     given: str
     group_of: Mapping[str, str | None]
 
+    def of(self, ids: Sequence[str]) -> list[str | None]:
+        """The group of each id, None without one.
+
+        Raises InputError if no id has a group. Ids are matched as those of slides are.
+        """
+        pairs = {name: name for name in ids if name in self.group_of}
+        pairs = pairs or matched(list(self.group_of), ids) or {}
+        groups = [self.group_of[pairs[name]] if name in pairs else None for name in ids]
+        if not any(groups):
+            raise InputError(
+                f"--by {self.given} has a group for none of the truth's ids; give the table of these "
+                f"patches (the truth has ids such as {examples(ids)}, the table "
+                f"{examples(self.group_of)})."
+            )
+        return groups
+
 
 def groupings(by: Sequence[str] | Mapping[str, Names]) -> list[Grouping]:
     """Groupings from `FILE[:COLUMN]` specifications, or a mapping from name to groups by id."""
@@ -368,4 +384,4 @@ def read_groups(spec: str) -> Grouping:
         )
     name = column or others[0]
     rows = zip(table["id"], table[name], strict=True)
-    return Grouping(name, spec, {patch: group for patch, group in rows if not is_unknown(group)})
+    return Grouping(name, spec, {patch: None if is_unknown(group) else group for patch, group in rows})

@@ -102,9 +102,16 @@ def with_points(cells: pd.Series[str]) -> pd.Series[str]:
 
 
 def numbers_in(table: IdTable, name: str) -> np.ndarray:
-    """The numbers in a column, NaN for other cells, (n,)."""
+    """The numbers in a column, NaN for other cells, (n,). Raises InputError for arrays in cells."""
     cells = with_points(table.cells[name]) if table.text else table.cells[name]
-    return np.asarray(pd.to_numeric(cells, errors="coerce"), np.float64)
+    if pd.api.types.is_complex_dtype(cells):
+        raise InputError(f"{table.name}: column {name} holds complex numbers; give probabilities.")
+    try:
+        return np.asarray(pd.to_numeric(cells, errors="coerce"), np.float64)
+    except TypeError:
+        raise InputError(
+            f"{table.name}: column {name} holds arrays; give a number in each row."
+        ) from None
 
 
 def check_alike(table: IdTable, columns: list[str]) -> None:

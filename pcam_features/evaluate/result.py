@@ -170,11 +170,12 @@ class GroupResult:
 @dataclass(frozen=True)
 class LeftOut:
     """Groups with too few patches of a class for an AUC: how many, how many of them have one class
-    only, and how many patches they have."""
+    only, and how many patches they have; and how many patches are in no group."""
 
     groups: int
     of_one_class: int
     patches: int
+    without_group: int
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,8 @@ def by_group(
             continue
         aucs = {entry.name: auc_of(entry, labels, rows) for entry in entries}
         results.append(GroupResult(group, len(rows), positive, aucs))
-    return PartResult(name, tuple(results), LeftOut(left_out, one_class, patches))
+    without = sum(group is None for group in groups)
+    return PartResult(name, tuple(results), LeftOut(left_out, one_class, patches, without))
 
 
 def without_copies(labels: np.ndarray, entries: Sequence[Entry], clusters: np.ndarray) -> WithoutCopies:

@@ -166,15 +166,16 @@ def part(result: PartResult, names: Sequence[str]) -> Table:
 
 
 def left_out(result: PartResult) -> str:
-    """The groups without an AUC, in a sentence; empty if all have one."""
-    out = result.left_out
-    if not out.groups:
-        return ""
-    return (
-        f"Left out by {result.name}: {counted(out.groups, 'group')} with "
-        f"{counted(out.patches, 'patch')}, because each has "
-        f"fewer than {LEAST} patches of a class ({out.of_one_class:,} with only one class)."
-    )
+    """The groups without an AUC and the patches without a group, in a sentence; empty without any."""
+    out, parts = result.left_out, []
+    if out.groups:
+        parts.append(
+            f"{counted(out.groups, 'group')} with {counted(out.patches, 'patch')}, because each has "
+            f"fewer than {LEAST} patches of a class ({out.of_one_class:,} with only one class)"
+        )
+    if out.without_group:
+        parts.append(f"{counted(out.without_group, 'patch')} in no group")
+    return f"Left out by {result.name}: {'; '.join(parts)}." if parts else ""
 
 
 FEW_PAIRS = 3  # whose speeds are compared one by one, if no pair was declared

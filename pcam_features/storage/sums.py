@@ -82,6 +82,8 @@ def check_size(file: Path, known: FileSum) -> None:
             state = file.stat()
         except FileNotFoundError:
             raise ValueError("it is missing") from None
+        except OSError as error:  # a link to itself
+            raise ValueError(f"it cannot be read: {error.strerror}") from None
         if not stat.S_ISREG(state.st_mode):
             raise ValueError("it is not a regular file")
         size = state.st_size

@@ -146,6 +146,7 @@ def test_invariant_parts_are_the_same_metric_on_their_rows() -> None:
         "groups": 1,
         "of_one_class": 1,
         "patches": int((groups == "z").sum()),
+        "without_group": sum(group is None for group in groups.tolist()),
     }
     clusters = np.r_[np.arange(len(labels) - 10), np.arange(10)]
     copies = subsets.without_copies(labels, [entry], clusters)

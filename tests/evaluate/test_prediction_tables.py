@@ -14,9 +14,16 @@ from conftest import Result
 from sklearn.metrics import roc_auc_score
 
 from pcam_features.errors import InputError
-from pcam_features.evaluate.inputs import find_features, gather, grouped
-from pcam_features.evaluate.predictions import Truth, read_predictions, read_truth
+from pcam_features.evaluate.comparison import ComparisonOptions, run
+from pcam_features.evaluate.inputs import Validation, find_features, gather, grouped
+from pcam_features.evaluate.predictions import (
+    Truth,
+    read_predictions,
+    read_truth,
+    write_predictions,
+)
 from pcam_features.evaluate.submission import submit
+from pcam_features.report.tables import left_out
 from pcam_features.sources.ids import matched
 from pcam_features.storage.costs import Cost
 from pcam_features.store.store import open_store
@@ -322,3 +329,104 @@ def test_mechanics_few_positive_slides_are_not_tested(pcam: Run, tmp_path: Path)
     assert "only 3 slides have positive patches and a test needs 4" in pair["finding"]
     assert (found["positive_groups"], found["negative_groups"]) == (3, 15)
     assert "Only 3 slides have positive patches: intervals from so few are rough" in found["verdict"]
+
+
+@pytest.mark.parametrize("name", ["image_id", "ID", "filename"])
+def test_regression_ids_of_data_frames_are_found_as_those_of_files_are(name: str) -> None:
+    truth = pd.DataFrame({name: IDS, "label": LABELS})
+    shuffled = pd.DataFrame({name: IDS, "label": SCORES}).sample(frac=1, random_state=1)
+    for given in (shuffled, shuffled.reset_index(drop=True)):
+        data = gather(truth, {"a": given})
+        assert roc_auc_score(LABELS, data.entries[0].mean) == roc_auc_score(LABELS, SCORES)
+        assert data.ids == IDS
+    by_index = pd.DataFrame({"label": SCORES, name: "x"}, index=IDS)  # rows have ids already
+    assert gather(truth, {"a": by_index}).ids == IDS
+
+
+def test_regression_ids_of_two_splits_are_not_matched() -> None:
+    truth = pd.Series(LABELS, [f"test/{one}.png" for one in IDS])
+    with pytest.raises(InputError, match="do not match the truth"):
+        gather(truth, {"a": pd.Series(SCORES, [f"valid/{one}.png" for one in IDS])})
+    elsewhere = pd.Series(SCORES, [f"png/{one}" for one in IDS])
+    assert len(gather(truth, {"a": elsewhere}).notes) == 1
+
+
+def test_regression_patches_to_choose_thresholds_on_are_matched_as_others_are() -> None:
+    truth, scores = pd.Series(LABELS, IDS), pd.Series(SCORES, IDS)
+    again = [f"patches/{one}.tif" for one in IDS]
+    tuned_on = Validation(pd.Series(LABELS, again), {"a": pd.Series(SCORES, again)})
+    with pytest.raises(InputError, match="60 patches of the validation data are also compared"):
+        gather(truth, {"a": scores}, tuned_on=tuned_on)
+
+
+SLIDES = pd.Series([f"s{k % 6}" for k in range(60)], IDS)
+IN_MEMORY: dict[str, tuple[Callable[[], object], str]] = {
+    "ids twice": (
+        lambda: gather(TRUTHS, {"a": SCORES}, slides=pd.concat([SLIDES, SLIDES + "x"])),
+        "slide table has the id p0 more than once",
+    ),
+    "masked": (
+        lambda: gather(TRUTHS, {"a": np.ma.masked_array(SCORES, mask=LABELS)}),
+        "is an array with masked values",
+    ),
+    "complex": (
+        lambda: gather(TRUTHS, {"a": pd.Series(SCORES * (1 + 1j), IDS)}),
+        "column label holds complex numbers",
+    ),
+    "arrays in cells": (
+        lambda: gather(TRUTHS, {"a": pd.Series([np.array(one) for one in SCORES], IDS, object)}),
+        "column label holds arrays",
+    ),
+    "several slides": (
+        lambda: gather(TRUTHS, {"a": SCORES}, slides=dict.fromkeys(IDS, np.array([1, 2]))),
+        "slide table holds ndarray in place of a name",
+    ),
+    "levels of ids": (
+        lambda: gather(pd.Series(LABELS, pd.MultiIndex.from_arrays([IDS, IDS])), {"a": SCORES}),
+        "truth is indexed on several levels",
+    ),
+    "levels of columns": (
+        lambda: gather(TRUTHS, {"a": pd.DataFrame({("a", "label"): SCORES}, index=IDS)}),
+        "has column names of several levels",
+    ),
+    "a long path": (lambda: gather(TRUTHS, ["a" * 5000]), "cannot be read: File name too long"),
+}
+TRUTHS = pd.Series(LABELS, IDS)
+
+
+@pytest.mark.parametrize("what", IN_MEMORY)
+def test_regression_what_pandas_may_hold_is_refused_in_a_sentence(what: str) -> None:
+    give, sentence = IN_MEMORY[what]
+    with pytest.raises(InputError, match=sentence):
+        give()
+
+
+def test_regression_cells_of_excel_without_a_value_are_no_slides() -> None:
+    cells = SLIDES.where(np.arange(60) % 3 > 0, "#N/A")
+    assert [one is None for one in gather(TRUTHS, {"a": SCORES}, slides=cells).slides] == [
+        cell == "#N/A" for cell in cells
+    ]
+
+
+def test_regression_patches_without_a_group_are_counted(tmp_path: Path) -> None:
+    groups = pd.DataFrame({"id": [f"{one}.tif" for one in IDS], "center": ["x"] * 40 + [""] * 20})
+    groups.to_csv(tmp_path / "g.csv", index=False)
+    for by in ([f"{tmp_path / 'g.csv'}:center"], {"center": dict.fromkeys(IDS[:40], "x")}):
+        result = run(gather(TRUTHS, {"a": SCORES}), ComparisonOptions(by=by, resamples=10))
+        (part,) = result.parts
+        assert (part.groups[0].patches, part.left_out.without_group) == (40, 20)
+        assert left_out(part) == "Left out by center: 20 patches in no group."
+    with pytest.raises(InputError, match="has a group for none of the truth's ids"):
+        run(gather(TRUTHS, {"a": SCORES}), ComparisonOptions(by={"g": {"q": "x"}}, resamples=10))
+
+
+def test_regression_predictions_replace_nothing_else(tmp_path: Path) -> None:
+    labels = predictions(tmp_path, label=LABELS)
+    before = labels.read_bytes()
+    with pytest.raises(InputError, match=r"a\.csv exists and was not written by this command"):
+        write_predictions(labels, IDS, SCORES, Cost())
+    assert labels.read_bytes() == before
+    for own in (tmp_path / "own.csv", tmp_path / "empty.csv"):
+        (tmp_path / "empty.csv").touch()
+        write_predictions(own, IDS, SCORES, Cost())
+        write_predictions(own, IDS, SCORES / 2, Cost())
