@@ -6,6 +6,7 @@ nothing heavy.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -13,13 +14,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..errors import PcamError
+from ..errors import InputError, PcamError
 from ..execution.memory import lacks_memory, let_cpp_throw, limit
 from ..storage.disks import full_disk, is_full
 from . import console
 
 STOPPED = 128 + signal.SIGINT  # the exit code of a command that Ctrl-C ended
 STOPPED_SENTENCE = "stopped; run the same command again"
+UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
+LONGEST_SHOWN = 300  # characters of a path in a message
 LEAST_LIMIT = 1100 << 20  # bytes of addresses; with less, some libraries hang while they are imported
 
 
@@ -44,8 +47,39 @@ def sentence_of(error: BaseException) -> str | None:
             "--threads 1 or a smaller --max-memory, or allow more."
         )
     if isinstance(error, OSError):
-        return f"cannot read or write {error.filename or 'a file'}: {error.strerror or error}."
+        file = os.fsdecode(error.filename or "a file")[:LONGEST_SHOWN]
+        return f"cannot read or write {file}: {error.strerror or error}{advice(error)}."
     return None
+
+
+def advice(error: OSError) -> str:
+    """What to do about an error of the system, as the end of a sentence; empty if that is not known."""
+    if error.errno == errno.EFBIG:
+        return " (ulimit -f limits the size of files); allow larger files"
+    if error.errno == errno.ENAMETOOLONG:
+        return "; choose a shorter name"
+    if error.errno == errno.ENOENT and not is_somewhere():
+        return "; the current folder was deleted: change to another one"
+    if error.errno in UNWRITABLE and error.filename and is_of_cache(Path(os.fsdecode(error.filename))):
+        return "; set the environment variable PCAM_CACHE_DIR to a folder that can be written to"
+    return ""
+
+
+def is_of_cache(file: Path) -> bool:
+    """Whether a file is in the cache folder, or a folder above that."""
+    from ..storage.files import cache_root
+
+    root = cache_root()
+    return file.is_relative_to(root) or root.is_relative_to(file)
+
+
+def is_somewhere() -> bool:
+    """Whether the current folder is there."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def limit_of_memory() -> str:
@@ -131,7 +165,10 @@ def handled() -> Iterator[None]:
             sentence = sentence_of(error)
             if sentence is None and not stopped:
                 raise
-            code = getattr(error, "exit_code", PcamError.exit_code)
+            bad_name = getattr(error, "errno", None) == errno.ENAMETOOLONG
+            code = (
+                InputError.exit_code if bad_name else getattr(error, "exit_code", PcamError.exit_code)
+            )
             if not stopped:
                 told(console.error, str(sentence))
     if stopped or code == STOPPED:

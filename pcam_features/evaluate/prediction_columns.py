@@ -65,11 +65,13 @@ def choose(table: IdTable, *, from_file: bool) -> Chosen:
         raise InputError(
             f"{table.name} have two columns named {twice[0].rpartition('.')[0]}; keep one."
         )
+    labels = [name for name in names if name == LABEL] or [n for n in names if plain(n) == LABEL]
     seeds = [name for name in names if SEEDS.fullmatch(name.lower())]
+    if labels and len(seeds) == 1 and plain(seeds[0]) == SEED:
+        seeds = []  # it says of which seed the labels are
     numbered = [name for name in names if NUMBERED.fullmatch(name.lower())]
     if pair := classes_of(table, names):
         return pair
-    labels = [name for name in names if name == LABEL] or [n for n in names if plain(n) == LABEL]
     columns = seeds or [name for name in names if name in labels or name in numbered]
     notes = []
     if not columns:

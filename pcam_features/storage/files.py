@@ -176,7 +176,7 @@ def check_replaced(path: Path, start: bytes) -> None:
 
 def not_ours(path: Path) -> str:
     """The sentence that refuses to replace a file."""
-    return f"{path} exists and was not written by this command; choose another file name, or delete it."
+    return f"{path} exists and was not written by this command; choose another file name."
 
 
 def write_text(path: Path, text: str, root: Path | None = None) -> None:

@@ -60,8 +60,10 @@ def read_table(path: Path, columns: Sequence[str], what: str) -> pd.DataFrame:
         if path.is_dir():
             raise InputError(f"{what} {path} is a folder; give a CSV file.")
         if not urls.is_file(path):
-            there = "is no regular file, so save it to one" if path.exists() else "does not exist"
-            raise InputError(f"{what} {path} {there}; check the path.")
+            what_to_do = (
+                "is no regular file; save it to one" if path.exists() else "does not exist; check the path"
+            )
+            raise InputError(f"{what} {path} {what_to_do}.")
     except OSError as error:
         raise InputError(f"{what} {str(path)[:80]} cannot be read: {error.strerror}.") from None
     return parse_table(content_of(path, f"{what} {path}"), columns, f"{what} {path}")

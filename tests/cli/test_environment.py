@@ -224,3 +224,58 @@ def test_mechanics_little_memory_is_told_whoever_lacks_it(error: Exception) -> N
 def test_mechanics_a_fault_of_pcam_keeps_its_traceback() -> None:
     assert sentence_of(ValueError("operands could not be broadcast")) is None
     assert sentence_of(KeyError("memory")) is None
+
+
+WHERE = {
+    "a deleted folder": (
+        'mkdir gone; cd gone; rmdir ../gone; "$@"',
+        "out",
+        1,
+        "current folder was",
+    ),
+    "a cache that is a file": (
+        'touch f; PCAM_CACHE_DIR=$PWD/f/c "$@"',
+        "out",
+        1,
+        "set the environment",
+    ),
+    "a long name": ('"$@"', "a" * 300, 2, "File name too long; choose a shorter name"),
+    "large files": ('ulimit -f 1; "$@"', "out", 1, "(ulimit -f limits the size of files)"),
+}
+
+
+@pytest.mark.parametrize("what", WHERE)
+def test_regression_what_the_system_refuses_is_told_with_a_next_step(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell, out, code, words = WHERE[what]
+    monkeypatch.chdir(tmp_path)
+    ending, _, errors = ended("extract", "synthetic:12", out, "--families", "color", shell=shell)
+    assert (ending, words in one_error(errors)) == (code, True), errors
+
+
+def test_regression_parquet_is_converted_to_names_of_any_bytes(tmp_path: Path) -> None:
+    out = os.fsencode(tmp_path) + b"/\xff"
+    code, _, errors = ended("convert", "synthetic:12", os.fsdecode(out), "--to", "parquet")
+    assert code == 0, errors
+    assert os.path.isdir(out + b"/data")
+
+
+def test_regression_outputs_replace_no_inputs(
+    model_folder: Path, store_folder: Path, tmp_path: Path
+) -> None:
+    model = Path(shutil.copytree(model_folder, tmp_path / "model"))
+    truth = tmp_path / "truth.csv"
+    truth.write_text("id,label\n" + "".join(f"p{k},{k % 2}\n" for k in range(40)))
+    scores = tmp_path / "scores.csv"
+    scores.write_text("id,label\n" + "".join(f"p{k},{k * 37 % 40 / 40}\n" for k in range(40)))
+    for words, out in (
+        (("predict", model, store_folder, model / "manifest.json"), model / "manifest.json"),
+        (("submit", model, store_folder, truth), truth),
+        (("compare", truth, scores, "--report", scores), scores),
+        (("explain", model, store_folder, "--id", "x", "--out", truth), truth),
+    ):
+        before = out.read_bytes()
+        code, _, errors = ended(*words)
+        assert (code, "was not written by this command" in one_error(errors)) == (2, True), errors
+        assert out.read_bytes() == before
