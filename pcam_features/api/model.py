@@ -694,10 +694,19 @@ class Model:
                 f"first {missing[0]}; compute features of families "
                 f"{','.join(self.families)}."
             )
-        arrays = {
-            name: table[list(record.columns)].to_numpy(np.float32)
-            for name, record in self.bundle.manifest.families.items()
-        }
+        if not table.columns.is_unique:
+            twice = table.columns[table.columns.duplicated()][0]
+            raise InputError(f"the table has two columns named {twice}; keep one.")
+        try:
+            arrays = {
+                name: table[list(record.columns)].to_numpy(np.float32)
+                for name, record in self.bundle.manifest.families.items()
+            }
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"the model's columns of the table are not all numbers ({message_of(error)}); compute "
+                "features anew."
+            ) from None
         if not all(np.isfinite(values).all() for values in arrays.values()):
             raise InputError("the table holds NaN or infinity in the model's columns; compute it anew.")
         return of_arrays(arrays)

@@ -60,10 +60,9 @@ def read_table(path: Path, columns: Sequence[str], what: str) -> pd.DataFrame:
         if path.is_dir():
             raise InputError(f"{what} {path} is a folder; give a CSV file.")
         if not urls.is_file(path):
-            what_to_do = (
-                "is no regular file; save it to one" if path.exists() else "does not exist; check the path"
-            )
-            raise InputError(f"{what} {path} {what_to_do}.")
+            known = path.exists()
+            wrong = "is no regular file; save it to one" if known else "does not exist; check the path"
+            raise InputError(f"{what} {path} {wrong}.")
     except OSError as error:
         raise InputError(f"{what} {str(path)[:80]} cannot be read: {error.strerror}.") from None
     return parse_table(content_of(path, f"{what} {path}"), columns, f"{what} {path}")

@@ -299,6 +299,12 @@ def test_mechanics_a_fit_can_be_given_folds_and_log(store_folder: Path, tmp_path
     assert (model.scores["low"] <= model.scores["high"]).all()
 
 
+def row_for(model: Path) -> pd.DataFrame:
+    """A row of zeros with a model's columns."""
+    columns = pcam.open_model(model).columns
+    return pd.DataFrame(np.zeros((1, len(columns))), columns=columns)
+
+
 ERRORS: dict[str, tuple[Callable[[Path, Path], Any], str]] = {
     "no family": (lambda s, m: pcam.features("synthetic:40", families="colour"), "no family colour"),
     "no source": (lambda s, m: pcam.features("nowhere"), "no folder or file 'nowhere'"),
@@ -313,6 +319,14 @@ ERRORS: dict[str, tuple[Callable[[Path, Path], Any], str]] = {
     "no columns": (
         lambda s, m: pcam.open_model(m).predict_proba(pd.DataFrame({"a": [1.0]})),
         "lacks .* columns, the first color__",
+    ),
+    "texts": (
+        lambda s, m: pcam.open_model(m).predict_proba(row_for(m).astype(str) + "x"),
+        "columns of the table are not all numbers",
+    ),
+    "columns twice": (
+        lambda s, m: pcam.open_model(m).predict_proba(pd.concat([row_for(m), row_for(m)], axis=1)),
+        "has two columns named color__",
     ),
     "two images": (
         lambda s, m: pcam.open_model(m).explain(np.zeros((2, 96, 96, 3), np.uint8)),

@@ -227,18 +227,8 @@ def test_mechanics_a_fault_of_pcam_keeps_its_traceback() -> None:
 
 
 WHERE = {
-    "a deleted folder": (
-        'mkdir gone; cd gone; rmdir ../gone; "$@"',
-        "out",
-        1,
-        "current folder was",
-    ),
-    "a cache that is a file": (
-        'touch f; PCAM_CACHE_DIR=$PWD/f/c "$@"',
-        "out",
-        1,
-        "set the environment",
-    ),
+    "a deleted folder": ('mkdir gone; cd gone; rmdir ../gone; "$@"', "out", 1, "folder was deleted"),
+    "a cache in a file": ('touch f; PCAM_CACHE_DIR=$PWD/f/c "$@"', "out", 1, "set the environment"),
     "a long name": ('"$@"', "a" * 300, 2, "File name too long; choose a shorter name"),
     "large files": ('ulimit -f 1; "$@"', "out", 1, "(ulimit -f limits the size of files)"),
 }

@@ -319,3 +319,11 @@ def test_mechanics_a_family_added_while_a_fit_reads_others_does_not_matter(here:
 def test_mechanics_input_errors_of_verify_name_the_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=rf"^{tmp_path} is no feature store"):
         verify(tmp_path)
+
+
+def test_regression_a_link_that_leads_out_is_not_followed(store_folder: Path, tmp_path: Path) -> None:
+    store = Path(shutil.copytree(store_folder, tmp_path / "store"))
+    (store / "manifest.json").rename(tmp_path / "elsewhere.json")
+    (store / "manifest.json").symlink_to(tmp_path / "elsewhere.json")
+    with pytest.raises(InputError, match="is a link that leads out of"):
+        verify(store)
