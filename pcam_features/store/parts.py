@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from ..errors import InputError, PcamError
 from ..sources.source import Split
+from ..storage import parquet
 from ..storage.sums import FileSum, check_size, check_sum, read_verified, signature, write_bytes
 from ..words import counted
 from .layout import PART_ROWS, PATCH_SCHEMA, PATCHES, part_count, part_path, part_span
@@ -184,7 +185,7 @@ def write_patches(path: Path, known: FileSum | None, split: Split, part: int) ->
     table = pa.table(dict(zip(PATCH_SCHEMA.names, columns, strict=True)), schema=PATCH_SCHEMA)
     if known is not None:
         try:
-            stored = pa.BufferReader(read_verified(target, known))
+            stored = parquet.in_arrow(read_verified(target, known))
             if pq.read_table(stored).equals(table):
                 return known
         except (OSError, ValueError, pa.ArrowException):
