@@ -37,18 +37,18 @@ def sentence_of(error: BaseException) -> str | None:
     if isinstance(error, PcamError):
         return error.command_line or str(error)
     if is_full(error):
-        file = getattr(error, "filename", None)
+        file = file_of(error) if isinstance(error, OSError) else None
         if file is None:  # not a file that pcam writes, whose disk is told: standard output, a library
             return f"what is written to has no room left ({error}); free some space, and run it again."
-        return str(full_disk(Path(os.fsdecode(file))))
+        return str(full_disk(file))
     if lacks_memory(error):
         return (
             f"there is too little memory for this command{limit_of_memory()}; end other programs, give "
             "--threads 1 or a smaller --max-memory, or allow more."
         )
     if isinstance(error, OSError):
-        file = os.fsdecode(error.filename or "a file")[:LONGEST_SHOWN]
-        return f"cannot read or write {file}: {error.strerror or error}{advice(error)}."
+        what = str(file_of(error) or "a file")[:LONGEST_SHOWN]
+        return f"cannot read or write {what}: {error.strerror or error}{advice(error)}."
     return None
 
 
@@ -60,9 +60,16 @@ def advice(error: OSError) -> str:
         return "; choose a shorter name"
     if error.errno == errno.ENOENT and not is_somewhere():
         return "; the current folder was deleted: change to another one"
-    if error.errno in UNWRITABLE and error.filename and is_of_cache(Path(os.fsdecode(error.filename))):
+    file = file_of(error)
+    if error.errno in UNWRITABLE and file is not None and is_of_cache(file):
         return "; set the environment variable PCAM_CACHE_DIR to a folder that can be written to"
     return ""
+
+
+def file_of(error: OSError) -> Path | None:
+    """The file that an error is about; None if it names none, or only its number."""
+    name = error.filename
+    return Path(os.fsdecode(name)) if isinstance(name, str | bytes) else None
 
 
 def is_of_cache(file: Path) -> bool:

@@ -93,12 +93,19 @@ def _(given: pd.DataFrame, what: str, ids: Sequence[str] | None = None) -> IdTab
     if not given.columns.is_unique:
         twice = given.columns[given.columns.duplicated()][0]
         raise InputError(f"{what} has two columns named {twice}; keep one.")
-    named = given.index.name is not None or not pd.api.types.is_integer_dtype(given.index)
-    columns = [str(column) for column in given.columns]
-    own = "id" if "id" in columns else None if named else find(columns, (*IDS, *PATHS), None, what)
+    own = column_of_ids(given, what)
     if own is None:
         return in_memory(given.reset_index(drop=True), given.index, what)
     return in_memory(given.drop(columns=own).reset_index(drop=True), pd.Index(given[own]), what)
+
+
+def column_of_ids(given: pd.DataFrame, what: str) -> str | None:
+    """The column of ids; None if rows are indexed by id, or have none."""
+    columns = [str(column) for column in given.columns]
+    if "id" in columns:
+        return "id"
+    indexed = given.index.name is not None or not pd.api.types.is_integer_dtype(given.index)
+    return None if indexed else find(columns, (*IDS, *PATHS), None, what)
 
 
 @id_table.register(np.ndarray)
