@@ -292,10 +292,10 @@ def probabilities(table: IdTable, column: str) -> np.ndarray:
 def how_to_convert(cells: pd.Series[Any], values: np.ndarray) -> str:
     """What values that are no probabilities look like, and what to do; empty if that is not clear."""
     texts = cells.astype(str).str.strip()
-    if np.isnan(values[~((values >= 0) & (values <= 1))]).all():
-        return "; give a number from 0 to 1 in each row"
     if texts.str.endswith("%").any() or (values.min() >= 0 and 1 < np.median(values) <= PERCENT):
         return "; divide percentages by 100"
+    if np.isnan(values[~((values >= 0) & (values <= 1))]).all():
+        return "; give a number from 0 to 1 in each row"
     if values.min() < 0 and np.isfinite(values).all():
         return "; give 1 / (1 + exp(-x)) of log-odds"
     return ""

@@ -430,3 +430,15 @@ def test_regression_predictions_replace_nothing_else(tmp_path: Path) -> None:
         (tmp_path / "empty.csv").touch()
         write_predictions(own, IDS, SCORES, Cost())
         write_predictions(own, IDS, SCORES / 2, Cost())
+
+
+def test_regression_a_column_seed_beside_labels_is_no_prediction(tmp_path: Path) -> None:
+    read = read_predictions(predictions(tmp_path, seed=42, label=SCORES), TRUTH, "a")
+    np.testing.assert_array_equal(read.rows, SCORES[None])
+    assert "columns that are not used: seed" in read.notes[0]
+
+
+def test_mechanics_an_empty_cell_is_told_what_to_fill_in(tmp_path: Path) -> None:
+    file = predictions(tmp_path, label=["", *SCORES[1:]])
+    with pytest.raises(InputError, match="give a number from 0 to 1 in each row"):
+        read_predictions(file, TRUTH, "a")
