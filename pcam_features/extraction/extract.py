@@ -28,6 +28,7 @@ from ..storage.urls import check_local
 from ..store.extending import check_ours, extended, new_manifest, plan
 from ..store.layout import MANIFEST, PATCHES, part_count, part_span
 from ..store.manifest import KEY, StoreManifest, marked_complete, read_manifest
+from ..store.names import THUMBNAIL
 from ..store.parts import (
     Ledger,
     Record,
@@ -40,6 +41,7 @@ from ..store.parts import (
 from .embedding_tables import tables_among
 from .measuring import OpenFamilies, open_families, spans
 from .thumbnails import Thumbnails
+from .unchanged import check_pixels
 
 VERIFY_ROWS = 128  # patches that a thread reads at a time to verify their checksums
 VERIFIERS = 4  # threads that read files of a store to find damaged ones
@@ -347,6 +349,7 @@ def fill_store(
         crew.check_folder(folder)
         sweep(folder)
         parts = missing(folder, manifest, splits, stored, verifier or Verifier())
+        check_unchanged(path, folder, splits, parts)
         ledger = Ledger(folder, without(manifest, parts, stored, crew.device))
         ledger.save()
         if overwrite:
@@ -360,6 +363,18 @@ def fill_store(
         for split in splits:
             ledger.manifest = marked_complete(ledger.manifest, split.name, names)
         ledger.save()
+
+
+def check_unchanged(
+    path: Path, folder: Path, splits: Sequence[Split], parts: Sequence[StorePart]
+) -> None:
+    """Raise InputError if patches of parts that are there changed since; `parts` will be measured."""
+    lacking = {(p.whole.split, p.number) for p in parts if THUMBNAIL in p.whole.families}
+    touched = {part.whole.split for part in parts}
+    for split in splits:
+        there = [k for k in range(part_count(len(split))) if (split.name, k) not in lacking]
+        if there and split.name in touched:
+            check_pixels(path, folder, split, there)
 
 
 def _fill(

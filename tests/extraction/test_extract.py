@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import Result, files_in
+from PIL import Image
 from planes_of import features_of
 from signed import manifest_of, seal, sign
 
@@ -326,3 +327,21 @@ def test_mechanics_a_changed_source_is_named(what: str, pcam: Run, tmp_path: Pat
     assert f"its {what}" in result.err
     assert parts_of(store) == before
     assert pcam("extract", source, store, "--families", "lbp", "--overwrite").code == 0
+
+
+def test_regression_pixels_that_changed_in_files_of_the_same_size_are_not_mixed(
+    synthetic_folder: Path, tmp_path: Path, pcam: Run
+) -> None:
+    source = Path(shutil.copytree(synthetic_folder, tmp_path / "source"))
+    command = ("extract", source, tmp_path / "store", "--threads", 1, "--copies", 0, "--families")
+    assert pcam(*command, "color").code == 0
+    before = parts_of(tmp_path / "store")
+    for file in (source / "train").iterdir():
+        content, pixels = file.read_bytes(), np.asarray(Image.open(file))
+        assert pixels.tobytes() in content  # the file is not compressed
+        file.write_bytes(content.replace(pixels.tobytes(), (255 - pixels).tobytes()))
+    refused = pcam(*command, "color,lbp")
+    assert refused.code == 2
+    assert "was made from other pixels: of 8 patches of split 'train' that were read" in refused.err
+    assert parts_of(tmp_path / "store") == before
+    assert pcam(*command, "color,lbp", "--overwrite").code == 0
