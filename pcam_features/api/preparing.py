@@ -37,7 +37,7 @@ from .data import Log, open_source, unheard
 from .messages import for_python
 from .progress import Progress, shown
 
-TABLE_START = b"id,split,label,slide,readable,"  # how tables of `CheckResult.write_patches` begin
+TABLE_START = b"id,split,label,slide,readable,"  # how tables of `SourceCheck.write_patches` begin
 
 
 @dataclass(frozen=True)
