@@ -9,6 +9,8 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .. import constants
 from ..errors import InputError
 
@@ -71,7 +73,7 @@ def check_numbers(**given: Any) -> None:
 def check_flags(**given: Any) -> None:
     """Raises InputError for an argument that is neither True nor False."""
     for name, value in given.items():
-        if type(value).__name__ not in ("bool", "bool_"):  # of Python or NumPy
+        if not isinstance(value, bool | np.bool_):
             raise InputError(f"{name}= is {told(value)}; give True or False.")
 
 

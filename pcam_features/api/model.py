@@ -20,7 +20,7 @@ from ..constants import Adapt, Device
 from ..errors import InputError
 from ..evaluate.predictions import Models
 from ..execution.cluster import check_cluster
-from ..execution.memory import check_room, lacks_memory
+from ..execution.memory import check_room
 from ..extraction.images import Images, images_of
 from ..extraction.thumbnails import Thumbnails
 from ..learn import bundle as bundles
@@ -739,8 +739,6 @@ def read_frame(file: Path, content: bytes, rows: int) -> pd.DataFrame:
     try:
         table: pd.DataFrame = parquet.read(parquet.open_file(content)[0], rows=rows).to_pandas()
     except (OSError, ValueError, pa.ArrowException) as error:
-        if lacks_memory(error):
-            raise
         reason = message_of(error)
         raise InputError(f"{file} cannot be read: {reason}; fit the model anew.") from None
     return table

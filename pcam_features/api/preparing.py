@@ -22,7 +22,7 @@ from ..engine import cpu
 from ..errors import InputError
 from ..execution.cluster import check_cluster, joined
 from ..sources.source import Source
-from ..storage.files import check_file, check_html, check_replaced, whole_file
+from ..storage.files import check_html, check_output, whole_file
 from .arguments import (
     check_flags,
     check_log,
@@ -121,8 +121,7 @@ class SourceCheck:
             If the file cannot be written.
         """
         check_path("path", path, "the path of the CSV file to write")
-        check_file(Path(path))
-        check_replaced(Path(path), TABLE_START)
+        check_output(Path(path), TABLE_START)
         with whole_file(Path(path)) as temporary:
             self.to_frame().to_csv(temporary, index=False)
         return Path(path)

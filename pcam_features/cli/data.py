@@ -81,13 +81,12 @@ def fetch(
 def check_outputs(report: Path | None, patches: Path | None) -> None:
     """Raise InputError for a file that cannot be written, or that `pcam check` did not write."""
     from ..api.preparing import TABLE_START
-    from ..storage.files import check_file, check_html, check_replaced
+    from ..storage.files import check_html, check_output
 
     if report is not None:
         check_html(report)
     if patches is not None:
-        check_file(patches)
-        check_replaced(patches, TABLE_START)
+        check_output(patches, TABLE_START)
     if report is not None and report == patches:
         raise InputError(f"--report and --patches both name {report}; choose two different files.")
 

@@ -66,6 +66,13 @@ def advice(error: OSError) -> str:
     return ""
 
 
+def exit_code_of(error: BaseException) -> int:
+    """The exit code of a command that an error ended. A name that is too long is bad input."""
+    if getattr(error, "errno", None) == errno.ENAMETOOLONG:
+        return InputError.exit_code
+    return error.exit_code if isinstance(error, PcamError) else PcamError.exit_code
+
+
 def file_of(error: OSError) -> Path | None:
     """The file that an error is about; None if it names none, or only its number."""
     name = error.filename
@@ -172,10 +179,7 @@ def handled() -> Iterator[None]:
             sentence = sentence_of(error)
             if sentence is None and not stopped:
                 raise
-            bad_name = getattr(error, "errno", None) == errno.ENAMETOOLONG
-            code = (
-                InputError.exit_code if bad_name else getattr(error, "exit_code", PcamError.exit_code)
-            )
+            code = exit_code_of(error)
             if not stopped:
                 told(console.error, str(sentence))
     if stopped or code == STOPPED:

@@ -101,7 +101,7 @@ def _(given: pd.DataFrame, what: str, ids: Sequence[str] | None = None) -> IdTab
 
 def column_of_ids(given: pd.DataFrame, what: str) -> str | None:
     """The column of ids; None if rows are indexed by id, or have none."""
-    columns = [str(column) for column in given.columns]
+    columns: list[str] = given.columns.tolist()
     if "id" in columns:
         return "id"
     indexed = given.index.name is not None or not pd.api.types.is_integer_dtype(given.index)

@@ -223,16 +223,19 @@ def slides_of(slides: str | Path | Names, ids: Sequence[str]) -> tuple[list[str 
         slide_of = read_slides(str(slides))
     else:
         slide_of = by_id(slides, "slide table", COLUMNS)
-    if any(name in slide_of for name in ids):
-        return [slide_of.get(name) for name in ids], []
-    pairs = matched(list(slide_of), ids)
-    if pairs is None:
+    pairs = pairs_in(slide_of, ids)
+    if not pairs:
         raise InputError(
             "the slide table has none of the truth's ids; give the table of these patches (the truth "
             f"has ids such as {examples(ids)}, the table {examples(slide_of)})."
         )
     known = [slide_of[pairs[name]] if name in pairs else None for name in ids]
-    return known, [how_matched("the slide table", pairs)]
+    return known, [how_matched("the slide table", pairs)] if differ(pairs) else []
+
+
+def pairs_in(table: Mapping[str, Any], ids: Sequence[str]) -> dict[str, str]:
+    """The id in a table for each id that it has: as written or, if none is there, matched."""
+    return {name: name for name in ids if name in table} or matched(list(table), ids) or {}
 
 
 def known_cost(name: str, files: Sequence[Path]) -> dict[str, Any]:
@@ -346,8 +349,7 @@ class Grouping:
 
         Raises InputError if no id has a group. Ids are matched as those of slides are.
         """
-        pairs = {name: name for name in ids if name in self.group_of}
-        pairs = pairs or matched(list(self.group_of), ids) or {}
+        pairs = pairs_in(self.group_of, ids)
         groups = [self.group_of[pairs[name]] if name in pairs else None for name in ids]
         if not any(groups):
             raise InputError(

@@ -16,7 +16,6 @@ from ..constants import ENCODERS, Adapt
 from ..errors import InputError
 from ..evaluate.outside import Patches, read_outside
 from ..evaluate.predictions import Models
-from ..execution.memory import lacks_memory
 from ..geometry import THUMBNAIL_SIDE
 from ..grouping.folds import TABLE, read_fold_table
 from ..sources.fitting import Fit
@@ -116,9 +115,7 @@ def out_of_fold(bundle: Bundle, path: Path, ids: list[str]) -> np.ndarray:
         table = parquet.read(parquet.open_file(content)[0], ["id", COMBINED], rows=len(ids))
         known = table["id"].to_pylist()
         probabilities = np.asarray(table[COMBINED].to_numpy(), np.float64)
-    except (OSError, TypeError, ValueError, KeyError, pa.ArrowException) as error:
-        if lacks_memory(error):
-            raise
+    except (OSError, TypeError, ValueError, KeyError, pa.ArrowException):
         known = []
     if known != ids:
         raise InputError(

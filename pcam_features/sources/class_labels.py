@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..errors import InputError
 from .columns import labels_like
 from .reading import Reading
-from .slides import UNKNOWN
+from .slides import NOT_KNOWN, UNKNOWN
 from .source import Part, Problem, Split, whole_labels
 from .tree import EXCLUDED, NO_FILE, NO_LABEL, NOT_ASKED, left_out, printable
 from .vocabulary import alike, as_number, classes_of, is_unlabeled, label_values, split_name
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 NO_SPLITS = "the column of splits is not read, because it does not name train, valid or test"
 WITHHELD = -1.0  # as Hugging Face marks labels that are not published
 SHOWN = 12  # classes in a message
-NO_LABELS = frozenset(("n/a", "#n/a", "<na>", "?", "--", "unk"))  # cells, besides those that are empty
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ def meaning(texts: Sequence[str]) -> dict[str, int | None]:
         text: None
         for text in texts
         if text.strip() in UNKNOWN
-        or text.strip().lower() in NO_LABELS
+        or text.strip().lower() in NOT_KNOWN
         or (withheld and as_number(text) == WITHHELD)
         or is_nan(text)
         or is_unlabeled(text)

@@ -10,9 +10,8 @@ from .columns import SLIDES, called, read_by_id
 
 COLUMNS = ("slide", "wsi")
 UNKNOWN = ("", "NA", "nan", "NaN", "None", "null")  # cells without a value
-NO_SLIDE = frozenset(
-    ("", "na", "n/a", "#n/a", "<na>", "nan", "none", "null", "unknown", "unk", "-", "--", "?")
-)
+NOT_KNOWN = frozenset(("n/a", "#n/a", "<na>", "unk", "--", "?"))  # cells of labels and slides
+NO_SLIDE = NOT_KNOWN | {"", "na", "nan", "none", "null", "unknown", "-"}
 BESIDE = "slides.csv"  # used by default if it is in the source's folder
 
 

@@ -162,12 +162,12 @@ def check_file(path: Path) -> None:
 
 def check_html(path: Path) -> None:
     """Raise InputError if an HTML page cannot be written, or would replace a file that is none."""
+    check_output(path, PAGE.encode())
+
+
+def check_output(path: Path, start: bytes) -> None:
+    """Raise InputError if a file cannot be written, or would replace one that does not begin so."""
     check_file(path)
-    check_replaced(path, PAGE.encode())
-
-
-def check_replaced(path: Path, start: bytes) -> None:
-    """Raise InputError if a file would be replaced that does not begin as those that pcam writes."""
     if path.is_file() and path.stat().st_size:
         with path.open("rb") as there:
             if there.read(len(start)) != start:

@@ -7,14 +7,15 @@ sizes is compared with what is expected, before a column is read.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ..execution.memory import lacks_memory
 from . import urls
 from .parquet_footer import columns_of
 
@@ -42,6 +43,17 @@ def readable(file: Path) -> Any:
     return urls.opened(file) if urls.is_url(file) else file
 
 
+@contextmanager
+def telling_memory() -> Iterator[None]:
+    """Raise MemoryError in place of what PyArrow says of it, which is no fault of the file."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        if lacks_memory(error):
+            raise MemoryError(str(error)) from error
+        raise
+
+
 def in_arrow(content: bytes) -> pa.BufferReader:
     """Bytes in memory of Arrow's own.
 
@@ -53,6 +65,7 @@ def in_arrow(content: bytes) -> pa.BufferReader:
     return pa.BufferReader(memory)
 
 
+@telling_memory()
 def open_file(file: Path | bytes) -> tuple[pq.ParquetFile, pa.Schema]:
     """Open a Parquet file, or the content of one, for `read`; returns it with its schema.
 
@@ -68,6 +81,7 @@ def open_file(file: Path | bytes) -> tuple[pq.ParquetFile, pa.Schema]:
     return opened, schema
 
 
+@telling_memory()
 def read(file: pq.ParquetFile, columns: Sequence[str] | None = None, *, rows: int) -> pa.Table:
     """Read columns, with strings decoded.
 

@@ -26,7 +26,6 @@ import pandas as pd
 import pyarrow as pa
 
 from ..errors import InputError, PcamError
-from ..execution.memory import lacks_memory
 from ..geometry import THUMBNAIL_SIDE
 from ..sources.fitting import Fit
 from ..storage import parquet
@@ -306,8 +305,6 @@ class Store:
                 )
             return parquet.read(file, rows=stop - start)
         except (OSError, ValueError, pa.ArrowException) as error:
-            if lacks_memory(error):
-                raise
             reason = message_of(error)
             raise InputError(f"{path} cannot be read: {reason}; run pcam extract again.") from None
 
