@@ -70,3 +70,20 @@ def test_invariant_tables_of_pcam_are_within_the_limits(tmp_path: Path) -> None:
             pq.write_table(table, tmp_path / "table.parquet", **options)
             read = parquet.read(parquet.open_file(tmp_path / "table.parquet")[0], rows=rows)
             assert read.equals(table)
+
+
+@pytest.mark.parametrize(
+    ("said", "raised"),
+    [
+        ("Failed to launch worker thread: Resource temporarily unavailable", MemoryError),
+        ("malloc of size 64 failed: out of memory", MemoryError),
+        ("Couldn't deserialize thrift", OSError),
+    ],
+)
+def test_regression_lack_of_memory_is_no_damage_to_a_file(said: str, raised: type[Exception]) -> None:
+    def fail() -> None:
+        with parquet.telling_memory():
+            raise OSError(said)
+
+    with pytest.raises(raised, match=said[:20]):
+        fail()
